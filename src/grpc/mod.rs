@@ -1,0 +1,1 @@
+//! Floor 2: gRPC over HTTP/2, no I/O.

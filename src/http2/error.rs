@@ -1,0 +1,70 @@
+//! Error codes (RFC 9113 §7).
+
+use std::fmt;
+
+/// The 32-bit code carried by RST_STREAM and GOAWAY (RFC 9113 §7). Unknown codes are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ErrorCode(pub u32);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $value:expr, $text:expr;)*) => {
+        impl ErrorCode {
+            $($(#[$doc])* pub const $name: Self = Self($value);)*
+
+            /// The registered name, `None` for a code this crate does not know.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Graceful shutdown, not an error.
+    NO_ERROR = 0x0, "NO_ERROR";
+    /// A protocol violation without a more specific code.
+    PROTOCOL_ERROR = 0x1, "PROTOCOL_ERROR";
+    /// An unexpected internal error.
+    INTERNAL_ERROR = 0x2, "INTERNAL_ERROR";
+    /// The peer violated flow control.
+    FLOW_CONTROL_ERROR = 0x3, "FLOW_CONTROL_ERROR";
+    /// A SETTINGS frame was not acknowledged in time.
+    SETTINGS_TIMEOUT = 0x4, "SETTINGS_TIMEOUT";
+    /// A frame came after the stream was half-closed.
+    STREAM_CLOSED = 0x5, "STREAM_CLOSED";
+    /// A frame of an invalid size.
+    FRAME_SIZE_ERROR = 0x6, "FRAME_SIZE_ERROR";
+    /// The stream was refused before any processing: a retry is safe.
+    REFUSED_STREAM = 0x7, "REFUSED_STREAM";
+    /// The stream is no longer needed.
+    CANCEL = 0x8, "CANCEL";
+    /// The field section compression context cannot be maintained.
+    COMPRESSION_ERROR = 0x9, "COMPRESSION_ERROR";
+    /// A CONNECT tunnel was reset or closed abnormally.
+    CONNECT_ERROR = 0xa, "CONNECT_ERROR";
+    /// The peer generates excessive load.
+    ENHANCE_YOUR_CALM = 0xb, "ENHANCE_YOUR_CALM";
+    /// The transport does not meet minimum security requirements.
+    INADEQUATE_SECURITY = 0xc, "INADEQUATE_SECURITY";
+    /// HTTP/1.1 is required instead.
+    HTTP_1_1_REQUIRED = 0xd, "HTTP_1_1_REQUIRED";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "code {:#x}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,179 @@
+//! A field section as one flat buffer: no object per field, no map until somebody asks for one.
+
+use std::fmt;
+
+/// Octets that RFC 9113 §10.5.1 adds to each field when a list is measured.
+pub const FIELD_OVERHEAD: usize = 32;
+
+const HEADER: usize = 9;
+const SENSITIVE: u8 = 1;
+
+/// An ordered list of field lines, held in one allocation.
+///
+/// Names are lower case by contract (RFC 9113 §8.2); this type stores what it is given. A cleared
+/// list keeps its memory, so a recycled one costs nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields {
+    // Per field: flags (1), name length (4, LE), value length (4, LE), name, value.
+    buf: Vec<u8>,
+    count: usize,
+}
+
+/// One field line, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FieldRef<'a> {
+    /// The name, lower case.
+    pub name: &'a [u8],
+    /// The value, as it came.
+    pub value: &'a [u8],
+    /// Marked never-indexed (RFC 7541 §7.1.3): must not be logged or compressed against.
+    pub sensitive: bool,
+}
+
+impl Fields {
+    /// An empty list; allocates nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { buf: Vec::new(), count: 0 }
+    }
+
+    /// Appends a field line.
+    pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push_ref(FieldRef { name: name.as_ref(), value: value.as_ref(), sensitive: false });
+    }
+
+    /// Appends a field line that must never enter a compression table (RFC 7541 §7.1.3).
+    pub fn push_sensitive(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push_ref(FieldRef { name: name.as_ref(), value: value.as_ref(), sensitive: true });
+    }
+
+    /// Appends a borrowed field line.
+    pub fn push_ref(&mut self, field: FieldRef<'_>) {
+        let flags = if field.sensitive { SENSITIVE } else { 0 };
+        self.buf.reserve(HEADER + field.name.len() + field.value.len());
+        self.buf.push(flags);
+        self.buf.extend_from_slice(&(field.name.len() as u32).to_le_bytes());
+        self.buf.extend_from_slice(&(field.value.len() as u32).to_le_bytes());
+        self.buf.extend_from_slice(field.name);
+        self.buf.extend_from_slice(field.value);
+        self.count += 1;
+    }
+
+    /// Appends every field of `other`.
+    pub fn extend_from(&mut self, other: &Self) {
+        self.buf.extend_from_slice(&other.buf);
+        self.count += other.count;
+    }
+
+    /// Number of field lines.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the list has no field line.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Removes all field lines and keeps the memory.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.count = 0;
+    }
+
+    /// Octets of memory held, used or not.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// The list's size as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 §10.5.1).
+    #[must_use]
+    pub fn list_size(&self) -> usize {
+        self.buf.len() + self.count * (FIELD_OVERHEAD - HEADER)
+    }
+
+    /// The field lines in order.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rest: &self.buf }
+    }
+
+    /// The first value of `name`.
+    #[must_use]
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
+        let name = name.as_ref();
+        self.iter().find(|f| f.name == name).map(|f| f.value)
+    }
+
+    /// Every value of `name`, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.iter().filter(move |f| f.name == name.as_bytes()).map(|f| f.value)
+    }
+}
+
+/// Iterator over the field lines of a [`Fields`].
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = FieldRef<'a>;
+
+    fn next(&mut self) -> Option<FieldRef<'a>> {
+        let (head, rest) = self.rest.split_first_chunk::<HEADER>()?;
+        let name_len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let value_len = u32::from_le_bytes([head[5], head[6], head[7], head[8]]) as usize;
+        let (name, rest) = rest.split_at(name_len);
+        let (value, rest) = rest.split_at(value_len);
+        self.rest = rest;
+        Some(FieldRef { name, value, sensitive: head[0] & SENSITIVE != 0 })
+    }
+}
+
+impl<'a> IntoIterator for &'a Fields {
+    type Item = FieldRef<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for FieldRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value: &dyn fmt::Display =
+            if self.sensitive { &"<sensitive>" } else { &self.value.escape_ascii() };
+        write!(f, "{}: {value}", self.name.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_values_and_marks() {
+        let mut fields = Fields::new();
+        fields.push("a", "1");
+        fields.push_sensitive("b", "");
+        fields.push("a", "2");
+        assert_eq!(fields.len(), 3);
+        assert_eq!(fields.get("a"), Some(&b"1"[..]));
+        assert_eq!(fields.get_all("a").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(fields.iter().filter(|f| f.sensitive).count(), 1);
+        assert_eq!(fields.list_size(), 3 * 32 + 5);
+        assert_eq!(format!("{fields:?}"), "[a: 1, b: <sensitive>, a: 2]");
+        fields.clear();
+        assert!(fields.is_empty() && fields.iter().next().is_none());
+    }
+}
