@@ -16,3 +16,5 @@
 
 pub mod grpc;
 pub mod http2;
+#[cfg(feature = "_net")]
+pub mod net;
