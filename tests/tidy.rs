@@ -1,0 +1,393 @@
+//! Style as a test: what `spec-notes/README.md` and the map in `src/lib.rs` promise, checked.
+//!
+//! Each rule is one test. A failure names file and line and says what to do.
+
+#[path = "tidy/floors.rs"]
+mod floors;
+#[path = "tidy/notes.rs"]
+mod notes;
+#[path = "tidy/reader.rs"]
+mod reader;
+
+use floors::{BANS, FLOORS, HTTP2_WORDS, allowed, exports};
+use notes::{Requirement, check_place, cited, requirements};
+use reader::{Source, code_only, files, has_word, item_end, paths, source};
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Lines a source file may have, its tests apart.
+const FILE_LINES: usize = 500;
+/// Lines a function may have, signature and braces included.
+const FUNCTION_LINES: usize = 70;
+
+/// Files that may be longer, each with its reason.
+const LONG_FILES: [(&str, &str); 0] = [];
+/// Functions that may be longer, as `path::name`, each with its reason.
+const LONG_FUNCTIONS: [(&str, &str); 0] = [];
+
+/// Fails with every finding, one a line.
+fn report(findings: &[String], what_to_do: &str) {
+    assert!(findings.is_empty(), "\n{}\n=> {what_to_do}\n", findings.join("\n"));
+}
+
+fn at(source: &Source, line: usize) -> String {
+    format!("{}:{line}", source.path)
+}
+
+fn rust_sources() -> Vec<Source> {
+    let sources = files("src", &["rs"]);
+    assert!(sources.iter().any(|s| s.path == "src/lib.rs"), "the reader does not find the sources");
+    sources
+}
+
+/// Every file that people read: code, notes, scripts, manifests.
+fn all_texts() -> Vec<Source> {
+    let extensions = ["rs", "md", "toml", "proto", "py", "js", "sh", "json", "yml", "yaml", ""];
+    let entries = fs::read_dir(reader::root()).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    assert!(names.iter().any(|name| name == "README.md"), "the reader does not find the texts");
+    names.retain(|name| ![".git", "target", "Cargo.lock"].contains(&name.as_str()));
+    names.iter().flat_map(|name| files(name, &extensions)).collect()
+}
+
+// ---- floors ---------------------------------------------------------------------------------
+
+#[test]
+fn imports_run_downwards_only() {
+    let exports: Vec<_> = ["http2", "grpc"].iter().flat_map(|floor| exports(floor)).collect();
+    let mut findings = Vec::new();
+    for source in rust_sources() {
+        let Some((_, rows)) = FLOORS.iter().find(|(room, _)| source.path.starts_with(room)) else {
+            findings.push(format!("{}:1 belongs to no floor in FLOORS", source.path));
+            continue;
+        };
+        for (line, path) in paths(&source) {
+            let Some(path) = path.strip_prefix("crate::") else { continue };
+            if !allowed(path, rows, &exports) {
+                findings.push(format!("{} names crate::{path}", at(&source, line)));
+            }
+        }
+    }
+    report(&findings, "a room names its own floor and those below, as FLOORS lists: move the code");
+}
+
+#[test]
+fn banned_words_stay_out() {
+    let sources = rust_sources();
+    let mut findings = Vec::new();
+    for (folders, excepted, words, reason) in BANS {
+        let concerned = sources.iter().filter(|source| {
+            folders.iter().any(|folder| source.path.starts_with(&format!("{folder}/")))
+                && !excepted.contains(&source.path.as_str())
+        });
+        for source in concerned {
+            for (line, word) in words_in(source, words) {
+                findings.push(format!("{} says `{word}`: {reason}", at(source, line)));
+            }
+        }
+    }
+    report(&findings, "the reasons stand beside each row of BANS");
+}
+
+/// Lines outside tests whose code, or whose spelled-out `use` paths, hold one of the words.
+fn words_in(source: &Source, words: &[&'static str]) -> BTreeSet<(usize, &'static str)> {
+    let lines = source.lines.iter().filter(|line| !line.test);
+    let code = lines.map(|line| (line.number, line.code.clone()));
+    let hits = |(line, text): (usize, String)| {
+        words.iter().filter(move |word| has_word(&text, word)).map(move |word| (line, *word))
+    };
+    code.chain(paths(source)).flat_map(hits).collect()
+}
+
+#[test]
+fn unsafe_stands_nowhere() {
+    let mut findings = Vec::new();
+    for source in ["src", "examples", "fuzz"].iter().flat_map(|folder| files(folder, &["rs"])) {
+        for line in source.lines.iter().filter(|line| has_word(&line.code, "unsafe")) {
+            findings.push(format!("{} says unsafe", at(&source, line.number)));
+        }
+    }
+    report(
+        &findings,
+        "write it in safe Rust; an exception needs a decision in spec-notes/decisions",
+    );
+}
+
+// ---- length ---------------------------------------------------------------------------------
+
+#[test]
+fn files_are_short() {
+    let mut findings = Vec::new();
+    for source in rust_sources() {
+        let lines = source.lines.iter().filter(|line| !line.test).count();
+        let listed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+        if lines > FILE_LINES && !listed {
+            findings.push(format!("{}:1 has {lines} lines, {FILE_LINES} allowed", source.path));
+        }
+        if lines <= FILE_LINES && listed {
+            findings.push(format!("{}:1 is short again: take it off LONG_FILES", source.path));
+        }
+    }
+    report(&findings, "split the file by what it does, or list it in LONG_FILES with a reason");
+}
+
+/// Name, first line and number of lines of every function outside tests.
+fn functions(source: &Source) -> Vec<(String, usize, usize)> {
+    let code: Vec<&str> = source.lines.iter().map(|line| line.code.as_str()).collect();
+    let mut found = Vec::new();
+    for (i, line) in source.lines.iter().enumerate().filter(|(_, line)| !line.test) {
+        let Some(after) = fn_name(&line.code) else { continue };
+        if let Some(end) = item_end(&code, i) {
+            found.push((after.to_owned(), line.number, end + 1 - i));
+        }
+    }
+    found
+}
+
+fn fn_name(code: &str) -> Option<&str> {
+    let starts = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let (at, _) = code.match_indices("fn ").find(|(at, _)| starts(*at))?;
+    let name = code[at + 3..].trim_start();
+    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    (end > 0).then(|| &name[..end])
+}
+
+#[test]
+fn functions_are_short() {
+    let mut findings = Vec::new();
+    for source in rust_sources() {
+        for (name, line, lines) in functions(&source) {
+            let key = format!("{}::{name}", source.path);
+            if lines > FUNCTION_LINES && !LONG_FUNCTIONS.iter().any(|(listed, _)| *listed == key) {
+                let place = at(&source, line);
+                findings
+                    .push(format!("{place} fn {name}: {lines} lines, {FUNCTION_LINES} allowed"));
+            }
+        }
+    }
+    report(&findings, "take a step out and name it, or list it in LONG_FUNCTIONS with a reason");
+}
+
+// ---- citations and notes --------------------------------------------------------------------
+
+#[test]
+fn notes_have_their_form() {
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for note in requirements() {
+        let Requirement { place, folder, id, level, .. } = &note;
+        if !["MUST", "SHOULD", "MAY"].contains(&level.as_str()) {
+            findings.push(format!("{place} {id}: no level; write MUST, SHOULD or MAY after it"));
+        }
+        let letter = id.rsplit_once('-').map_or("", |(_, letter)| letter);
+        if letter.is_empty() || !letter.chars().all(|c| c.is_ascii_lowercase()) {
+            findings.push(format!("{place} {id}: write <section>-<letter>"));
+        }
+        if !seen.insert((folder.clone(), id.clone())) {
+            findings.push(format!("{place} {id} stands twice: take the next letter"));
+        }
+        if note.code.is_empty() || note.test.is_empty() {
+            findings.push(format!("{place} {id}: needs a `code: ` and a `test: ` line"));
+        }
+    }
+    report(&findings, "the form of a note is in spec-notes/README.md");
+}
+
+#[test]
+fn places_in_notes_exist() {
+    let (mut findings, mut pending) = (Vec::new(), Vec::new());
+    for note in requirements() {
+        for (label, place) in note
+            .code
+            .iter()
+            .map(|place| ("code", place))
+            .chain(note.test.iter().map(|place| ("test", place)))
+        {
+            if place == "pending" {
+                pending.push(format!("{} {} {label}", note.place, note.id));
+            } else if let Err(why) = check_place(place, label == "test") {
+                findings.push(format!("{} {}: {label} {place}: {why}", note.place, note.id));
+            }
+        }
+    }
+    println!("{} places are pending:\n{}", pending.len(), pending.join("\n"));
+    report(&findings, "name the file (and item) that obeys or tests the requirement, or `pending`");
+}
+
+#[test]
+fn citations_have_a_note() {
+    let notes = requirements();
+    let mut findings = Vec::new();
+    for source in rust_sources() {
+        for line in &source.lines {
+            for (rfc, folder) in [("9113", "rfc9113"), ("7541", "rfc7541")] {
+                for section in cited(&line.text, rfc) {
+                    let related = |note: &str| {
+                        note == section
+                            || note.starts_with(&format!("{section}."))
+                            || section.starts_with(&format!("{note}."))
+                    };
+                    if !notes.iter().any(|n| n.folder == folder && related(n.section())) {
+                        let place = at(&source, line.number);
+                        findings.push(format!("{place} cites RFC {rfc} §{section}: no note"));
+                    }
+                }
+            }
+        }
+    }
+    report(&findings, "write the requirement into the note of its section group in spec-notes");
+}
+
+#[test]
+fn citations_have_one_form() {
+    let strays = [" section", " Section", " sec.", ", section", ", Section", " §§", "§", "#"];
+    let mut findings = Vec::new();
+    for source in rust_sources() {
+        for line in &source.lines {
+            for rfc in ["9113", "7541"] {
+                let stray = |after: &&str| line.text.contains(&format!("RFC {rfc}{after}"));
+                if line.text.contains(&format!("RFC{rfc}")) || strays.iter().any(stray) {
+                    findings.push(at(&source, line.number));
+                }
+            }
+        }
+    }
+    report(&findings, "cite as `RFC 9113 §6.9.1`, one section each");
+}
+
+#[test]
+fn protocol_decisions_stay_below_net() {
+    let mut findings = Vec::new();
+    for source in
+        ["net", "client", "server"].iter().flat_map(|f| files(&format!("src/{f}"), &["rs"]))
+    {
+        for line in source.lines.iter().filter(|line| line.text.trim_start().starts_with("// ")) {
+            for section in cited(&line.text, "9113").iter().filter(|s| !on_floor_3(s)) {
+                findings.push(format!("{} obeys RFC 9113 §{section}", at(&source, line.number)));
+            }
+        }
+    }
+    report(&findings, "of RFC 9113, floor 3 obeys §3 and §9.2 alone: move the check to http2");
+}
+
+fn on_floor_3(section: &str) -> bool {
+    let group = |section: &str| section == "3" || section.starts_with("3.");
+    group(section) || section.starts_with("9.2")
+}
+
+// ---- stray words ----------------------------------------------------------------------------
+
+/// Joined at run time, so that these files do not find themselves.
+fn joined(parts: &[(&str, &str)]) -> Vec<String> {
+    parts.iter().map(|(a, b)| format!("{a}{b}")).collect()
+}
+
+fn stray(found: impl Fn(&str) -> bool, texts: &[Source]) -> Vec<String> {
+    let hits = |source: &Source| {
+        let lines = source.lines.iter().filter(|line| found(&line.text));
+        lines.map(|line| format!("{}: {}", at(source, line.number), line.text.trim())).collect()
+    };
+    texts.iter().flat_map(|source| -> Vec<String> { hits(source) }).collect()
+}
+
+#[test]
+fn no_notes_to_self() {
+    let needles = joined(&[("TO", "DO"), ("FIX", "ME"), ("XX", "X")]);
+    let findings = stray(|text| needles.iter().any(|n| has_word(text, n)), &all_texts());
+    report(&findings, "do it, or say in plain words what is not done and why");
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    let ignored = joined(&[("#[ign", "ore")]).concat();
+    let findings = stray(|text| text.contains(&ignored), &rust_texts());
+    report(&findings, "make the test pass or take it out");
+}
+
+#[test]
+fn no_dead_code_is_kept() {
+    let mut findings = Vec::new();
+    for source in rust_texts() {
+        for (i, line) in source.lines.iter().enumerate() {
+            let silenced = ["dead_code", "unused"].iter().any(|lint| line.code.contains(lint));
+            // Generated messages may hold some that a test does not speak.
+            let generated = source.lines[i..].iter().take(4).any(|l| l.text.contains("proto/rust"));
+            if silenced && line.code.contains("allow(") && !generated {
+                findings.push(at(&source, line.number));
+            }
+        }
+    }
+    report(&findings, "delete what nobody calls");
+}
+
+fn rust_texts() -> Vec<Source> {
+    all_texts().into_iter().filter(|source| source.path.ends_with(".rs")).collect()
+}
+
+#[test]
+fn no_machine_is_spoken_of() {
+    let folders =
+        joined(&[("/wo", "rk/"), ("/fa", "rm/"), ("/ro", "ot/"), ("/tm", "p/"), ("/ho", "me/")]);
+    let names_folder = |text: &str| {
+        folders.iter().any(|folder| {
+            text.match_indices(folder.as_str()).any(|(at, _)| {
+                let before = text[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || "._-}".contains(c))
+            })
+        })
+    };
+    let issue = joined(&[("iss", "ue #"), ("Iss", "ue #")]);
+    let names_issue = |text: &str| issue.iter().any(|needle| text.contains(needle.as_str()));
+    let findings = stray(|text| names_folder(text) || names_issue(text), &all_texts());
+    report(
+        &findings,
+        "the project speaks of itself alone: no paths of one machine, no issue numbers",
+    );
+}
+
+// ---- the reader itself ----------------------------------------------------------------------
+
+#[test]
+fn the_reader_sees_code_only() {
+    let text = "let a = \"unsafe { \\\" }\"; // unsafe\n/* x /* y */ unsafe */ b('\"', 'a, r#\"un\"safe\"#)";
+    let code = code_only(text);
+    assert!(!code.contains("unsafe"), "{code}");
+    assert!(code.contains("let a =") && code.contains("b(") && code.contains("'a, "), "{code}");
+    assert_eq!(code.lines().count(), 2);
+}
+
+#[test]
+fn the_reader_spells_paths_out() {
+    let text = "use super::super::{flow, error::{self, ErrorCode}};\nuse std::sync::atomic;\n\
+                fn f() -> crate::grpc::Status { super::g() }\n#[cfg(test)]\nmod tests {\nuse crate::net::x;\n}\n";
+    let source = source("src/http2/frame/data.rs", text);
+    let found: Vec<String> = paths(&source).into_iter().map(|(_, path)| path).collect();
+    let wanted = [
+        "crate::http2::flow",
+        "crate::http2::error",
+        "crate::http2::error::ErrorCode",
+        "std::sync::atomic",
+        "crate::grpc::Status",
+        "crate::http2::frame::g",
+    ];
+    assert_eq!(found, wanted);
+    assert!(source.lines[6].test && !source.lines[2].test);
+}
+
+#[test]
+fn the_rules_find_what_they_forbid() {
+    let rows = FLOORS[0].1;
+    let exports = [("http2::ErrorCode".to_owned(), "http2::error::ErrorCode".to_owned())];
+    assert!(allowed("http2::ErrorCode", rows, &exports));
+    assert!(!allowed("http2::hpack::Decoder", rows, &exports));
+    assert!(!allowed("http2", FLOORS[3].1, &exports) && !allowed("net", FLOORS[2].1, &exports));
+    assert!(allowed("http2::Limits::default", &[HTTP2_WORDS], &exports));
+    assert!(!allowed("http2::connection", &[HTTP2_WORDS], &exports));
+
+    let source =
+        source("src/net/x.rs", "use tokio::time::{Instant, sleep};\nfn a(\n) {\n  b()\n}\n");
+    assert_eq!(words_in(&source, &["time::sleep"]).len(), 1);
+    assert_eq!(functions(&source), [("a".to_owned(), 2, 4)]);
+    assert_eq!(cited("// RFC 9113 §6.9.1: x, RFC 9113 §C.2.", "9113"), ["6.9.1", "C.2"]);
+}

@@ -1,0 +1,92 @@
+//! Reads the requirements of `spec-notes` and the citations that lead to them.
+
+use crate::reader::{Line, code_only, files, has_word, root};
+use std::fs;
+
+/// One requirement of a note: `### 6.9.1-a MUST …` and the lines below it.
+pub(crate) struct Requirement {
+    pub(crate) place: String,
+    pub(crate) folder: String,
+    pub(crate) id: String,
+    pub(crate) level: String,
+    pub(crate) code: Vec<String>,
+    pub(crate) test: Vec<String>,
+}
+
+impl Requirement {
+    /// `6.9.1` of `6.9.1-a`.
+    pub(crate) fn section(&self) -> &str {
+        self.id.rsplit_once('-').map_or(&self.id, |(section, _)| section)
+    }
+}
+
+pub(crate) fn requirements() -> Vec<Requirement> {
+    let mut found: Vec<Requirement> = Vec::new();
+    for note in files("spec-notes", &["md"]) {
+        let Some(folder) = note.path.split('/').nth(1).filter(|f| !f.ends_with(".md")) else {
+            continue;
+        };
+        if folder == "decisions" {
+            continue;
+        }
+        for line in &note.lines {
+            if let Some(heading) = line.text.strip_prefix("### ") {
+                let mut words = heading.split(' ');
+                found.push(Requirement {
+                    place: format!("{}:{}", note.path, line.number),
+                    folder: folder.to_owned(),
+                    id: words.next().unwrap_or("").to_owned(),
+                    level: words.next().unwrap_or("").to_owned(),
+                    code: Vec::new(),
+                    test: Vec::new(),
+                });
+            } else if let Some(last) = found.last_mut() {
+                last.code.extend(listed(line, "code: "));
+                last.test.extend(listed(line, "test: "));
+            }
+        }
+    }
+    assert!(found.len() > 100, "the reader does not find the notes");
+    found
+}
+
+/// The places after `code: ` or `test: `, which commas part.
+fn listed(line: &Line, label: &str) -> Vec<String> {
+    let rest = line.text.strip_prefix(label).unwrap_or("");
+    rest.split(", ").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// `path`, `path::item`, or `none`, which wants a sentence in the note and no file.
+pub(crate) fn check_place(place: &str, test: bool) -> Result<(), String> {
+    if place == "none" {
+        return Ok(());
+    }
+    let (path, item) = place.split_once("::").unwrap_or((place, ""));
+    let full = root().join(path);
+    if !full.exists() {
+        return Err("no such file".to_owned());
+    }
+    if item.is_empty() {
+        return Ok(());
+    }
+    let text = code_only(&fs::read_to_string(full).map_err(|error| error.to_string())?);
+    let name = item.rsplit("::").next().unwrap_or(item);
+    let kinds: &[&str] = if test {
+        &["fn"]
+    } else {
+        &["fn", "struct", "enum", "trait", "const", "static", "type", "mod", "macro_rules!"]
+    };
+    let stands = kinds.iter().any(|kind| has_word(&text, &format!("{kind} {name}")));
+    if stands { Ok(()) } else { Err(format!("the file has no {} {name}", kinds.join("/"))) }
+}
+
+/// The sections of `RFC <number>` that the line cites, without the `§`.
+pub(crate) fn cited(text: &str, rfc: &str) -> Vec<String> {
+    let lead = format!("RFC {rfc} §");
+    let number = |piece: &str| {
+        let inside = |c: char| c.is_ascii_digit() || c.is_ascii_uppercase() || c == '.';
+        let end = piece.find(|c: char| !inside(c)).unwrap_or(piece.len());
+        piece[..end].trim_end_matches('.').to_owned()
+    };
+    text.split(&lead).skip(1).map(number).collect()
+}
