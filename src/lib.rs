@@ -14,7 +14,12 @@
 //! and fuzz targets need no back door; floors 1 to 3 are unstable until 1.0.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+pub mod client;
+pub mod error;
 pub mod grpc;
 pub mod http2;
 #[cfg(feature = "_net")]
 pub mod net;
+#[cfg(feature = "server")]
+pub mod server;

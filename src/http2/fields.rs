@@ -19,6 +19,13 @@ pub struct Fields {
     count: usize,
 }
 
+/// A place in a [`Fields`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    octets: usize,
+    count: usize,
+}
+
 /// One field line, borrowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FieldRef<'a> {
@@ -81,6 +88,18 @@ impl Fields {
     pub fn clear(&mut self) {
         self.buf.clear();
         self.count = 0;
+    }
+
+    /// Where the list ends now, for [`Fields::rewind`].
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { octets: self.buf.len(), count: self.count }
+    }
+
+    /// Removes every field line appended since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.buf.truncate(mark.octets);
+        self.count = self.count.min(mark.count);
     }
 
     /// Octets of memory held, used or not.

@@ -1,10 +1,47 @@
 //! Floor 1: HTTP/2 (RFC 9113) and HPACK (RFC 7541), bytes only.
 //!
 //! No I/O, clock, lock or waker lives here. The caller lends the buffers and tells the time.
+//!
+//! # How to drive a connection
+//!
+//! 1. [`Connection::new`], then [`Connection::start`] writes the preface.
+//! 2. Read octets into [`RecvBuffer::spare`], note them with [`RecvBuffer::filled`], then call
+//!    [`Connection::next_event`] until it returns `None`. Events borrow and are gone before the
+//!    next one.
+//! 3. Send: [`Connection::open`], [`Connection::send_head`], [`Connection::send_data`],
+//!    [`Connection::send_trailers`], [`Connection::reset`]. Each leaves finished frames in the
+//!    [`SendBuffer`]; DATA that the windows do not allow waits inside.
+//! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], note what left
+//!    with [`SendBuffer::advance`], and say [`Connection::flushed`] when nothing is left.
+//! 5. [`Connection::release`] gives credit for consumed octets; [`Connection::take`] removes a
+//!    stream that is over.
+//! 6. [`Connection::handle_timeout`] when [`Connection::poll_timeout`] has come.
+//!
+//! Every call leaves the connection consistent; there is no output to be drained in between.
 
+pub mod bdp;
+pub mod buffer;
+pub mod connection;
 pub mod error;
 pub mod fields;
+pub mod flow;
+pub mod frame;
 pub mod hpack;
+pub mod limits;
+pub mod settings;
+pub mod stats;
+pub mod stream;
+pub mod stream_id;
+pub mod violation;
 
+pub use buffer::{RecvBuffer, SendBuffer};
+pub use connection::{
+    Cause, Connection, Event, Head, OpenRefusal, Payload, Role, SendError, SendHead,
+};
 pub use error::ErrorCode;
 pub use fields::{FieldRef, Fields};
+pub use limits::Limits;
+pub use stats::Stats;
+pub use stream::{Blocked, StreamKey};
+pub use stream_id::StreamId;
+pub use violation::{ConnectionError, Violation};

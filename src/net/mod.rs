@@ -3,13 +3,22 @@
 pub mod accept;
 pub mod connect;
 pub mod connect_error;
+pub mod dispatch;
+pub mod driver;
 pub mod env;
+pub mod exchange;
+pub mod handle;
+pub mod handoff;
 pub mod io;
 pub mod memory;
-pub mod sniff;
+pub mod messages;
+pub mod pool;
+pub mod slot;
 pub mod sync;
 pub mod target;
 pub mod tcp;
+pub mod timeline;
+pub mod sniff;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub mod tls;
 #[cfg(unix)]

@@ -1,0 +1,235 @@
+//! One call of a client: filled, sent on its way, and given up when dropped.
+
+use super::channel::{Channel, announce};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::codec::{self, Decode};
+use crate::grpc::method::Path;
+use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
+use crate::http2::hpack::Template;
+use crate::http2::{ErrorCode, Fields};
+use crate::net::env;
+use crate::net::exchange::{Reader, Writer};
+use crate::net::slot::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
+use crate::net::timeline::Timeline;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a call's time went.
+pub type CallTimeline = Timeline;
+
+/// How a call is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    timeout: Option<Duration>,
+    wait_for_ready: bool,
+    encoding: Encoding,
+    whole: bool,
+}
+
+impl Options {
+    pub(super) fn of<T>(request: &Request<T>, whole: bool) -> Self {
+        Self {
+            timeout: request.timeout(),
+            wait_for_ready: request.wait_for_ready(),
+            encoding: request.encoding(),
+            whole,
+        }
+    }
+}
+
+/// A call that was sent on its way. Dropped before its end, it is cancelled.
+#[derive(Debug)]
+pub(super) struct Call {
+    channel: Channel,
+    /// `None` once the slot has been given back.
+    slot: Option<Arc<Slot>>,
+}
+
+impl Call {
+    /// Fills a slot and submits it. `body` writes a whole request, or nothing for a stream.
+    pub(super) fn start(
+        channel: &Channel,
+        path: Path<'static>,
+        mut metadata: Metadata,
+        options: Options,
+        body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
+    ) -> Result<Self, Error> {
+        for interceptor in &channel.inner.interceptors {
+            interceptor(&mut metadata).map_err(local)?;
+        }
+        let template = channel.template(path);
+        let mut extra = Fields::new();
+        if let Some(name) = announce(options.encoding) {
+            extra.push("grpc-encoding", name);
+        }
+        metadata.append_to(&mut extra);
+        Self::submit(channel, Some(template), &extra, options, true, |out| {
+            let empty = out.waiting();
+            body(out)?;
+            Ok(out.waiting() > empty)
+        })
+    }
+
+    /// `body` returns whether the request is whole.
+    pub(super) fn submit(
+        channel: &Channel,
+        template: Option<Arc<Template>>,
+        extra: &Fields,
+        options: Options,
+        grpc: bool,
+        body: impl FnOnce(&mut Outgoing) -> Result<bool, Status>,
+    ) -> Result<Self, Error> {
+        let now = env::now();
+        let slot = channel.inner.pool.slot(now);
+        let mut x = slot.lock();
+        if let Some(timeout) = options.timeout {
+            x.deadline = now.checked_add(timeout);
+            x.out.grpc_timeout = grpc;
+        }
+        x.wait_for_ready = options.wait_for_ready;
+        x.whole = options.whole;
+        if grpc && options.whole {
+            x.message_max = channel.inner.limits.receive;
+        }
+        let whole = body(&mut x.out).map_err(local)?;
+        if whole {
+            x.out.replayable = true;
+            x.out.end = OutEnd::Finish;
+        }
+        x.out.template = template;
+        x.out.extra.extend_from(extra);
+        x.out.head = HeadState::Ready;
+        drop(x);
+        let call = Self { channel: channel.clone(), slot: Some(Arc::clone(&slot)) };
+        channel.inner.pool.submit(slot);
+        Ok(call)
+    }
+
+    pub(super) fn slot(&self) -> Option<&Arc<Slot>> {
+        self.slot.as_ref()
+    }
+
+    pub(super) fn reader(&self) -> Option<Reader> {
+        self.slot.clone().map(Reader::new)
+    }
+
+    pub(super) fn writer(&self) -> Option<Writer> {
+        self.slot.clone().map(Writer::new)
+    }
+
+    /// Waits for a unary response and reads it.
+    pub(super) async fn whole_response<M: Decode>(
+        &mut self,
+        max: usize,
+    ) -> Result<(Response<M>, Timeline), Error> {
+        let result = match self.slot.as_ref() {
+            None => return Err(gone()),
+            Some(slot) => {
+                poll_fn(|cx| {
+                    let mut x = slot.lock();
+                    if x.inc.end.is_none() {
+                        x.wait_read(cx);
+                        return std::task::Poll::Pending;
+                    }
+                    let timeline = x.timeline.clone();
+                    std::task::Poll::Ready(read_whole(&mut x.inc, max).map(|r| (r, timeline)))
+                })
+                .await
+            }
+        };
+        if let Some(slot) = self.slot.take() {
+            self.channel.inner.pool.give_back(slot);
+        }
+        result
+    }
+
+    /// The call has ended: nothing is left to cancel.
+    pub(super) fn done(&mut self) {
+        self.slot = None;
+    }
+}
+
+/// Head, one message, trailers.
+fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, Error> {
+    let trailers = match &inc.end {
+        Some(InEnd::Failed(error)) => return Err(error.clone()),
+        Some(InEnd::Trailers) => Some(&inc.trailers),
+        _ => None,
+    };
+    let encoding = response::check_head(&inc.head).map_err(answered)?;
+    response::check_end(&inc.head, trailers).map_err(Error::from_peer)?;
+    let Some((compressed, payload)) = message::parse_one(&inc.body, max) else {
+        return Err(not_one_message(&inc.body, max));
+    };
+    let payload = inc.body.get(payload).unwrap_or_default();
+    let decoded = codec::decode_payload(payload, compressed, encoding, max).map_err(broken)?;
+    let metadata = response::take_metadata(inc.head.fields_mut());
+    let trailing = response::take_metadata(&mut inc.trailers);
+    Ok(Response::new(decoded).with_metadata(metadata).with_trailers(trailing))
+}
+
+/// A status found in a head: the peer's own, or what its HTTP status maps to.
+pub(super) fn answered(status: Status) -> Error {
+    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
+}
+
+pub(super) fn broken(status: Status) -> Error {
+    Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Yes)
+}
+
+fn local(status: Status) -> Error {
+    Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
+}
+
+fn gone() -> Error {
+    Error::local(Kind::Misuse, crate::grpc::Code::Internal, "the call has been read to its end")
+}
+
+/// What is wrong with a unary response that is not exactly one message.
+fn not_one_message(body: &[u8], max: usize) -> Error {
+    let mut splitter = crate::grpc::Splitter::new(max);
+    splitter.push(body);
+    let status = match splitter.next() {
+        Err(error) => Status::from(error),
+        Ok(None) => match splitter.finish() {
+            Err(error) => Status::from(error),
+            Ok(()) => Status::new(
+                crate::grpc::Code::Internal,
+                "the peer answered OK without a message",
+            ),
+        },
+        Ok(Some(_)) => Status::new(
+            crate::grpc::Code::Internal,
+            "the peer answered a unary call with more than one message",
+        ),
+    };
+    broken(status)
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let waits = {
+            let mut x = slot.lock();
+            if x.done || x.cancel.is_some() {
+                return;
+            }
+            x.cancel = Some(ErrorCode::CANCEL);
+            if x.handle.is_none() {
+                let wakers = x.let_go();
+                drop(x);
+                wake(wakers);
+                true
+            } else {
+                false
+            }
+        };
+        if waits {
+            self.channel.inner.pool.forget(&slot);
+        } else {
+            slot.notify();
+        }
+    }
+}
+

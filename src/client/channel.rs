@@ -1,0 +1,351 @@
+//! A channel: a cheap clone over the pool.
+
+use super::call::{Call, CallTimeline, Options};
+use super::streaming::{Sender, Streaming};
+use crate::error::Error;
+use crate::grpc::{Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status};
+use crate::grpc::{method::Path, request};
+use crate::http2::hpack::Template;
+use crate::net::connect::{Connect, Scheme, Target, TargetError};
+use crate::net::messages::MessageLimits;
+use crate::net::pool::{ChannelState, Pool, PoolOptions};
+use crate::net::sync::Mutex;
+use crate::net::tcp::TcpConnector;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+use crate::net::tls::{ClientTls, TlsConnector};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Sees every call's metadata before it leaves; an error ends the call.
+pub type Interceptor = Arc<dyn Fn(&mut Metadata) -> Result<(), Status> + Send + Sync>;
+
+/// A channel to one target. It opens nothing before the first call; clones share everything.
+///
+/// Dropping the last clone closes the connections once their calls have ended.
+#[derive(Clone)]
+pub struct Channel {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) pool: Pool,
+    pub(super) limits: MessageLimits,
+    scheme: &'static str,
+    authority: String,
+    user_agent: String,
+    pub(super) interceptors: Vec<Interceptor>,
+    /// One prepared head a method, and the last one used.
+    templates: Mutex<Templates>,
+}
+
+#[derive(Default)]
+struct Templates {
+    last: Option<(&'static str, Arc<Template>)>,
+    all: HashMap<&'static str, Arc<Template>>,
+}
+
+/// Why a channel cannot be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The target cannot be read.
+    Target(TargetError),
+    /// `https` needs a TLS configuration: [`ChannelBuilder::tls`].
+    TlsMissing,
+    /// A TLS configuration was given, but the target says `http`.
+    TlsUnused,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(error) => error.fmt(f),
+            Self::TlsMissing => f.write_str(
+                "the target says https, but no TLS configuration was given (ChannelBuilder::tls)",
+            ),
+            Self::TlsUnused => f.write_str(
+                "a TLS configuration was given, but the target says http; write https, or leave it \
+                 out",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// How a channel is to be.
+#[must_use]
+pub struct ChannelBuilder {
+    target: Result<Target, TargetError>,
+    connector: Option<Arc<dyn Connect>>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    tls: Option<ClientTls>,
+    options: PoolOptions,
+    limits: MessageLimits,
+    user_agent: Option<String>,
+    interceptors: Vec<Interceptor>,
+}
+
+impl ChannelBuilder {
+    /// Speaks TLS as configured; the target must say `https`.
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Connects by other means than TCP; TLS, if configured, goes on top of it.
+    pub fn connector(mut self, connector: impl Connect) -> Self {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// How connections are made and behave.
+    pub fn options(mut self, options: PoolOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The largest message received, in octets, inflated. Default 4 MiB.
+    pub const fn max_receive_message(mut self, octets: usize) -> Self {
+        self.limits.receive = octets;
+        self
+    }
+
+    /// The largest message sent, in octets. Default 2 GiB − 1.
+    pub const fn max_send_message(mut self, octets: usize) -> Self {
+        self.limits.send = octets;
+        self
+    }
+
+    /// Put in front of this crate's own `user-agent`.
+    pub fn user_agent(mut self, name: &str) -> Self {
+        self.user_agent = Some(format!("{name} {}", request::USER_AGENT));
+        self
+    }
+
+    /// Shows every call's metadata to `f` before it leaves.
+    pub fn intercept(
+        mut self,
+        f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
+    ) -> Self {
+        self.interceptors.push(Arc::new(f));
+        self
+    }
+
+    /// Builds the channel; nothing is connected.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub fn build(self) -> Result<Channel, BuildError> {
+        let target = self.target.map_err(BuildError::Target)?;
+        let https = target.scheme() == Scheme::Https;
+        let connector = self.connector;
+        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+        let connector: Arc<dyn Connect> = match (https, self.tls) {
+            (true, Some(tls)) => {
+                let inner = connector.unwrap_or_else(|| plain_connector(&target));
+                Arc::new(TlsConnector::new(inner, tls))
+            }
+            (true, None) => return Err(BuildError::TlsMissing),
+            (false, Some(_)) => return Err(BuildError::TlsUnused),
+            (false, None) => connector.unwrap_or_else(|| plain_connector(&target)),
+        };
+        #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
+        let connector: Arc<dyn Connect> = match https {
+            true => return Err(BuildError::TlsMissing),
+            false => connector.unwrap_or_else(|| plain_connector(&target)),
+        };
+        let inner = Inner {
+            scheme: if https { "https" } else { "http" },
+            authority: target.authority().to_owned(),
+            user_agent: self.user_agent.unwrap_or_else(|| request::USER_AGENT.to_owned()),
+            limits: self.limits,
+            interceptors: self.interceptors,
+            templates: Mutex::new(Templates::default()),
+            pool: Pool::new(target, connector, self.options),
+        };
+        Ok(Channel { inner: Arc::new(inner) })
+    }
+}
+
+fn plain_connector(target: &Target) -> Arc<dyn Connect> {
+    #[cfg(unix)]
+    if target.unix_path().is_some() {
+        return Arc::new(crate::net::unix::UnixConnector);
+    }
+    let _ = target;
+    Arc::new(TcpConnector::new())
+}
+
+impl Channel {
+    /// Begins a channel to a target: `https://host:port`, `http://host:port` or `unix:path`.
+    pub fn builder(target: &str) -> ChannelBuilder {
+        ChannelBuilder {
+            target: Target::parse(target),
+            connector: None,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            tls: None,
+            options: PoolOptions::new(),
+            limits: MessageLimits::new(),
+            user_agent: None,
+            interceptors: Vec::new(),
+        }
+    }
+
+    /// One request, one response.
+    ///
+    /// # Errors
+    /// The peer's status, or why there is none; see [`Error`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the stream with CANCEL; the connection lives on.
+    pub async fn unary<Req: Encode, Res: Decode>(
+        &self,
+        method: &Method<Req, Res>,
+        request: impl IntoRequest<Req>,
+    ) -> Result<Response<Res>, Error> {
+        let (response, _) = self.unary_timed(method, request).await?;
+        Ok(response)
+    }
+
+    /// As [`Channel::unary`], with where the time went.
+    ///
+    /// # Errors
+    /// As [`Channel::unary`].
+    pub async fn unary_timed<Req: Encode, Res: Decode>(
+        &self,
+        method: &Method<Req, Res>,
+        request: impl IntoRequest<Req>,
+    ) -> Result<(Response<Res>, CallTimeline), Error> {
+        let mut call = self.whole_request(method.path(), request.into_request(), true)?;
+        call.whole_response(self.inner.limits.receive).await
+    }
+
+    /// One request, many responses.
+    ///
+    /// # Errors
+    /// What is wrong with the request itself; everything else comes from the stream.
+    pub fn server_streaming<Req: Encode, Res: Decode>(
+        &self,
+        method: &Method<Req, Res>,
+        request: impl IntoRequest<Req>,
+    ) -> Result<Streaming<Res>, Error> {
+        let call = self.whole_request(method.path(), request.into_request(), false)?;
+        Ok(Streaming::new(call, self.inner.limits.receive))
+    }
+
+    /// Many requests, one response: send, finish, then await the response.
+    ///
+    /// # Errors
+    /// What is wrong with the metadata; everything else comes from the two halves.
+    pub fn client_streaming<Req: Encode, Res: Decode>(
+        &self,
+        method: &Method<Req, Res>,
+        request: impl IntoRequest<()>,
+    ) -> Result<(Sender<Req>, Streaming<Res>), Error> {
+        self.bidi(method, request)
+    }
+
+    /// Many requests, many responses, in any order.
+    ///
+    /// # Errors
+    /// What is wrong with the metadata; everything else comes from the two halves.
+    pub fn bidi<Req: Encode, Res: Decode>(
+        &self,
+        method: &Method<Req, Res>,
+        request: impl IntoRequest<()>,
+    ) -> Result<(Sender<Req>, Streaming<Res>), Error> {
+        let request = request.into_request();
+        let encoding = request.encoding();
+        let options = Options::of(&request, false);
+        let (_, metadata) = split(request);
+        let call = Call::start(self, method.path(), metadata, options, |_| Ok(()))?;
+        let sender = Sender::new(&call, encoding, self.inner.limits.send);
+        Ok((sender, Streaming::new(call, self.inner.limits.receive)))
+    }
+
+    fn whole_request<Req: Encode>(
+        &self,
+        path: Path<'static>,
+        request: Request<Req>,
+        whole: bool,
+    ) -> Result<Call, Error> {
+        let encoding = request.encoding();
+        let max = self.inner.limits.send;
+        let options = Options::of(&request, whole);
+        let (message, metadata) = split(request);
+        Call::start(self, path, metadata, options, |out| {
+            let large = crate::grpc::codec::encode_message(&message, encoding, max, out.tail())?;
+            out.settle();
+            if let Some(large) = large {
+                out.chain(large);
+            }
+            Ok(())
+        })
+    }
+
+    /// Connects without waiting for a call. Watch [`Channel::state`] for the outcome.
+    pub fn connect(&self) {
+        self.inner.pool.connect();
+    }
+
+    /// The channel's state, to be watched.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<ChannelState> {
+        self.inner.pool.watch()
+    }
+
+    /// The connections that live.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<crate::net::handle::Handle>> {
+        self.inner.pool.connections()
+    }
+
+    /// The prepared head of a method on this channel.
+    pub(super) fn template(&self, path: Path<'static>) -> Arc<Template> {
+        let mut templates = self.inner.templates.lock();
+        if let Some((last, template)) = &templates.last {
+            if std::ptr::eq(*last, path.as_str()) {
+                return Arc::clone(template);
+            }
+        }
+        let inner = &*self.inner;
+        let template = Arc::clone(templates.all.entry(path.as_str()).or_insert_with(|| {
+            let fields = request::head(path, inner.scheme, &inner.authority, &inner.user_agent);
+            Arc::new(Template::new(fields))
+        }));
+        templates.last = Some((path.as_str(), Arc::clone(&template)));
+        template
+    }
+
+    pub(super) fn scheme_and_authority(&self) -> (&'static str, &str) {
+        (self.inner.scheme, &self.inner.authority)
+    }
+}
+
+/// Message and metadata; the encoding, when there is one, joins the metadata's fields.
+fn split<T>(request: Request<T>) -> (T, Metadata) {
+    let mut request = request;
+    let metadata = std::mem::take(request.metadata_mut());
+    (request.into_inner(), metadata)
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("pool", &self.inner.pool).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ChannelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBuilder").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// How the encoding is announced.
+pub(super) fn announce(encoding: Encoding) -> Option<&'static str> {
+    (encoding != Encoding::Identity).then(|| encoding.name())
+}

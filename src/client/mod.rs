@@ -1,0 +1,12 @@
+//! Floor 4, client: a channel and its calls.
+
+mod call;
+mod channel;
+mod plain;
+mod streaming;
+
+pub use crate::net::pool::{ChannelState, PoolOptions};
+pub use call::CallTimeline;
+pub use channel::{BuildError, Channel, ChannelBuilder, Interceptor};
+pub use plain::{HttpRequest, HttpResponse};
+pub use streaming::{Sender, Streaming};

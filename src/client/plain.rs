@@ -1,0 +1,124 @@
+//! Plain HTTP/2 requests on a channel: the same connections, no gRPC.
+
+use super::call::{Call, Options};
+use super::channel::Channel;
+use crate::error::Error;
+use crate::grpc::{Code, Request, Status};
+use crate::http2::Fields;
+use crate::net::slot::InEnd;
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A plain request with a whole body.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HttpRequest {
+    /// `:method`.
+    pub method: String,
+    /// `:path`.
+    pub path: String,
+    /// Further fields, lower case.
+    pub fields: Fields,
+    /// The body.
+    pub body: Bytes,
+    /// A bound on the whole exchange.
+    pub timeout: Option<Duration>,
+}
+
+impl HttpRequest {
+    /// A request without fields or body.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        Self { method: method.to_owned(), path: path.to_owned(), ..Self::default() }
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With one more field.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.fields.push(name, value);
+        self
+    }
+
+    /// With a bound on the whole exchange.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// A plain response with its whole body.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpResponse {
+    /// `:status`.
+    pub status: u16,
+    /// The head's fields.
+    pub fields: Fields,
+    /// The body.
+    pub body: Bytes,
+    /// The trailers.
+    pub trailers: Fields,
+}
+
+impl Channel {
+    /// One plain HTTP/2 exchange.
+    ///
+    /// # Errors
+    /// Why there is no response; a status other than 200 is a response.
+    ///
+    /// # Cancel safety
+    /// As [`Channel::unary`].
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
+        let mut head = Fields::new();
+        let (scheme, authority) = self.scheme_and_authority();
+        head.push(":method", &request.method);
+        head.push(":scheme", scheme);
+        head.push(":path", &request.path);
+        head.push(":authority", authority);
+        head.extend_from(&request.fields);
+        let mut wish = Request::new(());
+        if let Some(timeout) = request.timeout {
+            wish = wish.with_timeout(timeout);
+        }
+        let body = request.body;
+        let mut call = Call::submit(self, None, &head, Options::of(&wish, true), false, |out| {
+            if !body.is_empty() {
+                out.chain(body);
+            }
+            Ok(true)
+        })?;
+        let response = poll_fn(|cx| {
+            let Some(slot) = call.slot() else {
+                let gone = Status::new(Code::Internal, "the exchange has ended");
+                return Poll::Ready(Err(Error::from_peer(gone)));
+            };
+            let mut x = slot.lock();
+            match &x.inc.end {
+                None => {
+                    x.wait_read(cx);
+                    Poll::Pending
+                }
+                Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+                Some(_) => Poll::Ready(Ok(HttpResponse {
+                    status: x.inc.head.status(),
+                    fields: x.inc.head.fields().clone(),
+                    body: std::mem::take(&mut x.inc.body).freeze(),
+                    trailers: std::mem::take(&mut x.inc.trailers),
+                })),
+            }
+        })
+        .await;
+        call.done();
+        response
+    }
+}

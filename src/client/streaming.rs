@@ -1,0 +1,238 @@
+//! The two halves of a streaming call.
+
+use super::call::{Call, answered};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
+use crate::http2::ErrorCode;
+use crate::net::exchange::{Closed, End, Writer};
+use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::net::slot::OutEnd;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// Sends the messages of a call. Dropped without [`Sender::finish`], it cancels the call.
+#[derive(Debug)]
+pub struct Sender<M> {
+    messages: Option<MessageWriter<M>>,
+}
+
+impl<M: Encode> Sender<M> {
+    pub(super) fn new(call: &Call, encoding: Encoding, max: usize) -> Self {
+        let messages = call.writer().map(|writer| MessageWriter::new(writer, encoding, max));
+        Self { messages }
+    }
+
+    fn writer(&self) -> Result<&MessageWriter<M>, Error> {
+        self.messages.as_ref().ok_or_else(closed)
+    }
+
+    /// Waits until a message is accepted: one of any size at first, further ones while less than
+    /// 64 KiB are queued. Cancel safe.
+    ///
+    /// # Errors
+    /// The call is over; the [`Streaming`] half says how it ended.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.writer()?.ready().await.map_err(|Closed| closed())
+    }
+
+    /// Sends a message; ready when it is accepted. A future that is dropped before has sent
+    /// nothing.
+    ///
+    /// # Errors
+    /// The call is over ([`Streaming`] says how it ended), or the message cannot be sent.
+    pub async fn send(&mut self, message: M) -> Result<(), Error> {
+        self.ready().await?;
+        self.try_send(message)
+    }
+
+    /// Sends a message without waiting, whatever is queued.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn try_send(&mut self, message: M) -> Result<(), Error> {
+        self.writer()?.push(&message).map_err(|failure| match failure {
+            SendFailure::Closed => closed(),
+            SendFailure::Message(status) => {
+                Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
+            }
+        })
+    }
+
+    /// Ends this side; the other half goes on.
+    ///
+    /// # Errors
+    /// The call is over; the [`Streaming`] half says how it ended.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let Some(messages) = self.messages.take() else { return Err(closed()) };
+        messages.writer().finish(OutEnd::Finish, None).map_err(|Closed| closed())
+    }
+
+    /// Gives the call up with an HTTP/2 error code, usually CANCEL.
+    pub fn cancel(mut self, code: ErrorCode) {
+        if let Some(messages) = self.messages.take() {
+            messages.writer().cancel(code);
+        }
+    }
+}
+
+impl<M> Drop for Sender<M> {
+    fn drop(&mut self) {
+        if let Some(messages) = self.messages.take() {
+            cancel_unless_over(messages.into_writer());
+        }
+    }
+}
+
+fn cancel_unless_over(writer: Writer) {
+    if !writer.is_closed() {
+        writer.cancel(ErrorCode::CANCEL);
+    }
+}
+
+fn closed() -> Error {
+    let status = Status::new(Code::Unavailable, "the call is over; read how it ended");
+    Error::new(Kind::Misuse, status, Initiator::Local, Processed::Maybe)
+}
+
+/// Receives the messages of a call, then its status. Dropped before the end, it cancels the call.
+#[derive(Debug)]
+pub struct Streaming<M> {
+    call: Call,
+    messages: Option<MessageReader<M>>,
+    metadata: Option<Metadata>,
+    trailers: Metadata,
+    /// The head was seen; or the call has ended, and how.
+    head: bool,
+    end: Option<Result<(), Error>>,
+}
+
+impl<M: Decode> Streaming<M> {
+    pub(super) fn new(call: Call, max: usize) -> Self {
+        let messages =
+            call.reader().map(|reader| MessageReader::new(reader, Encoding::Identity, max));
+        Self {
+            call,
+            messages,
+            metadata: None,
+            trailers: Metadata::new(),
+            head: false,
+            end: None,
+        }
+    }
+
+    /// The next message; `None` once the call has ended with OK. Cancel safe.
+    ///
+    /// # Errors
+    /// The peer's status, or why there is none. Every later call returns the same.
+    pub async fn message(&mut self) -> Result<Option<M>, Error> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// As [`Streaming::message`].
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<M>, Error>> {
+        if let Some(end) = &self.end {
+            return Poll::Ready(end.clone().map(|()| None));
+        }
+        if !self.head {
+            if let Err(error) = std::task::ready!(self.poll_head(cx)) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(None)) };
+        match std::task::ready!(messages.poll_next(cx)) {
+            Some(Ok(message)) => Poll::Ready(Ok(Some(message))),
+            Some(Err(error)) => Poll::Ready(Err(self.ended(Err(error)))),
+            None => {
+                let end = self.read_end();
+                Poll::Ready(match end {
+                    Ok(()) => {
+                        self.end = Some(Ok(()));
+                        self.call.done();
+                        Ok(None)
+                    }
+                    Err(error) => Err(self.ended(Err(error))),
+                })
+            }
+        }
+    }
+
+    /// The metadata that comes before the messages. Cancel safe.
+    ///
+    /// # Errors
+    /// The call ended without it.
+    pub async fn metadata(&mut self) -> Result<&Metadata, Error> {
+        if !self.head {
+            poll_fn(|cx| self.poll_head(cx)).await?;
+        }
+        Ok(self.metadata.get_or_insert_default())
+    }
+
+    /// The metadata behind the messages; empty before the end.
+    #[must_use]
+    pub const fn trailers(&self) -> &Metadata {
+        &self.trailers
+    }
+
+    /// The one message of a call that answers with one, and its metadata.
+    ///
+    /// # Errors
+    /// The peer's status, or why there is none; INTERNAL for none or more than one message.
+    pub async fn one(mut self) -> Result<Response<M>, Error> {
+        let one = |text: &'static str| super::call::broken(Status::new(Code::Internal, text));
+        let Some(message) = self.message().await? else {
+            return Err(one("the peer answered OK without a message"));
+        };
+        if self.message().await?.is_some() {
+            return Err(one("the peer answered with more than one message"));
+        }
+        let metadata = self.metadata.take().unwrap_or_default();
+        let trailers = std::mem::take(&mut self.trailers);
+        Ok(Response::new(message).with_metadata(metadata).with_trailers(trailers))
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(())) };
+        let seen = std::task::ready!(messages.reader().poll_head(cx, |head| {
+            let encoding = response::check_head(head)?;
+            // Trailers-Only keeps its fields for the status.
+            let metadata = match head.fields().get("grpc-status") {
+                Some(_) => Metadata::new(),
+                None => response::take_metadata(head.fields_mut()),
+            };
+            Ok((encoding, metadata))
+        }));
+        self.head = true;
+        match seen {
+            Ok(Ok((encoding, metadata))) => {
+                messages.set_encoding(encoding);
+                self.metadata = Some(metadata);
+                Poll::Ready(Ok(()))
+            }
+            Ok(Err(status)) => Poll::Ready(Err(self.ended(Err(answered(status))))),
+            Err(error) => Poll::Ready(Err(self.ended(Err(error)))),
+        }
+    }
+
+    /// The peer's side has ended: what its trailers say.
+    fn read_end(&mut self) -> Result<(), Error> {
+        let Some(messages) = &self.messages else { return Ok(()) };
+        let Some(slot) = self.call.slot() else { return Ok(()) };
+        let trailers = match messages.reader().end() {
+            Some(Err(error)) => return Err(error),
+            Some(Ok(End::Trailers(fields))) => Some(fields),
+            _ => None,
+        };
+        let x = slot.lock();
+        let status = response::check_end(&x.inc.head, trailers.as_ref());
+        drop(x);
+        if let Some(mut fields) = trailers {
+            self.trailers = response::take_metadata(&mut fields);
+        }
+        status.map_err(Error::from_peer)
+    }
+
+    fn ended(&mut self, end: Result<(), Error>) -> Error {
+        self.end = Some(end.clone());
+        end.err().unwrap_or_else(closed)
+    }
+}

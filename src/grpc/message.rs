@@ -1,0 +1,444 @@
+//! Length-Prefixed-Messages: a flag octet, four octets of length, the payload.
+//!
+//! The cost of a message here is the octets that arrived, never the octets its prefix announces.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::status::{Code, Status};
+
+/// Octets before each payload: the compressed flag and a 32-bit big-endian length.
+pub const PREFIX: usize = 5;
+
+/// Default limit of a received message, in octets, after decompression: 4 MiB.
+pub const DEFAULT_MAX: usize = 4 << 20;
+
+/// Most octets reserved at once on the word of a prefix.
+const RESERVE: usize = 64 << 10;
+
+/// An assembly buffer that grew beyond this is given back when it empties.
+const KEEP: usize = 4 << 10;
+
+/// The prefix of a message whose payload has `len` octets.
+///
+/// # Errors
+///
+/// [`MessageError::Unframeable`] when `len` does not fit in 32 bits.
+pub fn write_prefix(len: usize, compressed: bool) -> Result<[u8; PREFIX], MessageError> {
+    let Ok(len) = u32::try_from(len) else { return Err(MessageError::Unframeable { len }) };
+    let [a, b, c, d] = len.to_be_bytes();
+    Ok([u8::from(compressed), a, b, c, d])
+}
+
+/// The one message that fills `body` exactly: whether it is compressed, and where its payload is.
+///
+/// The short way for a unary body that lies in one slice. `None` sends the caller to a
+/// [`Splitter`], which says what is wrong, if anything: more or less than one message, a flag above
+/// 1, or a payload over `max` octets.
+#[must_use]
+pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
+    let (prefix, payload) = body.split_first_chunk::<PREFIX>()?;
+    let head = Head::parse(*prefix, max).ok()?;
+    (payload.len() == head.len).then_some((head.compressed, PREFIX..body.len()))
+}
+
+/// What the prefix at the start of `body` announces, once its five octets are there.
+#[must_use]
+pub fn declared_len(body: &[u8]) -> Option<usize> {
+    let [_, a, b, c, d] = *body.first_chunk::<PREFIX>()?;
+    Some(u32::from_be_bytes([a, b, c, d]) as usize)
+}
+
+/// One message as it came, its payload still compressed when the flag says so.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The Compressed-Flag: the payload is encoded as `grpc-encoding` says.
+    pub compressed: bool,
+    /// The octets after the prefix. They share memory with messages that arrived together.
+    pub payload: Bytes,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flag = if self.compressed { ", compressed" } else { "" };
+        write!(f, "Message({} octets{flag})", self.payload.len())
+    }
+}
+
+/// Why octets are not a message. Each concerns its stream only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The prefix announces more than the limit.
+    TooLarge {
+        /// Octets announced.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A Compressed-Flag other than 0 and 1.
+    BadFlag(u8),
+    /// The stream ended inside a message.
+    Truncated {
+        /// Octets that were still to come.
+        missing: usize,
+    },
+    /// A payload to send is longer than a 32-bit length can say.
+    Unframeable {
+        /// Its octets.
+        len: usize,
+    },
+}
+
+impl MessageError {
+    /// The status code a call ends with for this reason.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::TooLarge { .. } | Self::Unframeable { .. } => Code::ResourceExhausted,
+            Self::BadFlag(_) | Self::Truncated { .. } => Code::Internal,
+        }
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { len, max } => {
+                write!(f, "message of {len} octets is larger than the limit of {max}")
+            }
+            Self::BadFlag(flag) => write!(f, "compressed flag {flag} is neither 0 nor 1"),
+            Self::Truncated { missing } => {
+                write!(f, "stream ended {missing} octets before the end of a message")
+            }
+            Self::Unframeable { len } => {
+                write!(f, "message of {len} octets does not fit a 32-bit length")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+impl From<MessageError> for Status {
+    fn from(error: MessageError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+/// A prefix, understood.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    compressed: bool,
+    len: usize,
+}
+
+impl Head {
+    fn parse(prefix: [u8; PREFIX], max: usize) -> Result<Self, MessageError> {
+        let [flag, length @ ..] = prefix;
+        // gRPC PROTOCOL-HTTP2 §Requests: Compressed-Flag is 0 or 1.
+        if flag > 1 {
+            return Err(MessageError::BadFlag(flag));
+        }
+        let len = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if len > max {
+            return Err(MessageError::TooLarge { len, max });
+        }
+        Ok(Self { compressed: flag == 1, len })
+    }
+}
+
+/// Splits messages out of the octets of one direction of a stream, however these were cut.
+///
+/// Octets are copied once, into the assembly buffer; payloads are slices of it. A prefix over the
+/// limit or with a bad flag is refused when its fifth octet arrives, and nothing after it is kept.
+pub struct Splitter {
+    buf: BytesMut,
+    head: Option<Head>,
+    failed: Option<MessageError>,
+    max: usize,
+    // The largest capacity of `buf` since it was last replaced.
+    peak: usize,
+}
+
+impl Splitter {
+    /// A splitter for payloads of at most `max` octets. Allocates nothing.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { buf: BytesMut::new(), head: None, failed: None, max, peak: 0 }
+    }
+
+    /// Takes octets that arrived. An error shows at [`Splitter::next`]; after one, octets are
+    /// dropped.
+    pub fn push(&mut self, data: &[u8]) {
+        if self.failed.is_some() || data.is_empty() {
+            return;
+        }
+        if self.head.is_none() {
+            let mut prefix = [0; PREFIX];
+            let held = self.buf.len().min(PREFIX);
+            let taken = data.len().min(PREFIX - held);
+            prefix[..held].copy_from_slice(&self.buf[..held]);
+            prefix[held..held + taken].copy_from_slice(&data[..taken]);
+            if held + taken == PREFIX && !self.learn(prefix) {
+                return;
+            }
+        }
+        let missing =
+            self.head.map_or(0, |head| PREFIX + head.len - self.buf.len().min(PREFIX + head.len));
+        // Doubling, but never beyond the message's end, and never far beyond what arrived.
+        let ahead = missing.min(self.buf.len().max(RESERVE));
+        self.buf.reserve(ahead.max(data.len()));
+        self.buf.extend_from_slice(data);
+        self.peak = self.peak.max(self.buf.capacity());
+    }
+
+    /// Takes octets that arrived together with the memory they lie in; `octets` is left empty,
+    /// with memory to be filled next. Without octets held here, nothing is copied.
+    pub fn absorb(&mut self, octets: &mut BytesMut) {
+        if self.buf.is_empty() && self.failed.is_none() {
+            std::mem::swap(&mut self.buf, octets);
+            self.peak = self.peak.max(self.buf.capacity());
+        } else {
+            self.push(octets);
+        }
+        octets.clear();
+    }
+
+    /// The next whole message, `None` while it has not all arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::TooLarge`] or [`MessageError::BadFlag`], again and again: there is no way to
+    /// find the next message after one of these.
+    #[expect(clippy::should_implement_trait, reason = "a splitter goes on after None")]
+    pub fn next(&mut self) -> Result<Option<Message>, MessageError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.head.is_none() {
+            let Some(prefix) = self.buf.first_chunk::<PREFIX>() else { return Ok(None) };
+            if !self.learn(*prefix) {
+                return self.failed.map_or(Ok(None), Err);
+            }
+        }
+        let Some(Head { compressed, len }) = self.head else { return Ok(None) };
+        if self.buf.len() - PREFIX < len {
+            return Ok(None);
+        }
+        self.head = None;
+        self.buf.advance(PREFIX);
+        let payload = if len == 0 { Bytes::new() } else { self.buf.split_to(len).freeze() };
+        self.give_back();
+        Ok(Some(Message { compressed, payload }))
+    }
+
+    /// Octets of the first message that are still to come: 0 when it waits to be taken, `None` when
+    /// none has begun or nothing more is wanted. Before a prefix is whole, the octets it lacks.
+    #[must_use]
+    pub fn awaiting(&self) -> Option<usize> {
+        if self.failed.is_some() || self.buf.is_empty() {
+            return None;
+        }
+        let prefix = self.buf.first_chunk::<PREFIX>();
+        let Some(prefix) = prefix else { return Some(PREFIX - self.buf.len()) };
+        let head = self.head.or_else(|| Head::parse(*prefix, self.max).ok())?;
+        Some(head.len.saturating_sub(self.buf.len() - PREFIX))
+    }
+
+    /// Whether no octet waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
+    /// Octets that arrived and were not taken yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Octets of memory held by the assembly buffer.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// To be asked when the stream has ended and [`Splitter::next`] gives nothing more.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::Truncated`] when the end came inside a message, or the earlier error.
+    pub fn finish(&self) -> Result<(), MessageError> {
+        match (self.failed, self.awaiting()) {
+            (Some(error), _) => Err(error),
+            (None, Some(missing)) => Err(MessageError::Truncated { missing }),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Remembers the head of the first message, or its error; false for an error.
+    fn learn(&mut self, prefix: [u8; PREFIX]) -> bool {
+        match Head::parse(prefix, self.max) {
+            Ok(head) => self.head = Some(head),
+            Err(error) => {
+                self.failed = Some(error);
+                self.buf = BytesMut::new();
+                self.peak = 0;
+            }
+        }
+        self.failed.is_none()
+    }
+
+    /// Leaves a large buffer to the payloads cut from it. What is copied shrinks by eight each time.
+    fn give_back(&mut self) {
+        if self.peak > KEEP && self.buf.len() <= self.peak / 8 {
+            self.buf = BytesMut::from(&self.buf[..]);
+            self.peak = self.buf.capacity();
+        }
+    }
+}
+
+impl fmt::Debug for Splitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Splitter")
+            .field("len", &self.buf.len())
+            .field("awaiting", &self.awaiting())
+            .field("max", &self.max)
+            .field("failed", &self.failed)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(payload: &[u8], flag: u8) -> Vec<u8> {
+        let mut out = write_prefix(payload.len(), false).unwrap().to_vec();
+        out[0] = flag;
+        out.extend_from_slice(payload);
+        out
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_messages() {
+        let payloads: [&[u8]; 5] = [b"one", b"", b"three", &[7; 300], b""];
+        let wire: Vec<u8> = payloads.iter().flat_map(|p| framed(p, 1)).collect();
+        for step in 1..=wire.len() {
+            let mut splitter = Splitter::new(300);
+            let mut got = Vec::new();
+            for chunk in wire.chunks(step) {
+                splitter.push(chunk);
+                while let Some(message) = splitter.next().unwrap() {
+                    assert!(message.compressed);
+                    got.push(message.payload);
+                }
+            }
+            assert_eq!(got, payloads, "cut every {step}");
+            assert!(splitter.is_empty() && splitter.finish().is_ok());
+        }
+    }
+
+    #[test]
+    fn g2_length_lie_costs_no_memory_and_is_refused_at_the_fifth_octet() {
+        let mut splitter = Splitter::new(DEFAULT_MAX);
+        splitter.push(&[0, 0xff, 0xff, 0xff]);
+        assert_eq!(splitter.next(), Ok(None));
+        splitter.push(&[0xff]);
+        splitter.push(&[0; 1000]);
+        let error = MessageError::TooLarge { len: 0xffff_ffff, max: DEFAULT_MAX };
+        assert_eq!(splitter.next(), Err(error));
+        assert_eq!(splitter.next(), Err(error));
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert_eq!(splitter.capacity(), 0);
+        assert_eq!(splitter.awaiting(), None);
+    }
+
+    #[test]
+    fn g2_an_allowed_length_reserves_little_before_octets_arrive() {
+        let mut splitter = Splitter::new(usize::MAX);
+        splitter.push(&[0, 0x40, 0, 0, 0]);
+        assert!(splitter.capacity() <= 2 * RESERVE, "{}", splitter.capacity());
+        assert_eq!(splitter.awaiting(), Some(0x4000_0000));
+        splitter.push(&[0; 1000]);
+        assert!(splitter.capacity() <= 2 * RESERVE, "{}", splitter.capacity());
+    }
+
+    #[test]
+    fn g2_an_end_inside_a_message_is_internal() {
+        let mut splitter = Splitter::new(10);
+        assert_eq!(splitter.finish(), Ok(()));
+        splitter.push(&[0, 0]);
+        assert_eq!(splitter.finish(), Err(MessageError::Truncated { missing: 3 }));
+        splitter.push(&[0, 0, 4, b'a']);
+        let error = MessageError::Truncated { missing: 3 };
+        assert_eq!((splitter.finish(), error.code()), (Err(error), Code::Internal));
+    }
+
+    #[test]
+    fn g3_flags_above_one_are_internal() {
+        for flag in 2..=255 {
+            let mut splitter = Splitter::new(10);
+            splitter.push(&framed(b"", flag));
+            assert_eq!(splitter.next(), Err(MessageError::BadFlag(flag)));
+            assert_eq!(MessageError::BadFlag(flag).code(), Code::Internal);
+            assert_eq!(parse_one(&framed(b"", flag), 10), None);
+        }
+    }
+
+    #[test]
+    fn messages_before_a_bad_one_are_kept() {
+        let mut splitter = Splitter::new(10);
+        let mut wire = framed(b"good", 0);
+        wire.extend(framed(b"bad", 9));
+        splitter.push(&wire);
+        assert_eq!(splitter.next().unwrap().unwrap().payload, "good");
+        assert_eq!(splitter.next(), Err(MessageError::BadFlag(9)));
+    }
+
+    #[test]
+    fn large_buffers_are_given_back() {
+        let mut splitter = Splitter::new(1 << 20);
+        let mut wire = framed(&vec![1; 1 << 20], 0);
+        wire.extend_from_slice(&framed(b"next", 0)[..7]);
+        for chunk in wire.chunks(16 << 10) {
+            splitter.push(chunk);
+        }
+        assert_eq!(splitter.next().unwrap().unwrap().payload.len(), 1 << 20);
+        assert!(splitter.capacity() <= KEEP, "{}", splitter.capacity());
+        assert_eq!(splitter.awaiting(), Some(2));
+        splitter.push(b"xt");
+        assert_eq!(splitter.next().unwrap().unwrap().payload, "next");
+    }
+
+    #[test]
+    fn whole_messages_of_one_push_share_one_buffer() {
+        let mut splitter = Splitter::new(10);
+        splitter.push(&[framed(b"first", 0), framed(b"second", 0)].concat());
+        let first = splitter.next().unwrap().unwrap().payload;
+        let second = splitter.next().unwrap().unwrap().payload;
+        assert_eq!(first.as_ptr() as usize + first.len() + PREFIX, second.as_ptr() as usize);
+    }
+
+    #[test]
+    fn one_whole_message_is_found_in_place() {
+        let wire = framed(b"abc", 1);
+        assert_eq!(parse_one(&wire, 3), Some((true, 5..8)));
+        assert_eq!(parse_one(&wire, 2), None);
+        assert_eq!(parse_one(&wire[..7], 3), None);
+        assert_eq!(parse_one(&[wire, framed(b"", 0)].concat(), 9), None);
+        assert_eq!(parse_one(&[0, 0, 0, 0, 0], 0), Some((false, 5..5)));
+        assert_eq!(parse_one(&[], 9), None);
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_payload_of_four_gibibytes_cannot_be_framed() {
+        assert_eq!(write_prefix(0xffff_ffff, true), Ok([1, 0xff, 0xff, 0xff, 0xff]));
+        let len = 1 << 32;
+        assert_eq!(write_prefix(len, false), Err(MessageError::Unframeable { len }));
+    }
+}

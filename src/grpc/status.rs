@@ -1,0 +1,419 @@
+//! Status: how a call ended, and its way through the trailers.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::metadata::{Metadata, decode_bin, encode_bin};
+use super::percent;
+use crate::http2::Fields;
+use crate::http2::fields::FIELD_OVERHEAD;
+
+/// Trailer with the code, in decimal.
+pub const STATUS: &str = "grpc-status";
+/// Trailer with the percent-encoded message.
+pub const MESSAGE: &str = "grpc-message";
+/// Trailer with the details, in base64.
+pub const DETAILS: &str = "grpc-status-details-bin";
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+        /// The seventeen status codes of gRPC.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Code {
+            $($(#[$doc])* $name = $value,)*
+        }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: [Self; 17] = [$(Self::$name),*];
+
+            /// The code with this number.
+            // gRPC statuscodes: a number that is not known is UNKNOWN.
+            #[must_use]
+            pub const fn from_u32(number: u32) -> Self {
+                match number {
+                    $($value => Self::$name,)*
+                    _ => Self::Unknown,
+                }
+            }
+
+            /// The name as gRPC writes it, such as `INVALID_ARGUMENT`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// The number as it travels, in decimal.
+            #[must_use]
+            pub const fn digits(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($value),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Success.
+    Ok = 0, "OK";
+    /// The caller gave up.
+    Cancelled = 1, "CANCELLED";
+    /// An error without a better code, or one that is not known here.
+    Unknown = 2, "UNKNOWN";
+    /// An argument is wrong whatever the state of the system.
+    InvalidArgument = 3, "INVALID_ARGUMENT";
+    /// Time ran out; the call may have had its effect.
+    DeadlineExceeded = 4, "DEADLINE_EXCEEDED";
+    /// What was asked for does not exist.
+    NotFound = 5, "NOT_FOUND";
+    /// What was to be made exists.
+    AlreadyExists = 6, "ALREADY_EXISTS";
+    /// The caller is known and may not do this.
+    PermissionDenied = 7, "PERMISSION_DENIED";
+    /// A quota, limit or memory is used up.
+    ResourceExhausted = 8, "RESOURCE_EXHAUSTED";
+    /// The system is not in the state this needs; a retry as it is will not help.
+    FailedPrecondition = 9, "FAILED_PRECONDITION";
+    /// A conflict with others; start the sequence again.
+    Aborted = 10, "ABORTED";
+    /// Beyond the valid range, which may grow.
+    OutOfRange = 11, "OUT_OF_RANGE";
+    /// The method is not offered here.
+    Unimplemented = 12, "UNIMPLEMENTED";
+    /// An invariant broke.
+    Internal = 13, "INTERNAL";
+    /// The service cannot be reached now; a retry may help.
+    Unavailable = 14, "UNAVAILABLE";
+    /// Data was lost or is corrupt.
+    DataLoss = 15, "DATA_LOSS";
+    /// The caller is not known.
+    Unauthenticated = 16, "UNAUTHENTICATED";
+}
+
+impl Code {
+    /// The code of a received `grpc-status`; anything but a known number is [`Code::Unknown`].
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        if value.is_empty() || value.len() > 9 || !value.iter().all(u8::is_ascii_digit) {
+            return Self::Unknown;
+        }
+        Self::from_u32(value.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a call ended: a code, and if there is more to say, a message, details and metadata.
+///
+/// Two words; a bare code allocates nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Status {
+    code: Code,
+    more: Option<Box<More>>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq)]
+struct More {
+    message: Cow<'static, str>,
+    details: Bytes,
+    metadata: Metadata,
+}
+
+static NO_METADATA: Metadata = Metadata::new();
+
+impl Status {
+    /// Success with nothing more to say.
+    pub const OK: Self = Self::from_code(Code::Ok);
+
+    /// A bare code.
+    #[must_use]
+    pub const fn from_code(code: Code) -> Self {
+        Self { code, more: None }
+    }
+
+    /// A code and a message for people.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        let mut status = Self::from_code(code);
+        if !message.is_empty() {
+            status.more_mut().message = message;
+        }
+        status
+    }
+
+    /// Sets the details: by convention an encoded `google.rpc.Status`.
+    #[must_use]
+    pub fn with_details(mut self, details: impl Into<Bytes>) -> Self {
+        self.more_mut().details = details.into();
+        self
+    }
+
+    /// Sets the metadata that travels in the trailers.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.more_mut().metadata = metadata;
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether the code is [`Code::Ok`].
+    #[must_use]
+    pub const fn is_ok(&self) -> bool {
+        matches!(self.code, Code::Ok)
+    }
+
+    /// The message; empty when there is none. As the peer wrote it: control characters may be in it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.more.as_ref().map_or("", |more| &more.message)
+    }
+
+    /// The octets of `grpc-status-details-bin`; empty when there are none.
+    #[must_use]
+    pub fn details(&self) -> &[u8] {
+        self.more.as_ref().map_or(&[], |more| &more.details)
+    }
+
+    /// The metadata of the trailers.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.more.as_ref().map_or(&NO_METADATA, |more| &more.metadata)
+    }
+
+    /// The metadata of the trailers, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.more_mut().metadata
+    }
+
+    /// Appends the trailers of this status to `out`.
+    ///
+    /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE, in the octets of RFC 9113 §10.5.1, for
+    /// `out` as a whole. What does not fit is shortened or left out: first the message, cut at a
+    /// character, then the details, then the metadata. The code always goes.
+    pub fn to_trailers(&self, out: &mut Fields, limit: usize) {
+        out.push(STATUS, self.code.digits());
+        let Some(more) = &self.more else { return };
+        let mut room = limit.saturating_sub(out.list_size());
+        let mut metadata = Fields::new();
+        more.metadata.append_to(&mut metadata);
+        let metadata = Some(metadata).filter(|fields| fits(&mut room, fields.list_size()));
+        let details = Some(&more.details)
+            .filter(|details| !details.is_empty())
+            .map(|details| encode_bin(details))
+            .filter(|details| fits(&mut room, field_size(DETAILS, details.len())));
+        let for_message = room.saturating_sub(field_size(MESSAGE, 0));
+        if for_message > 0 && !more.message.is_empty() {
+            out.push(MESSAGE, percent::encode(&more.message, for_message));
+        }
+        if let Some(details) = details {
+            out.push(DETAILS, details);
+        }
+        if let Some(metadata) = metadata {
+            out.extend_from(&metadata);
+        }
+    }
+
+    /// The status that received trailers say; `None` when `grpc-status` is not among them.
+    ///
+    /// Nothing a peer writes here is an error: an unknown code is [`Code::Unknown`], a message with
+    /// wrong escapes keeps them, details that are not base64 are dropped.
+    #[must_use]
+    pub fn from_trailers(fields: &Fields) -> Option<Self> {
+        let mut status = Self::from_code(Code::parse(fields.get(STATUS)?));
+        let mut others = false;
+        for field in fields {
+            match field.name {
+                b"grpc-message" => {
+                    status.more_mut().message = percent::decode(field.value).into_owned().into();
+                }
+                b"grpc-status-details-bin" => {
+                    status.more_mut().details = decode_bin(field.value).unwrap_or_default();
+                }
+                name => others |= name != STATUS.as_bytes() && !name.starts_with(b":"),
+            }
+        }
+        if others {
+            status.more_mut().metadata = Metadata::from_received(fields.clone());
+        }
+        Some(status)
+    }
+
+    fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+}
+
+/// What one field line counts in a list (RFC 9113 §10.5.1).
+const fn field_size(name: &str, value: usize) -> usize {
+    name.len() + value + FIELD_OVERHEAD
+}
+
+/// Takes `size` from `room` if it is there.
+fn fits(room: &mut usize, size: usize) -> bool {
+    let left = room.checked_sub(size);
+    *room = left.unwrap_or(*room);
+    left.is_some()
+}
+
+impl From<Code> for Status {
+    fn from(code: Code) -> Self {
+        Self::from_code(code)
+    }
+}
+
+/// Prints code and message on one line; control characters are escaped.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.name())?;
+        if !self.message().is_empty() {
+            f.write_str(": ")?;
+        }
+        for c in self.message().chars() {
+            // Separators and direction marks could forge a line of a log.
+            if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                fmt::Write::write_char(f, c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Status");
+        out.field("code", &self.code);
+        if let Some(more) = &self.more {
+            out.field("message", &more.message);
+            out.field("details", &format_args!("{} octets", more.details.len()));
+            out.field("metadata", &more.metadata);
+        }
+        out.finish()
+    }
+}
+
+impl std::error::Error for Status {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(status: &Status) -> Status {
+        let mut fields = Fields::new();
+        status.to_trailers(&mut fields, usize::MAX);
+        Status::from_trailers(&fields).unwrap()
+    }
+
+    #[test]
+    fn codes_by_number_and_text() {
+        for (number, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, number);
+            assert_eq!(Code::from_u32(number as u32), code);
+            assert_eq!(Code::parse(code.digits().as_bytes()), code);
+        }
+        for value in [&b""[..], b"17", b"-1", b"4294967296", b"99999999999999999999", b"OK", b" 0"]
+        {
+            assert_eq!(Code::parse(value), Code::Unknown, "{}", value.escape_ascii());
+        }
+        assert_eq!(Code::parse(b"007"), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn a_status_is_two_words() {
+        assert_eq!(size_of::<Status>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<Result<(), Status>>(), 2 * size_of::<usize>());
+    }
+
+    #[test]
+    fn everything_survives_the_trailers() {
+        let mut metadata = Metadata::new();
+        metadata.append("k", "v").unwrap();
+        let status = Status::new(Code::NotFound, "no such \u{1f980}, 100%\n")
+            .with_details(vec![0, 1, 255])
+            .with_metadata(metadata);
+        assert_eq!(round_trip(&status), status);
+        let bare = Status::OK;
+        let back = round_trip(&bare);
+        assert!(back == bare && back.more.is_none());
+    }
+
+    #[test]
+    fn code_goes_first_and_the_message_is_ascii() {
+        let mut fields = Fields::new();
+        Status::new(Code::Aborted, "a\nb").to_trailers(&mut fields, usize::MAX);
+        assert_eq!(format!("{fields:?}"), "[grpc-status: 10, grpc-message: a%0Ab]");
+    }
+
+    #[test]
+    fn g4_a_long_message_is_cut_to_the_peers_limit() {
+        let status = Status::new(Code::Internal, "é".repeat(1 << 20)).with_details(vec![7; 10]);
+        for limit in [200, 201, 202, 203, 204, 205, 206, 16 << 10] {
+            let mut fields = Fields::new();
+            status.to_trailers(&mut fields, limit);
+            assert!(fields.list_size() <= limit && fields.list_size() + 6 > limit, "{limit}");
+            let back = Status::from_trailers(&fields).unwrap();
+            assert!(back.message().chars().all(|c| c == 'é'), "cut inside a character");
+            assert_eq!(back.details(), [7; 10]);
+        }
+    }
+
+    #[test]
+    fn g4_the_code_goes_whatever_the_limit() {
+        let mut metadata = Metadata::new();
+        metadata.append("k", &"v".repeat(100)).unwrap();
+        let status =
+            Status::new(Code::Internal, "m").with_details(vec![7; 90]).with_metadata(metadata);
+        let mut fields = Fields::new();
+        status.to_trailers(&mut fields, 0);
+        assert_eq!(format!("{fields:?}"), "[grpc-status: 13]");
+        fields.clear();
+        status.to_trailers(&mut fields, 200);
+        assert_eq!(fields.len(), 2);
+        assert!(fields.get("k").is_some() && fields.list_size() <= 200);
+    }
+
+    #[test]
+    fn g4_bad_messages_and_details_are_no_error() {
+        let mut fields = Fields::new();
+        fields.push("grpc-status", "5");
+        fields.push("grpc-message", b"100% %zz %ff%fe \xc3");
+        fields.push("grpc-status-details-bin", "!!!");
+        let status = Status::from_trailers(&fields).unwrap();
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(status.message(), "100% %zz \u{fffd}\u{fffd} \u{fffd}");
+        assert_eq!(status.details(), b"");
+        assert!(status.metadata().is_empty());
+    }
+
+    #[test]
+    fn g17_no_grpc_status_is_no_status() {
+        let mut fields = Fields::new();
+        fields.push("grpc-message", "lost");
+        assert_eq!(Status::from_trailers(&fields), None);
+    }
+
+    #[test]
+    fn g26_display_escapes_what_forges_lines() {
+        let status = Status::new(Code::Internal, "a\r\nERROR b\u{1b}[31m\u{202e}é");
+        assert_eq!(status.to_string(), "INTERNAL: a\\r\\nERROR b\\u{1b}[31m\\u{202e}é");
+        assert!(!format!("{status:?}").contains('\n'));
+        assert_eq!(Status::OK.to_string(), "OK");
+    }
+}

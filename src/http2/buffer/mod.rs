@@ -1,0 +1,7 @@
+//! The two buffers that a caller lends to the engine.
+
+mod recv;
+mod send;
+
+pub use recv::RecvBuffer;
+pub use send::SendBuffer;

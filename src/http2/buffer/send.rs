@@ -1,0 +1,189 @@
+//! Octets that wait to leave: small ones coalesced, large payloads chained without a copy.
+//!
+//! hot: one growing vector and a short list; no allocation per frame.
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// Memory kept by an empty buffer, in octets.
+const KEPT: usize = 64 * 1024;
+/// Written octets at the front that are worth moving the rest for.
+const COMPACT: usize = 64 * 1024;
+
+/// A send buffer. Frames are appended whole; the driver takes slices for one vectored write.
+#[derive(Debug, Default)]
+pub struct SendBuffer {
+    /// Every copied octet; `written` of them have left.
+    small: Vec<u8>,
+    written: usize,
+    /// Chained payloads, each with the offset in `small` before which it leaves.
+    shared: VecDeque<(usize, Bytes)>,
+    shared_octets: usize,
+}
+
+impl SendBuffer {
+    /// An empty buffer; allocates nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { small: Vec::new(), written: 0, shared: VecDeque::new(), shared_octets: 0 }
+    }
+
+    /// Octets that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.small.len() - self.written + self.shared_octets
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where small octets are appended.
+    pub(crate) const fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.small
+    }
+
+    /// Chains octets behind everything appended so far.
+    pub(crate) fn chain(&mut self, octets: Bytes) {
+        if !octets.is_empty() {
+            self.shared_octets += octets.len();
+            self.shared.push_back((self.small.len(), octets));
+        }
+    }
+
+    /// The waiting octets in order, as slices for a vectored write.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.written;
+        let mut pieces = self.shared.iter();
+        let mut shared: Option<&Bytes> = None;
+        let mut done = false;
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(octets) = shared.take() {
+                    return Some(&octets[..]);
+                }
+                if done {
+                    return None;
+                }
+                let end = match pieces.next() {
+                    Some((before, octets)) => {
+                        shared = Some(octets);
+                        *before
+                    }
+                    None => {
+                        done = true;
+                        self.small.len()
+                    }
+                };
+                let piece = self.small.get(at..end).unwrap_or_default();
+                at = end;
+                if !piece.is_empty() {
+                    return Some(piece);
+                }
+            }
+        })
+    }
+
+    /// Notes that the first `n` octets have left.
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.len(), "advanced over octets that do not wait");
+        let mut left = n;
+        while left > 0 {
+            let limit = self.shared.front().map_or(self.small.len(), |(before, _)| *before);
+            let now = left.min(limit - self.written);
+            self.written += now;
+            left -= now;
+            if left == 0 {
+                break;
+            }
+            if let Some((_, octets)) = self.shared.front_mut() {
+                let now = left.min(octets.len());
+                bytes::Buf::advance(octets, now);
+                self.shared_octets -= now;
+                left -= now;
+                if octets.is_empty() {
+                    self.shared.pop_front();
+                }
+            }
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        if self.is_empty() {
+            self.written = 0;
+            self.small.clear();
+            if self.small.capacity() > KEPT {
+                self.small = Vec::new();
+            }
+        } else if self.written > COMPACT && self.written > self.small.len() / 2 {
+            let moved = self.written;
+            self.small.drain(..moved);
+            self.written = 0;
+            for (before, _) in &mut self.shared {
+                *before -= moved;
+            }
+        }
+    }
+
+    /// Gives the memory back when nothing waits.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::new();
+        }
+    }
+
+    /// Octets of memory held, chained payloads included.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.small.capacity() + self.shared_octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(buffer: &mut SendBuffer, step: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        while !buffer.is_empty() {
+            let first = buffer.slices().next().unwrap_or_default();
+            let n = first.len().min(step);
+            got.extend_from_slice(&first[..n]);
+            buffer.advance(n);
+        }
+        got
+    }
+
+    #[test]
+    fn order_is_kept_whatever_the_write_sizes() {
+        for step in [1, 3, 1000] {
+            let mut buffer = SendBuffer::new();
+            buffer.chain(Bytes::from_static(b"ab"));
+            buffer.tail().extend_from_slice(b"cd");
+            buffer.chain(Bytes::from_static(b"ef"));
+            buffer.chain(Bytes::from_static(b"gh"));
+            buffer.tail().extend_from_slice(b"ij");
+            assert_eq!(buffer.len(), 10);
+            assert_eq!(buffer.slices().collect::<Vec<_>>().concat(), b"abcdefghij");
+            assert_eq!(drain(&mut buffer, step), b"abcdefghij");
+        }
+    }
+
+    #[test]
+    fn compaction_keeps_the_order() {
+        let mut buffer = SendBuffer::new();
+        let mut want = Vec::new();
+        for i in 0..40u8 {
+            buffer.tail().extend_from_slice(&[i; 5000]);
+            buffer.chain(Bytes::from(vec![i ^ 0xff; 700]));
+            want.extend_from_slice(&[i; 5000]);
+            want.extend_from_slice(&[i ^ 0xff; 700]);
+        }
+        assert_eq!(drain(&mut buffer, 4099), want);
+        buffer.release();
+        assert_eq!(buffer.capacity(), 0);
+    }
+}

@@ -1,0 +1,245 @@
+//! Abuse budgets: rates with injected time, charged for what a peer makes us do.
+//!
+//! A counter is not a bound: honest traffic of any length must pass, so budgets refill.
+
+use crate::http2::limits::Limits;
+use crate::http2::violation::Violation;
+use std::time::{Duration, Instant};
+
+/// A token bucket. `debt` is what was taken beyond the burst.
+#[derive(Debug)]
+struct Bucket {
+    level: f64,
+    burst: f64,
+    per_second: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(burst: u32, per_second: u32, now: Instant) -> Self {
+        let burst = f64::from(burst);
+        Self { level: burst, burst, per_second: f64::from(per_second), at: now }
+    }
+
+    /// Takes one; returns the debt.
+    fn take(&mut self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.level = (self.level + passed * self.per_second).min(self.burst) - 1.0;
+        (-self.level).max(0.0)
+    }
+}
+
+/// Streams of the last ten seconds, in two halves.
+#[derive(Debug)]
+struct Share {
+    since: Instant,
+    streams: [u64; 2],
+    resets: [u64; 2],
+}
+
+impl Share {
+    fn turn(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        if passed >= Duration::from_secs(10) {
+            self.streams = [0; 2];
+            self.resets = [0; 2];
+            self.since = now;
+        } else if passed >= Duration::from_secs(5) {
+            self.streams = [0, self.streams[0]];
+            self.resets = [0, self.resets[0]];
+            self.since = now;
+        }
+    }
+
+    fn more_than_half(&self) -> bool {
+        (self.resets[0] + self.resets[1]) * 2 > self.streams[0] + self.streams[1]
+    }
+}
+
+/// What a charge asks for.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Verdict {
+    /// Within the budget.
+    Pass,
+    /// Stop reading for the time owed.
+    Pause(Duration),
+    /// End the connection.
+    End(Violation),
+}
+
+/// All budgets of one connection.
+#[derive(Debug)]
+pub(crate) struct Abuse {
+    resets: Bucket,
+    share: Share,
+    refused: Bucket,
+    empty: (Instant, u32),
+    pings: Pings,
+}
+
+#[derive(Debug)]
+struct Pings {
+    last: Option<Instant>,
+    strikes: u32,
+    minute: Instant,
+    /// HEADERS or DATA were sent since the last PING: it is free.
+    earned: bool,
+}
+
+impl Abuse {
+    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            resets: Bucket::new(
+                limits.premature_resets,
+                limits.premature_resets_per_second,
+                now,
+            ),
+            share: Share { since: now, streams: [0; 2], resets: [0; 2] },
+            refused: Bucket::new(limits.refused_streams, limits.premature_resets_per_second, now),
+            empty: (now, 0),
+            pings: Pings { last: None, strikes: 0, minute: now, earned: false },
+        }
+    }
+
+    /// A stream began.
+    pub(crate) fn stream(&mut self, now: Instant) {
+        self.share.turn(now);
+        self.share.streams[0] += 1;
+    }
+
+    /// A stream was reset prematurely, or a malformed frame made us reset it.
+    pub(crate) fn reset(&mut self, limits: &Limits, now: Instant) -> Verdict {
+        self.share.turn(now);
+        self.share.resets[0] += 1;
+        let debt = self.resets.take(now);
+        if debt == 0.0 || !self.share.more_than_half() {
+            return Verdict::Pass;
+        }
+        if debt > f64::from(limits.premature_resets) * 4.0 {
+            return Verdict::End(Violation::ResetFlood);
+        }
+        let rate = f64::from(limits.premature_resets_per_second.max(1));
+        Verdict::Pause(Duration::from_secs_f64(debt / rate))
+    }
+
+    /// A stream over the advertised limit was refused.
+    pub(crate) fn refused(&mut self, now: Instant) -> Verdict {
+        if self.refused.take(now) > 0.0 {
+            return Verdict::End(Violation::RefusedFlood);
+        }
+        Verdict::Pass
+    }
+
+    /// A frame that carries nothing and ends nothing.
+    pub(crate) fn empty_frame(&mut self, limits: &Limits, now: Instant) -> Verdict {
+        if now.saturating_duration_since(self.empty.0) >= Duration::from_secs(1) {
+            self.empty = (now, 0);
+        }
+        self.empty.1 += 1;
+        if self.empty.1 > limits.empty_frames {
+            return Verdict::End(Violation::EmptyFrameFlood);
+        }
+        Verdict::Pass
+    }
+
+    /// Content arrived: empty frames before it are forgiven.
+    pub(crate) const fn progress(&mut self) {
+        self.empty.1 = 0;
+    }
+
+    /// HEADERS or DATA were sent: the peer's next PING is free.
+    pub(crate) const fn sent(&mut self) {
+        self.pings.earned = true;
+    }
+
+    /// The peer sent a PING.
+    pub(crate) fn ping(&mut self, limits: &Limits, now: Instant) -> Verdict {
+        let Some(allowed) = limits.ping_strikes else { return Verdict::Pass };
+        let pings = &mut self.pings;
+        let last = pings.last.replace(now);
+        if std::mem::take(&mut pings.earned) {
+            pings.strikes = 0;
+            return Verdict::Pass;
+        }
+        if now.saturating_duration_since(pings.minute) >= Duration::from_secs(60) {
+            pings.minute = now;
+            pings.strikes = 0;
+        }
+        let early =
+            last.is_some_and(|at| now.saturating_duration_since(at) < limits.ping_interval_min);
+        pings.strikes += u32::from(early);
+        if pings.strikes > allowed { Verdict::End(Violation::PingFlood) } else { Verdict::Pass }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn abuse() -> (Abuse, Limits, Instant) {
+        let now = Instant::now();
+        (Abuse::new(&Limits::server(), now), Limits::server(), now)
+    }
+
+    #[test]
+    fn rapid_reset_pauses_then_ends() {
+        let (mut abuse, limits, now) = abuse();
+        let mut verdicts = Vec::new();
+        for _ in 0..1200 {
+            abuse.stream(now);
+            verdicts.push(abuse.reset(&limits, now));
+        }
+        assert_eq!(verdicts[199], Verdict::Pass);
+        assert!(matches!(verdicts[200], Verdict::Pause(_)));
+        assert_eq!(verdicts[1199], Verdict::End(Violation::ResetFlood));
+    }
+
+    #[test]
+    fn half_of_all_hedges_cancelled_is_honest() {
+        let (mut abuse, limits, mut now) = abuse();
+        for _ in 0..150_000 {
+            abuse.stream(now);
+            abuse.stream(now);
+            assert_eq!(abuse.reset(&limits, now), Verdict::Pass);
+            now += Duration::from_micros(200);
+        }
+    }
+
+    #[test]
+    fn empty_frames_are_forgiven_by_content_and_by_time() {
+        let (mut abuse, limits, now) = abuse();
+        for _ in 0..50 {
+            for _ in 0..100 {
+                assert_eq!(abuse.empty_frame(&limits, now), Verdict::Pass);
+            }
+            abuse.progress();
+        }
+        for i in 0..=100 {
+            let want =
+                if i < 100 { Verdict::Pass } else { Verdict::End(Violation::EmptyFrameFlood) };
+            assert_eq!(abuse.empty_frame(&limits, now), want);
+        }
+    }
+
+    #[test]
+    fn pings_that_follow_an_answer_are_free() {
+        let (mut abuse, limits, now) = abuse();
+        for _ in 0..1000 {
+            abuse.sent();
+            assert_eq!(abuse.ping(&limits, now), Verdict::Pass);
+        }
+        assert_eq!(abuse.ping(&limits, now), Verdict::Pass, "first strike");
+        assert_eq!(abuse.ping(&limits, now), Verdict::Pass, "second strike");
+        assert_eq!(abuse.ping(&limits, now), Verdict::End(Violation::PingFlood));
+    }
+
+    #[test]
+    fn a_ping_every_ten_seconds_is_allowed_for_ever() {
+        let (mut abuse, limits, mut now) = abuse();
+        for _ in 0..10_000 {
+            assert_eq!(abuse.ping(&limits, now), Verdict::Pass);
+            now += Duration::from_secs(10);
+        }
+    }
+}

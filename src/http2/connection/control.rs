@@ -1,0 +1,159 @@
+//! What we owe the peer on the connection: credit, PINGs, GOAWAY.
+
+use super::Connection;
+use super::lifecycle::{GoAway, Life};
+use crate::http2::bdp;
+use crate::http2::buffer::SendBuffer;
+use crate::http2::error::ErrorCode;
+use crate::http2::frame::write;
+use crate::http2::stream::{Ended, StreamKey};
+use crate::http2::stream_id::StreamId;
+use std::time::Instant;
+
+impl<T> Connection<T> {
+    /// Gives back octets of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
+    pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) {
+        let target = self.stream_target;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let octets = octets.min(stream.unread);
+        stream.unread -= octets;
+        if stream.state.can_recv() {
+            stream.recv_window.credit(octets);
+            // RFC 9113 §6.9: a receiver that consumed data may send WINDOW_UPDATE
+            if let Some(increment) = stream.recv_window.update() {
+                write::window_update(out.tail(), stream.id, increment);
+                // A window that its reader drains may grow with the next one.
+                stream.recv_window.grow(target);
+            }
+        }
+        self.give_back(u64::from(octets), out);
+    }
+
+    /// Opens the window of `key` for a message of which `octets` are still to come, so that it
+    /// does not take a round trip for every window. The caller has charged its budget.
+    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, octets: usize) {
+        let max = self.limits.stream_window_max;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let wanted = octets.min(max as usize) as i64;
+        let coming = stream.recv_window.available() + i64::from(stream.recv_window.owed());
+        if stream.state.can_recv() && wanted > coming {
+            stream.recv_window.credit((wanted - coming) as u32);
+            let increment = stream.recv_window.flush();
+            if increment > 0 {
+                write::window_update(out.tail(), stream.id, increment);
+            }
+        }
+    }
+
+    /// Octets that left the hands of a stream's reader.
+    pub(super) fn give_back(&mut self, octets: u64, out: &mut SendBuffer) {
+        self.unread = self.unread.saturating_sub(octets);
+        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
+        if self.uncredited > excess {
+            let credit = self.uncredited - excess;
+            self.uncredited = excess;
+            self.recv_window.credit(credit as u32);
+        }
+        self.update_connection(out);
+    }
+
+    /// Octets arrived: connection credit returns at once while little is unread, so that a slow
+    /// reader of one stream does not stop the others.
+    pub(super) fn arrived(&mut self, octets: u32, out: &mut SendBuffer, now: Instant) {
+        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
+        let withheld = excess.saturating_sub(self.uncredited).min(u64::from(octets));
+        self.uncredited += withheld;
+        self.recv_window.credit(octets - withheld as u32);
+        if self.update_connection(out) && self.bdp.start(now) {
+            write::ping(out.tail(), false, bdp::OPAQUE);
+        }
+    }
+
+    fn update_connection(&mut self, out: &mut SendBuffer) -> bool {
+        let Some(increment) = self.recv_window.update() else { return false };
+        write::window_update(out.tail(), StreamId::CONNECTION, increment);
+        true
+    }
+
+    /// Octets by which the path asks the windows to grow; asked once per measurement.
+    pub const fn take_growth_wanted(&mut self) -> Option<u32> {
+        self.growth_wanted.take()
+    }
+
+    /// Grows the connection's window by `octets`, and with it what streams may grow to.
+    pub fn grow(&mut self, out: &mut SendBuffer, octets: u32) {
+        let target = self.recv_window.target().saturating_add(octets);
+        self.recv_window.grow(target.min(self.limits.connection_window_max));
+        let stream = (self.recv_window.target() / 2).min(self.limits.stream_window_max);
+        self.stream_target = self.stream_target.max(stream);
+        self.update_connection(out);
+    }
+
+    /// Octets of receive window that the peer may fill on this connection.
+    #[must_use]
+    pub const fn recv_window_octets(&self) -> u32 {
+        self.recv_window.target()
+    }
+
+    /// Sends a PING with octets of the caller's choice.
+    pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
+        write::ping(out.tail(), false, opaque);
+    }
+
+    /// Control frames written since [`Connection::flushed`]; at the limit, reading must stop
+    /// until they have left.
+    #[must_use]
+    pub const fn control_full(&self) -> bool {
+        self.control_queued >= self.limits.control_frames_queued
+    }
+
+    /// Everything written so far has left.
+    pub const fn flushed(&mut self) {
+        self.control_queued = 0;
+    }
+
+    /// The first half of a graceful close: nothing is refused yet (RFC 9113 §6.8).
+    pub fn goaway_soon(&mut self, out: &mut SendBuffer) {
+        if self.life.sent().is_none() {
+            self.goaway(out, StreamId::MAX, ErrorCode::NO_ERROR, "");
+        }
+    }
+
+    /// The second half, or the only one: streams the peer opens from now on are not acted upon.
+    pub fn goaway_now(&mut self, out: &mut SendBuffer, code: ErrorCode, debug: &str) {
+        self.goaway(out, self.last_peer_id, code, debug);
+    }
+
+    fn goaway(&mut self, out: &mut SendBuffer, last: StreamId, code: ErrorCode, debug: &str) {
+        if self.life() == Life::Closed {
+            return;
+        }
+        // RFC 9113 §6.8: the last stream identifier must not go up
+        let last = self.life.sent().map_or(last, |old| old.last_stream_id.min(last));
+        self.life.goaway_sent(GoAway { last_stream_id: last, code });
+        write::goaway(out.tail(), last, code, debug);
+    }
+
+    /// The connection is over, by the transport's end or by our own decision.
+    pub const fn close(&mut self) {
+        self.life.close();
+    }
+
+    /// After a GOAWAY: streams of ours that the peer has not acted and will not act upon. They
+    /// are closed by this call and wait to be taken.
+    pub fn unprocessed(&mut self) -> Vec<StreamKey> {
+        let Some(goaway) = self.life.received() else { return Vec::new() };
+        let ours = |id: StreamId| id.is_client_initiated() == (self.role == super::Role::Client);
+        let keys: Vec<_> = self
+            .streams
+            .iter()
+            // RFC 9113 §6.8: streams above the identifier were not processed
+            .filter(|(_, s)| ours(s.id) && s.id > goaway.last_stream_id && !s.state.is_closed())
+            .map(|(key, _)| key)
+            .collect();
+        for key in &keys {
+            self.close_stream(*key, Ended::ResetByUs);
+        }
+        keys
+    }
+}

@@ -1,0 +1,58 @@
+//! Joins the fragments of a field block (RFC 9113 §4.3) within bounds.
+
+use crate::http2::stream_id::StreamId;
+use std::time::{Duration, Instant};
+
+/// None open, or expecting CONTINUATION on one stream.
+#[derive(Debug, Default)]
+pub(crate) struct FieldBlock {
+    open: Option<Open>,
+    octets: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    id: StreamId,
+    end_stream: bool,
+    continuations: u32,
+    since: Instant,
+}
+
+impl FieldBlock {
+    /// The stream whose block is open.
+    pub(crate) fn open_on(&self) -> Option<StreamId> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
+    pub(crate) fn deadline(&self, time: Duration) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.since + time)
+    }
+
+    pub(crate) fn begin(&mut self, id: StreamId, end_stream: bool, first: &[u8], now: Instant) {
+        self.open = Some(Open { id, end_stream, continuations: 0, since: now });
+        self.octets.clear();
+        self.octets.extend_from_slice(first);
+    }
+
+    /// Adds a fragment; returns the octets and the CONTINUATION frames so far.
+    pub(crate) fn append(&mut self, fragment: &[u8]) -> (usize, u32) {
+        self.octets.extend_from_slice(fragment);
+        let count = self.open.as_mut().map_or(0, |open| {
+            open.continuations += 1;
+            open.continuations
+        });
+        (self.octets.len(), count)
+    }
+
+    /// Ends the block: stream, END_STREAM of its HEADERS, and its octets.
+    pub(crate) fn finish(&mut self) -> Option<(StreamId, bool, Vec<u8>)> {
+        let open = self.open.take()?;
+        Some((open.id, open.end_stream, std::mem::take(&mut self.octets)))
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        if self.open.is_none() {
+            self.octets = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! A message's head (RFC 9113 §8.3): pseudo-header fields apart, the rest as they came.
+
+use crate::http2::fields::{FIELD_OVERHEAD, Fields};
+use crate::http2::hpack::FieldSink;
+use crate::http2::limits::Limits;
+use crate::http2::violation::Violation;
+
+/// What kind of field section is decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Section {
+    Request,
+    Response,
+    Trailers,
+    /// Decoded for the table's sake only.
+    Discard,
+}
+
+/// A decoded head. It is recycled: swap it out, swap an old one in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    text: Vec<u8>,
+    method: (u32, u32),
+    scheme: (u32, u32),
+    authority: (u32, u32),
+    path: (u32, u32),
+    status: u16,
+    seen: u8,
+    fields: Fields,
+    over_limit: Option<(usize, usize)>,
+    host_differs: bool,
+    content_length: Option<u64>,
+}
+
+const METHOD: u8 = 1;
+const SCHEME: u8 = 2;
+const AUTHORITY: u8 = 4;
+const PATH: u8 = 8;
+const STATUS: u8 = 16;
+
+impl Head {
+    /// `:method` of a request.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.part(self.method)
+    }
+
+    /// `:scheme` of a request.
+    #[must_use]
+    pub fn scheme(&self) -> &[u8] {
+        self.part(self.scheme)
+    }
+
+    /// `:authority` of a request, or its `host` when there is none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        if self.seen & AUTHORITY == 0 {
+            return self.fields.get("host").unwrap_or_default();
+        }
+        self.part(self.authority)
+    }
+
+    /// `:path` of a request.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        self.part(self.path)
+    }
+
+    /// `:status` of a response; zero in a request.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The fields that are not pseudo-header fields.
+    #[must_use]
+    pub const fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The same, to be taken or changed.
+    pub const fn fields_mut(&mut self) -> &mut Fields {
+        &mut self.fields
+    }
+
+    /// Octets and fields of the list when it was over our limits: the rest was not kept.
+    #[must_use]
+    pub const fn over_limit(&self) -> Option<(usize, usize)> {
+        self.over_limit
+    }
+
+    /// `host` names something else than `:authority` (RFC 9113 §8.3.1).
+    #[must_use]
+    pub const fn host_differs(&self) -> bool {
+        self.host_differs
+    }
+
+    /// `content-length`, when it was there.
+    #[must_use]
+    pub const fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.fields.clear();
+        let text = std::mem::take(&mut self.text);
+        let fields = std::mem::take(&mut self.fields);
+        *self = Self { text, fields, ..Self::default() };
+    }
+
+    fn part(&self, (start, end): (u32, u32)) -> &[u8] {
+        self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    fn keep(&mut self, value: &[u8]) -> (u32, u32) {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(value);
+        (start, self.text.len() as u32)
+    }
+}
+
+/// Receives decoded fields, checks them and fills a head.
+pub(crate) struct HeadSink<'a> {
+    head: &'a mut Head,
+    section: Section,
+    octets_max: usize,
+    fields_max: usize,
+    octets: usize,
+    count: usize,
+    broken: Option<Violation>,
+    regular: bool,
+}
+
+impl<'a> HeadSink<'a> {
+    pub(crate) fn new(head: &'a mut Head, section: Section, limits: &Limits) -> Self {
+        head.clear();
+        Self {
+            head,
+            section,
+            octets_max: limits.header_list_octets,
+            fields_max: limits.header_list_fields,
+            octets: 0,
+            count: 0,
+            broken: None,
+            regular: false,
+        }
+    }
+
+    /// Octets of the list so far, kept or not.
+    pub(crate) const fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// The verdict on the whole section.
+    pub(crate) fn finish(mut self) -> Result<(), Violation> {
+        if self.section == Section::Discard {
+            return Ok(());
+        }
+        if let Some(broken) = self.broken {
+            return Err(broken);
+        }
+        if self.head.over_limit.is_some() {
+            return Ok(());
+        }
+        match self.section {
+            Section::Request => self.check_request(),
+            // RFC 9113 §8.3.2: a response carries :status, once
+            Section::Response if self.head.seen != STATUS => Err(Violation::PseudoMissing),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_request(&mut self) -> Result<(), Violation> {
+        let head = &mut *self.head;
+        if head.method() == b"CONNECT" {
+            // RFC 9113 §8.5: CONNECT has an authority and neither scheme nor path
+            let ok = head.seen == METHOD | AUTHORITY;
+            return if ok { Ok(()) } else { Err(Violation::PseudoMissing) };
+        }
+        // RFC 9113 §8.3.1: a request carries exactly one :method, :scheme and :path
+        if head.seen & (METHOD | SCHEME | PATH) != METHOD | SCHEME | PATH {
+            return Err(Violation::PseudoMissing);
+        }
+        // RFC 9113 §8.3.1: :path is not empty, and starts with a slash or is the asterisk
+        let asterisk = head.path() == b"*" && head.method() == b"OPTIONS";
+        if head.path().first() != Some(&b'/') && !asterisk {
+            return Err(Violation::Path);
+        }
+        if head.seen & AUTHORITY != 0 {
+            // RFC 9113 §8.3.1: :authority must not include userinfo
+            let bad = |o: &u8| *o <= b' ' || *o == b'@' || *o >= 0x7f;
+            if head.authority().iter().any(bad) {
+                return Err(Violation::Authority);
+            }
+            let authority = head.authority();
+            let differs = |host: &[u8]| !host.eq_ignore_ascii_case(authority);
+            head.host_differs = head.fields.get("host").is_some_and(differs);
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Violation> {
+        // RFC 9113 §8.2.1: NUL, LF and CR are nowhere in a value, blanks not at its ends
+        let edge = |o: Option<&u8>| matches!(o, Some(b' ' | b'\t'));
+        if edge(value.first())
+            || edge(value.last())
+            || value.iter().any(|o| matches!(o, 0 | b'\n' | b'\r'))
+        {
+            return Err(Violation::FieldValue);
+        }
+        if name.first() == Some(&b':') {
+            self.pseudo(name, value)?;
+            return Ok(false);
+        }
+        self.regular = true;
+        // RFC 9113 §8.2.1: names are lower case and visible, without a colon
+        if name.is_empty() || !name.iter().all(|o| NAME_OCTETS[usize::from(*o)]) {
+            return Err(Violation::FieldName);
+        }
+        match name {
+            // RFC 9113 §8.2.2: connection-specific fields make a message malformed
+            b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
+            | b"upgrade" => Err(Violation::ConnectionSpecificField),
+            // RFC 9113 §8.2.2: te may only say trailers
+            b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Violation::Te),
+            b"content-length" => self.content_length(value),
+            _ => Ok(true),
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<bool, Violation> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let parsed = std::str::from_utf8(value).ok().and_then(|v| v.parse::<u64>().ok());
+        // RFC 9113 §8.1.1: a content-length that does not hold makes the message malformed
+        let length = parsed.filter(|_| digits).ok_or(Violation::ContentLength)?;
+        if self.head.content_length.is_some_and(|before| before != length) {
+            return Err(Violation::ContentLength);
+        }
+        self.head.content_length = Some(length);
+        Ok(true)
+    }
+
+    fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
+        if self.section == Section::Trailers {
+            // RFC 9113 §8.1: trailers must not include pseudo-header fields
+            return Err(Violation::PseudoInTrailers);
+        }
+        if self.regular {
+            // RFC 9113 §8.3: pseudo-header fields come before regular ones
+            return Err(Violation::PseudoAfterRegular);
+        }
+        let request = self.section == Section::Request;
+        let bit = match (name, request) {
+            (b":method", true) => METHOD,
+            (b":scheme", true) => SCHEME,
+            (b":authority", true) => AUTHORITY,
+            (b":path", true) => PATH,
+            (b":status", false) => STATUS,
+            // RFC 9113 §8.3: undefined pseudo-header fields make a message malformed
+            _ => return Err(Violation::PseudoUnknown),
+        };
+        // RFC 9113 §8.3: the same pseudo-header field must not appear twice
+        if self.head.seen & bit != 0 {
+            return Err(Violation::PseudoRepeated);
+        }
+        self.head.seen |= bit;
+        match bit {
+            METHOD if value.is_empty() => return Err(Violation::PseudoMissing),
+            METHOD => self.head.method = self.head.keep(value),
+            SCHEME => self.head.scheme = self.head.keep(value),
+            AUTHORITY => self.head.authority = self.head.keep(value),
+            PATH => self.head.path = self.head.keep(value),
+            _ => self.head.status = status(value)?,
+        }
+        Ok(())
+    }
+}
+
+impl FieldSink for HeadSink<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
+        self.octets = self.octets.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
+        self.count += 1;
+        if self.section == Section::Discard || self.broken.is_some() {
+            return;
+        }
+        // RFC 9113 §10.5.1: the list is measured decoded, 32 octets a field
+        if self.octets > self.octets_max || self.count > self.fields_max {
+            self.head.over_limit = Some((self.octets, self.count));
+            return;
+        }
+        match self.check(name, value) {
+            Ok(true) if never_indexed => self.head.fields.push_sensitive(name, value),
+            Ok(true) => self.head.fields.push(name, value),
+            Ok(false) => {}
+            Err(broken) => self.broken = Some(broken),
+        }
+    }
+}
+
+/// Three digits from 100 to 999, but not 101.
+// RFC 9113 §8.6: HTTP/2 removes support for the 101 status code
+fn status(value: &[u8]) -> Result<u16, Violation> {
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = value else {
+        return Err(Violation::Status);
+    };
+    let code = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
+    if code == 101 { Err(Violation::Status) } else { Ok(code) }
+}
+
+/// Octets of a field name: `token` of RFC 9110 in lower case.
+static NAME_OCTETS: [bool; 256] = {
+    let mut table = [false; 256];
+    let allowed = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut i = 0;
+    while i < allowed.len() {
+        table[allowed[i] as usize] = true;
+        i += 1;
+    }
+    table
+};

@@ -1,0 +1,368 @@
+//! All protocol state of one HTTP/2 connection: no socket, no clock, no thread.
+//!
+//! This file holds the parts and their construction; receiving, sending, scheduling and the life
+//! of the connection are rooms of their own.
+
+mod abuse;
+mod control;
+mod event;
+mod field_block;
+mod head;
+pub mod lifecycle;
+mod recv;
+mod recv_control;
+mod recv_data;
+mod recv_head;
+mod schedule;
+mod send;
+
+pub use event::{Cause, Event};
+pub use head::Head;
+pub use send::{OpenRefusal, Payload, SendError, SendHead};
+
+use super::bdp::Bdp;
+use super::buffer::SendBuffer;
+use super::flow::{RecvWindow, SendWindow};
+use super::frame::write;
+use super::hpack::{Decoder, Encoder, Prepared};
+use super::limits::Limits;
+use super::settings::{DEFAULT_WINDOW, Settings};
+use super::stats::Stats;
+use super::stream::{Blocked, Ended, Recent, StreamKey, StreamTable};
+use super::stream_id::StreamId;
+use super::violation::ConnectionError;
+use abuse::Abuse;
+use field_block::FieldBlock;
+use lifecycle::{Life, Lifecycle};
+use recv_data::Incoming;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The client's first octets (RFC 9113 §3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Which end of the connection this is: the few things that differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Opens odd streams, receives responses.
+    Client,
+    /// Receives requests.
+    Server,
+}
+
+/// One connection. `T` is the value that the floor above keeps with each stream.
+#[derive(Debug)]
+pub struct Connection<T> {
+    role: Role,
+    limits: Limits,
+    peer: Settings,
+    life: Lifecycle,
+    error: Option<ConnectionError>,
+    stats: Stats,
+    // streams
+    streams: StreamTable<T>,
+    recent: Recent,
+    next_id: Option<StreamId>,
+    last_peer_id: StreamId,
+    open_local: u32,
+    // field sections
+    encoder: Encoder,
+    prepared: Prepared,
+    decoder: Decoder,
+    block: FieldBlock,
+    head: Head,
+    // receiving
+    preface_left: usize,
+    incoming: Option<Incoming>,
+    skip: u32,
+    wanted: usize,
+    goaway_debug: Vec<u8>,
+    recv_window: RecvWindow,
+    stream_target: u32,
+    unread: u64,
+    uncredited: u64,
+    bdp: Bdp,
+    growth_wanted: Option<u32>,
+    // sending
+    send_window: SendWindow,
+    ready: VecDeque<StreamKey>,
+    touched: Vec<StreamKey>,
+    stalled_since: Option<Instant>,
+    control_queued: u32,
+    // abuse
+    abuse: Abuse,
+    read_pause: Option<Instant>,
+}
+
+impl<T> Connection<T> {
+    /// A connection of `role` that begins now. Nothing is written before [`Connection::start`].
+    #[must_use]
+    pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
+        let server = role == Role::Server;
+        Self {
+            role,
+            peer: Settings::default(),
+            life: Lifecycle::new(),
+            error: None,
+            stats: Stats::default(),
+            streams: StreamTable::default(),
+            recent: Recent::new(limits.recent_streams),
+            next_id: Some(StreamId::new(if server { 2 } else { 1 })),
+            last_peer_id: StreamId::CONNECTION,
+            open_local: 0,
+            encoder: Encoder::new(limits.header_table_octets),
+            prepared: Prepared::new(),
+            decoder: Decoder::new(limits.header_table_octets),
+            block: FieldBlock::default(),
+            head: Head::default(),
+            preface_left: if server { PREFACE.len() } else { 0 },
+            incoming: None,
+            skip: 0,
+            wanted: 0,
+            goaway_debug: Vec::new(),
+            recv_window: RecvWindow::new(DEFAULT_WINDOW),
+            stream_target: limits.stream_window,
+            unread: 0,
+            uncredited: 0,
+            bdp: Bdp::default(),
+            growth_wanted: None,
+            send_window: SendWindow::new(DEFAULT_WINDOW),
+            ready: VecDeque::new(),
+            touched: Vec::new(),
+            stalled_since: None,
+            control_queued: 0,
+            abuse: Abuse::new(&limits, now),
+            read_pause: None,
+            limits,
+        }
+    }
+
+    /// What this endpoint announces.
+    #[must_use]
+    pub fn local_settings(&self) -> Settings {
+        let server = self.role == Role::Server;
+        Settings {
+            header_table_size: self.limits.header_table_octets as u32,
+            // RFC 9113 §6.5.2: a client switches push off, a server must not name it on
+            enable_push: server,
+            max_concurrent_streams: server.then_some(self.limits.concurrent_streams),
+            initial_window_size: self.limits.stream_window,
+            max_frame_size: self.limits.frame_octets,
+            max_header_list_size: Some(self.limits.header_list_octets as u32),
+        }
+    }
+
+    /// Writes the preface, our SETTINGS and the connection's window (RFC 9113 §3.4).
+    pub fn start(&mut self, out: &mut SendBuffer) {
+        if self.role == Role::Client {
+            out.tail().extend_from_slice(PREFACE);
+        }
+        write::settings(out.tail(), self.local_settings().entries());
+        // RFC 9113 §6.9.2: only WINDOW_UPDATE changes the connection's window
+        self.recv_window.grow(self.limits.connection_window);
+        let increment = self.recv_window.flush();
+        if increment > 0 {
+            write::window_update(out.tail(), StreamId::CONNECTION, increment);
+        }
+    }
+
+    /// The role.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub const fn life(&self) -> Life {
+        self.life.life()
+    }
+
+    /// The life with what each side said about its end.
+    #[must_use]
+    pub const fn lifecycle(&self) -> &Lifecycle {
+        &self.life
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The peer's parameters.
+    #[must_use]
+    pub const fn peer_settings(&self) -> &Settings {
+        &self.peer
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The error that ended the connection, for ever the same.
+    #[must_use]
+    pub const fn error(&self) -> Option<ConnectionError> {
+        self.error
+    }
+
+    /// Streams that somebody holds, ended ones not yet taken included.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The keys of every stream held.
+    #[must_use]
+    pub fn keys(&self) -> Vec<StreamKey> {
+        self.streams.iter().map(|(key, _)| key).collect()
+    }
+
+    /// The caller's value of a stream.
+    #[must_use]
+    pub fn user(&self, key: StreamKey) -> Option<&T> {
+        self.streams.get(key).map(|s| &s.user)
+    }
+
+    /// The caller's value of a stream, to be changed.
+    pub fn user_mut(&mut self, key: StreamKey) -> Option<&mut T> {
+        self.streams.get_mut(key).map(|s| &mut s.user)
+    }
+
+    /// The identifier of a stream.
+    #[must_use]
+    pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
+        self.streams.get(key).map(|s| s.id)
+    }
+
+    /// Whether both sides have ended, or one was reset.
+    #[must_use]
+    pub fn is_closed(&self, key: StreamKey) -> bool {
+        self.streams.get(key).is_none_or(|s| s.state.is_closed())
+    }
+
+    /// Why the DATA of a stream does not leave now, and how many octets wait.
+    #[must_use]
+    pub fn pending(&self, key: StreamKey) -> (Blocked, usize) {
+        self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_octets()))
+    }
+
+    /// Notes that a handler or a caller has taken the stream on: resetting it later is not
+    /// premature unless it is young.
+    pub fn dispatched(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.dispatched = true;
+        }
+    }
+
+    /// Streams whose sending went on or got stuck since the last call.
+    pub fn take_touched(&mut self, into: &mut Vec<StreamKey>) {
+        for key in self.touched.drain(..) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.touched = false;
+                into.push(key);
+            }
+        }
+    }
+
+    /// Octets that the parser needs in one piece to go on.
+    #[must_use]
+    pub const fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Until when nothing should be read, because the peer used its budget up.
+    #[must_use]
+    pub const fn read_pause(&self) -> Option<Instant> {
+        self.read_pause
+    }
+
+    /// Smoothed round trip, where one was measured.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Duration> {
+        self.bdp.rtt()
+    }
+
+    /// When [`Connection::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let block = self.block.deadline(self.limits.field_block_time);
+        match (block, self.read_pause) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Octets received and handed up, and not yet released.
+    #[must_use]
+    pub const fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Gives memory back on a connection without streams.
+    pub fn release_memory(&mut self) {
+        if self.streams.is_empty() {
+            self.streams.shrink();
+            self.recent.shrink();
+            self.ready = VecDeque::new();
+            self.touched = Vec::new();
+            self.head = Head::default();
+            self.block.shrink();
+            self.goaway_debug = Vec::new();
+        }
+    }
+
+    /// Removes a stream and hands its value back. A stream that is not over is reset with
+    /// CANCEL; octets never released are credited to the connection.
+    pub fn take(&mut self, key: StreamKey, out: &mut SendBuffer) -> Option<T> {
+        if !self.is_closed(key) {
+            self.reset(out, key, super::ErrorCode::CANCEL);
+        }
+        let stream = self.streams.remove(key)?;
+        self.recent.push(stream.id, stream.ended);
+        self.give_back(u64::from(stream.unread), out);
+        Some(stream.user)
+    }
+
+    fn close_stream(&mut self, key: StreamKey, ended: Ended) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !stream.state.is_closed() {
+            stream.state = super::stream::state::State::Closed;
+            stream.ended = ended;
+        }
+        self.note_closed(key);
+    }
+
+    /// Bookkeeping once a stream's state has become closed.
+    fn note_closed(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.pending = None;
+        stream.blocked = Blocked::No;
+        let ours = stream.id.is_client_initiated() == (self.role == Role::Client);
+        if ours {
+            self.open_local = self.open_local.saturating_sub(1);
+        }
+    }
+
+    /// Panics when the accounting does not add up. For tests and simulators.
+    pub fn check_invariants(&self) {
+        let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
+        assert_eq!(unread, self.unread, "unread octets of the streams and of the connection");
+        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
+        assert!(self.uncredited <= excess, "credit is withheld only above the free octets");
+        let ours = self.role == Role::Client;
+        let open = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.id.is_client_initiated() == ours && !s.state.is_closed())
+            .count();
+        assert_eq!(open, self.open_local as usize, "streams of ours that are open");
+        for (_, s) in self.streams.iter() {
+            let pending: usize = s.pending.iter().flat_map(|p| &p.chunks).map(|c| c.len()).sum();
+            assert_eq!(pending, s.pending_octets(), "pending octets of {:?}", s.id);
+            assert!(!(s.state.is_closed() && s.pending.is_some()), "pending on a closed stream");
+        }
+    }
+}

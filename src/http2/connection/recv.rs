@@ -1,0 +1,331 @@
+//! Receiving: frame → checks → effect → event.
+//!
+//! hot: no allocation, one table lookup per frame.
+
+use super::abuse::Verdict;
+use super::event::{Cause, Event};
+use super::lifecycle::Life;
+use super::{Connection, PREFACE};
+use crate::http2::buffer::{RecvBuffer, SendBuffer};
+use crate::http2::error::ErrorCode;
+use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN, write};
+use crate::http2::stream::{Ended, StreamKey};
+use crate::http2::stream_id::StreamId;
+use crate::http2::violation::{ConnectionError, Scope, Violation};
+use std::ops::Range;
+use std::time::Instant;
+
+/// One step of the parser, without borrows.
+pub(super) enum Step {
+    More,
+    Wait(usize),
+    Head { key: StreamKey, end_stream: bool },
+    Informational { key: StreamKey },
+    Data { key: StreamKey, range: Range<usize>, end_stream: bool },
+    Trailers { key: StreamKey },
+    Reset { key: StreamKey, cause: Cause },
+    Settings { first: bool },
+    Pong([u8; 8]),
+    GoAway { last_stream_id: StreamId, code: ErrorCode },
+}
+
+/// A rule broken at connection scope, or raised to it.
+pub(super) struct Broken(pub(super) Violation, pub(super) StreamId);
+
+pub(super) type Stepped = Result<Step, Broken>;
+
+impl<T: Default> Connection<T> {
+    /// The next thing that the peer did, `None` when more octets are needed.
+    ///
+    /// Answers that the protocol owes are appended to `out`. Call again until `None`.
+    ///
+    /// # Errors
+    /// The connection is over: GOAWAY stands in `out`. Every later call returns the same.
+    pub fn next_event<'a>(
+        &'a mut self,
+        input: &'a mut RecvBuffer,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Result<Option<Event<'a, T>>, ConnectionError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let step = loop {
+            match self.step(input, out, now) {
+                Ok(Step::More) => {}
+                Ok(step) => break step,
+                Err(broken) => return Err(self.fail(broken, out)),
+            }
+        };
+        Ok(self.event(step, input))
+    }
+
+    /// Lends what a step named.
+    fn event<'a>(&'a mut self, step: Step, input: &'a RecvBuffer) -> Option<Event<'a, T>> {
+        let Self { streams, head, goaway_debug, .. } = self;
+        Some(match step {
+            Step::More => return None,
+            Step::Wait(wanted) => {
+                self.wanted = wanted;
+                return None;
+            }
+            Step::Head { key, end_stream } => {
+                let stream = streams.get_mut(key)?;
+                Event::Head { key, id: stream.id, user: &mut stream.user, head, end_stream }
+            }
+            Step::Informational { key } => {
+                Event::Informational { key, user: &mut streams.get_mut(key)?.user, head }
+            }
+            Step::Data { key, range, end_stream } => {
+                let user = &mut streams.get_mut(key)?.user;
+                Event::Data { key, user, data: input.at(range), end_stream }
+            }
+            Step::Trailers { key } => {
+                Event::Trailers { key, user: &mut streams.get_mut(key)?.user, head }
+            }
+            Step::Reset { key, cause } => {
+                Event::Reset { key, user: &mut streams.get_mut(key)?.user, cause }
+            }
+            Step::Settings { first } => Event::Settings { first },
+            Step::Pong(opaque) => Event::Pong(opaque),
+            Step::GoAway { last_stream_id, code } => {
+                Event::GoAway { last_stream_id, code, debug: goaway_debug }
+            }
+        })
+    }
+
+    // RFC 9113 §5.4.1: send GOAWAY with the last stream identifier, then close
+    fn fail(&mut self, Broken(violation, stream_id): Broken, out: &mut SendBuffer) -> ConnectionError {
+        let error = ConnectionError { violation, stream_id };
+        write::goaway(out.tail(), self.last_peer_id, violation.code(), violation.text());
+        self.life.close();
+        self.error = Some(error);
+        error
+    }
+
+    fn step(&mut self, input: &mut RecvBuffer, out: &mut SendBuffer, now: Instant) -> Stepped {
+        if self.incoming.is_some() {
+            return self.deliver(input, out, now);
+        }
+        if self.skip > 0 {
+            let n = input.len().min(self.skip as usize);
+            let _ = input.consume(n);
+            self.skip -= n as u32;
+            return Ok(if self.skip > 0 { Step::Wait(0) } else { Step::More });
+        }
+        if self.preface_left > 0 {
+            return self.recv_preface(input);
+        }
+        let octets = input.octets();
+        let Some(fixed) = octets.first_chunk::<HEADER_LEN>() else {
+            return Ok(Step::Wait(HEADER_LEN));
+        };
+        let header = FrameHeader::parse(fixed);
+        self.check_header(header)?;
+        let available = octets.len();
+        match header.frame_type {
+            FrameType::Data => self.recv_data_header(header, input, out, now),
+            FrameType::Unknown(_) => {
+                // RFC 9113 §5.5: unknown frames are ignored and discarded
+                let _ = input.consume(HEADER_LEN);
+                self.skip = header.length;
+                Ok(Step::More)
+            }
+            _ => {
+                let whole = HEADER_LEN + header.length as usize;
+                if available < whole {
+                    return Ok(Step::Wait(whole));
+                }
+                let range = input.consume(whole);
+                let payload = input.at(range.start + HEADER_LEN..range.end);
+                self.stats.frames_received += 1;
+                match Frame::parse(header, payload) {
+                    Ok(frame) => self.recv_frame(frame, out, now),
+                    Err(violation) => self.broken(violation, header.stream_id, out, now),
+                }
+            }
+        }
+    }
+
+    /// What can be said from the nine octets alone, before anything is buffered.
+    fn check_header(&self, header: FrameHeader) -> Result<(), Broken> {
+        let id = header.stream_id;
+        // RFC 9113 §3.4: SETTINGS is the first frame of each side
+        let settings = header.frame_type == FrameType::Settings && !header.flags.has(Flags::ACK);
+        if !self.life.is_handshaken() && !settings {
+            return Err(Broken(Violation::FirstFrameNotSettings, id));
+        }
+        // RFC 9113 §4.2: a frame over SETTINGS_MAX_FRAME_SIZE is a FRAME_SIZE_ERROR
+        if header.length > self.limits.frame_octets {
+            return Err(Broken(Violation::FrameTooLarge, id));
+        }
+        match self.block.open_on() {
+            // RFC 9113 §6.10: only CONTINUATION of the same stream may follow
+            Some(open) if header.frame_type != FrameType::Continuation || id != open => {
+                Err(Broken(Violation::FieldBlockInterrupted, id))
+            }
+            None if header.frame_type == FrameType::Continuation && !id.is_connection() => {
+                Err(Broken(Violation::ContinuationUnexpected, id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // RFC 9113 §3.4: a server closes on anything but the 24 octets
+    fn recv_preface(&mut self, input: &mut RecvBuffer) -> Stepped {
+        let n = input.len().min(self.preface_left);
+        let range = input.consume(n);
+        let at = PREFACE.len() - self.preface_left;
+        if PREFACE.get(at..at + n) != Some(input.at(range)) {
+            return Err(Broken(Violation::Preface, StreamId::CONNECTION));
+        }
+        self.preface_left -= n;
+        Ok(if self.preface_left > 0 { Step::Wait(0) } else { Step::More })
+    }
+
+    fn recv_frame(&mut self, frame: Frame<'_>, out: &mut SendBuffer, now: Instant) -> Stepped {
+        match frame {
+            Frame::Headers { stream_id, fragment, end_stream, end_headers } => {
+                if end_headers {
+                    return self.recv_block(stream_id, end_stream, fragment, out, now);
+                }
+                if fragment.is_empty() {
+                    self.empty_frame(now, stream_id)?;
+                }
+                self.block.begin(stream_id, end_stream, fragment, now);
+                Ok(Step::More)
+            }
+            Frame::Continuation { stream_id, fragment, end_headers } => {
+                self.recv_continuation(stream_id, fragment, end_headers, out, now)
+            }
+            // RFC 9113 §5.3.2: PRIORITY has no effect here
+            Frame::Priority { .. } | Frame::Data { .. } | Frame::Unknown { .. } => Ok(Step::More),
+            // RFC 9113 §8.4: no side of ours lets the peer push
+            Frame::PushPromise { stream_id } => Err(Broken(Violation::PushPromise, stream_id)),
+            Frame::RstStream { stream_id, code } => self.recv_reset(stream_id, code, now),
+            Frame::Settings { ack, entries } => self.recv_settings(ack, entries, out),
+            Frame::Ping { ack, opaque } => self.recv_ping(ack, opaque, out, now),
+            Frame::GoAway { last_stream_id, code, debug } => {
+                self.recv_goaway(last_stream_id, code, debug)
+            }
+            Frame::WindowUpdate { stream_id, increment } => {
+                self.recv_window_update(stream_id, increment, out, now)
+            }
+        }
+    }
+
+    fn recv_continuation(
+        &mut self,
+        id: StreamId,
+        fragment: &[u8],
+        end_headers: bool,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
+        if fragment.is_empty() {
+            self.empty_frame(now, id)?;
+        }
+        let (octets, frames) = self.block.append(fragment);
+        if octets > self.limits.header_list_fatal() {
+            return Err(Broken(Violation::FieldBlockTooLarge, id));
+        }
+        if frames > self.limits.continuation_frames {
+            return Err(Broken(Violation::ContinuationFlood, id));
+        }
+        if !end_headers {
+            return Ok(Step::More);
+        }
+        let Some((id, end_stream, block)) = self.block.finish() else { return Ok(Step::More) };
+        self.recv_block(id, end_stream, &block, out, now)
+    }
+
+    /// A broken rule: the stream is reset, or the connection ends.
+    pub(super) fn broken(
+        &mut self,
+        rule: Violation,
+        id: StreamId,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
+        // RFC 9113 §6.4: RST_STREAM is never sent for an idle stream, so the connection ends
+        let idle = matches!(self.late(id), Err(Some(Violation::FrameOnIdle)))
+            && self.streams.key(id).is_none();
+        if rule.scope() == Scope::Connection || id.is_connection() || idle {
+            return Err(Broken(rule, id));
+        }
+        let verdict = self.abuse.reset(&self.limits, now);
+        self.obey(verdict, id, now)?;
+        let key = self.streams.key(id);
+        if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {
+            self.write_reset(id, rule.code(), out);
+        }
+        match key {
+            Some(key) if !self.is_closed(key) => {
+                self.close_stream(key, Ended::ResetByUs);
+                Ok(Step::Reset { key, cause: Cause::Violation(rule) })
+            }
+            Some(_) => Ok(Step::More),
+            None => {
+                if self.recent.find(id).is_none() {
+                    self.recent.push(id, Ended::ResetByUs);
+                }
+                Ok(Step::More)
+            }
+        }
+    }
+
+    pub(super) fn empty_frame(&mut self, now: Instant, id: StreamId) -> Result<(), Broken> {
+        let verdict = self.abuse.empty_frame(&self.limits, now);
+        self.obey(verdict, id, now)
+    }
+
+    pub(super) fn obey(
+        &mut self,
+        verdict: Verdict,
+        id: StreamId,
+        now: Instant,
+    ) -> Result<(), Broken> {
+        match verdict {
+            Verdict::Pass => Ok(()),
+            Verdict::Pause(time) => {
+                self.read_pause = Some(now + time);
+                Ok(())
+            }
+            Verdict::End(rule) => Err(Broken(rule, id)),
+        }
+    }
+
+    /// Tells the engine that time has passed: bounds that are times, and pauses that are over.
+    ///
+    /// # Errors
+    /// The connection is over, as from [`Connection::next_event`].
+    pub fn handle_timeout(
+        &mut self,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.read_pause.is_some_and(|until| now >= until) {
+            self.read_pause = None;
+        }
+        let stalled = self.block.deadline(self.limits.field_block_time).is_some_and(|d| now >= d);
+        if stalled && self.life() != Life::Closed {
+            let id = self.block.open_on().unwrap_or_default();
+            return Err(self.fail(Broken(Violation::FieldBlockStalled, id), out));
+        }
+        Ok(())
+    }
+}
+
+/// What a frame on a stream that ended this way means; `None` is to be ignored.
+// RFC 9113 §5.1: after our RST_STREAM frames under way are discarded, after the peer's they are
+// a stream error, after END_STREAM a connection error
+pub(super) const fn after(ended: Ended) -> Option<Violation> {
+    match ended {
+        Ended::ResetByUs => None,
+        Ended::ResetByPeer => Some(Violation::FrameAfterReset),
+        Ended::Normally => Some(Violation::FrameOnClosed),
+    }
+}

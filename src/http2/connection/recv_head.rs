@@ -1,0 +1,207 @@
+//! Field sections from the peer: requests, responses, trailers, and late ones.
+//!
+//! hot: one table lookup per section; the decoded head is recycled.
+
+use super::head::{HeadSink, Section};
+use super::recv::{Broken, Step, Stepped, after};
+use super::{Connection, Role};
+use crate::http2::buffer::SendBuffer;
+use crate::http2::error::ErrorCode;
+use crate::http2::stream::state::{Input, NotAllowed, State};
+use crate::http2::stream::{Ended, Stream, StreamKey};
+use crate::http2::stream_id::StreamId;
+use crate::http2::violation::Violation;
+use std::time::Instant;
+
+impl<T: Default> Connection<T> {
+    /// A whole field block: every path decodes it, so that the table stays right.
+    pub(super) fn recv_block(
+        &mut self,
+        id: StreamId,
+        end_stream: bool,
+        block: &[u8],
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
+        let key = self.streams.key(id);
+        let known = key.and_then(|key| self.streams.get(key));
+        let known = known.map(|stream| (stream.state, stream.ended, stream.head_received));
+        let verdict = match known {
+            Some((state, ended, _)) => match state.next(Input::RecvHeaders) {
+                Ok(_) => Ok(()),
+                Err(NotAllowed::Peer(rule)) if !state.is_closed() => Err(Some(rule)),
+                Err(_) => Err(after(ended)),
+            },
+            None => self.check_new(id),
+        };
+        let section = match (verdict, known) {
+            (Err(_), _) => Section::Discard,
+            (Ok(()), Some((_, _, true))) => Section::Trailers,
+            (Ok(()), Some(_)) => Section::Response,
+            (Ok(()), None) => Section::Request,
+        };
+        let mut sink = HeadSink::new(&mut self.head, section, &self.limits);
+        // RFC 9113 §4.3: a field block that cannot be decoded is a COMPRESSION_ERROR
+        if self.decoder.decode(block, &mut sink).is_err() {
+            return Err(Broken(Violation::FieldBlockUndecodable, id));
+        }
+        if sink.octets() > self.limits.header_list_fatal() {
+            return Err(Broken(Violation::FieldBlockTooLarge, id));
+        }
+        let message = sink.finish();
+        self.abuse.progress();
+        match verdict {
+            // RFC 9113 §6.8: streams above our GOAWAY are ignored
+            Err(None) => return Ok(Step::More),
+            Err(Some(rule)) => return self.broken(rule, id, out, now),
+            Ok(()) => {}
+        }
+        match key {
+            None => self.begin_stream(id, end_stream, message, out, now),
+            Some(key) => self.recv_section(key, section, end_stream, message, out, now),
+        }
+    }
+
+    /// HEADERS on a stream that is not in the table: `Err(None)` is to be ignored.
+    fn check_new(&mut self, id: StreamId) -> Result<(), Option<Violation>> {
+        let peers = id.is_client_initiated() == (self.role == Role::Server);
+        if !peers || self.role == Role::Client {
+            return self.late(id);
+        }
+        if id <= self.last_peer_id {
+            return match self.recent.find(id) {
+                Some(ended) => Err(after(ended)),
+                None if self.recent.forgot() => Err(None),
+                // RFC 9113 §5.1.1: identifiers of new streams only go up
+                None => Err(Some(Violation::StreamIdOrder)),
+            };
+        }
+        if !self.life.accepts(id) {
+            return Err(None);
+        }
+        Ok(())
+    }
+
+    /// A frame on a stream that is not in the table.
+    pub(super) fn late(&self, id: StreamId) -> Result<(), Option<Violation>> {
+        let ours = id.is_client_initiated() == (self.role == Role::Client);
+        let idle = if ours {
+            self.next_id.is_some_and(|next| id >= next)
+        } else {
+            id > self.last_peer_id && self.life.accepts(id)
+        };
+        if idle {
+            let parity = !ours && self.role == Role::Client;
+            return Err(Some(if parity { Violation::StreamIdParity } else { Violation::FrameOnIdle }));
+        }
+        match self.recent.find(id) {
+            Some(ended) => Err(after(ended)),
+            None if ours || self.recent.forgot() || !self.life.accepts(id) => Err(None),
+            None => Err(Some(Violation::FrameOnClosed)),
+        }
+    }
+
+    fn begin_stream(
+        &mut self,
+        id: StreamId,
+        end_stream: bool,
+        message: Result<(), Violation>,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
+        self.last_peer_id = id;
+        self.abuse.stream(now);
+        if let Err(rule) = message {
+            return self.broken(rule, id, out, now);
+        }
+        // RFC 9113 §5.1.2: a stream over the limit is refused; it counts until it is taken
+        if self.streams.len() >= self.limits.concurrent_streams as usize {
+            self.stats.streams_refused += 1;
+            let verdict = self.abuse.refused(now);
+            self.obey(verdict, id, now)?;
+            self.write_reset(id, ErrorCode::REFUSED_STREAM, out);
+            self.recent.push(id, Ended::ResetByUs);
+            return Ok(Step::More);
+        }
+        let length = self.head.content_length();
+        if end_stream && length.is_some_and(|n| n > 0) {
+            return self.broken(Violation::ContentLength, id, out, now);
+        }
+        let send = self.peer.initial_window_size;
+        let recv = self.limits.stream_window;
+        let mut stream = Stream::new(id, send, recv, now, T::default());
+        stream.head_received = true;
+        stream.content_left = length;
+        if end_stream {
+            stream.state = State::HalfClosedRemote;
+        }
+        self.stats.streams_opened += 1;
+        let key = self.streams.insert(stream);
+        Ok(Step::Head { key, end_stream })
+    }
+
+    /// A response or trailers.
+    fn recv_section(
+        &mut self,
+        key: StreamKey,
+        section: Section,
+        end_stream: bool,
+        message: Result<(), Violation>,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
+        let limit = self.limits.informational_responses;
+        let status = self.head.status();
+        let length = self.head.content_length();
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(Step::More) };
+        let id = stream.id;
+        let informational = section == Section::Response && (100..200).contains(&status);
+        let over = self.head.over_limit().is_some();
+        let rule = match message {
+            Err(rule) => Some(rule),
+            // RFC 9113 §8.1: trailers carry END_STREAM, informational responses do not
+            Ok(()) if section == Section::Trailers && !end_stream => {
+                Some(Violation::TrailersWithoutEnd)
+            }
+            Ok(()) if informational && end_stream => Some(Violation::InformationalEnd),
+            Ok(()) => None,
+        };
+        if let Some(rule) = rule {
+            return self.broken(rule, id, out, now);
+        }
+        if informational && !over {
+            stream.informational = stream.informational.saturating_add(1);
+            if u32::from(stream.informational) > limit {
+                return self.broken(Violation::InformationalFlood, id, out, now);
+            }
+            return Ok(Step::Informational { key });
+        }
+        if section == Section::Response {
+            stream.head_received = true;
+            let bodiless = matches!(status, 204 | 304);
+            stream.content_left = if bodiless { None } else { length };
+        }
+        if end_stream {
+            if stream.content_left.is_some_and(|left| left > 0) {
+                return self.broken(Violation::ContentLength, id, out, now);
+            }
+            self.recv_end(key);
+        }
+        Ok(if section == Section::Trailers {
+            Step::Trailers { key }
+        } else {
+            Step::Head { key, end_stream }
+        })
+    }
+
+    /// The peer's side of the stream has ended.
+    pub(super) fn recv_end(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if let Ok(next) = stream.state.next(Input::RecvEnd) {
+            stream.state = next;
+        }
+        if stream.state.is_closed() {
+            self.note_closed(key);
+        }
+    }
+}

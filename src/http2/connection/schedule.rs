@@ -1,0 +1,170 @@
+//! Streams with waiting DATA: byte-fair, one slice a turn, so that one bulk stream never starves
+//! a hundred small ones. Heads never wait here: they are written at once.
+
+use super::send::{COPY_MAX, SendHead};
+use super::Connection;
+use crate::http2::buffer::SendBuffer;
+use crate::http2::fields::Fields;
+use crate::http2::frame::write;
+use crate::http2::stream::{Blocked, Pending, PendingEnd, StreamKey};
+use std::time::Instant;
+
+/// Octets of one DATA frame when a stream is alone and the peer allows more.
+const ALONE_MAX: usize = 256 * 1024;
+
+pub(super) const fn end_stream() -> PendingEnd {
+    PendingEnd::EndStream
+}
+
+pub(super) fn trailers(fields: Fields) -> PendingEnd {
+    PendingEnd::Trailers(Box::new(fields))
+}
+
+impl<T> Connection<T> {
+    /// Whether [`Connection::schedule`] has something to write.
+    #[must_use]
+    pub fn wants_send(&self) -> bool {
+        !self.ready.is_empty() && self.send_window.available() > 0
+    }
+
+    /// Frames waiting DATA, until `out` holds `until` octets or nothing may be sent.
+    pub fn schedule(&mut self, out: &mut SendBuffer, until: usize, now: Instant) {
+        while out.len() < until {
+            if self.send_window.available() == 0 {
+                self.begin_connection_stall(now);
+                return;
+            }
+            let Some(key) = self.ready.pop_front() else { return };
+            self.send_slice(key, out, now);
+        }
+    }
+
+    /// One slice of one stream; it goes to the back of the queue if more may be sent.
+    fn send_slice(&mut self, key: StreamKey, out: &mut SendBuffer, _now: Instant) {
+        let alone = self.ready.is_empty();
+        let slice = if alone { ALONE_MAX } else { self.limits.data_slice_octets };
+        let slice = slice.min(self.peer.max_frame_size as usize);
+        let connection = self.send_window.available();
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.queued = false;
+        let Some(pending) = &mut stream.pending else { return };
+        let n = pending.octets.min(slice).min(connection).min(stream.send_window.available());
+        if n == 0 && pending.octets > 0 {
+            self.block(key, Blocked::StreamWindow);
+            return;
+        }
+        let id = stream.id;
+        let last = n == pending.octets;
+        let end = last && matches!(pending.end, PendingEnd::EndStream);
+        stream.send_window.take(n);
+        self.send_window.take(n);
+        if n > 0 || end {
+            write::data_header(out.tail(), id, n as u32, end);
+            move_octets(pending, n, out);
+            self.stats.data_sent += n as u64;
+            self.abuse.sent();
+        }
+        if last {
+            self.finish_pending(key, out);
+        } else {
+            let open = stream.send_window.available() > 0;
+            self.block(key, if open { Blocked::Queue } else { Blocked::StreamWindow });
+            if open {
+                self.enqueue(key);
+            }
+        }
+    }
+
+    /// Everything that waited has been framed.
+    fn finish_pending(&mut self, key: StreamKey, out: &mut SendBuffer) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let id = stream.id;
+        let end = stream.pending.take().map(|pending| pending.end);
+        self.block(key, Blocked::No);
+        match end {
+            Some(PendingEnd::EndStream) => self.sent_end(key),
+            Some(PendingEnd::Trailers(fields)) => {
+                self.write_head(id, SendHead { template: None, extra: &fields }, true, out);
+                self.sent_end(key);
+            }
+            Some(PendingEnd::Open) | None => {}
+        }
+    }
+
+    /// New octets wait on the stream.
+    pub(super) fn wait(&mut self, key: StreamKey, now: Instant) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let empty = stream.pending_octets() == 0;
+        if stream.send_window.available() == 0 && !empty {
+            if stream.blocked != Blocked::StreamWindow {
+                self.stats.stream_stalls += 1;
+            }
+            self.block(key, Blocked::StreamWindow);
+            return;
+        }
+        if stream.blocked == Blocked::No {
+            self.block(key, Blocked::Queue);
+        }
+        self.enqueue(key);
+        if self.send_window.available() == 0 {
+            self.begin_connection_stall(now);
+        }
+    }
+
+    /// Puts the stream into the scheduler's queue, once.
+    pub(super) fn enqueue(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.queued {
+            return;
+        }
+        stream.queued = true;
+        if stream.blocked == Blocked::StreamWindow {
+            self.block(key, Blocked::Queue);
+        }
+        self.ready.push_back(key);
+    }
+
+    fn block(&mut self, key: StreamKey, blocked: Blocked) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if blocked == Blocked::StreamWindow && stream.blocked != blocked {
+            self.stats.stream_stalls += 1;
+        }
+        stream.blocked = blocked;
+        if !stream.touched {
+            stream.touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    fn begin_connection_stall(&mut self, now: Instant) {
+        if self.ready.is_empty() || self.stalled_since.is_some() {
+            return;
+        }
+        self.stalled_since = Some(now);
+        for i in 0..self.ready.len() {
+            if let Some(key) = self.ready.get(i).copied() {
+                self.block(key, Blocked::ConnectionWindow);
+            }
+        }
+    }
+}
+
+/// Moves `n` octets from the chunks into the outgoing buffer.
+fn move_octets(pending: &mut Pending, n: usize, out: &mut SendBuffer) {
+    pending.octets -= n;
+    let mut left = n;
+    while left > 0 {
+        let Some(front) = pending.chunks.front_mut() else { return };
+        let take = left.min(front.len());
+        let piece = front.split_to(take);
+        if front.is_empty() {
+            pending.chunks.pop_front();
+        }
+        left -= take;
+        if piece.len() <= COPY_MAX {
+            out.tail().extend_from_slice(&piece);
+        } else {
+            out.chain(piece);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Sending: what we do on streams. Finished frames are left in the lent buffer.
+//!
+//! hot: a unary message's HEADERS, DATA and trailers are written as one piece, no queue on the
+//! way while the windows allow.
+
+use super::{Connection, Role};
+use crate::http2::buffer::SendBuffer;
+use crate::http2::error::ErrorCode;
+use crate::http2::fields::Fields;
+use crate::http2::frame::write;
+use crate::http2::hpack::Template;
+use crate::http2::stream::state::{Input, State};
+use crate::http2::stream::{Ended, Pending, Stream, StreamKey};
+use crate::http2::stream_id::StreamId;
+use bytes::Bytes;
+use std::fmt;
+use std::time::Instant;
+
+/// Payloads up to this are copied behind their frame header, longer ones are chained.
+pub(super) const COPY_MAX: usize = 1024;
+
+/// The fields of a head: a prepared template, then what is this call's own.
+#[derive(Clone, Copy, Debug)]
+pub struct SendHead<'a> {
+    /// Stable fields, pseudo-header fields first.
+    pub template: Option<&'a Template>,
+    /// The rest, in order.
+    pub extra: &'a Fields,
+}
+
+impl SendHead<'_> {
+    /// The list's size as the peer counts it (RFC 9113 §10.5.1).
+    #[must_use]
+    pub fn list_size(&self) -> usize {
+        self.template.map_or(0, |t| t.fields().list_size()) + self.extra.list_size()
+    }
+}
+
+/// Octets of a body.
+#[derive(Clone, Debug)]
+pub enum Payload<'a> {
+    /// Copied if they leave now.
+    Borrowed(&'a [u8]),
+    /// Chained without a copy when they are many.
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(octets) => octets.len(),
+            Self::Shared(octets) => octets.len(),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(octets) => Bytes::copy_from_slice(octets),
+            Self::Shared(octets) => octets,
+        }
+    }
+}
+
+/// Why a stream cannot be opened now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenRefusal {
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is reached; wait.
+    StreamLimit,
+    /// The connection is going away or closed.
+    GoingAway,
+    /// Stream identifiers are used up (RFC 9113 §5.1.1); another connection is needed.
+    IdsExhausted,
+    /// The head is larger than the peer accepts (RFC 9113 §6.5.2).
+    HeadTooLarge {
+        /// What it measures.
+        octets: usize,
+        /// What the peer announced.
+        limit: usize,
+    },
+}
+
+/// Why something cannot be sent on a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendError {
+    /// The stream is over, or our side was ended.
+    Closed,
+    /// The field list is larger than the peer accepts (RFC 9113 §6.5.2).
+    HeadTooLarge {
+        /// What it measures.
+        octets: usize,
+        /// What the peer announced.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the stream is over"),
+            Self::HeadTooLarge { octets, limit } => {
+                write!(f, "a header list of {octets} octets; the peer accepts {limit}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl<T> Connection<T> {
+    /// Whether [`Connection::open`] would succeed, the head's size apart.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_open(&self) -> Result<(), OpenRefusal> {
+        if self.error.is_some() || !self.life.may_open() {
+            return Err(OpenRefusal::GoingAway);
+        }
+        if self.next_id.is_none() {
+            return Err(OpenRefusal::IdsExhausted);
+        }
+        // RFC 9113 §5.1.2: endpoints stay within the limit their peer set
+        if self.open_local >= self.stream_limit() {
+            return Err(OpenRefusal::StreamLimit);
+        }
+        Ok(())
+    }
+
+    /// Streams that may be open at once, by the peer's word or, before it came, by ours.
+    #[must_use]
+    pub fn stream_limit(&self) -> u32 {
+        if self.life.is_handshaken() {
+            self.peer.max_concurrent_streams.unwrap_or(u32::MAX)
+        } else {
+            self.limits.streams_before_settings
+        }
+    }
+
+    /// Opens a stream with its head; `end_stream` says that nothing follows.
+    ///
+    /// # Errors
+    /// Why not, with the value handed back. Nothing was written.
+    pub fn open(
+        &mut self,
+        out: &mut SendBuffer,
+        head: SendHead<'_>,
+        end_stream: bool,
+        user: T,
+        now: Instant,
+    ) -> Result<StreamKey, (OpenRefusal, T)> {
+        if let Err(refusal) = self.may_open() {
+            return Err((refusal, user));
+        }
+        let Some(id) = self.next_id else { return Err((OpenRefusal::IdsExhausted, user)) };
+        if let Err((octets, limit)) = self.fits(head.list_size()) {
+            return Err((OpenRefusal::HeadTooLarge { octets, limit }, user));
+        }
+        self.next_id = id.next();
+        let send = self.peer.initial_window_size;
+        let mut stream = Stream::new(id, send, self.limits.stream_window, now, user);
+        stream.dispatched = true;
+        if end_stream {
+            stream.state = State::HalfClosedLocal;
+            stream.finishing = true;
+        }
+        self.stats.streams_opened += 1;
+        self.open_local += 1;
+        let key = self.streams.insert(stream);
+        self.write_head(id, head, end_stream, out);
+        Ok(key)
+    }
+
+    /// Sends a response head.
+    ///
+    /// # Errors
+    /// The stream does not allow it, or the peer does not accept a list of that size.
+    pub fn send_head(
+        &mut self,
+        out: &mut SendBuffer,
+        key: StreamKey,
+        head: SendHead<'_>,
+        end_stream: bool,
+    ) -> Result<(), SendError> {
+        self.fits(head.list_size())
+            .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+        let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
+        if stream.finishing || stream.state.next(Input::SendHeaders).is_err() {
+            return Err(SendError::Closed);
+        }
+        let id = stream.id;
+        stream.finishing = end_stream;
+        self.write_head(id, head, end_stream, out);
+        if end_stream {
+            self.sent_end(key);
+        }
+        Ok(())
+    }
+
+    /// Sends octets of a body: now, or as the windows open. `end_stream` says that nothing
+    /// follows.
+    ///
+    /// # Errors
+    /// The stream is over or our side was ended.
+    pub fn send_data(
+        &mut self,
+        out: &mut SendBuffer,
+        key: StreamKey,
+        payload: Payload<'_>,
+        end_stream: bool,
+        now: Instant,
+    ) -> Result<(), SendError> {
+        let connection = self.send_window.available();
+        let direct_max = self.limits.data_slice_octets.min(self.peer.max_frame_size as usize);
+        let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
+        if stream.finishing || stream.state.next(Input::SendData).is_err() {
+            return Err(SendError::Closed);
+        }
+        let n = payload.len();
+        stream.finishing = end_stream;
+        if n == 0 && !end_stream {
+            return Ok(());
+        }
+        let room = direct_max.min(connection).min(stream.send_window.available());
+        if stream.pending.is_none() && n <= room {
+            stream.send_window.take(n);
+            let id = stream.id;
+            self.send_window.take(n);
+            self.write_data(id, payload, end_stream, out);
+            if end_stream {
+                self.sent_end(key);
+            }
+            return Ok(());
+        }
+        let pending: &mut Pending = stream.pending.get_or_insert_default();
+        pending.octets += n;
+        if n > 0 {
+            pending.chunks.push_back(payload.into_bytes());
+        }
+        if end_stream {
+            pending.end = super::schedule::end_stream();
+        }
+        self.wait(key, now);
+        Ok(())
+    }
+
+    /// Sends trailers behind everything that waits; our side ends with them.
+    ///
+    /// # Errors
+    /// The stream does not allow it, or the peer does not accept a list of that size.
+    pub fn send_trailers(
+        &mut self,
+        out: &mut SendBuffer,
+        key: StreamKey,
+        fields: &Fields,
+    ) -> Result<(), SendError> {
+        self.fits(fields.list_size())
+            .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+        let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
+        if stream.finishing || stream.state.next(Input::SendEnd).is_err() {
+            return Err(SendError::Closed);
+        }
+        stream.finishing = true;
+        if let Some(pending) = &mut stream.pending {
+            pending.end = super::schedule::trailers(fields.clone());
+            return Ok(());
+        }
+        let id = stream.id;
+        self.write_head(id, SendHead { template: None, extra: fields }, true, out);
+        self.sent_end(key);
+        Ok(())
+    }
+
+    /// Sends trailers whose fields are stable, from a prepared template.
+    ///
+    /// # Errors
+    /// As [`Connection::send_trailers`].
+    pub fn send_template_trailers(
+        &mut self,
+        out: &mut SendBuffer,
+        key: StreamKey,
+        template: &Template,
+    ) -> Result<(), SendError> {
+        let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
+        if stream.pending.is_some() || self.fits(template.fields().list_size()).is_err() {
+            return self.send_trailers(out, key, template.fields());
+        }
+        let head = SendHead { template: Some(template), extra: &Fields::new() };
+        self.send_head(out, key, head, true)
+    }
+
+    /// Ends the stream with RST_STREAM; does nothing on a stream that is over.
+    pub fn reset(&mut self, out: &mut SendBuffer, key: StreamKey, code: ErrorCode) {
+        let Some(stream) = self.streams.get(key) else { return };
+        if stream.state.is_closed() {
+            return;
+        }
+        let id = stream.id;
+        self.write_reset(id, code, out);
+        self.close_stream(key, Ended::ResetByUs);
+    }
+
+    pub(super) fn write_reset(&mut self, id: StreamId, code: ErrorCode, out: &mut SendBuffer) {
+        self.stats.resets_sent += 1;
+        self.control_queued += 1;
+        write::rst_stream(out.tail(), id, code);
+    }
+
+    fn fits(&self, octets: usize) -> Result<(), (usize, usize)> {
+        match self.peer.max_header_list_size {
+            // RFC 9113 §6.5.2: the peer's advice is honoured instead of finding out
+            Some(limit) if octets > limit as usize => Err((octets, limit as usize)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn write_head(
+        &mut self,
+        id: StreamId,
+        head: SendHead<'_>,
+        end_stream: bool,
+        out: &mut SendBuffer,
+    ) {
+        self.abuse.sent();
+        let Self { encoder, prepared, peer, .. } = self;
+        let frame_max = peer.max_frame_size as usize;
+        write::headers(out.tail(), id, end_stream, frame_max, |block| match head.template {
+            Some(template) => prepared.encode(encoder, template, head.extra, block),
+            None => encoder.encode(head.extra, block),
+        });
+    }
+
+    fn write_data(&mut self, id: StreamId, data: Payload<'_>, end: bool, out: &mut SendBuffer) {
+        self.abuse.sent();
+        let n = data.len();
+        self.stats.data_sent += n as u64;
+        write::data_header(out.tail(), id, n as u32, end);
+        match data {
+            Payload::Borrowed(octets) => out.tail().extend_from_slice(octets),
+            Payload::Shared(octets) if n <= COPY_MAX => out.tail().extend_from_slice(&octets),
+            Payload::Shared(octets) => out.chain(octets),
+        }
+    }
+
+    /// Our side has ended.
+    pub(super) fn sent_end(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if let Ok(next) = stream.state.next(Input::SendEnd) {
+            stream.state = next;
+        }
+        if stream.state.is_closed() {
+            self.note_closed(key);
+        }
+    }
+
+    /// The identifier of the next stream we open, `None` when they are used up. A client whose
+    /// identifiers are three quarters used should move to another connection.
+    #[must_use]
+    pub const fn next_stream_id(&self) -> Option<StreamId> {
+        self.next_id
+    }
+
+    /// Starts at a later identifier, so that a test need not open a thousand million streams.
+    pub fn set_next_stream_id(&mut self, id: StreamId) {
+        if id.is_client_initiated() == (self.role == Role::Client) {
+            self.next_id = Some(id);
+        }
+    }
+}

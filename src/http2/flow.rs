@@ -1,0 +1,186 @@
+//! Flow-control windows (RFC 9113 §5.2, §6.9): credit, not buffers.
+//!
+//! hot: plain arithmetic, no allocation.
+
+use super::settings::MAX_WINDOW;
+
+/// What the peer lets us send. It may be negative after the peer lowered its initial window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendWindow {
+    available: i64,
+}
+
+impl SendWindow {
+    /// A window of `octets`.
+    #[must_use]
+    pub const fn new(octets: u32) -> Self {
+        Self { available: octets as i64 }
+    }
+
+    /// Octets of DATA that may be sent now; zero while the window is negative.
+    #[must_use]
+    pub const fn available(self) -> usize {
+        if self.available > 0 { self.available as usize } else { 0 }
+    }
+
+    /// The window as it stands, negative included.
+    #[must_use]
+    pub const fn raw(self) -> i64 {
+        self.available
+    }
+
+    /// Takes octets that are being sent. The caller stays within [`SendWindow::available`].
+    pub const fn take(&mut self, octets: usize) {
+        debug_assert!(self.available() >= octets);
+        self.available -= octets as i64;
+    }
+
+    /// Adds the peer's increment; `false` when the window would pass 2^31-1.
+    // RFC 9113 §6.9.1: a sender must not let a window exceed 2^31-1
+    #[must_use]
+    pub const fn grant(&mut self, octets: u32) -> bool {
+        let next = self.available + octets as i64;
+        if next > MAX_WINDOW as i64 {
+            return false;
+        }
+        self.available = next;
+        true
+    }
+
+    /// Applies a change of SETTINGS_INITIAL_WINDOW_SIZE; `false` when it overflows.
+    // RFC 9113 §6.9.2: the difference is applied to every stream and may make windows negative
+    #[must_use]
+    pub const fn shift(&mut self, difference: i64) -> bool {
+        let next = self.available + difference;
+        if next > MAX_WINDOW as i64 {
+            return false;
+        }
+        self.available = next;
+        true
+    }
+}
+
+/// What we let the peer send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecvWindow {
+    /// The size this window is kept at.
+    target: u32,
+    /// Octets the peer may still send.
+    available: i64,
+    /// Octets consumed and not yet announced.
+    owed: u32,
+}
+
+impl RecvWindow {
+    /// A window the peer already knows to be `octets`.
+    #[must_use]
+    pub const fn new(octets: u32) -> Self {
+        Self { target: octets, available: octets as i64, owed: 0 }
+    }
+
+    /// The size this window is kept at.
+    #[must_use]
+    pub const fn target(self) -> u32 {
+        self.target
+    }
+
+    /// Octets the peer may still send.
+    #[must_use]
+    pub const fn available(self) -> i64 {
+        self.available
+    }
+
+    /// Octets consumed and not yet announced.
+    #[must_use]
+    pub const fn owed(self) -> u32 {
+        self.owed
+    }
+
+    /// Takes octets that arrived; `false` when the peer had no permission for them.
+    // RFC 9113 §6.9: padding counts, so `octets` is the whole payload
+    #[must_use]
+    pub const fn receive(&mut self, octets: u32) -> bool {
+        if octets as i64 > self.available {
+            return false;
+        }
+        self.available -= octets as i64;
+        true
+    }
+
+    /// Gives back octets that were consumed.
+    pub const fn credit(&mut self, octets: u32) {
+        self.owed = self.owed.saturating_add(octets);
+    }
+
+    /// The increment to announce now: when at least half of the window is owed.
+    #[must_use]
+    pub const fn update(&mut self) -> Option<u32> {
+        if self.owed == 0 || self.owed < self.target / 2 {
+            return None;
+        }
+        Some(self.flush())
+    }
+
+    /// Announces whatever is owed.
+    #[must_use]
+    pub const fn flush(&mut self) -> u32 {
+        let room = MAX_WINDOW as i64 - self.available;
+        let increment = if self.owed as i64 > room { room as u32 } else { self.owed };
+        self.owed -= increment;
+        self.available += increment as i64;
+        increment
+    }
+
+    /// Raises the size; the difference is owed at once. Windows never shrink here.
+    pub const fn grow(&mut self, target: u32) {
+        if target > self.target && target <= MAX_WINDOW {
+            self.owed = self.owed.saturating_add(target - self.target);
+            self.target = target;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_window_goes_negative_and_comes_back() {
+        let mut w = SendWindow::new(100);
+        w.take(80);
+        assert!(w.shift(-50));
+        assert_eq!((w.raw(), w.available()), (-30, 0));
+        assert!(w.grant(31));
+        assert_eq!(w.available(), 1);
+    }
+
+    #[test]
+    fn a_send_window_refuses_to_pass_the_maximum() {
+        let mut w = SendWindow::new(MAX_WINDOW);
+        assert!(!w.grant(1));
+        assert!(!w.shift(1));
+        assert_eq!(w.raw(), i64::from(MAX_WINDOW));
+    }
+
+    #[test]
+    fn updates_are_due_at_half_and_restore_the_window() {
+        let mut w = RecvWindow::new(100);
+        assert!(w.receive(60));
+        w.credit(49);
+        assert_eq!(w.update(), None);
+        w.credit(1);
+        assert_eq!(w.update(), Some(50));
+        assert_eq!(w.available(), 90);
+        assert!(!w.receive(91));
+    }
+
+    #[test]
+    fn growth_is_announced() {
+        let mut w = RecvWindow::new(100);
+        w.grow(300);
+        assert_eq!(w.update(), Some(200));
+        assert_eq!(w.available(), 300);
+        w.grow(200);
+        assert_eq!(w.target(), 300);
+    }
+}

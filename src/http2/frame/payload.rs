@@ -1,0 +1,230 @@
+//! Payloads by type (RFC 9113 §6), parsed where they lie.
+
+use super::header::{Flags, FrameHeader, FrameType};
+use crate::http2::error::ErrorCode;
+use crate::http2::stream_id::StreamId;
+use crate::http2::violation::Violation;
+
+/// A whole frame whose own rules hold: lengths, padding, stream identifier zero or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame<'a> {
+    /// §6.1
+    Data {
+        /// The stream.
+        stream_id: StreamId,
+        /// The content without padding.
+        data: &'a [u8],
+        /// Octets that count against the windows: content, pad length and padding.
+        flow_octets: u32,
+        /// The last frame of the peer's side.
+        end_stream: bool,
+    },
+    /// §6.2
+    Headers {
+        /// The stream.
+        stream_id: StreamId,
+        /// This frame's part of the field block.
+        fragment: &'a [u8],
+        /// The last frame of the peer's side, trailing CONTINUATION apart.
+        end_stream: bool,
+        /// The field block is complete.
+        end_headers: bool,
+    },
+    /// §6.3: checked, then ignored.
+    Priority {
+        /// The stream.
+        stream_id: StreamId,
+    },
+    /// §6.4
+    RstStream {
+        /// The stream.
+        stream_id: StreamId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// §6.5
+    Settings {
+        /// An acknowledgement of ours.
+        ack: bool,
+        /// Six octets an entry.
+        entries: &'a [u8],
+    },
+    /// §6.6: no side of ours accepts it.
+    PushPromise {
+        /// The stream it came on.
+        stream_id: StreamId,
+    },
+    /// §6.7
+    Ping {
+        /// An answer to ours.
+        ack: bool,
+        /// Eight octets, echoed.
+        opaque: [u8; 8],
+    },
+    /// §6.8
+    GoAway {
+        /// The last stream the peer may have acted on.
+        last_stream_id: StreamId,
+        /// Why.
+        code: ErrorCode,
+        /// Diagnostic octets.
+        debug: &'a [u8],
+    },
+    /// §6.9
+    WindowUpdate {
+        /// The stream, or the connection.
+        stream_id: StreamId,
+        /// Octets granted; zero is for the receiver to refuse.
+        increment: u32,
+    },
+    /// §6.10
+    Continuation {
+        /// The stream.
+        stream_id: StreamId,
+        /// The next part of the field block.
+        fragment: &'a [u8],
+        /// The field block is complete.
+        end_headers: bool,
+    },
+    /// §5.5: ignored.
+    Unknown {
+        /// The type octet.
+        frame_type: u8,
+        /// The stream.
+        stream_id: StreamId,
+    },
+}
+
+impl<'a> Frame<'a> {
+    /// Parses a whole payload; `payload` must be `header.length` octets.
+    ///
+    /// # Errors
+    /// The rule of the frame's own form that it breaks, with its scope.
+    pub fn parse(header: FrameHeader, payload: &'a [u8]) -> Result<Self, Violation> {
+        let stream_id = header.stream_id;
+        match header.frame_type {
+            FrameType::Data => parse_data(header, payload),
+            FrameType::Headers => parse_headers(header, payload),
+            FrameType::Priority => parse_priority(stream_id, payload),
+            FrameType::RstStream => {
+                // RFC 9113 §6.4: the length is 4 octets, on a stream
+                let code = four(payload).ok_or(Violation::RstStreamLength)?;
+                on_stream(stream_id, Violation::RstStreamOnConnection)?;
+                Ok(Self::RstStream { stream_id, code: ErrorCode(code) })
+            }
+            FrameType::Settings => parse_settings(header, payload),
+            FrameType::PushPromise => Ok(Self::PushPromise { stream_id }),
+            FrameType::Ping => {
+                // RFC 9113 §6.7: a PING on a stream is a PROTOCOL_ERROR, another length than 8 a
+                // FRAME_SIZE_ERROR
+                on_connection(stream_id, Violation::PingOnStream)?;
+                let opaque = payload.try_into().map_err(|_| Violation::PingLength)?;
+                Ok(Self::Ping { ack: header.flags.has(Flags::ACK), opaque })
+            }
+            FrameType::GoAway => {
+                // RFC 9113 §6.8: GOAWAY applies to the connection
+                on_connection(stream_id, Violation::GoAwayOnStream)?;
+                let (fixed, debug) =
+                    payload.split_first_chunk::<8>().ok_or(Violation::FrameTooShort)?;
+                let [a, b, c, d, e, f, g, h] = *fixed;
+                Ok(Self::GoAway {
+                    last_stream_id: StreamId::new(u32::from_be_bytes([a, b, c, d])),
+                    code: ErrorCode(u32::from_be_bytes([e, f, g, h])),
+                    debug,
+                })
+            }
+            FrameType::WindowUpdate => {
+                // RFC 9113 §6.9: another length than 4 octets is a connection error
+                let raw = four(payload).ok_or(Violation::WindowUpdateLength)?;
+                Ok(Self::WindowUpdate { stream_id, increment: raw & 0x7fff_ffff })
+            }
+            FrameType::Continuation => {
+                // RFC 9113 §6.10: CONTINUATION belongs to a stream
+                on_stream(stream_id, Violation::ContinuationOnConnection)?;
+                let end_headers = header.flags.has(Flags::END_HEADERS);
+                Ok(Self::Continuation { stream_id, fragment: payload, end_headers })
+            }
+            FrameType::Unknown(frame_type) => Ok(Self::Unknown { frame_type, stream_id }),
+        }
+    }
+}
+
+const fn on_stream(id: StreamId, rule: Violation) -> Result<(), Violation> {
+    if id.is_connection() { Err(rule) } else { Ok(()) }
+}
+
+const fn on_connection(id: StreamId, rule: Violation) -> Result<(), Violation> {
+    if id.is_connection() { Ok(()) } else { Err(rule) }
+}
+
+fn four(payload: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(payload.try_into().ok()?))
+}
+
+/// Strips the pad length and the padding.
+fn unpad(flags: Flags, payload: &[u8]) -> Result<&[u8], Violation> {
+    if !flags.has(Flags::PADDED) {
+        return Ok(payload);
+    }
+    let (&pad, rest) = payload.split_first().ok_or(Violation::FrameTooShort)?;
+    // RFC 9113 §6.1: padding as long as the payload or longer is a PROTOCOL_ERROR
+    let content = rest.len().checked_sub(usize::from(pad)).ok_or(Violation::Padding)?;
+    Ok(rest.get(..content).unwrap_or_default())
+}
+
+fn parse_data(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Violation> {
+    // RFC 9113 §6.1: DATA frames are associated with a stream
+    on_stream(header.stream_id, Violation::DataOnConnection)?;
+    Ok(Frame::Data {
+        stream_id: header.stream_id,
+        data: unpad(header.flags, payload)?,
+        flow_octets: header.length,
+        end_stream: header.flags.has(Flags::END_STREAM),
+    })
+}
+
+fn parse_headers(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Violation> {
+    // RFC 9113 §6.2: HEADERS frames are associated with a stream
+    on_stream(header.stream_id, Violation::HeadersOnConnection)?;
+    let mut fragment = unpad(header.flags, payload)?;
+    if header.flags.has(Flags::PRIORITY) {
+        // RFC 9113 §5.3.2: the deprecated priority fields are skipped
+        (_, fragment) = fragment.split_first_chunk::<5>().ok_or(Violation::FrameTooShort)?;
+    }
+    Ok(Frame::Headers {
+        stream_id: header.stream_id,
+        fragment,
+        end_stream: header.flags.has(Flags::END_STREAM),
+        end_headers: header.flags.has(Flags::END_HEADERS),
+    })
+}
+
+fn parse_priority(stream_id: StreamId, payload: &[u8]) -> Result<Frame<'_>, Violation> {
+    on_stream(stream_id, Violation::PriorityOnConnection)?;
+    // RFC 9113 §6.3: another length than 5 octets is a stream error
+    if payload.len() != 5 {
+        return Err(Violation::PriorityLength);
+    }
+    Ok(Frame::Priority { stream_id })
+}
+
+fn parse_settings(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Violation> {
+    // RFC 9113 §6.5: SETTINGS apply to the connection, never to a stream
+    on_connection(header.stream_id, Violation::SettingsOnStream)?;
+    let ack = header.flags.has(Flags::ACK);
+    if ack && !payload.is_empty() {
+        return Err(Violation::SettingsAckLength);
+    }
+    // RFC 9113 §6.5: a length that is no multiple of 6 is a FRAME_SIZE_ERROR
+    if payload.len() % 6 != 0 {
+        return Err(Violation::SettingsLength);
+    }
+    Ok(Frame::Settings { ack, entries: payload })
+}
+
+/// The entries of a SETTINGS payload in order.
+pub fn settings_entries(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> + '_ {
+    payload.chunks_exact(6).map(|e| {
+        (u16::from_be_bytes([e[0], e[1]]), u32::from_be_bytes([e[2], e[3], e[4], e[5]]))
+    })
+}

@@ -1,0 +1,135 @@
+//! A stream: its state, its two windows, and the one value the floor above keeps with it.
+
+pub mod recent;
+pub mod state;
+pub mod table;
+
+use super::flow::{RecvWindow, SendWindow};
+use super::stream_id::StreamId;
+use crate::http2::fields::Fields;
+use bytes::Bytes;
+use state::State;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+pub use recent::{Ended, Recent};
+pub use table::{StreamKey, StreamTable};
+
+/// Why a stream's DATA does not leave now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Blocked {
+    /// Nothing waits.
+    #[default]
+    No,
+    /// Its turn has not come.
+    Queue,
+    /// The peer's window for this stream is used up.
+    StreamWindow,
+    /// The peer's window for the connection is used up.
+    ConnectionWindow,
+}
+
+/// DATA accepted and not yet framed: the exception, not the rule.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) chunks: VecDeque<Bytes>,
+    pub(crate) octets: usize,
+    pub(crate) end: PendingEnd,
+}
+
+/// What follows the last pending octet.
+#[derive(Debug, Default)]
+pub(crate) enum PendingEnd {
+    #[default]
+    Open,
+    /// END_STREAM on the last DATA frame.
+    EndStream,
+    /// Trailers.
+    Trailers(Box<Fields>),
+}
+
+/// One stream. `T` belongs to the floor above.
+#[derive(Debug)]
+pub(crate) struct Stream<T> {
+    pub(crate) id: StreamId,
+    pub(crate) state: State,
+    /// How it ended; means something once the state is closed.
+    pub(crate) ended: Ended,
+    /// The final head came; what follows is DATA or trailers.
+    pub(crate) head_received: bool,
+    /// Our side's end was accepted, sent or pending.
+    pub(crate) finishing: bool,
+    /// In the scheduler's queue.
+    pub(crate) queued: bool,
+    pub(crate) blocked: Blocked,
+    /// In the list of streams whose sending changed.
+    pub(crate) touched: bool,
+    /// A handler or a caller has taken it on.
+    pub(crate) dispatched: bool,
+    pub(crate) informational: u8,
+    pub(crate) send_window: SendWindow,
+    pub(crate) recv_window: RecvWindow,
+    /// Octets handed up and not yet released.
+    pub(crate) unread: u32,
+    /// Octets that `content-length` still promises.
+    pub(crate) content_left: Option<u64>,
+    pub(crate) opened: Instant,
+    pub(crate) pending: Option<Box<Pending>>,
+    pub(crate) user: T,
+}
+
+impl<T> Stream<T> {
+    pub(crate) fn new(
+        id: StreamId,
+        send: u32,
+        recv: u32,
+        opened: Instant,
+        user: T,
+    ) -> Self {
+        Self {
+            id,
+            state: State::Open,
+            ended: Ended::Normally,
+            head_received: false,
+            finishing: false,
+            queued: false,
+            blocked: Blocked::No,
+            touched: false,
+            dispatched: false,
+            informational: 0,
+            send_window: SendWindow::new(send),
+            recv_window: RecvWindow::new(recv),
+            unread: 0,
+            content_left: None,
+            opened,
+            pending: None,
+            user,
+        }
+    }
+
+    pub(crate) fn pending_octets(&self) -> usize {
+        self.pending.as_ref().map_or(0, |p| p.octets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::state::{Input, NotAllowed, State};
+
+    /// The table printed in `spec-notes/rfc9113/5.1-stream-states.md`, walked over all pairs.
+    #[test]
+    fn the_table_is_the_note() {
+        let note = include_str!("../../../spec-notes/rfc9113/5.1-stream-states.md");
+        for state in State::ALL {
+            for input in Input::ALL {
+                let cell = match state.next(input) {
+                    Ok(next) => format!("{next:?}"),
+                    Err(NotAllowed::Local) => "misuse".to_owned(),
+                    Err(NotAllowed::Peer(rule)) => format!("{rule:?}"),
+                };
+                let line = format!("| {state:?} | {input:?} | {cell} |");
+                assert!(note.contains(&line), "the note lacks: {line}");
+            }
+        }
+    }
+}

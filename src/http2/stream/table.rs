@@ -1,0 +1,159 @@
+//! Identifier to stream: a slab with generations, and one lookup per frame.
+//!
+//! hot: no allocation in steady state, one multiplication to hash.
+
+use super::Stream;
+use crate::http2::stream_id::StreamId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Names a stream for as long as it is in the table; a stale key finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct StreamKey {
+    index: u32,
+    generation: u32,
+}
+
+/// Identifiers are dense and chosen by the protocol's order, so one multiplication spreads them.
+#[derive(Default, Debug, Clone, Copy)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for &octet in octets {
+            self.write_u32(u32::from(octet));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    generation: u32,
+    stream: Option<Stream<T>>,
+}
+
+/// The streams of one connection that somebody still holds.
+#[derive(Debug)]
+pub struct StreamTable<T> {
+    entries: Vec<Entry<T>>,
+    free: Vec<u32>,
+    ids: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+}
+
+impl<T> Default for StreamTable<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), free: Vec::new(), ids: HashMap::default() }
+    }
+}
+
+impl<T> StreamTable<T> {
+    /// Streams held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, stream: Stream<T>) -> StreamKey {
+        let id = stream.id.value();
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.entries.push(Entry { generation: 0, stream: None });
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.ids.insert(id, index);
+        let entry = &mut self.entries[index as usize];
+        entry.stream = Some(stream);
+        StreamKey { index, generation: entry.generation }
+    }
+
+    /// The key of an identifier.
+    #[must_use]
+    pub fn key(&self, id: StreamId) -> Option<StreamKey> {
+        let index = *self.ids.get(&id.value())?;
+        let entry = self.entries.get(index as usize)?;
+        Some(StreamKey { index, generation: entry.generation })
+    }
+
+    pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream<T>> {
+        let entry = self.entries.get(key.index as usize)?;
+        if entry.generation == key.generation { entry.stream.as_ref() } else { None }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream<T>> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation == key.generation { entry.stream.as_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream<T>> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        let stream = entry.stream.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        self.ids.remove(&stream.id.value());
+        Some(stream)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream<T>)> {
+        self.entries.iter_mut().enumerate().filter_map(|(index, entry)| {
+            let key = StreamKey { index: index as u32, generation: entry.generation };
+            Some((key, entry.stream.as_mut()?))
+        })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream<T>)> {
+        self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let key = StreamKey { index: index as u32, generation: entry.generation };
+            Some((key, entry.stream.as_ref()?))
+        })
+    }
+
+    /// Gives memory back when no stream is left. Generations start anew, so keys of before must
+    /// not be kept beyond this call.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_empty() && self.entries.capacity() > 4 {
+            let next = self.entries.iter().map(|e| e.generation).max().unwrap_or(0);
+            self.entries = vec![Entry { generation: next.wrapping_add(1), stream: None }];
+            self.free = vec![0];
+            self.ids = HashMap::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_stale_key_finds_nothing() {
+        let mut table = StreamTable::default();
+        let now = Instant::now();
+        let one = table.insert(Stream::new(StreamId::new(1), 0, 0, now, 'a'));
+        assert_eq!(table.key(StreamId::new(1)), Some(one));
+        assert_eq!(table.remove(one).map(|s| s.user), Some('a'));
+        let three = table.insert(Stream::new(StreamId::new(3), 0, 0, now, 'b'));
+        assert_ne!(one, three);
+        assert!(table.get(one).is_none() && table.remove(one).is_none());
+        assert_eq!(table.get(three).map(|s| s.user), Some('b'));
+        assert_eq!(table.key(StreamId::new(1)), None);
+    }
+}

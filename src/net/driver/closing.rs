@@ -1,0 +1,435 @@
+//! The end of a connection: graceful, by error, or by loss. Every call is told, once.
+
+use super::Core;
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::{ConnectionError, ErrorCode, Role, StreamKey};
+use crate::net::handle::{Change, Handle};
+use crate::net::slot::{HeadState, Slot, wake};
+use crate::net::sync::Mutex;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+/// The opaque octets of the PING between the two GOAWAYs of a graceful close.
+const DRAIN: [u8; 8] = *b"fw.drain";
+/// Time for the answer to that PING before the second GOAWAY is sent anyway.
+const DRAIN_PING: Duration = Duration::from_secs(5);
+
+/// Why the connection ends, and how far a graceful close has come.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    cause: Option<(String, Initiator, Option<ErrorCode>)>,
+    goaway: Option<(ErrorCode, Vec<u8>)>,
+    /// The first GOAWAY of a graceful close was sent.
+    soon: Option<Instant>,
+    /// The second was.
+    now: bool,
+    forced: bool,
+}
+
+impl Closing {
+    pub(super) fn peer_said(&mut self, code: ErrorCode, debug: &[u8]) {
+        self.goaway = Some((code, debug.to_vec()));
+    }
+
+    fn because(&mut self, text: String, initiator: Initiator, code: Option<ErrorCode>) {
+        self.cause.get_or_insert((text, initiator, code));
+    }
+
+    /// The error for a call that the connection's end took down.
+    pub(super) fn error(&self, handle: &Handle, now: Instant) -> Option<Error> {
+        let (text, initiator, code) = self.cause.as_ref()?;
+        let status = Status::new(Code::Unavailable, text.clone());
+        let mut error = Error::new(Kind::ConnectionLost, status, *initiator, Processed::Maybe)
+            .with_connection(handle.facts(now));
+        if let Some(code) = code {
+            error = error.with_h2_code(*code);
+        }
+        if let Some((_, debug)) = &self.goaway {
+            error = error.with_debug(debug);
+        }
+        Some(error)
+    }
+}
+
+/// The wish to close the connections of a server, shared by all of them.
+#[derive(Debug, Default)]
+pub struct Drain {
+    state: Mutex<DrainState>,
+}
+
+#[derive(Debug, Default)]
+struct DrainState {
+    /// Since when, and when what is left is cut.
+    wanted: Option<(Instant, Instant)>,
+    connections: Vec<Arc<Handle>>,
+    drained: usize,
+    forced: usize,
+}
+
+/// What a drain did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Connections that ended by themselves.
+    pub drained: usize,
+    /// Streams that were cut at the hard limit.
+    pub forced: usize,
+}
+
+impl Drain {
+    /// No wish yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: Mutex::new(DrainState::default()) }
+    }
+
+    /// Asks every connection to close by `hard`.
+    pub fn begin(&self, now: Instant, hard: Instant) {
+        let handles = {
+            let mut state = self.state.lock();
+            let since = state.wanted.map_or(now, |(since, _)| since);
+            state.wanted = Some((since, hard));
+            state.connections.clone()
+        };
+        for handle in handles {
+            handle.mailbox().ring();
+        }
+    }
+
+    /// Connections that live.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.state.lock().connections.len()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn report(&self) -> DrainReport {
+        let state = self.state.lock();
+        DrainReport { drained: state.drained, forced: state.forced }
+    }
+
+    fn wanted(&self) -> Option<(Instant, Instant)> {
+        self.state.lock().wanted
+    }
+
+    pub(super) fn join(&self, handle: &Arc<Handle>) {
+        self.state.lock().connections.push(Arc::clone(handle));
+    }
+
+    pub(super) fn leave(&self, handle: &Arc<Handle>) {
+        let mut state = self.state.lock();
+        let before = state.connections.len();
+        state.connections.retain(|other| other.id() != handle.id());
+        if state.wanted.is_some() && state.connections.len() < before {
+            state.drained += 1;
+        }
+    }
+
+    fn cut(&self, streams: usize) {
+        self.state.lock().forced += streams;
+    }
+}
+
+impl Core {
+    /// The transport is gone.
+    pub(super) fn lost(&mut self, error: Option<io::Error>) {
+        if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
+            let (text, initiator) = match &error {
+                Some(error) => (format!("the connection was lost: {error}"), Initiator::Io),
+                None => ("the peer closed the connection".to_owned(), Initiator::Remote),
+            };
+            self.closing.because(text, initiator, None);
+        }
+        self.handle.stop_accepting();
+        self.conn.close();
+        self.flush.failed = true;
+    }
+
+    /// The peer broke the protocol: GOAWAY stands in the outgoing buffer.
+    pub(super) fn violated(&mut self, error: ConnectionError) {
+        tracing::debug!(connection = self.handle.id(), %error, "connection error");
+        let code = error.violation.code();
+        self.closing.because(error.to_string(), Initiator::Remote, Some(code));
+        self.handle.stop_accepting();
+    }
+
+    /// This side ends the connection.
+    pub(super) fn end_with(&mut self, code: ErrorCode, text: &'static str) {
+        if self.conn.life() == Life::Closed {
+            return;
+        }
+        self.closing.because(text.to_owned(), Initiator::Io, None);
+        self.handle.stop_accepting();
+        self.conn.goaway_now(&mut self.out, code, text);
+        self.conn.close();
+    }
+
+    /// Whether the task may end.
+    pub(super) fn is_over(&self) -> bool {
+        let idle = self.conn.streams() == 0 && self.waiting.is_empty();
+        match self.conn.life() {
+            Life::Closed => true,
+            Life::Closing if self.conn.role() == Role::Client => idle,
+            Life::Closing => {
+                let said = self.conn.lifecycle();
+                idle && (self.closing.now || said.received().is_some()) && self.out.is_empty()
+            }
+            Life::Handshaking | Life::Active => false,
+        }
+    }
+
+    /// Whether octets of the peer are welcome.
+    pub(super) fn may_read(&self) -> bool {
+        self.conn.life() != Life::Closed
+            && self.conn.read_pause().is_none()
+            && !(self.conn.control_full() && self.flush.blocked.is_some())
+            && self.out.len() < super::flush::OUT_FULL * 2
+    }
+
+    /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
+    pub(super) fn check_drain(&mut self, _cx: &mut Context<'_>) {
+        let Some((_, hard)) = self.drain.as_ref().and_then(|drain| drain.wanted()) else {
+            return self.check_goodbye();
+        };
+        if self.conn.life() == Life::Closed {
+            return;
+        }
+        if !self.conn.lifecycle().is_handshaken() {
+            return self.end_with(ErrorCode::NO_ERROR, "the server is shutting down");
+        }
+        let now = self.now;
+        match self.closing.soon {
+            None => {
+                self.closing.soon = Some(now);
+                self.handle.stop_accepting();
+                // RFC 9113 §6.8: a first GOAWAY with the largest identifier lets requests under
+                // way arrive
+                self.conn.goaway_soon(&mut self.out);
+                self.conn.ping(&mut self.out, DRAIN);
+            }
+            Some(at) if !self.closing.now && now >= at + DRAIN_PING => self.goaway_last(),
+            Some(_) => {}
+        }
+        if now >= hard && !self.closing.forced {
+            self.closing.forced = true;
+            let keys = self.conn.keys();
+            if let Some(drain) = &self.drain {
+                drain.cut(keys.len());
+            }
+            self.end_with(ErrorCode::NO_ERROR, "the server shut down; its grace has ended");
+        }
+    }
+
+    fn goaway_last(&mut self) {
+        self.closing.now = true;
+        self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+    }
+
+    /// A client whose channel is gone closes once its last call has ended.
+    fn check_goodbye(&mut self) {
+        if self.handle.is_goodbye() && self.conn.life() == Life::Active {
+            self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+        }
+    }
+
+    pub(super) fn next_drain_time(&self) -> Option<Instant> {
+        let (_, hard) = self.drain.as_ref()?.wanted()?;
+        let ping = self.closing.soon.filter(|_| !self.closing.now).map(|at| at + DRAIN_PING);
+        Some(ping.map_or(hard, |at| at.min(hard)))
+    }
+
+    pub(super) fn pong(&mut self, opaque: [u8; 8]) {
+        if opaque == DRAIN && !self.closing.now {
+            self.goaway_last();
+        }
+    }
+
+    /// What the peer's frames of this turn have made possible.
+    pub(super) fn after_events(&mut self) {
+        if let Some(octets) = self.conn.take_growth_wanted() {
+            self.conn.grow(&mut self.out, octets);
+        }
+        let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2;
+        self.handle.set_pressed(pressed);
+        if pressed {
+            self.collect_credit();
+        }
+        self.open_waiting();
+    }
+
+    /// Consumed octets that no reader has found worth a report.
+    fn collect_credit(&mut self) {
+        for key in self.conn.keys() {
+            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+                continue;
+            };
+            let consumed = std::mem::take(&mut slot.lock().inc.consumed);
+            if consumed > 0 {
+                self.conn.release(&mut self.out, key, consumed);
+            }
+        }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.out.release();
+        self.conn.release_memory();
+        self.spare = Vec::new();
+        self.writing = Vec::new();
+        self.touched = Vec::new();
+        self.waiting = VecDeque::new();
+    }
+
+    /// The stream is over: slot and stream part.
+    pub(super) fn drop_stream(&mut self, key: StreamKey) {
+        self.abort_unless_over(key);
+        let Some(entry) = self.conn.take(key, &mut self.out) else { return };
+        let Some(slot) = entry.slot else { return };
+        let wakers = slot.lock().let_go();
+        if self.conn.role() == Role::Server {
+            if self.spare.len() < 256 {
+                self.spare.push(slot);
+            }
+        } else {
+            // Before the caller wakes, so that it finds the slot its own and recycles it.
+            drop(slot);
+        }
+        wake(wakers);
+    }
+
+    fn abort_unless_over(&mut self, key: StreamKey) {
+        if self.conn.role() != Role::Server {
+            return;
+        }
+        let finished = self.conn.user(key).and_then(|e| e.slot.as_ref()).is_some_and(|slot| {
+            let x = slot.lock();
+            x.out.end_sent && x.cancel.is_none()
+        });
+        if !finished {
+            self.abort(key);
+        }
+    }
+
+    /// If both sides have ended, or ours has: the stream is let go.
+    pub(super) fn release_if_over(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user(key) else { return };
+        let ended = entry.slot.as_ref().is_some_and(|slot| {
+            let x = slot.lock();
+            x.out.end_sent && x.out.in_flight == 0
+        });
+        let server = self.conn.role() == Role::Server;
+        if server && ended && self.conn.pending(key).1 == 0 {
+            // RFC 9113 §8.1: a complete response may be followed by RST_STREAM with NO_ERROR
+            self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+        }
+        if self.conn.is_closed(key) {
+            self.drop_stream(key);
+        }
+    }
+
+    /// Resets a stream and tells its caller.
+    pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
+        if let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) {
+            self.fail_slot(&slot, error);
+        }
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Tells the caller of a slot.
+    pub(super) fn fail_slot(&self, slot: &Arc<Slot>, error: Error) {
+        let wakers = slot.lock().fail(error);
+        wake(wakers);
+    }
+
+    /// Sends a call that was surely not processed to where it came from; there it finds another
+    /// connection.
+    pub(super) fn redispatch(&self, slot: Arc<Slot>) {
+        let mut x = slot.lock();
+        if x.done || x.cancel.is_some() {
+            let wakers = x.let_go();
+            drop(x);
+            return wake(wakers);
+        }
+        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
+        x.key = None;
+        x.handle = None;
+        x.parked = false;
+        x.out.rewind();
+        drop(x);
+        match self.handle.home().filter(|_| replayable) {
+            Some(home) => home.redispatch(slot),
+            None => self.fail_slot(&slot, self.not_processed()),
+        }
+    }
+
+    fn not_processed(&self) -> Error {
+        let status = Status::new(
+            Code::Unavailable,
+            "the peer went away before it acted on the call, and what was streamed is not kept",
+        );
+        let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
+            .with_connection(self.handle.facts(self.now));
+        match &self.closing.goaway {
+            Some((code, debug)) => error.with_h2_code(*code).with_debug(debug),
+            None => error,
+        }
+    }
+
+    /// Every call that is left gets its end.
+    pub(super) fn settle(&mut self) {
+        let lost = self.closing.error(&self.handle, self.now);
+        let lost = lost.unwrap_or_else(|| {
+            let status = Status::new(Code::Unavailable, "the connection was closed");
+            Error::new(Kind::ConnectionLost, status, Initiator::Local, Processed::Maybe)
+                .with_connection(self.handle.facts(self.now))
+        });
+        for key in self.conn.keys() {
+            let entry = self.conn.user(key);
+            let written = entry.and_then(|entry| entry.written).is_some();
+            let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
+            let x = slot.lock();
+            let phase = x.timeline.phase();
+            let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
+            drop(x);
+            let id = self.conn.stream_id(key).map(|id| id.value());
+            self.abort(key);
+            if unsent && self.flushed_nothing_of(key) {
+                if let Some(entry) = self.conn.user_mut(key) {
+                    entry.slot = None;
+                }
+                self.redispatch(slot);
+            } else {
+                let mut facts = self.handle.facts(self.now);
+                facts.stream_id = id;
+                self.fail_slot(&slot, lost.clone().with_phase(phase).with_connection(facts));
+            }
+        }
+        for key in self.conn.keys() {
+            self.drop_stream(key);
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
+    }
+
+    /// Whether no octet of the stream's request can have left: none of this turn's writes did.
+    fn flushed_nothing_of(&self, key: StreamKey) -> bool {
+        self.writing.contains(&key) && self.flush.is_whole()
+    }
+
+    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<Slot>>) {
+        self.handle.settle(left);
+    }
+
+    pub(super) fn tell_home(&self, change: Change) {
+        if let Some(home) = self.handle.home() {
+            home.changed(&self.handle, change);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! From events to slots.
+//!
+//! hot: one slot lock per event, no allocation in steady state.
+
+use super::{Core, Entry};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::message;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::status_map;
+use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
+use crate::net::handle::Change;
+use crate::net::slot::{Exchange, InEnd, Slot};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is left to do once the event's borrows are gone.
+enum Then {
+    Nothing,
+    /// The peer's side has ended.
+    Ended(StreamKey),
+    /// Octets were consumed on arrival; perhaps the peer's side has ended with them.
+    Consumed(StreamKey, u32, bool),
+    /// The exchange cannot go on: reset and tell the caller.
+    Fail(StreamKey, Error),
+    /// A request began; `true` when it is complete.
+    Dispatch(StreamKey, bool),
+    /// A request is complete.
+    Complete(StreamKey),
+    Reset(StreamKey, Cause),
+    Settings(bool),
+    Pong([u8; 8]),
+    GoAway(ErrorCode, Vec<u8>),
+}
+
+impl Core {
+    /// Handles one event: `Some(false)` when more octets are needed, `None` when it is over.
+    pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
+        if self.conn.read_pause().is_some() {
+            return Some(false);
+        }
+        let now = self.now;
+        let server = self.conn.role() == Role::Server;
+        let Self { conn, out, spare, handle, timers, .. } = self;
+        let then = match conn.next_event(recv, out, now) {
+            Err(error) => {
+                self.violated(error);
+                return None;
+            }
+            Ok(None) => return Some(false),
+            Ok(Some(event)) => match event {
+                Event::Head { key, user, head, end_stream, .. } if server => {
+                    let slot = fresh(spare, now);
+                    let mut x = slot.lock();
+                    std::mem::swap(&mut x.inc.head, head);
+                    x.inc.head_ready = true;
+                    x.key = Some(key);
+                    x.handle = Some(Arc::clone(handle));
+                    if end_stream {
+                        x.inc.end = Some(InEnd::Finished);
+                    }
+                    drop(x);
+                    user.slot = Some(slot);
+                    Then::Dispatch(key, end_stream)
+                }
+                Event::Head { key, user, head, end_stream, .. } => {
+                    timers.content();
+                    response_head(key, user, head, end_stream, now)
+                }
+                Event::Informational { .. } => Then::Nothing,
+                Event::Data { key, user, data, end_stream } => {
+                    timers.content();
+                    body(key, user, data, end_stream, server)
+                }
+                Event::Trailers { key, user, head } => trailers(key, user, head, server),
+                Event::Reset { key, cause, .. } => Then::Reset(key, cause),
+                Event::Settings { first } => Then::Settings(first),
+                Event::Pong(opaque) => Then::Pong(opaque),
+                Event::GoAway { code, debug, .. } => Then::GoAway(code, debug.to_vec()),
+            },
+        };
+        self.then(then);
+        Some(true)
+    }
+
+    fn then(&mut self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Ended(key) => self.response_ended(key),
+            Then::Consumed(key, octets, ended) => {
+                self.conn.release(&mut self.out, key, octets);
+                match (ended, self.conn.role()) {
+                    (true, Role::Client) => self.response_ended(key),
+                    (true, Role::Server) => self.request_complete(key),
+                    (false, _) => {}
+                }
+            }
+            Then::Fail(key, error) => self.fail_stream(key, error, ErrorCode::CANCEL),
+            Then::Dispatch(key, complete) => self.dispatch(key, complete),
+            Then::Complete(key) => self.request_complete(key),
+            Then::Reset(key, cause) => self.stream_reset(key, cause),
+            Then::Settings(first) => {
+                if first {
+                    self.handle.set_ready();
+                    self.tell_home(Change::Ready);
+                }
+                self.open_waiting();
+            }
+            Then::Pong(opaque) => self.pong(opaque),
+            Then::GoAway(code, debug) => self.goaway(code, &debug),
+        }
+    }
+
+    /// A response has come to its end: the caller has everything, the stream is let go.
+    fn response_ended(&mut self, key: StreamKey) {
+        // RFC 9113 §8.1: after a complete response the rest of the request is not needed
+        self.conn.reset(&mut self.out, key, ErrorCode::CANCEL);
+        self.drop_stream(key);
+    }
+
+    /// RST_STREAM came, or a malformed frame made us send it.
+    fn stream_reset(&mut self, key: StreamKey, cause: Cause) {
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+            self.drop_stream(key);
+            return;
+        };
+        let mut x = slot.lock();
+        let refused = cause == Cause::ByPeer(ErrorCode::REFUSED_STREAM);
+        if refused && x.out.replayable && !x.inc.head_ready {
+            x.key = None;
+            drop(x);
+            self.conn.take(key, &mut self.out);
+            return self.redispatch(slot);
+        }
+        let phase = x.timeline.phase();
+        drop(x);
+        let id = self.conn.stream_id(key).map(|id| id.value());
+        let error = match cause {
+            Cause::ByPeer(code) => {
+                let processed = if refused { Processed::No } else { Processed::Maybe };
+                let status = Status::new(
+                    status_map::from_h2(code),
+                    format!("the peer reset the stream with {code}"),
+                );
+                Error::new(Kind::Reset, status, Initiator::Remote, processed).with_h2_code(code)
+            }
+            Cause::Violation(rule) => {
+                let status = Status::new(
+                    Code::Internal,
+                    format!("the peer broke HTTP/2 on this stream: {}", rule.text()),
+                );
+                Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Maybe)
+                    .with_h2_code(rule.code())
+            }
+        };
+        let mut facts = self.handle.facts(self.now);
+        facts.stream_id = id;
+        self.fail_slot(&slot, error.with_phase(phase).with_connection(facts));
+        self.drop_stream(key);
+    }
+
+    /// The peer goes away: what it has not processed moves, the rest goes on.
+    fn goaway(&mut self, code: ErrorCode, said: &[u8]) {
+        tracing::debug!(
+            connection = self.handle.id(),
+            code = %code,
+            text = %said.escape_ascii(),
+            "GOAWAY received"
+        );
+        self.handle.stop_accepting();
+        self.closing.peer_said(code, said);
+        self.tell_home(Change::Draining);
+        for key in self.conn.unprocessed() {
+            let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
+            if let Some(slot) = entry.slot {
+                self.redispatch(slot);
+            }
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
+    }
+}
+
+/// A slot to serve a request with: a recycled one if there is.
+fn fresh(spare: &mut Vec<Arc<Slot>>, now: Instant) -> Arc<Slot> {
+    while let Some(mut slot) = spare.pop() {
+        if slot.recycle(now) {
+            return slot;
+        }
+    }
+    Slot::new(now)
+}
+
+fn response_head(
+    key: StreamKey,
+    user: &mut Entry,
+    head: &mut Head,
+    end_stream: bool,
+    now: Instant,
+) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
+    let mut x = slot.lock();
+    if let Some(written) = user.written {
+        x.timeline.enter(Phase::Server, written);
+    }
+    x.timeline.enter(Phase::Read, now);
+    std::mem::swap(&mut x.inc.head, head);
+    x.inc.head_ready = true;
+    if x.out.replayable {
+        x.out.forget_body();
+    }
+    if end_stream {
+        x.inc.end = Some(InEnd::Finished);
+        return Then::Ended(key);
+    }
+    if !x.whole {
+        let reader = x.take_reader();
+        drop(x);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+    Then::Nothing
+}
+
+fn head_over_limit(octets: usize, fields: usize) -> Error {
+    let status = Status::new(
+        Code::ResourceExhausted,
+        format!(
+            "the response's header list has {octets} octets and {fields} fields; this side \
+             accepts Limits::header_list_octets and Limits::header_list_fields"
+        ),
+    );
+    Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes)
+}
+
+fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server: bool) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    let mut x = slot.lock();
+    x.inc.body.extend_from_slice(data);
+    if x.whole {
+        if let Some(error) = over_message_max(&x) {
+            return Then::Fail(key, error);
+        }
+    }
+    if end_stream {
+        x.inc.end = Some(InEnd::Finished);
+    }
+    if x.whole {
+        return Then::Consumed(key, data.len() as u32, end_stream);
+    }
+    let reader = x.take_reader();
+    drop(x);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+    match (end_stream, server) {
+        (true, false) => Then::Ended(key),
+        (true, true) => Then::Complete(key),
+        (false, _) => Then::Nothing,
+    }
+}
+
+/// A message's size is known from its first five octets: nothing more is gathered than allowed.
+fn over_message_max(x: &Exchange) -> Option<Error> {
+    let declared = message::declared_len(&x.inc.body).unwrap_or(0);
+    let size = declared.max(x.inc.body.len().saturating_sub(message::PREFIX));
+    if size <= x.message_max {
+        return None;
+    }
+    let status = Status::new(
+        Code::ResourceExhausted,
+        format!(
+            "a received message of {size} octets is over the limit of {} (max_receive_message)",
+            x.message_max
+        ),
+    );
+    Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
+}
+
+fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
+    let mut x = slot.lock();
+    std::mem::swap(&mut x.inc.trailers, head.fields_mut());
+    x.inc.end = Some(InEnd::Trailers);
+    if server { Then::Complete(key) } else { Then::Ended(key) }
+}

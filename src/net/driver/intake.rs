@@ -1,0 +1,291 @@
+//! From the mailbox to streams: new calls, more to send, octets consumed, calls given up.
+
+use super::{Core, Entry};
+use crate::error::{Error, Kind, Phase};
+use crate::grpc::status::Code;
+use crate::grpc::timeout;
+use crate::http2::{
+    Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey,
+};
+use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
+use std::sync::Arc;
+
+impl Core {
+    /// Handles a slot that stood in the mailbox.
+    pub(super) fn intake(&mut self, slot: Arc<Slot>) {
+        slot.leave_queue();
+        let (key, ours) = {
+            let x = slot.lock();
+            if x.done {
+                return;
+            }
+            (x.key, x.handle.as_ref().is_some_and(|handle| handle.id() == self.handle.id()))
+        };
+        if !ours {
+            self.handle.forward(slot);
+            return;
+        }
+        match key {
+            Some(key) => self.pump(key, &slot),
+            None if self.conn.role() == Role::Client => self.begin_or_forget(slot),
+            None => {}
+        }
+    }
+
+    /// A call without a stream: new, or given up while it waits for the stream limit.
+    fn begin_or_forget(&mut self, slot: Arc<Slot>) {
+        let mut x = slot.lock();
+        if x.cancel.is_some() {
+            let wakers = x.let_go();
+            drop(x);
+            return wake(wakers);
+        }
+        let parked = x.parked;
+        drop(x);
+        if !parked {
+            self.begin(slot);
+        }
+    }
+
+    /// A new call: opened now, or queued for the peer's stream limit.
+    pub(super) fn begin(&mut self, slot: Arc<Slot>) {
+        if let Err(refusal) = self.conn.may_open() {
+            return self.refuse(slot, refusal);
+        }
+        let mut x = slot.lock();
+        if x.cancel.is_some() {
+            let wakers = x.let_go();
+            drop(x);
+            return wake(wakers);
+        }
+        if x.out.head != HeadState::Ready {
+            return;
+        }
+        let remaining = x.deadline.map(|d| d.saturating_duration_since(self.now));
+        if remaining.is_some_and(|left| left.is_zero()) {
+            drop(x);
+            return self.expire_unsent(&slot);
+        }
+        x.timeline.enter(Phase::WriteQueue, self.now);
+        let before = x.out.extra.mark();
+        if let (true, Some(left)) = (x.out.grpc_timeout, remaining) {
+            x.out.extra.push("grpc-timeout", timeout::encode(left).as_bytes());
+        }
+        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
+        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
+        let entry = Entry { slot: Some(Arc::clone(&slot)), ..Entry::default() };
+        let opened = self.conn.open(&mut self.out, head, end, entry, self.now);
+        x.out.extra.rewind(before);
+        match opened {
+            Ok(key) => {
+                x.attempts += 1;
+                x.key = Some(key);
+                x.out.head = HeadState::Sent;
+                x.out.end_sent = end;
+                if let Some(deadline) = x.deadline {
+                    self.timers.deadline(deadline, key);
+                }
+                self.send_body(key, &mut x);
+                drop(x);
+                self.writing.push(key);
+            }
+            Err((refusal, _)) => {
+                drop(x);
+                self.refuse(slot, refusal);
+            }
+        }
+    }
+
+    fn refuse(&mut self, slot: Arc<Slot>, refusal: OpenRefusal) {
+        match refusal {
+            OpenRefusal::StreamLimit => {
+                let mut x = slot.lock();
+                x.timeline.enter(self.quota_phase(), self.now);
+                x.parked = true;
+                if let Some(deadline) = x.deadline {
+                    self.timers.waiting(deadline);
+                }
+                drop(x);
+                self.waiting.push_back(slot);
+            }
+            OpenRefusal::GoingAway | OpenRefusal::IdsExhausted => self.redispatch(slot),
+            OpenRefusal::HeadTooLarge { octets, limit } => {
+                let text = format!(
+                    "the request's header list measures {octets} octets; the peer accepts {limit} \
+                     (SETTINGS_MAX_HEADER_LIST_SIZE)"
+                );
+                let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
+                self.fail_slot(&slot, error);
+            }
+        }
+    }
+
+    const fn quota_phase(&self) -> Phase {
+        if self.conn.lifecycle().is_handshaken() { Phase::StreamQuota } else { Phase::Settings }
+    }
+
+    /// Opens what waited for the stream limit, as far as it allows.
+    pub(super) fn open_waiting(&mut self) {
+        while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
+            let Some(slot) = self.waiting.pop_front() else { return };
+            let done = {
+                let mut x = slot.lock();
+                x.parked = false;
+                x.done
+            };
+            if !done {
+                self.begin(slot);
+            }
+        }
+    }
+
+    /// Something changed on a slot that has a stream.
+    pub(super) fn pump(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+        let mut x = slot.lock();
+        if x.key != Some(key) {
+            return;
+        }
+        if let Some(code) = x.cancel {
+            let wakers = x.let_go();
+            drop(x);
+            wake(wakers);
+            self.conn.reset(&mut self.out, key, code);
+            self.drop_stream(key);
+            return;
+        }
+        let consumed = std::mem::take(&mut x.inc.consumed);
+        if consumed > 0 {
+            self.conn.release(&mut self.out, key, consumed);
+        }
+        if x.out.head == HeadState::Ready && !self.send_response_head(key, &mut x) {
+            drop(x);
+            return self.too_large(key, slot);
+        }
+        if x.out.head == HeadState::Sent {
+            self.send_body(key, &mut x);
+        }
+        let over = self.conn.is_closed(key);
+        drop(x);
+        if over {
+            self.release_if_over(key);
+        }
+    }
+
+    /// Sends a response's head; `false` when the peer does not accept its size.
+    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> bool {
+        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
+        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
+        match self.conn.send_head(&mut self.out, key, head, end) {
+            Ok(()) => {
+                x.out.head = HeadState::Sent;
+                x.out.end_sent = end;
+                true
+            }
+            Err(SendError::Closed) => true,
+            Err(SendError::HeadTooLarge { .. }) => false,
+        }
+    }
+
+    /// A list over the peer's limit: the stream ends, and both sides learn why.
+    fn too_large(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+        let text = "the response's header list is larger than the peer accepts \
+                    (SETTINGS_MAX_HEADER_LIST_SIZE)";
+        let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
+        self.fail_slot(slot, error);
+        self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
+        self.drop_stream(key);
+    }
+
+    /// Hands what waits in the slot to the connection, and the end with it.
+    fn send_body(&mut self, key: StreamKey, x: &mut Exchange) {
+        if x.out.end_sent {
+            return;
+        }
+        let now = self.now;
+        let finish = matches!(x.out.end, OutEnd::Finish);
+        let Self { conn, out, .. } = self;
+        let mut sent = Ok(());
+        if x.out.replayable {
+            let (chunks, tail) = x.out.parts();
+            let last_chunk = if tail.is_empty() { chunks.len() } else { usize::MAX };
+            for (i, chunk) in chunks.iter().enumerate() {
+                let end = finish && i + 1 == last_chunk;
+                sent = conn.send_data(out, key, Payload::Shared(chunk.clone()), end, now);
+            }
+            if !tail.is_empty() {
+                sent = conn.send_data(out, key, Payload::Borrowed(tail), finish, now);
+            }
+        } else {
+            if x.out.tail().len() > crate::net::slot::INLINE_MAX {
+                x.out.seal();
+            }
+            while let Some(chunk) = x.out.take_chunk() {
+                let end = finish && x.out.waiting() == 0;
+                sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
+            }
+            let tail = x.out.tail();
+            if !tail.is_empty() {
+                sent = conn.send_data(out, key, Payload::Borrowed(tail), finish, now);
+                tail.clear();
+            }
+        }
+        x.out.in_flight = conn.pending(key).1;
+        if sent.is_ok() {
+            self.send_end(key, x);
+        }
+    }
+
+    fn send_end(&mut self, key: StreamKey, x: &mut Exchange) {
+        let Self { conn, out, now, .. } = self;
+        let sent = match &x.out.end {
+            OutEnd::Open => return,
+            OutEnd::Finish => conn.send_data(out, key, Payload::Borrowed(&[]), true, *now),
+            OutEnd::Template(template) => conn.send_template_trailers(out, key, template),
+            OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
+        };
+        // `Finish` may already stand on the last DATA frame; then the stream says "closed".
+        if let Err(SendError::HeadTooLarge { .. }) = sent {
+            self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
+        }
+        x.out.end_sent = true;
+    }
+
+    /// Tells slots how far their DATA has come, and why it does not move.
+    pub(super) fn report_sending(&mut self) {
+        self.conn.take_touched(&mut self.touched);
+        for i in 0..self.touched.len() {
+            let key = self.touched[i];
+            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+                continue;
+            };
+            let (blocked, pending) = self.conn.pending(key);
+            let mut x = slot.lock();
+            x.out.in_flight = pending;
+            let phase = match blocked {
+                Blocked::StreamWindow => Some(Phase::StreamWindow),
+                Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),
+                Blocked::Queue => Some(Phase::WriteQueue),
+                Blocked::No => None,
+            };
+            if let Some(phase) = phase.filter(|_| !x.inc.head_ready) {
+                x.timeline.enter(phase, self.now);
+            }
+            let writer = if x.out.queued() < SEND_QUEUE { x.take_writer() } else { None };
+            drop(x);
+            if let Some(writer) = writer {
+                writer.wake();
+            }
+            self.release_if_over(key);
+        }
+        self.touched.clear();
+    }
+
+    /// The outgoing buffer has left: what was in it is with the peer.
+    pub(super) fn mark_written(&mut self) {
+        for key in self.writing.drain(..) {
+            if let Some(entry) = self.conn.user_mut(key) {
+                entry.written = Some(self.now);
+            }
+        }
+    }
+}

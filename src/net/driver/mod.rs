@@ -1,0 +1,353 @@
+//! The driver: one task owns one connection. It moves octets between a socket and the engine,
+//! slots between a mailbox and streams, and tells the engine the time.
+//!
+//! One turn: mailbox → read → events → deadlines → scheduled DATA → flush → park.
+//!
+//! hot: nothing here locks anything but a slot, and nothing waits.
+
+mod closing;
+mod events;
+mod flush;
+mod intake;
+mod serve;
+mod timers;
+
+use super::dispatch::{Dispatch, Handler};
+use super::env;
+use super::handle::{Change, Handle};
+use super::io::BoxedIo;
+use super::slot::Slot;
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
+use flush::Flush;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use timers::Timers;
+use tokio::io::ReadBuf;
+use tokio::task::AbortHandle;
+
+pub use closing::{Drain, DrainReport};
+pub(in crate::net) use timers::deadline_error;
+
+/// Octets read in one turn before other tasks get their chance.
+const TURN_OCTETS: usize = 1024 * 1024;
+
+/// What the driver keeps with each stream.
+#[derive(Default)]
+pub(super) struct Entry {
+    slot: Option<Arc<Slot>>,
+    /// When the request had left for the socket.
+    written: Option<Instant>,
+    /// A server's handler: not begun, or spawned.
+    handler: Option<Arc<dyn Handler>>,
+    abort: Option<AbortHandle>,
+}
+
+/// How a driver behaves; the engine's own bounds are in [`Limits`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DriverOptions {
+    /// The engine's bounds.
+    pub limits: Limits,
+    /// Time for the peer's first SETTINGS. Default 20 s on a client, 10 s on a server.
+    pub settings_time: Duration,
+    /// Silence, while a call waits, after which one PING asks whether the peer lives; and the
+    /// time it has to answer. Default 10 s.
+    pub doubt_time: Duration,
+    /// A socket that takes no octet for this long ends the connection. Default 30 s.
+    pub write_stall_time: Duration,
+    /// Quiet time after which buffers are given back. Default 500 ms.
+    pub quiet_time: Duration,
+    /// Interval of a periodic PING; off by default, at least 10 s.
+    pub keepalive: Option<Duration>,
+}
+
+impl DriverOptions {
+    /// Defaults for a role.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        let server = matches!(role, Role::Server);
+        Self {
+            limits: if server { Limits::server() } else { Limits::client() },
+            settings_time: Duration::from_secs(if server { 10 } else { 20 }),
+            doubt_time: Duration::from_secs(10),
+            write_stall_time: Duration::from_secs(30),
+            quiet_time: Duration::from_millis(500),
+            keepalive: None,
+        }
+    }
+}
+
+/// The task of one connection.
+pub struct Driver {
+    io: BoxedIo,
+    handle: Arc<Handle>,
+    core: Core,
+    recv: RecvBuffer,
+    inbox: VecDeque<Arc<Slot>>,
+    yielding: Yield,
+    read_done: bool,
+}
+
+/// Everything but the socket and its receive buffer, so that an event may borrow from that.
+pub(super) struct Core {
+    conn: Connection<Entry>,
+    out: SendBuffer,
+    flush: Flush,
+    timers: Timers,
+    handle: Arc<Handle>,
+    options: DriverOptions,
+    now: Instant,
+    /// Calls that wait for the peer's stream limit.
+    waiting: VecDeque<Arc<Slot>>,
+    /// Streams whose request is in `out`.
+    writing: Vec<StreamKey>,
+    touched: Vec<StreamKey>,
+    dispatch: Option<Arc<dyn Dispatch>>,
+    drain: Option<Arc<Drain>>,
+    closing: closing::Closing,
+    spare: Vec<Arc<Slot>>,
+    in_place: Duration,
+}
+
+/// Whether giving the run queue one round before a write gathers more calls (one wake-up runs
+/// before its siblings on a work-stealing runtime, so a write would carry one call).
+#[derive(Default)]
+struct Yield {
+    /// The last one gathered something.
+    pays: bool,
+    /// Slots taken before the yield under way.
+    taken: Option<usize>,
+    turns: u32,
+}
+
+impl Driver {
+    /// A client's driver.
+    #[must_use]
+    pub fn client(io: BoxedIo, handle: Arc<Handle>, options: DriverOptions) -> Self {
+        Self::new(Role::Client, io, handle, options, None, None)
+    }
+
+    /// A server's driver.
+    #[must_use]
+    pub fn server(
+        io: BoxedIo,
+        handle: Arc<Handle>,
+        options: DriverOptions,
+        dispatch: Arc<dyn Dispatch>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self::new(Role::Server, io, handle, options, Some(dispatch), Some(drain))
+    }
+
+    fn new(
+        role: Role,
+        io: BoxedIo,
+        handle: Arc<Handle>,
+        options: DriverOptions,
+        dispatch: Option<Arc<dyn Dispatch>>,
+        drain: Option<Arc<Drain>>,
+    ) -> Self {
+        let now = env::now();
+        let mut conn = Connection::new(role, options.limits.clone(), now);
+        let mut out = SendBuffer::new();
+        conn.start(&mut out);
+        if let Some(drain) = &drain {
+            drain.join(&handle);
+        }
+        let core = Core {
+            conn,
+            out,
+            flush: Flush::new(now),
+            timers: Timers::new(now),
+            handle: Arc::clone(&handle),
+            options,
+            now,
+            waiting: VecDeque::new(),
+            writing: Vec::new(),
+            touched: Vec::new(),
+            dispatch,
+            drain,
+            closing: closing::Closing::default(),
+            spare: Vec::new(),
+            in_place: Duration::ZERO,
+        };
+        Self {
+            io,
+            handle,
+            core,
+            recv: RecvBuffer::new(),
+            inbox: VecDeque::new(),
+            yielding: Yield::default(),
+            read_done: false,
+        }
+    }
+
+    /// Takes the mailbox; `false` asks to be polled again after the other tasks.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        self.handle.mailbox().drain(&mut self.inbox);
+        let taken = self.inbox.len();
+        if let Some(before) = self.yielding.taken.take() {
+            self.yielding.pays = taken > before;
+            return true;
+        }
+        self.yielding.turns = self.yielding.turns.wrapping_add(1);
+        let probe = self.yielding.turns.is_multiple_of(32);
+        if taken > 0 && self.core.conn.streams() + taken > 1 && (self.yielding.pays || probe) {
+            self.yielding.taken = Some(taken);
+            // To the back of the run queue; `yield_now` would cost an extra look at the sockets.
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        true
+    }
+
+    /// Reads and handles what has come; `true` when more may be had at once.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut octets = 0;
+        while !self.read_done && self.core.may_read() {
+            if octets >= TURN_OCTETS {
+                return true;
+            }
+            let spare = self.recv.spare(self.core.conn.wanted());
+            let mut buf = ReadBuf::new(spare);
+            match Pin::new(&mut *self.io).poll_read(cx, &mut buf) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    self.read_done = true;
+                    self.core.lost(None);
+                }
+                Poll::Ready(Ok(())) => {
+                    let n = buf.filled().len();
+                    octets += n;
+                    self.recv.filled(n);
+                    self.core.timers.heard(self.core.now);
+                    self.events(cx);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.read_done = true;
+                    self.core.lost(Some(error));
+                }
+            }
+        }
+        false
+    }
+
+    /// Handles every event in the receive buffer, writing early when much is to be written.
+    fn events(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let core = &mut self.core;
+            match core.next(&mut self.recv) {
+                Some(true) => {}
+                Some(false) => break,
+                None => {
+                    self.read_done = true;
+                    break;
+                }
+            }
+            if core.flush.is_due(core.out.len()) {
+                core.flush(&mut self.io, cx);
+                if !core.may_read() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.core.now = env::now();
+        self.core.in_place = Duration::ZERO;
+        self.handle.mailbox().unpark();
+        if !self.gather(cx) {
+            return Poll::Pending;
+        }
+        // What a paused reader left behind is handled first.
+        if !self.recv.is_empty() && self.core.may_read() && !self.read_done {
+            self.events(cx);
+        }
+        loop {
+            while let Some(slot) = self.inbox.pop_front() {
+                self.core.intake(slot);
+                if self.core.flush.is_due(self.core.out.len()) {
+                    self.core.flush(&mut self.io, cx);
+                }
+            }
+            let again = self.read(cx);
+            self.core.after_events();
+            self.core.timers(cx);
+            self.core.send_pending(&mut self.io, cx);
+            if self.core.is_over() {
+                self.finish(cx);
+                return Poll::Ready(());
+            }
+            self.handle.set_streams(self.core.conn.streams() as u32);
+            if again {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let quiet = self.core.conn.streams() == 0
+                && self.recv.is_empty()
+                && self.core.out.is_empty();
+            if self.core.timers.rest(quiet, self.core.options.quiet_time, self.core.now) {
+                self.recv.release();
+                self.inbox = VecDeque::new();
+                self.core.give_back();
+            }
+            self.core.arm(cx);
+            if self.handle.mailbox().park(cx.waker()) {
+                return Poll::Pending;
+            }
+            self.handle.mailbox().drain(&mut self.inbox);
+        }
+    }
+
+    /// Settles every call and closes the socket.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.core.settle();
+        let left = self.handle.mailbox().close();
+        self.core.settle_mailbox(left);
+        self.core.flush(&mut self.io, cx);
+        let _ = Pin::new(&mut *self.io).poll_shutdown(cx);
+        if let Some(drain) = &self.core.drain {
+            drain.leave(&self.handle);
+        }
+        if let Some(home) = self.handle.home() {
+            let error = self.core.closing.error(&self.handle, self.core.now);
+            home.changed(&self.handle, Change::Closed(error));
+        }
+        tracing::debug!(connection = self.handle.id(), "connection closed");
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.turn(cx)
+    }
+}
+
+impl Drop for Driver {
+    /// A runtime that shuts down drops its tasks: no call is left without an end.
+    fn drop(&mut self) {
+        if self.core.conn.life() != Life::Closed || self.core.conn.streams() > 0 {
+            self.core.lost(None);
+            self.core.settle();
+        }
+        let left = self.handle.mailbox().close();
+        self.core.settle_mailbox(left);
+        if let Some(drain) = &self.core.drain {
+            drain.leave(&self.handle);
+        }
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}

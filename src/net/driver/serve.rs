@@ -1,0 +1,188 @@
+//! A server's requests: planned at the head, run when there is enough, watched until the end.
+
+use super::Core;
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::response;
+use crate::grpc::status::{Code, Status};
+use crate::http2::{ErrorCode, Fields, StreamKey};
+use crate::net::dispatch::{Cost, Handler, HandlerFuture};
+use crate::net::env;
+use crate::net::exchange::ServerCall;
+use crate::net::slot::{HeadState, InEnd, OutEnd, Slot};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Time that a turn spends in handlers polled in place.
+const IN_PLACE: Duration = Duration::from_micros(100);
+
+impl Core {
+    /// A request's head has come.
+    pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
+        let Some(dispatch) = self.dispatch.clone() else { return };
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        let mut x = slot.lock();
+        if let Some(answer) = refusal(&x.inc.head) {
+            drop(x);
+            return self.answer(key, &slot, &answer);
+        }
+        let plan = dispatch.plan(&x.inc.head);
+        x.whole = plan.whole;
+        x.message_max = plan.message_max;
+        if let Some(timeout) = plan.timeout {
+            let deadline = self.now.checked_add(timeout);
+            x.deadline = deadline;
+            if let Some(deadline) = deadline {
+                self.timers.deadline(deadline, key);
+            }
+        }
+        drop(x);
+        if plan.whole && !complete {
+            if let Some(entry) = self.conn.user_mut(key) {
+                entry.handler = Some(plan.handler);
+            }
+            return;
+        }
+        self.run(key, slot, plan.handler.as_ref());
+    }
+
+    /// A request has come to its end.
+    pub(super) fn request_complete(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user_mut(key) else { return };
+        let Some(handler) = entry.handler.take() else { return };
+        let Some(slot) = entry.slot.clone() else { return };
+        self.run(key, slot, handler.as_ref());
+    }
+
+    /// Begins the handler: in place if it has earned that and the turn has time left.
+    fn run(&mut self, key: StreamKey, slot: Arc<Slot>, handler: &dyn Handler) {
+        self.conn.dispatched(key);
+        let future = handler.call(ServerCall::new(Arc::clone(&slot)));
+        match handler.cost() {
+            Some(cost) if cost.is_earned() && self.in_place < IN_PLACE => {
+                self.run_in_place(key, &slot, future, cost);
+            }
+            Some(cost) if !cost.is_earned() => {
+                // A spawned handler is timed too, so that it can earn its place.
+                let started = env::now();
+                self.poll_once(key, &slot, future, Some((cost, started)));
+            }
+            _ => self.spawn(key, future),
+        }
+    }
+
+    fn run_in_place(&mut self, key: StreamKey, slot: &Arc<Slot>, future: HandlerFuture, cost: &Cost) {
+        let started = cost.is_sample().then(env::now);
+        match started {
+            Some(started) => self.poll_once(key, slot, future, Some((cost, started))),
+            None => self.poll_once(key, slot, future, None),
+        }
+    }
+
+    /// Polls a handler here, and spawns what is left of it.
+    fn poll_once(
+        &mut self,
+        key: StreamKey,
+        slot: &Arc<Slot>,
+        mut future: HandlerFuture,
+        timed: Option<(&Cost, Instant)>,
+    ) {
+        // The slot's place in the mailbox is taken: what the handler writes is picked up below.
+        let claimed = slot.claim_queue();
+        // A handler that waits is polled again by its own task, with a waker that counts.
+        let mut cx = Context::from_waker(Waker::noop());
+        let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        let ready = !matches!(poll, Ok(Poll::Pending));
+        if let Some((cost, started)) = timed {
+            let time = env::now().saturating_duration_since(started);
+            cost.note(ready, time);
+            self.in_place += time;
+        }
+        // Dropped before the slot is looked at, so that an answer left unfinished is settled in
+        // this turn.
+        let rest = if ready { None } else { Some(future) };
+        if claimed {
+            slot.leave_queue();
+        }
+        if let Some(rest) = rest {
+            self.spawn(key, rest);
+        }
+        self.pump(key, slot);
+    }
+
+    fn spawn(&mut self, key: StreamKey, future: HandlerFuture) {
+        let task = env::spawn(future);
+        if let Some(entry) = self.conn.user_mut(key) {
+            entry.abort = Some(task.abort_handle());
+        }
+    }
+
+    /// The deadline of a request has passed: its handler is dropped and the caller is told.
+    pub(super) fn expire_request(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+        let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
+        let error = Error::new(Kind::Deadline, status.clone(), Initiator::Local, Processed::Maybe);
+        self.abort(key);
+        let x = slot.lock();
+        let sent = x.out.head == HeadState::Sent;
+        let ended = x.out.end_sent;
+        drop(x);
+        if ended {
+            return;
+        }
+        let limit = self.conn.peer_settings().max_header_list_size;
+        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
+        if sent {
+            let mut fields = Fields::new();
+            status.to_trailers(&mut fields, limit);
+            let _ = self.conn.send_trailers(&mut self.out, key, &fields);
+        } else {
+            let fields = response::trailers_only(&status, limit);
+            self.answer(key, slot, &fields);
+        }
+        self.fail_slot(slot, error);
+        self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+        self.drop_stream(key);
+    }
+
+    /// Answers with a head alone.
+    fn answer(&mut self, key: StreamKey, slot: &Arc<Slot>, fields: &Fields) {
+        let mut x = slot.lock();
+        x.out.template = None;
+        x.out.extra.clear();
+        x.out.extra.extend_from(fields);
+        x.out.head = HeadState::Ready;
+        x.out.end = OutEnd::Finish;
+        x.inc.end.get_or_insert(InEnd::Finished);
+        drop(x);
+        self.pump(key, slot);
+    }
+
+    /// Drops a handler that is at work, unless it was detached.
+    pub(super) fn abort(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user_mut(key) else { return };
+        entry.handler = None;
+        let detached = entry.slot.as_ref().is_some_and(|slot| slot.lock().detached);
+        if let Some(task) = entry.abort.take().filter(|_| !detached) {
+            task.abort();
+        }
+    }
+}
+
+/// The answer to a head that no handler should see.
+fn refusal(head: &crate::http2::Head) -> Option<Fields> {
+    let mut fields = Fields::new();
+    if head.over_limit().is_some() {
+        // The status that a gRPC caller understands rides along with the HTTP one.
+        fields.push(":status", "431");
+        fields.push("grpc-status", Code::ResourceExhausted.digits());
+        fields.push("grpc-message", "the request's header list is over this server's limit");
+        return Some(fields);
+    }
+    if head.host_differs() {
+        // RFC 9113 §8.3.1: host and :authority must not name different entities
+        fields.push(":status", "400");
+        return Some(fields);
+    }
+    None
+}

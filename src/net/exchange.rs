@@ -1,0 +1,364 @@
+//! The two ends of a slot as the floor above holds them: a client's call, a server's call.
+
+use super::env;
+use super::slot::{HeadState, InEnd, OutEnd, SEND_QUEUE, Slot};
+use crate::error::Error;
+use crate::http2::hpack::Template;
+use crate::http2::{ErrorCode, Fields, Head};
+use bytes::{Bytes, BytesMut};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// How the peer's side of an exchange ended.
+#[derive(Debug)]
+pub enum End {
+    /// END_STREAM without trailers.
+    Finished,
+    /// With these trailers.
+    Trailers(Fields),
+}
+
+/// Octets of a body, or its end.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Body {
+    /// Octets were moved.
+    Octets,
+    /// Nothing follows.
+    End,
+}
+
+/// The exchange failed: nothing more can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// Reads the peer's side of an exchange.
+#[derive(Debug, Clone)]
+pub struct Reader(Arc<Slot>);
+
+/// Writes our side of an exchange.
+#[derive(Debug, Clone)]
+pub struct Writer(Arc<Slot>);
+
+impl Reader {
+    /// The reading end of a slot.
+    #[must_use]
+    pub const fn new(slot: Arc<Slot>) -> Self {
+        Self(slot)
+    }
+
+    /// Waits for the head; then `f` sees it.
+    pub fn poll_head<R>(
+        &self,
+        cx: &mut Context<'_>,
+        f: impl FnOnce(&mut Head) -> R,
+    ) -> Poll<Result<R, Error>> {
+        let mut x = self.0.lock();
+        if x.inc.head_ready {
+            return Poll::Ready(Ok(f(&mut x.inc.head)));
+        }
+        if let Some(InEnd::Failed(error)) = &x.inc.end {
+            return Poll::Ready(Err(error.clone()));
+        }
+        x.wait_read(cx);
+        Poll::Pending
+    }
+
+    /// Moves the octets that have arrived behind `into`. `consumed` octets of earlier ones are
+    /// credited to the peer.
+    pub fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        consumed: u32,
+    ) -> Poll<Result<Body, Error>> {
+        let mut x = self.0.lock();
+        let mut report = false;
+        if consumed > 0 && !x.done {
+            x.inc.consumed += consumed;
+            report = x.handle.as_ref().is_some_and(|h| x.inc.consumed >= h.credit_step());
+        }
+        let poll = if !x.inc.body.is_empty() {
+            if into.is_empty() {
+                std::mem::swap(into, &mut x.inc.body);
+            } else {
+                into.extend_from_slice(&x.inc.body);
+            }
+            x.inc.body.clear();
+            Poll::Ready(Ok(Body::Octets))
+        } else {
+            match &x.inc.end {
+                Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+                Some(_) => Poll::Ready(Ok(Body::End)),
+                None => {
+                    x.wait_read(cx);
+                    Poll::Pending
+                }
+            }
+        };
+        drop(x);
+        if report {
+            self.0.notify();
+        }
+        poll
+    }
+
+    /// Waits until the peer's side has ended, however; then `f` sees head, body and trailers.
+    pub fn poll_whole<R>(
+        &self,
+        cx: &mut Context<'_>,
+        f: impl FnOnce(&mut super::slot::Incoming) -> R,
+    ) -> Poll<Result<R, Error>> {
+        let mut x = self.0.lock();
+        match &x.inc.end {
+            Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            Some(_) => Poll::Ready(Ok(f(&mut x.inc))),
+            None => {
+                x.wait_read(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// How the peer's side ended, once it has.
+    #[must_use]
+    pub fn end(&self) -> Option<Result<End, Error>> {
+        let mut x = self.0.lock();
+        match x.inc.end.clone()? {
+            InEnd::Finished => Some(Ok(End::Finished)),
+            InEnd::Trailers => Some(Ok(End::Trailers(std::mem::take(&mut x.inc.trailers)))),
+            InEnd::Failed(error) => Some(Err(error)),
+        }
+    }
+
+    /// Waits until the peer has reset the stream, the deadline has passed or the connection is
+    /// lost.
+    pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut x = self.0.lock();
+        if let Some(InEnd::Failed(error)) = &x.inc.end {
+            return Poll::Ready(error.clone());
+        }
+        x.wait_read(cx);
+        Poll::Pending
+    }
+}
+
+impl Writer {
+    /// The writing end of a slot.
+    #[must_use]
+    pub const fn new(slot: Arc<Slot>) -> Self {
+        Self(slot)
+    }
+
+    /// Writes the head: stable fields of a template, then `extra`.
+    ///
+    /// # Errors
+    /// The exchange is over.
+    pub fn head(&self, template: Option<Arc<Template>>, extra: &Fields) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || x.out.head != HeadState::None {
+            return Err(Closed);
+        }
+        x.out.template = template;
+        x.out.extra.extend_from(extra);
+        x.out.head = HeadState::Ready;
+        drop(x);
+        self.0.notify();
+        Ok(())
+    }
+
+    /// Whether another message is accepted now: less than 64 KiB wait.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Poll::Ready(Err(Closed));
+        }
+        if x.out.queued() < SEND_QUEUE {
+            return Poll::Ready(Ok(()));
+        }
+        x.wait_write(cx);
+        Poll::Pending
+    }
+
+    /// Appends octets: `small` are gathered, `large` are chained behind them without a copy.
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended.
+    pub fn send(&self, small: &[u8], large: Option<Bytes>) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        x.out.tail().extend_from_slice(small);
+        if let Some(large) = large {
+            x.out.chain(large);
+        }
+        drop(x);
+        self.0.notify();
+        Ok(())
+    }
+
+    /// Encodes straight into the slot.
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended; else what `encode` returns.
+    pub fn encode<E>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Closed> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        let before = x.out.tail().len();
+        let result = encode(x.out.tail());
+        if result.is_err() {
+            x.out.tail().truncate(before);
+        }
+        drop(x);
+        self.0.notify();
+        Ok(result)
+    }
+
+    /// Ends our side.
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended.
+    pub fn finish(&self, end: OutEnd, trailers: Option<&Fields>) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        if let Some(trailers) = trailers {
+            x.out.trailers.extend_from(trailers);
+        }
+        x.out.end = end;
+        drop(x);
+        self.0.notify();
+        Ok(())
+    }
+
+    /// Gives the exchange up: the stream is reset with `code`.
+    pub fn cancel(&self, code: ErrorCode) {
+        let mut x = self.0.lock();
+        if x.done || x.cancel.is_some() {
+            return;
+        }
+        x.cancel = Some(code);
+        drop(x);
+        self.0.notify();
+    }
+
+    /// Whether our side has been ended or the exchange is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let x = self.0.lock();
+        x.done || !x.out.end.is_open()
+    }
+
+    /// Whether the head was written.
+    #[must_use]
+    pub fn has_head(&self) -> bool {
+        self.0.lock().out.head != HeadState::None
+    }
+
+    /// The slot itself, for what is written in one piece.
+    #[must_use]
+    pub const fn slot(&self) -> &Arc<Slot> {
+        &self.0
+    }
+}
+
+/// One request as a handler holds it. Dropped before the answer was finished, it resets the
+/// stream.
+#[derive(Debug)]
+pub struct ServerCall {
+    slot: Arc<Slot>,
+}
+
+impl ServerCall {
+    pub(super) const fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
+    /// Reads the request's head.
+    pub fn with_head<R>(&self, f: impl FnOnce(&mut Head) -> R) -> R {
+        f(&mut self.slot.lock().inc.head)
+    }
+
+    /// When the caller's patience ends.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.slot.lock().deadline
+    }
+
+    /// Sees the whole request at once; for handlers that asked for it.
+    pub fn with_whole<R>(&self, f: impl FnOnce(&mut super::slot::Incoming) -> R) -> R {
+        f(&mut self.slot.lock().inc)
+    }
+
+    /// Waits until the caller has given up, its deadline has passed or the connection is lost.
+    pub async fn cancelled(&self) -> Error {
+        let reader = self.reader();
+        poll_fn(|cx| reader.poll_failed(cx)).await
+    }
+
+    /// The reading end.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.slot))
+    }
+
+    /// The writing end.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer(Arc::clone(&self.slot))
+    }
+
+    /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
+    ///
+    /// # Errors
+    /// The exchange is over; else what `body` returns, and nothing was written.
+    pub fn answer<E>(
+        &self,
+        template: Arc<Template>,
+        end: OutEnd,
+        body: impl FnOnce(&mut super::slot::Outgoing) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Closed> {
+        let mut x = self.slot.lock();
+        if x.done || x.out.head != HeadState::None || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        if let Err(error) = body(&mut x.out) {
+            x.out.forget_body();
+            x.out.extra.clear();
+            x.out.trailers.clear();
+            return Ok(Err(error));
+        }
+        x.out.template = Some(template);
+        x.out.head = HeadState::Ready;
+        x.out.end = end;
+        drop(x);
+        self.slot.notify();
+        Ok(Ok(()))
+    }
+}
+
+impl Drop for ServerCall {
+    fn drop(&mut self) {
+        let mut x = self.slot.lock();
+        if x.done || !x.out.end.is_open() || x.cancel.is_some() {
+            return;
+        }
+        x.cancel = Some(ErrorCode::INTERNAL_ERROR);
+        drop(x);
+        self.slot.notify();
+    }
+}
+
+/// The clock, for callers above that fill slots.
+#[must_use]
+pub fn now() -> Instant {
+    env::now()
+}

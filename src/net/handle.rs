@@ -1,0 +1,227 @@
+//! A connection as everybody but its driver sees it: a mailbox, a few published facts.
+
+use super::connect::ConnectionInfo;
+use super::handoff::{Handoff, Policy};
+use super::slot::Slot;
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::error::{ConnectionFacts, Error};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// What happened to a connection, for the pool that owns it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The peer's SETTINGS have come.
+    Ready,
+    /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
+    Draining,
+    /// It is over.
+    Closed(Option<Error>),
+}
+
+/// Where a connection's calls go when it cannot carry them, and who hears of its life.
+pub trait Home: Send + Sync + 'static {
+    /// Takes back a call that the peer has surely not processed.
+    fn redispatch(&self, slot: Arc<Slot>);
+    /// Hears of a change.
+    fn changed(&self, handle: &Arc<Handle>, change: Change);
+}
+
+/// One connection's door.
+pub struct Handle {
+    id: u64,
+    born: Instant,
+    info: ConnectionInfo,
+    home: Option<Arc<dyn Home>>,
+    mailbox: Handoff<Arc<Slot>>,
+    /// New calls are welcome. A published copy that may lag only towards "no".
+    accepting: AtomicBool,
+    /// The peer's SETTINGS have come.
+    ready: AtomicBool,
+    /// The channel is gone: close once the last call has ended.
+    goodbye: AtomicBool,
+    /// Much is unread: consumed octets are reported at once.
+    pressed: AtomicBool,
+    streams: AtomicU32,
+    /// Consumed octets that are worth a report.
+    credit_step: u32,
+}
+
+impl Handle {
+    /// The door of a connection that was made at `born`.
+    #[must_use]
+    pub fn new(
+        info: ConnectionInfo,
+        home: Option<Arc<dyn Home>>,
+        policy: Policy,
+        stream_window: u32,
+        born: Instant,
+    ) -> Self {
+        Self {
+            home,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            born,
+            info,
+            mailbox: Handoff::new(policy),
+            accepting: AtomicBool::new(true),
+            ready: AtomicBool::new(false),
+            goodbye: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
+            streams: AtomicU32::new(0),
+            credit_step: (stream_window / 8).min(32 * 1024),
+        }
+    }
+
+    /// Unique within the process.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How the connection was made.
+    #[must_use]
+    pub const fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// The mailbox.
+    #[must_use]
+    pub const fn mailbox(&self) -> &Handoff<Arc<Slot>> {
+        &self.mailbox
+    }
+
+    /// Whether new calls are welcome.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Acquire)
+    }
+
+    /// No new call is welcome from now on.
+    pub fn stop_accepting(&self) {
+        self.accepting.store(false, Ordering::Release);
+    }
+
+    /// Whether the peer's SETTINGS have come.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Asks the driver to close once its last call has ended.
+    pub fn goodbye(&self) {
+        self.stop_accepting();
+        self.goodbye.store(true, Ordering::Release);
+        self.mailbox.ring();
+    }
+
+    pub(super) fn is_goodbye(&self) -> bool {
+        self.goodbye.load(Ordering::Acquire)
+    }
+
+    /// Streams at the end of the driver's last turn.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_streams(&self, streams: u32) {
+        self.streams.store(streams, Ordering::Relaxed);
+    }
+
+    /// Consumed octets that a reader reports at once; everything while much is unread.
+    #[must_use]
+    pub fn credit_step(&self) -> u32 {
+        if self.pressed.load(Ordering::SeqCst) { 1 } else { self.credit_step }
+    }
+
+    pub(super) fn set_pressed(&self, pressed: bool) {
+        self.pressed.store(pressed, Ordering::SeqCst);
+    }
+
+    /// Facts for an error.
+    #[must_use]
+    pub fn facts(&self, now: Instant) -> ConnectionFacts {
+        let mut facts = ConnectionFacts::default();
+        facts.id = self.id;
+        facts.peer = match &self.info.peer {
+            Some(peer) => peer.to_string(),
+            None => "an unnamed peer".to_owned(),
+        };
+        facts.age = now.saturating_duration_since(self.born);
+        facts
+    }
+
+    /// Gives a call to this connection.
+    pub fn submit(self: &Arc<Self>, slot: Arc<Slot>) {
+        slot.lock().handle = Some(Arc::clone(self));
+        // A slot that still stands in an old mailbox is forwarded by whoever takes it there.
+        if slot.claim_queue() {
+            self.push(slot);
+        }
+    }
+
+    /// Tells the driver of a slot that has claimed its place. A driver that is gone has settled
+    /// it.
+    pub(super) fn push(&self, slot: Arc<Slot>) {
+        if let Err(left) = self.mailbox.submit(slot) {
+            self.settle(left);
+        }
+    }
+
+    /// Slots found in the mailbox of a driver that is gone: calls that never reached a stream go
+    /// home, the others were settled by the driver.
+    pub(super) fn settle(&self, left: VecDeque<Arc<Slot>>) {
+        for slot in left {
+            slot.leave_queue();
+            let Some(slot) = self.forward(slot) else { continue };
+            let x = slot.lock();
+            let new = !x.done && x.key.is_none();
+            drop(x);
+            if let (true, Some(home)) = (new, &self.home) {
+                slot.lock().handle = None;
+                home.redispatch(slot);
+            }
+        }
+    }
+
+    /// Sends a slot that has moved to another connection there; returns it if it is ours.
+    pub(super) fn forward(&self, slot: Arc<Slot>) -> Option<Arc<Slot>> {
+        let handle = slot.lock().handle.clone();
+        match handle {
+            Some(handle) if handle.id != self.id => {
+                if slot.claim_queue() {
+                    handle.push(slot);
+                }
+                None
+            }
+            Some(_) => Some(slot),
+            None => None,
+        }
+    }
+
+    /// Who hears of this connection's life.
+    #[must_use]
+    pub fn home(&self) -> Option<&Arc<dyn Home>> {
+        self.home.as_ref()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("id", &self.id)
+            .field("peer", &self.info.peer)
+            .field("accepting", &self.is_accepting())
+            .field("ready", &self.is_ready())
+            .field("streams", &self.streams())
+            .finish_non_exhaustive()
+    }
+}

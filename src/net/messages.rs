@@ -1,0 +1,212 @@
+//! Messages over a slot's octets: what both sides' streaming calls are made of.
+
+use super::exchange::{Body, Closed, Reader, Writer};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::codec::{self, Decode, Encode};
+use crate::grpc::message::PREFIX;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::{Encoding, Splitter};
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+/// Bounds of messages, in octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageLimits {
+    /// The largest message that is received, inflated. Default 4 MiB.
+    pub receive: usize,
+    /// The largest message that is sent, before compression. Default 2 GiB − 1.
+    pub send: usize,
+}
+
+impl MessageLimits {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { receive: 4 * 1024 * 1024, send: i32::MAX as usize }
+    }
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Receives messages. Credit goes back to the peer for what was taken, and for the message that
+/// is waited for: a message larger than the window arrives all the same.
+#[derive(Debug)]
+pub struct MessageReader<M> {
+    reader: Reader,
+    splitter: Splitter,
+    inbox: BytesMut,
+    encoding: Encoding,
+    max: usize,
+    /// Octets moved here and not credited.
+    held: u32,
+    /// Octets of the first message that were credited while it was waited for.
+    ahead: u32,
+    due: u32,
+    ended: bool,
+    types: PhantomData<fn() -> M>,
+}
+
+impl<M: Decode> MessageReader<M> {
+    /// Reads messages of at most `max` octets.
+    #[must_use]
+    pub fn new(reader: Reader, encoding: Encoding, max: usize) -> Self {
+        Self {
+            reader,
+            splitter: Splitter::new(max),
+            inbox: BytesMut::new(),
+            encoding,
+            max,
+            held: 0,
+            ahead: 0,
+            due: 0,
+            ended: false,
+            types: PhantomData,
+        }
+    }
+
+    /// The encoding that the head announced.
+    pub const fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// The reading end below.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The next message, `None` at the end of the peer's side. Cancel safe.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, Error>>> {
+        loop {
+            match self.splitter.next() {
+                Ok(Some(message)) => {
+                    self.credit((PREFIX + message.payload.len()) as u32);
+                    let payload = message.payload;
+                    let decoded = if message.compressed {
+                        codec::decode_payload(&payload, true, self.encoding, self.max)
+                    } else {
+                        M::decode_bytes(payload)
+                    };
+                    return Poll::Ready(Some(decoded.map_err(local)));
+                }
+                Err(error) => return Poll::Ready(Some(Err(local(Status::from(error))))),
+                Ok(None) if self.ended => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            // What lies here belongs to the message that is waited for: consumed.
+            self.due += self.held;
+            self.ahead += std::mem::take(&mut self.held);
+            let due = std::mem::take(&mut self.due);
+            match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
+                Ok(Body::Octets) => {
+                    self.held += self.inbox.len() as u32;
+                    self.splitter.absorb(&mut self.inbox);
+                }
+                Ok(Body::End) => {
+                    self.ended = true;
+                    if let Err(error) = self.splitter.finish() {
+                        return Poll::Ready(Some(Err(local(Status::from(error)))));
+                    }
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn credit(&mut self, octets: u32) {
+        let before = self.ahead.min(octets);
+        self.ahead -= before;
+        let now = (octets - before).min(self.held);
+        self.held -= now;
+        self.due += now;
+    }
+}
+
+fn local(status: Status) -> Error {
+    let kind =
+        if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
+    Error::new(kind, status, Initiator::Local, Processed::Yes)
+}
+
+/// Sends messages.
+#[derive(Debug)]
+pub struct MessageWriter<M> {
+    writer: Writer,
+    encoding: Encoding,
+    max: usize,
+    types: PhantomData<fn(M)>,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone)]
+pub enum SendFailure {
+    /// The call is over, or this side was ended: how it ended is read from the other half.
+    Closed,
+    /// The message itself: too large, or it cannot be encoded.
+    Message(Status),
+}
+
+impl<M> MessageWriter<M> {
+    /// The writing end below, taken out.
+    #[must_use]
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+}
+
+impl<M: Encode> MessageWriter<M> {
+    /// Writes messages of at most `max` octets.
+    #[must_use]
+    pub const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
+        Self { writer, encoding, max, types: PhantomData }
+    }
+
+    /// The writing end below.
+    #[must_use]
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// How messages are encoded from now on.
+    pub const fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// Waits until a message is accepted: less than 64 KiB wait. Cancel safe.
+    ///
+    /// # Errors
+    /// The call is over.
+    pub async fn ready(&self) -> Result<(), Closed> {
+        poll_fn(|cx| self.writer.poll_ready(cx)).await
+    }
+
+    /// Accepts a message without waiting, whatever is queued.
+    ///
+    /// # Errors
+    /// The call is over, or the message cannot be sent.
+    pub fn push(&self, message: &M) -> Result<(), SendFailure> {
+        if message.as_bytes().is_some() {
+            let mut small = Vec::with_capacity(PREFIX);
+            let large = codec::encode_message(message, self.encoding, self.max, &mut small)
+                .map_err(SendFailure::Message)?;
+            return self.writer.send(&small, large).map_err(|Closed| SendFailure::Closed);
+        }
+        let encode = |out: &mut Vec<u8>| {
+            codec::encode_message(message, self.encoding, self.max, out).map(|_| ())
+        };
+        match self.writer.encode(encode) {
+            Ok(result) => result.map_err(SendFailure::Message),
+            Err(Closed) => Err(SendFailure::Closed),
+        }
+    }
+}

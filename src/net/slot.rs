@@ -1,0 +1,394 @@
+//! A slot: one call as HTTP sees it, request in, response out. It belongs to a channel or to a
+//! server, never to a connection: queue, dial, mailbox and stream only hold handles to it.
+//!
+//! Owned by: the caller writes `out` and reads `inc`, the driver the other way round; one short
+//! lock a slot, never held over I/O, a wait or a wake-up.
+//!
+//! hot: recycled, so that a call allocates nothing here.
+
+use super::handle::Handle;
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use super::timeline::Timeline;
+use crate::error::{Error, Phase};
+use crate::http2::hpack::Template;
+use crate::http2::{ErrorCode, Fields, Head, StreamKey};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+/// Messages up to this are gathered in the slot, longer ones are chained.
+pub const INLINE_MAX: usize = 4096;
+/// Octets queued on a call above which a sender waits.
+pub const SEND_QUEUE: usize = 64 * 1024;
+/// Memory that a recycled slot keeps in each of its buffers.
+const KEPT: usize = 8 * 1024;
+
+/// How far the head has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HeadState {
+    /// The caller has not written it.
+    #[default]
+    None,
+    /// The driver may send it.
+    Ready,
+    /// It was written to a connection.
+    Sent,
+}
+
+/// How our side of the exchange ends.
+#[derive(Clone, Debug, Default)]
+pub enum OutEnd {
+    /// More may follow.
+    #[default]
+    Open,
+    /// END_STREAM behind the last octet.
+    Finish,
+    /// [`Outgoing::trailers`] behind the last octet.
+    Trailers,
+    /// Stable trailers behind the last octet.
+    Template(Arc<Template>),
+}
+
+impl OutEnd {
+    /// Whether more may follow.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+/// What the caller sends.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Stable fields of the head.
+    pub template: Option<Arc<Template>>,
+    /// Further fields of the head.
+    pub extra: Fields,
+    /// How far the head has come.
+    pub head: HeadState,
+    /// The remaining time is added to the head as `grpc-timeout` when it is sent.
+    pub grpc_timeout: bool,
+    /// The whole request was written before the first submission and is kept for a replay.
+    pub replayable: bool,
+    /// Trailers, when the end says so.
+    pub trailers: Fields,
+    /// How our side ends.
+    pub end: OutEnd,
+    /// The end was handed to the connection.
+    pub end_sent: bool,
+    /// Octets handed to the connection and not yet framed.
+    pub in_flight: usize,
+    chunks: VecDeque<Bytes>,
+    chunk_octets: usize,
+    tail: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Octets that wait in the slot or in the connection.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.in_flight + self.waiting()
+    }
+
+    /// Octets that wait in the slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.chunk_octets + self.tail.len()
+    }
+
+    /// Where small messages are encoded.
+    pub const fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Chains octets behind everything written so far.
+    pub fn chain(&mut self, octets: Bytes) {
+        self.seal();
+        self.chunk_octets += octets.len();
+        self.chunks.push_back(octets);
+    }
+
+    /// Closes the tail when it has become long, so that it is chained and not copied.
+    pub fn settle(&mut self) {
+        if self.tail.len() > INLINE_MAX {
+            self.seal();
+        }
+    }
+
+    /// Closes the tail: what is in it is chained.
+    pub fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            self.chunk_octets += tail.len();
+            self.chunks.push_back(tail);
+        }
+    }
+
+    /// The chained octets and the tail, in this order, for a request that is kept.
+    #[must_use]
+    pub fn parts(&self) -> (&VecDeque<Bytes>, &[u8]) {
+        (&self.chunks, &self.tail)
+    }
+
+    /// Takes the next chained octets.
+    pub fn take_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.chunk_octets -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Forgets what was sent; the response has begun, so nothing is replayed.
+    pub fn forget_body(&mut self) {
+        self.chunks.clear();
+        self.chunk_octets = 0;
+        self.tail.clear();
+        self.replayable = false;
+    }
+
+    /// Makes everything kept ready to be sent anew.
+    pub fn rewind(&mut self) {
+        if self.head == HeadState::Sent {
+            self.head = HeadState::Ready;
+        }
+        self.end_sent = false;
+        self.in_flight = 0;
+    }
+
+    fn clear(&mut self) {
+        self.template = None;
+        self.extra.clear();
+        self.head = HeadState::None;
+        self.grpc_timeout = false;
+        self.forget_body();
+        self.trailers.clear();
+        self.end = OutEnd::Open;
+        self.end_sent = false;
+        self.in_flight = 0;
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+        if self.extra.capacity() > KEPT {
+            self.extra = Fields::new();
+        }
+    }
+}
+
+/// How the peer's side ended.
+#[derive(Clone, Debug)]
+pub enum InEnd {
+    /// END_STREAM without trailers.
+    Finished,
+    /// Trailers came; they stand in [`Incoming::trailers`].
+    Trailers,
+    /// It did not end well.
+    Failed(Error),
+}
+
+/// What the peer sends.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// The head, once [`Incoming::head_ready`].
+    pub head: Head,
+    /// The head has come.
+    pub head_ready: bool,
+    /// Octets of the body not yet taken by the caller.
+    pub body: BytesMut,
+    /// Octets that the caller has consumed and the driver has not credited.
+    pub consumed: u32,
+    /// Trailers.
+    pub trailers: Fields,
+    /// How the peer's side ended.
+    pub end: Option<InEnd>,
+}
+
+impl Incoming {
+    fn clear(&mut self) {
+        self.head.clear();
+        self.head_ready = false;
+        self.body.clear();
+        if self.body.capacity() > KEPT {
+            self.body = BytesMut::new();
+        }
+        self.consumed = 0;
+        self.trailers.clear();
+        self.end = None;
+    }
+}
+
+/// One call's state, behind the slot's lock.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the caller sends.
+    pub out: Outgoing,
+    /// What the peer sends.
+    pub inc: Incoming,
+    /// When the call must have ended.
+    pub deadline: Option<Instant>,
+    /// Where its time went.
+    pub timeline: Timeline,
+    /// Times that its head was written to a connection.
+    pub attempts: u32,
+    /// Waits for a connection instead of failing with the last dial's error.
+    pub wait_for_ready: bool,
+    /// The reader wants nothing but the whole: it is woken once, at the end.
+    pub whole: bool,
+    /// Octets of one message that the reader accepts; checked on the prefix when `whole`.
+    pub message_max: usize,
+    /// Stands in a driver's queue for the peer's stream limit.
+    pub parked: bool,
+    /// The caller has given up: reset the stream with this code.
+    pub cancel: Option<ErrorCode>,
+    /// A server's handler goes on although nobody waits for its answer.
+    pub detached: bool,
+    /// The driver has let go of the slot.
+    pub done: bool,
+    /// The connection that holds it.
+    pub handle: Option<Arc<Handle>>,
+    /// Its stream there.
+    pub key: Option<StreamKey>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Exchange {
+    /// Remembers whom to wake when something arrives.
+    pub fn wait_read(&mut self, cx: &Context<'_>) {
+        remember(&mut self.reader, cx);
+    }
+
+    /// Remembers whom to wake when something may be sent.
+    pub fn wait_write(&mut self, cx: &Context<'_>) {
+        remember(&mut self.writer, cx);
+    }
+
+    /// Who waits for something to arrive.
+    pub fn take_reader(&mut self) -> Option<Waker> {
+        self.reader.take()
+    }
+
+    /// Who waits to send.
+    pub fn take_writer(&mut self) -> Option<Waker> {
+        self.writer.take()
+    }
+
+    /// Ends the exchange with an error unless it has ended; returns who must be told.
+    #[must_use]
+    pub fn fail(&mut self, error: Error) -> [Option<Waker>; 2] {
+        if self.inc.end.is_none() {
+            self.inc.end = Some(InEnd::Failed(error));
+        }
+        self.let_go()
+    }
+
+    /// The driver lets go of the slot; returns who must be told.
+    #[must_use]
+    pub fn let_go(&mut self) -> [Option<Waker>; 2] {
+        self.done = true;
+        self.key = None;
+        [self.reader.take(), self.writer.take()]
+    }
+}
+
+fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *place = Some(cx.waker().clone()),
+    }
+}
+
+/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named, with no lock held.
+pub fn wake(wakers: [Option<Waker>; 2]) {
+    for waker in wakers.into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+/// A call's slot.
+#[derive(Debug)]
+pub struct Slot {
+    queued: AtomicBool,
+    exchange: Mutex<Exchange>,
+}
+
+impl Slot {
+    /// A fresh slot.
+    #[must_use]
+    pub fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            queued: AtomicBool::new(false),
+            exchange: Mutex::new(Exchange {
+                out: Outgoing::default(),
+                inc: Incoming::default(),
+                deadline: None,
+                timeline: Timeline::new(Phase::PoolWait, now),
+                attempts: 0,
+                wait_for_ready: false,
+                whole: false,
+                message_max: usize::MAX,
+                parked: false,
+                cancel: None,
+                detached: false,
+                done: false,
+                handle: None,
+                key: None,
+                reader: None,
+                writer: None,
+            }),
+        })
+    }
+
+    /// The exchange. Held for a few instructions only.
+    pub fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock()
+    }
+
+    /// Makes a slot that nobody else holds as good as new; `false` when somebody does.
+    pub fn recycle(self: &mut Arc<Self>, now: Instant) -> bool {
+        if Arc::get_mut(self).is_none() {
+            return false;
+        }
+        self.queued.store(false, Ordering::Relaxed);
+        let mut x = self.exchange.lock();
+        x.out.clear();
+        x.inc.clear();
+        x.deadline = None;
+        x.timeline = Timeline::new(Phase::PoolWait, now);
+        x.attempts = 0;
+        x.wait_for_ready = false;
+        x.whole = false;
+        x.message_max = usize::MAX;
+        x.parked = false;
+        x.cancel = None;
+        x.detached = false;
+        x.done = false;
+        x.handle = None;
+        x.key = None;
+        x.reader = None;
+        x.writer = None;
+        true
+    }
+
+    /// Claims the slot's place in a mailbox; `false` when it already stands in one.
+    pub(super) fn claim_queue(&self) -> bool {
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// The driver has taken the slot out of its mailbox.
+    pub(super) fn leave_queue(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+
+    /// Tells the driver that something changed: more to send, octets consumed, cancelled.
+    pub fn notify(self: &Arc<Self>) {
+        if !self.claim_queue() {
+            return;
+        }
+        let handle = self.lock().handle.clone();
+        match handle {
+            Some(handle) => handle.push(Arc::clone(self)),
+            None => self.leave_queue(),
+        }
+    }
+}

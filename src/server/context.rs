@@ -1,0 +1,68 @@
+//! What a handler may know of its call besides the message.
+
+use crate::error::Error;
+use crate::grpc::Metadata;
+use crate::net::connect::ConnectionInfo;
+use crate::net::env;
+use crate::net::exchange::Reader;
+use crate::net::slot::Slot;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One call as its handler sees it.
+#[derive(Debug, Clone)]
+pub struct Context {
+    slot: Arc<Slot>,
+}
+
+/// Why a call ended before its handler did.
+pub type Cancelled = Error;
+
+impl Context {
+    pub(super) const fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
+    /// The request's metadata. Copied when asked for.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        Metadata::from_received(self.slot.lock().inc.head.fields().clone())
+    }
+
+    /// When the caller's patience ends, by this side's clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.slot.lock().deadline
+    }
+
+    /// How much of the caller's patience is left.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(|at| at.saturating_duration_since(env::now()))
+    }
+
+    /// How the caller's connection was made: addresses, TLS, certificates.
+    #[must_use]
+    pub fn connection(&self) -> Option<ConnectionInfo> {
+        self.slot.lock().handle.as_ref().map(|handle| handle.info().clone())
+    }
+
+    /// The `:path` of the request.
+    #[must_use]
+    pub fn path(&self) -> String {
+        String::from_utf8_lossy(self.slot.lock().inc.head.path()).into_owned()
+    }
+
+    /// Waits until the caller has given up, the deadline has passed or the connection is lost.
+    /// The handler's future is dropped then, so only tasks of its own need to ask.
+    pub async fn cancelled(&self) -> Cancelled {
+        let reader = Reader::new(Arc::clone(&self.slot));
+        poll_fn(|cx| reader.poll_failed(cx)).await
+    }
+
+    /// Lets the handler run on when nobody waits for its answer any more.
+    pub fn detach(&self) {
+        self.slot.lock().detached = true;
+    }
+}

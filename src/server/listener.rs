@@ -1,0 +1,257 @@
+//! The accept loop: limits, handshakes in tasks of their own, graceful shutdown.
+
+use super::router::Router;
+use crate::http2::Role;
+use crate::net::accept::Accept;
+use crate::net::connect::Connected;
+use crate::net::driver::{Drain, DrainReport, Driver, DriverOptions};
+use crate::net::env;
+use crate::net::handle::Handle;
+use crate::net::handoff::Policy;
+use crate::net::tcp::TcpAcceptor;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+use crate::net::tls::{self, ServerTls};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// How a server is to be.
+#[must_use]
+pub struct ServerBuilder {
+    router: Router,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    tls: Option<ServerTls>,
+    options: DriverOptions,
+    handshake_time: Duration,
+    connections: usize,
+    handoff: Policy,
+}
+
+impl ServerBuilder {
+    /// Speaks TLS as configured.
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How each connection behaves.
+    pub fn options(mut self, options: DriverOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Connections at a time; one more is closed as soon as it is accepted. Default 8192.
+    pub const fn max_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Time for the TLS handshake. Default 10 s; the preface and the first SETTINGS have
+    /// [`DriverOptions::settings_time`].
+    pub const fn handshake_time(mut self, time: Duration) -> Self {
+        self.handshake_time = time;
+        self
+    }
+
+    /// The mailbox of each connection.
+    pub const fn handoff(mut self, policy: Policy) -> Self {
+        self.handoff = policy;
+        self
+    }
+
+    /// Listens on a TCP address; port 0 picks one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind(self, addr: SocketAddr) -> io::Result<Server> {
+        let acceptor = TcpAcceptor::bind(addr)?;
+        let local = acceptor.local_addr()?;
+        let mut server = self.serve(acceptor);
+        server.local = Some(local);
+        Ok(server)
+    }
+
+    /// Serves what `acceptor` accepts.
+    pub fn serve(self, acceptor: impl Accept + 'static) -> Server {
+        let drain = Arc::new(Drain::new());
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            router: Arc::new(self.router.settle()),
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            tls: self.tls,
+            options: self.options,
+            handshake_time: self.handshake_time,
+            handoff: self.handoff,
+            permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
+            drain: Arc::clone(&drain),
+        });
+        let task = env::spawn(accept_loop(Box::new(acceptor), shared, stopped));
+        Server { local: None, shutdown: Shutdown { stop: Arc::new(stop), drain }, task }
+    }
+}
+
+/// A server at work. Dropping it does not stop it: use [`Server::shutdown`].
+#[derive(Debug)]
+pub struct Server {
+    local: Option<SocketAddr>,
+    shutdown: Shutdown,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Ends a server, from anywhere.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    stop: Arc<watch::Sender<bool>>,
+    drain: Arc<Drain>,
+}
+
+impl Server {
+    /// Begins a server that serves `router`.
+    pub fn builder(router: Router) -> ServerBuilder {
+        ServerBuilder {
+            router,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            tls: None,
+            options: DriverOptions::new(Role::Server),
+            handshake_time: Duration::from_secs(10),
+            connections: 8192,
+            handoff: Policy::default(),
+        }
+    }
+
+    /// Where it listens, if that is a TCP address.
+    #[must_use]
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// A handle to end it with.
+    #[must_use]
+    pub fn handle(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Drains and ends: see [`Shutdown::drain`].
+    pub async fn shutdown(self, grace: Duration) -> DrainReport {
+        let report = self.shutdown.drain(grace).await;
+        self.task.abort();
+        report
+    }
+
+    /// Waits until the accept loop has ended.
+    pub async fn wait(self) {
+        let _ = self.task.await;
+    }
+}
+
+impl Shutdown {
+    /// Stops accepting, tells every connection with two GOAWAYs and a PING between, waits for
+    /// their streams up to `grace`, then cuts what is left.
+    pub async fn drain(&self, grace: Duration) -> DrainReport {
+        self.stop.send_replace(true);
+        let now = env::now();
+        self.drain.begin(now, now + grace);
+        let patience = grace + Duration::from_secs(1);
+        let _ = env::timeout(patience, async {
+            while self.drain.connections() > 0 {
+                env::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.drain.report()
+    }
+
+    /// Connections that live.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.drain.connections()
+    }
+}
+
+struct Shared {
+    router: Arc<Router>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    tls: Option<ServerTls>,
+    options: DriverOptions,
+    handshake_time: Duration,
+    handoff: Policy,
+    permits: Arc<Semaphore>,
+    drain: Arc<Drain>,
+}
+
+async fn accept_loop(
+    mut acceptor: Box<dyn Accept>,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        let connected = match accepted {
+            Ok(connected) => connected,
+            Err(error) => {
+                tracing::error!(%error, "the listener has ended");
+                return;
+            }
+        };
+        let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() else {
+            // Over the limit: closing at once tells the client sooner than a queue would.
+            tracing::warn!(peer = ?connected.info.peer, "connection refused: max_connections");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        // In a task of its own: one client that says nothing must not stop the others.
+        env::spawn(async move {
+            serve_connection(connected, shared).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
+    let peer = connected.info.peer.clone();
+    let secured = env::timeout(shared.handshake_time, secure(connected, &shared)).await;
+    let connected = match secured {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => {
+            tracing::debug!(?peer, error, "handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(?peer, "handshake timed out");
+            return;
+        }
+    };
+    let Connected { io, info } = connected;
+    let window = shared.options.limits.stream_window;
+    let handle = Arc::new(Handle::new(info, None, shared.handoff, window, env::now()));
+    tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
+    let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
+    let drain = Arc::clone(&shared.drain);
+    Driver::server(io, handle, shared.options.clone(), dispatch, drain).await;
+}
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
+    let Some(tls) = &shared.tls else { return Ok(connected) };
+    let Connected { io, mut info } = connected;
+    let (io, secured) = tls::accept(io, tls).await.map_err(|error| error.to_string())?;
+    info.tls = Some(secured);
+    Ok(Connected { io, info })
+}
+
+#[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
+async fn secure(connected: Connected, _shared: &Shared) -> Result<Connected, String> {
+    Ok(connected)
+}
+
+impl std::fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerBuilder").field("router", &self.router).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! Plain HTTP/2 handlers beside the gRPC methods.
+
+use crate::http2::{Fields, Head};
+use crate::net::dispatch::{Handler, HandlerFuture};
+use crate::net::exchange::ServerCall;
+use crate::net::slot::OutEnd;
+use bytes::Bytes;
+use std::future::Future;
+use std::sync::Arc;
+
+/// A plain request with its whole body.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HttpRequest {
+    /// Method, path and fields.
+    pub head: Head,
+    /// The body.
+    pub body: Bytes,
+    /// The trailers.
+    pub trailers: Fields,
+}
+
+/// A plain response.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HttpReply {
+    /// `:status`.
+    pub status: u16,
+    /// Further fields, lower case.
+    pub fields: Fields,
+    /// The body.
+    pub body: Bytes,
+    /// Trailers, sent when there are any.
+    pub trailers: Fields,
+}
+
+impl HttpReply {
+    /// A response without fields or body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With one more field.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.fields.push(name, value);
+        self
+    }
+}
+
+/// A plain handler.
+pub(super) struct PlainHandler<F>(Arc<F>);
+
+impl<F> PlainHandler<F> {
+    pub(super) fn new(f: F) -> Self {
+        Self(Arc::new(f))
+    }
+}
+
+impl<F, Fut> Handler for PlainHandler<F>
+where
+    F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = HttpReply> + Send + 'static,
+{
+    fn call(&self, call: ServerCall) -> HandlerFuture {
+        let request = call.with_whole(|inc| HttpRequest {
+            head: inc.head.clone(),
+            body: std::mem::take(&mut inc.body).freeze(),
+            trailers: inc.trailers.clone(),
+        });
+        let f = Arc::clone(&self.0);
+        Box::pin(async move {
+            let reply = f(request).await;
+            let mut head = Fields::new();
+            head.push(":status", reply.status.to_string());
+            head.extend_from(&reply.fields);
+            let end = if reply.trailers.is_empty() { OutEnd::Finish } else { OutEnd::Trailers };
+            let writer = call.writer();
+            // Body and end first: with them in place the head leaves with everything in one piece.
+            if !reply.body.is_empty() {
+                let _ = writer.send(&[], Some(reply.body));
+            }
+            let _ = writer.finish(end, Some(&reply.trailers));
+            let _ = writer.head(None, &head);
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! Method to handler. It sees a request before any gRPC check, so that plain HTTP/2 handlers stand
+//! beside the methods.
+
+use super::context::Context;
+use super::grpc::{Shape, refusing};
+use super::plain::{HttpReply, HttpRequest, PlainHandler};
+use super::streaming::{Replies, Requests};
+use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
+use crate::http2::Head;
+use crate::net::dispatch::{Dispatch, Handler, Plan};
+use crate::net::messages::MessageLimits;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+/// Sees every gRPC call before its handler; an error is the answer.
+pub type Interceptor = Arc<dyn Fn(&Context) -> Result<(), Status> + Send + Sync>;
+
+/// Which handler serves which path.
+#[derive(Default, Clone)]
+pub struct Router {
+    methods: HashMap<Vec<u8>, Entry>,
+    plain: Vec<(Vec<u8>, Arc<dyn Handler>)>,
+    interceptors: Vec<Interceptor>,
+    limits: MessageLimits,
+    spawn_always: bool,
+}
+
+#[derive(Clone)]
+struct Entry {
+    make: Arc<dyn Fn(Shape) -> Arc<dyn Handler> + Send + Sync>,
+    handler: Option<Arc<dyn Handler>>,
+    whole: bool,
+}
+
+impl Router {
+    /// Serves nothing: every method is UNIMPLEMENTED, every other path is 404.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One request, one response.
+    #[must_use]
+    pub fn unary<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
+    where
+        Req: Decode + Send + 'static,
+        Res: Encode + Send + 'static,
+        F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
+    {
+        let f = Arc::new(f);
+        self.add(method.path().as_str(), true, move |shape| {
+            super::grpc::unary(Arc::clone(&f), shape)
+        })
+    }
+
+    /// One request, many responses.
+    #[must_use]
+    pub fn server_streaming<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
+    where
+        Req: Decode + Send + 'static,
+        Res: Encode + Send + 'static,
+        F: Fn(Context, Req, Replies<Res>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let f = Arc::new(f);
+        self.add(method.path().as_str(), true, move |shape| {
+            super::grpc::server_streaming(Arc::clone(&f), shape)
+        })
+    }
+
+    /// Many requests, one response.
+    #[must_use]
+    pub fn client_streaming<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
+    where
+        Req: Decode + Send + 'static,
+        Res: Encode + Send + 'static,
+        F: Fn(Context, Requests<Req>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
+    {
+        let f = Arc::new(f);
+        self.add(method.path().as_str(), false, move |shape| {
+            super::grpc::client_streaming(Arc::clone(&f), shape)
+        })
+    }
+
+    /// Many requests, many responses, in any order.
+    #[must_use]
+    pub fn bidi<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
+    where
+        Req: Decode + Send + 'static,
+        Res: Encode + Send + 'static,
+        F: Fn(Context, Requests<Req>, Replies<Res>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let f = Arc::new(f);
+        self.add(method.path().as_str(), false, move |shape| {
+            super::grpc::bidi(Arc::clone(&f), shape)
+        })
+    }
+
+    /// Plain HTTP/2: requests whose path begins with `prefix` and is no method. The longest
+    /// prefix wins.
+    #[must_use]
+    pub fn http<F, Fut>(mut self, prefix: &str, f: F) -> Self
+    where
+        F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HttpReply> + Send + 'static,
+    {
+        let handler = PlainHandler::new(f);
+        self.plain.push((prefix.as_bytes().to_vec(), Arc::new(handler)));
+        self.plain.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        self
+    }
+
+    /// Shows every gRPC call to `f` before its handler.
+    #[must_use]
+    pub fn intercept(
+        mut self,
+        f: impl Fn(&Context) -> Result<(), Status> + Send + Sync + 'static,
+    ) -> Self {
+        self.interceptors.push(Arc::new(f));
+        self
+    }
+
+    /// The largest message received, in octets, inflated. Default 4 MiB.
+    #[must_use]
+    pub const fn max_receive_message(mut self, octets: usize) -> Self {
+        self.limits.receive = octets;
+        self
+    }
+
+    /// The largest message sent, in octets. Default 2 GiB − 1.
+    #[must_use]
+    pub const fn max_send_message(mut self, octets: usize) -> Self {
+        self.limits.send = octets;
+        self
+    }
+
+    /// Runs every handler in a task of its own, even one that has earned to be polled in place.
+    #[must_use]
+    pub const fn spawn_always(mut self, always: bool) -> Self {
+        self.spawn_always = always;
+        self
+    }
+
+    fn add(
+        mut self,
+        path: &str,
+        whole: bool,
+        make: impl Fn(Shape) -> Arc<dyn Handler> + Send + Sync + 'static,
+    ) -> Self {
+        let entry = Entry { make: Arc::new(make), handler: None, whole };
+        self.methods.insert(path.as_bytes().to_vec(), entry);
+        self
+    }
+
+    /// Every handler gets the router's limits and interceptors.
+    pub(super) fn settle(mut self) -> Self {
+        let shape = Shape {
+            limits: self.limits,
+            interceptors: Arc::from(self.interceptors.clone()),
+            in_place: !self.spawn_always,
+        };
+        for entry in self.methods.values_mut() {
+            entry.handler = Some((entry.make)(shape.clone()));
+        }
+        self
+    }
+
+    fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
+        self.plain.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, h)| h)
+    }
+}
+
+impl Dispatch for Router {
+    fn plan(&self, head: &Head) -> Plan {
+        let entry = self.methods.get(head.path());
+        let plan = |handler: Arc<dyn Handler>, whole| Plan {
+            handler,
+            whole,
+            message_max: self.limits.receive,
+            timeout: None,
+        };
+        let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
+            if let Some(handler) = self.find_plain(head.path()) {
+                let mut plan = plan(Arc::clone(handler), true);
+                plan.message_max = usize::MAX;
+                return plan;
+            }
+            return plan(refusing(unknown(head)), false);
+        };
+        match request::check(head) {
+            Ok(received) => {
+                let mut plan = plan(handler, entry.whole);
+                plan.timeout = received.timeout;
+                plan
+            }
+            Err(answer) => plan(refusing(answer), false),
+        }
+    }
+}
+
+/// The answer for a path that nobody serves.
+fn unknown(head: &Head) -> crate::http2::Fields {
+    match request::check(head) {
+        Ok(_) => {
+            let path = head.path().escape_ascii();
+            request::refuse(Code::Unimplemented, format!("no method {path} on this server"))
+        }
+        Err(answer) if head.method() == b"POST" => answer,
+        Err(_) => {
+            let mut fields = crate::http2::Fields::new();
+            fields.push(":status", "404");
+            fields
+        }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut methods: Vec<_> =
+            self.methods.keys().map(|path| String::from_utf8_lossy(path)).collect();
+        methods.sort();
+        f.debug_struct("Router").field("methods", &methods).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! The two halves of a streaming call on a server.
+
+use super::grpc::head_template;
+use crate::error::Error;
+use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
+use crate::http2::Fields;
+use crate::net::exchange::{Closed, Reader, Writer};
+use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
+use std::future::poll_fn;
+
+/// Receives the messages of a request.
+#[derive(Debug)]
+pub struct Requests<M> {
+    messages: MessageReader<M>,
+}
+
+impl<M: Decode> Requests<M> {
+    pub(super) fn new(reader: Reader, encoding: Encoding, max: usize) -> Self {
+        Self { messages: MessageReader::new(reader, encoding, max) }
+    }
+
+    /// The next message; `None` when the caller has ended its side. Cancel safe.
+    ///
+    /// # Errors
+    /// The status to answer with: the request is broken, or the caller is gone.
+    pub async fn message(&mut self) -> Result<Option<M>, Status> {
+        let next = poll_fn(|cx| self.messages.poll_next(cx)).await;
+        next.transpose().map_err(Error::into_status)
+    }
+}
+
+/// Sends the messages of a response.
+#[derive(Debug)]
+pub struct Replies<M> {
+    messages: MessageWriter<M>,
+    encoding: Encoding,
+    head: bool,
+}
+
+impl<M: Encode> Replies<M> {
+    pub(super) const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
+        Self { messages: MessageWriter::new(writer, encoding, max), encoding, head: false }
+    }
+
+    /// Sends the metadata that comes before the messages, at once. Without this it leaves with
+    /// the first message, empty.
+    ///
+    /// # Errors
+    /// The call is over, or the head was sent.
+    pub fn metadata(&mut self, metadata: &Metadata) -> Result<(), Status> {
+        self.head = true;
+        let mut fields = Fields::new();
+        metadata.append_to(&mut fields);
+        let head = Some(head_template(self.encoding));
+        self.messages.writer().head(head, &fields).map_err(|Closed| over())
+    }
+
+    /// Waits until a message is accepted: one of any size at first, further ones while less than
+    /// 64 KiB are queued. Cancel safe.
+    ///
+    /// # Errors
+    /// CANCELLED: nobody waits for the answer any more.
+    pub async fn ready(&self) -> Result<(), Status> {
+        self.messages.ready().await.map_err(|Closed| over())
+    }
+
+    /// Sends a message; ready when it is accepted.
+    ///
+    /// # Errors
+    /// CANCELLED when the call is over; RESOURCE_EXHAUSTED for a message over the limit.
+    pub async fn send(&mut self, message: M) -> Result<(), Status> {
+        self.ready().await?;
+        self.try_send(message)
+    }
+
+    /// Sends a message without waiting, whatever is queued.
+    ///
+    /// # Errors
+    /// As [`Replies::send`].
+    pub fn try_send(&mut self, message: M) -> Result<(), Status> {
+        if !self.head {
+            self.metadata(&Metadata::new())?;
+        }
+        self.messages.push(&message).map_err(|failure| match failure {
+            SendFailure::Closed => over(),
+            SendFailure::Message(status) => status,
+        })
+    }
+}
+
+fn over() -> Status {
+    Status::new(Code::Cancelled, "the call is over")
+}
