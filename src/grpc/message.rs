@@ -186,8 +186,8 @@ impl Splitter {
                 return;
             }
         }
-        let missing =
-            self.head.map_or(0, |head| PREFIX + head.len - self.buf.len().min(PREFIX + head.len));
+        let whole = self.head.map_or(0, |head| head.len.saturating_add(PREFIX));
+        let missing = whole.saturating_sub(self.buf.len());
         // Doubling, but never beyond the message's end, and never far beyond what arrived.
         let ahead = missing.min(self.buf.len().max(RESERVE));
         self.buf.reserve(ahead.max(data.len()));

@@ -185,12 +185,12 @@ impl Metadata {
 
     /// The first value of an ASCII key; `None` also for a value that is not UTF-8.
     #[must_use]
-    pub fn get<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+    pub fn get(&self, key: &str) -> Option<&str> {
         self.get_all(key).next()
     }
 
     /// Every value of an ASCII key, in order, passing over those that are not UTF-8.
-    pub fn get_all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    pub fn get_all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
         self.entries_of(key).filter_map(|entry| entry.as_str())
     }
 
@@ -201,10 +201,7 @@ impl Metadata {
     }
 
     /// Every value of a `-bin` key, in order; one that is not base64 spoils only itself.
-    pub fn get_all_bin<'a>(
-        &'a self,
-        key: &'a str,
-    ) -> impl Iterator<Item = Result<Bytes, MetadataError>> + 'a {
+    pub fn get_all_bin(&self, key: &str) -> impl Iterator<Item = Result<Bytes, MetadataError>> {
         self.entries_of(key).flat_map(|entry| entry.octets())
     }
 
@@ -283,12 +280,10 @@ impl Metadata {
         Ok(())
     }
 
-    fn entries_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = Entry<'a>> + 'a {
+    fn entries_of<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = Entry<'a>> + use<'a, 'k> {
         let visible = !is_transport(key.as_bytes());
-        self.fields
-            .iter()
-            .filter(move |f| visible && f.name == key.as_bytes())
-            .map(move |field| Entry { key, field })
+        let lines = self.fields.iter();
+        lines.filter(move |f| visible && f.name == key.as_bytes()).filter_map(Entry::new)
     }
 }
 
@@ -314,6 +309,10 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    fn new(field: FieldRef<'a>) -> Option<Self> {
+        Some(Self { key: std::str::from_utf8(field.name).ok()?, field })
+    }
+
     /// The key.
     #[must_use]
     pub const fn key(&self) -> &'a str {
@@ -403,7 +402,7 @@ fn is_bin(name: &[u8]) -> bool {
 }
 
 /// Fields that are the transport's own: not shown to the application, not taken from it.
-fn is_transport(name: &[u8]) -> bool {
+pub(crate) fn is_transport(name: &[u8]) -> bool {
     match name.first() {
         Some(b':') => true,
         Some(b'g') => matches!(

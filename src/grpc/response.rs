@@ -3,7 +3,7 @@
 use super::compression::Encoding;
 use super::metadata::Metadata;
 use super::status::{Code, Status};
-use super::status_map;
+use super::status_map::{self, Missing};
 use crate::http2::{Fields, Head};
 
 /// The stable fields of a response's head.
@@ -87,11 +87,8 @@ pub fn check_end(head: &Head, trailers: Option<&Fields>) -> Result<(), Status> {
     match Status::from_trailers(fields) {
         Some(status) if status.is_ok() => Ok(()),
         Some(status) => Err(status),
-        // gRPC STATUSCODES: a response without a status is UNKNOWN
-        None => Err(Status::new(
-            status_map::from_missing_trailers(head.status()),
-            "the response ended without grpc-status",
-        )),
+        None if trailers.is_some() => Err(Missing::Status.status()),
+        None => Err(Missing::Trailers.status()),
     }
 }
 

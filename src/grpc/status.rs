@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::metadata::{Metadata, decode_bin, encode_bin};
+use super::metadata::{Metadata, decode_bin, encode_bin, is_transport};
 use super::percent;
 use crate::http2::Fields;
 use crate::http2::fields::FIELD_OVERHEAD;
@@ -116,13 +116,13 @@ impl fmt::Display for Code {
 /// How a call ended: a code, and if there is more to say, a message, details and metadata.
 ///
 /// Two words; a bare code allocates nothing.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Status {
     code: Code,
     more: Option<Box<More>>,
 }
 
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 struct More {
     message: Cow<'static, str>,
     details: Bytes,
@@ -245,7 +245,7 @@ impl Status {
                 b"grpc-status-details-bin" => {
                     status.more_mut().details = decode_bin(field.value).unwrap_or_default();
                 }
-                name => others |= name != STATUS.as_bytes() && !name.starts_with(b":"),
+                name => others |= !is_transport(name),
             }
         }
         if others {
@@ -270,6 +270,17 @@ fn fits(room: &mut usize, size: usize) -> bool {
     *room = left.unwrap_or(*room);
     left.is_some()
 }
+
+impl PartialEq for Status {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code
+            && self.message() == other.message()
+            && self.details() == other.details()
+            && self.metadata() == other.metadata()
+    }
+}
+
+impl Eq for Status {}
 
 impl From<Code> for Status {
     fn from(code: Code) -> Self {

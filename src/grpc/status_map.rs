@@ -1,10 +1,10 @@
-//! Endings that are not a `grpc-status`, and the codes they map to: three published tables.
+//! What an ending without `grpc-status` means: three tables, each total.
 
-use super::status::Code;
+use super::status::{Code, Status};
 use crate::http2::ErrorCode;
 
-/// The code for a stream that the peer reset.
-// gRPC PROTOCOL-HTTP2 §Errors: the table of HTTP/2 error codes
+/// The code of a call whose stream the peer reset.
+// gRPC PROTOCOL-HTTP2 §Errors: the mapping of HTTP/2 error codes to status codes.
 #[must_use]
 pub const fn from_h2(code: ErrorCode) -> Code {
     match code {
@@ -12,12 +12,20 @@ pub const fn from_h2(code: ErrorCode) -> Code {
         ErrorCode::CANCEL => Code::Cancelled,
         ErrorCode::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
         ErrorCode::INADEQUATE_SECURITY => Code::PermissionDenied,
+        // RFC 9113 §7: an unknown code may be treated as INTERNAL_ERROR.
         _ => Code::Internal,
     }
 }
 
-/// The code for an HTTP status without a `grpc-status`.
-// gRPC HTTP-GRPC-STATUS-MAPPING: the table
+/// Whether a reset with this code says that the request was certainly not processed.
+// RFC 9113 §8.7: REFUSED_STREAM says that no processing has occurred.
+#[must_use]
+pub const fn is_unprocessed(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::REFUSED_STREAM)
+}
+
+/// The code of a response that has an HTTP status and no `grpc-status`.
+// gRPC http-grpc-status-mapping: for responses of what is not a gRPC server.
 #[must_use]
 pub const fn from_http(status: u16) -> Code {
     match status {
@@ -30,8 +38,102 @@ pub const fn from_http(status: u16) -> Code {
     }
 }
 
-/// The code for a response that ended without trailers, or with trailers without `grpc-status`.
-#[must_use]
-pub const fn from_missing_trailers(http_status: u16) -> Code {
-    if http_status == 200 { Code::Unknown } else { from_http(http_status) }
+/// How a response ended without saying its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// Trailers came, `grpc-status` was not in them.
+    Status,
+    /// The stream ended with a DATA frame, without trailers.
+    Trailers,
+    /// The stream ended, or was reset with NO_ERROR, before the response's head.
+    Head,
+    /// The connection ended before the stream did.
+    Connection,
+}
+
+impl Missing {
+    /// The code.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Status => Code::Unknown,
+            Self::Trailers | Self::Head => Code::Internal,
+            Self::Connection => Code::Unavailable,
+        }
+    }
+
+    /// The code and a message that says what was missing.
+    #[must_use]
+    pub fn status(self) -> Status {
+        Status::new(
+            self.code(),
+            match self {
+                Self::Status => "trailers without grpc-status",
+                Self::Trailers => "response ended without trailers",
+                Self::Head => "stream ended without a response",
+                Self::Connection => "connection ended before the response",
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets() {
+        let table = [
+            (ErrorCode::NO_ERROR, Code::Internal),
+            (ErrorCode::PROTOCOL_ERROR, Code::Internal),
+            (ErrorCode::INTERNAL_ERROR, Code::Internal),
+            (ErrorCode::FLOW_CONTROL_ERROR, Code::Internal),
+            (ErrorCode::SETTINGS_TIMEOUT, Code::Internal),
+            (ErrorCode::STREAM_CLOSED, Code::Internal),
+            (ErrorCode::FRAME_SIZE_ERROR, Code::Internal),
+            (ErrorCode::REFUSED_STREAM, Code::Unavailable),
+            (ErrorCode::CANCEL, Code::Cancelled),
+            (ErrorCode::COMPRESSION_ERROR, Code::Internal),
+            (ErrorCode::CONNECT_ERROR, Code::Internal),
+            (ErrorCode::ENHANCE_YOUR_CALM, Code::ResourceExhausted),
+            (ErrorCode::INADEQUATE_SECURITY, Code::PermissionDenied),
+            (ErrorCode::HTTP_1_1_REQUIRED, Code::Internal),
+            (ErrorCode(0xffff_ffff), Code::Internal),
+        ];
+        for (reset, code) in table {
+            assert_eq!(from_h2(reset), code, "{reset}");
+            assert_eq!(is_unprocessed(reset), reset == ErrorCode::REFUSED_STREAM);
+        }
+    }
+
+    #[test]
+    fn g7_http_status_without_grpc_status() {
+        let table = [
+            (400, Code::Internal),
+            (401, Code::Unauthenticated),
+            (403, Code::PermissionDenied),
+            (404, Code::Unimplemented),
+            (429, Code::Unavailable),
+            (502, Code::Unavailable),
+            (503, Code::Unavailable),
+            (504, Code::Unavailable),
+            (200, Code::Unknown),
+            (302, Code::Unknown),
+            (405, Code::Unknown),
+            (500, Code::Unknown),
+            (999, Code::Unknown),
+        ];
+        for (status, code) in table {
+            assert_eq!(from_http(status), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn g17_missing_endings() {
+        assert_eq!(Missing::Status.status().code(), Code::Unknown);
+        assert_eq!(Missing::Trailers.status().code(), Code::Internal);
+        assert_eq!(Missing::Head.status().code(), Code::Internal);
+        assert_eq!(Missing::Connection.status().code(), Code::Unavailable);
+    }
 }

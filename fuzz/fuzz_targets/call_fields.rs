@@ -1,0 +1,98 @@
+//! Nothing in a call's fields panics, and what we write reads back.
+#![no_main]
+
+use std::time::Duration;
+
+use framewire::grpc::request::{self, Refusal};
+use framewire::grpc::{Code, Metadata, MethodRef, Status, percent, response, timeout};
+use framewire::http2::Fields;
+use libfuzzer_sys::fuzz_target;
+
+const NAMES: [&str; 14] = [
+    ":method",
+    ":path",
+    ":status",
+    ":authority",
+    "host",
+    "content-type",
+    "grpc-timeout",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-bin",
+    "x",
+];
+
+type Lines = Vec<(u8, Vec<u8>)>;
+
+fuzz_target!(|input: (Lines, String, Vec<u8>, u64, u16, bool)| {
+    let (lines, text, octets, nanos, limit, end_stream) = input;
+    received(&lines, end_stream);
+
+    let duration = Duration::from_nanos(nanos);
+    let back = timeout::parse(timeout::encode(duration).as_bytes()).expect("own timeout");
+    assert!(back >= duration && back > Duration::ZERO);
+    if let Ok(parsed) = timeout::parse(&octets) {
+        let again = timeout::parse(timeout::encode(parsed).as_bytes()).expect("own timeout");
+        assert!(again >= parsed);
+    }
+
+    let wire = percent::encode(&text, usize::MAX);
+    assert!(wire.iter().all(|octet| matches!(octet, 0x20..=0x7e)));
+    assert_eq!(wire, wire.trim_ascii());
+    assert_eq!(percent::decode(&wire), text);
+    let cut = percent::encode(&text, usize::from(limit));
+    assert!(cut.len() <= usize::from(limit));
+    assert!(text.starts_with(&*percent::decode(&cut)));
+    let _ = percent::decode(&octets);
+
+    if let Ok(method) = MethodRef::parse(&octets) {
+        assert_eq!(format!("/{}/{}", method.service(), method.name()).as_bytes(), octets);
+        assert_eq!(octets.iter().filter(|octet| **octet == b'/').count(), 2);
+    }
+    sent(text, &octets, limit);
+});
+
+fn received(lines: &Lines, end_stream: bool) {
+    let mut fields = Fields::new();
+    for (name, value) in lines {
+        fields.push(NAMES[usize::from(*name) % NAMES.len()], value);
+    }
+    match request::recognise(&fields) {
+        Ok(head) => assert!(head.method.path().starts_with('/')),
+        Err(Refusal::Http { status, .. }) => assert!((400..500).contains(&status)),
+        Err(Refusal::Grpc { status, .. }) => assert!(!status.is_ok()),
+    }
+    let _ = response::interpret_head(&fields, end_stream);
+    let status = response::interpret_trailers(&fields);
+    assert!(!status.to_string().contains(['\n', '\r', '\u{1b}']));
+    let metadata = Metadata::from_received(fields);
+    for entry in metadata.iter() {
+        assert!(entry.key().starts_with('x'));
+        entry.octets().for_each(drop);
+        let _ = format!("{entry:?}");
+    }
+    let _ = (metadata.to_header_map(), metadata.get("x"), metadata.get_bin("x-bin"));
+}
+
+fn sent(text: String, octets: &[u8], limit: u16) {
+    let mut metadata = Metadata::new();
+    let taken = metadata.append("x", &text).is_ok();
+    assert_eq!(metadata.get("x"), taken.then_some(text.trim()));
+    metadata.append_bin("x-bin", octets).expect("any octets");
+    assert_eq!(metadata.get_bin("x-bin").expect("present").expect("own base64"), octets);
+    let _ = metadata.append(&text, "v");
+    let map = metadata.to_header_map();
+    assert_eq!(Metadata::from_header_map(&map).expect("own entries").len(), metadata.len());
+
+    let status =
+        Status::new(Code::Aborted, text).with_details(octets.to_vec()).with_metadata(metadata);
+    let mut fields = Fields::new();
+    status.to_trailers(&mut fields, usize::MAX);
+    assert_eq!(Status::from_trailers(&fields).as_ref(), Some(&status));
+    fields.clear();
+    status.to_trailers(&mut fields, usize::from(limit));
+    assert!(fields.len() == 1 || fields.list_size() <= usize::from(limit));
+}
