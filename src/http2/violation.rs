@@ -106,7 +106,8 @@ violations! {
     PseudoRepeated: Stream, PROTOCOL_ERROR, "a pseudo-header field given twice";
     PseudoMissing: Stream, PROTOCOL_ERROR, "a mandatory pseudo-header field is missing";
     PseudoInTrailers: Stream, PROTOCOL_ERROR, "a pseudo-header field in trailers";
-    Path: Stream, PROTOCOL_ERROR, ":path is empty or does not start with a slash";
+    Method: Stream, PROTOCOL_ERROR, ":method is not a token";
+    Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has an octet that is not allowed";
     Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or an octet that is not allowed";
     Status: Stream, PROTOCOL_ERROR, ":status is not a code HTTP/2 allows";
     ContentLength: Stream, PROTOCOL_ERROR, "content-length is not what was sent";

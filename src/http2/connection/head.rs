@@ -173,6 +173,10 @@ impl<'a> HeadSink<'a> {
 
     fn check_request(&mut self) -> Result<(), Violation> {
         let head = &mut *self.head;
+        // RFC 9110 §9.1: a method is a token
+        if !head.method().iter().all(|o| is_token(*o)) {
+            return Err(Violation::Method);
+        }
         if head.method() == b"CONNECT" {
             // RFC 9113 §8.5: CONNECT has an authority and neither scheme nor path
             let ok = head.seen == METHOD | AUTHORITY;
@@ -184,7 +188,8 @@ impl<'a> HeadSink<'a> {
         }
         // RFC 9113 §8.3.1: :path is not empty, and starts with a slash or is the asterisk
         let asterisk = head.path() == b"*" && head.method() == b"OPTIONS";
-        if head.path().first() != Some(&b'/') && !asterisk {
+        let visible = head.path().iter().all(|o| (0x21..=0x7e).contains(o));
+        if (head.path().first() != Some(&b'/') && !asterisk) || !visible {
             return Err(Violation::Path);
         }
         if head.seen & AUTHORITY != 0 {
@@ -201,32 +206,15 @@ impl<'a> HeadSink<'a> {
     }
 
     fn check(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Violation> {
-        // RFC 9113 §8.2.1: NUL, LF and CR are nowhere in a value, blanks not at its ends
-        let edge = |o: Option<&u8>| matches!(o, Some(b' ' | b'\t'));
-        if edge(value.first())
-            || edge(value.last())
-            || value.iter().any(|o| matches!(o, 0 | b'\n' | b'\r'))
-        {
-            return Err(Violation::FieldValue);
-        }
+        check_value(value)?;
         if name.first() == Some(&b':') {
             self.pseudo(name, value)?;
             return Ok(false);
         }
         self.regular = true;
-        // RFC 9113 §8.2.1: names are lower case and visible, without a colon
-        if name.is_empty() || !name.iter().all(|o| NAME_OCTETS[usize::from(*o)]) {
-            return Err(Violation::FieldName);
-        }
-        match name {
-            // RFC 9113 §8.2.2: connection-specific fields make a message malformed
-            b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
-            | b"upgrade" => Err(Violation::ConnectionSpecificField),
-            // RFC 9113 §8.2.2: te may only say trailers
-            b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Violation::Te),
-            b"content-length" => self.content_length(value),
-            _ => Ok(true),
-        }
+        check_name(name)?;
+        check_connection_specific(name, value)?;
+        if name == b"content-length" { self.content_length(value) } else { Ok(true) }
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<bool, Violation> {
@@ -295,6 +283,54 @@ impl FieldSink for HeadSink<'_> {
             Ok(false) => {}
             Err(broken) => self.broken = Some(broken),
         }
+    }
+}
+
+const fn is_token(octet: u8) -> bool {
+    NAME_OCTETS[octet.to_ascii_lowercase() as usize]
+}
+
+/// What a field of ours breaks, if anything; our side keeps the peer's rules.
+pub(super) fn check_sent(fields: &Fields) -> Result<(), Violation> {
+    let mut regular = false;
+    for field in fields {
+        if field.name.first() == Some(&b':') {
+            if regular {
+                return Err(Violation::PseudoAfterRegular);
+            }
+        } else {
+            regular = true;
+            check_name(field.name)?;
+            check_connection_specific(field.name, field.value)?;
+        }
+        check_value(field.value)?;
+    }
+    Ok(())
+}
+
+// RFC 9113 §8.2.1: NUL, LF and CR are nowhere in a value, blanks not at its ends
+fn check_value(value: &[u8]) -> Result<(), Violation> {
+    let edge = |o: Option<&u8>| matches!(o, Some(b' ' | b'\t'));
+    let broken = edge(value.first())
+        || edge(value.last())
+        || value.iter().any(|o| matches!(o, 0 | b'\n' | b'\r'));
+    if broken { Err(Violation::FieldValue) } else { Ok(()) }
+}
+
+// RFC 9113 §8.2.1: names are lower case and visible, without a colon
+fn check_name(name: &[u8]) -> Result<(), Violation> {
+    let good = !name.is_empty() && name.iter().all(|o| NAME_OCTETS[usize::from(*o)]);
+    if good { Ok(()) } else { Err(Violation::FieldName) }
+}
+
+fn check_connection_specific(name: &[u8], value: &[u8]) -> Result<(), Violation> {
+    match name {
+        // RFC 9113 §8.2.2: connection-specific fields make a message malformed
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
+        | b"upgrade" => Err(Violation::ConnectionSpecificField),
+        // RFC 9113 §8.2.2: te may only say trailers
+        b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Violation::Te),
+        _ => Ok(()),
     }
 }
 

@@ -178,7 +178,7 @@ impl<T: Default> Connection<T> {
         }
         if section == Section::Response {
             stream.head_received = true;
-            let bodiless = matches!(status, 204 | 304);
+            let bodiless = stream.bodiless || matches!(status, 204 | 304);
             stream.content_left = if bodiless { None } else { length };
         }
         if end_stream {

@@ -3,6 +3,7 @@
 //! hot: a unary message's HEADERS, DATA and trailers are written as one piece, no queue on the
 //! way while the windows allow.
 
+use super::head::check_sent;
 use super::{Connection, Role};
 use crate::http2::buffer::SendBuffer;
 use crate::http2::error::ErrorCode;
@@ -12,6 +13,7 @@ use crate::http2::hpack::Template;
 use crate::http2::stream::state::{Input, State};
 use crate::http2::stream::{Ended, Pending, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
+use crate::http2::violation::Violation;
 use bytes::Bytes;
 use std::fmt;
 use std::time::Instant;
@@ -77,6 +79,8 @@ pub enum OpenRefusal {
         /// What the peer announced.
         limit: usize,
     },
+    /// A field that the peer would have to refuse (RFC 9113 §8.2).
+    Malformed(Violation),
 }
 
 /// Why something cannot be sent on a stream.
@@ -91,6 +95,8 @@ pub enum SendError {
         /// What the peer announced.
         limit: usize,
     },
+    /// A field that the peer would have to refuse (RFC 9113 §8.2).
+    Malformed(Violation),
 }
 
 impl fmt::Display for SendError {
@@ -100,6 +106,7 @@ impl fmt::Display for SendError {
             Self::HeadTooLarge { octets, limit } => {
                 write!(f, "a header list of {octets} octets; the peer accepts {limit}")
             }
+            Self::Malformed(rule) => write!(f, "{}", rule.text()),
         }
     }
 }
@@ -154,10 +161,14 @@ impl<T> Connection<T> {
         if let Err((octets, limit)) = self.fits(head.list_size()) {
             return Err((OpenRefusal::HeadTooLarge { octets, limit }, user));
         }
+        if let Err(rule) = check_sent(head.extra) {
+            return Err((OpenRefusal::Malformed(rule), user));
+        }
         self.next_id = id.next();
         let send = self.peer.initial_window_size;
         let mut stream = Stream::new(id, send, self.limits.stream_window, now, user);
         stream.dispatched = true;
+        stream.bodiless = head.template.is_none() && head.extra.get(":method") == Some(b"HEAD");
         if end_stream {
             stream.state = State::HalfClosedLocal;
             stream.finishing = true;
@@ -182,6 +193,7 @@ impl<T> Connection<T> {
     ) -> Result<(), SendError> {
         self.fits(head.list_size())
             .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+        check_sent(head.extra).map_err(SendError::Malformed)?;
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendHeaders).is_err() {
             return Err(SendError::Closed);
@@ -254,6 +266,7 @@ impl<T> Connection<T> {
     ) -> Result<(), SendError> {
         self.fits(fields.list_size())
             .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+        check_sent(fields).map_err(SendError::Malformed)?;
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendEnd).is_err() {
             return Err(SendError::Closed);

@@ -189,7 +189,10 @@ fn parse_headers(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viola
     let mut fragment = unpad(header.flags, payload)?;
     if header.flags.has(Flags::PRIORITY) {
         // RFC 9113 §5.3.2: the deprecated priority fields are skipped
-        (_, fragment) = fragment.split_first_chunk::<5>().ok_or(Violation::FrameTooShort)?;
+        // RFC 9113 §6.2: padding that leaves no room for the other fields is a PROTOCOL_ERROR
+        let padded = header.flags.has(Flags::PADDED) && payload.len() >= 6;
+        let rule = if padded { Violation::Padding } else { Violation::FrameTooShort };
+        (_, fragment) = fragment.split_first_chunk::<5>().ok_or(rule)?;
     }
     Ok(Frame::Headers {
         stream_id: header.stream_id,

@@ -64,6 +64,8 @@ pub(crate) struct Stream<T> {
     pub(crate) blocked: Blocked,
     /// In the list of streams whose sending changed.
     pub(crate) touched: bool,
+    /// Its request's method is HEAD: the response has no content, whatever its length says.
+    pub(crate) bodiless: bool,
     /// A handler or a caller has taken it on.
     pub(crate) dispatched: bool,
     pub(crate) informational: u8,
@@ -95,6 +97,7 @@ impl<T> Stream<T> {
             queued: false,
             blocked: Blocked::No,
             touched: false,
+            bodiless: false,
             dispatched: false,
             informational: 0,
             send_window: SendWindow::new(send),

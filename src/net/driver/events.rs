@@ -289,5 +289,13 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
     let mut x = slot.lock();
     std::mem::swap(&mut x.inc.trailers, head.fields_mut());
     x.inc.end = Some(InEnd::Trailers);
-    if server { Then::Complete(key) } else { Then::Ended(key) }
+    if !server {
+        return Then::Ended(key);
+    }
+    let reader = x.take_reader();
+    drop(x);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+    Then::Complete(key)
 }

@@ -117,6 +117,10 @@ impl Core {
                 let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
                 self.fail_slot(&slot, error);
             }
+            OpenRefusal::Malformed(rule) => {
+                let text = format!("the request cannot be sent: {}", rule.text());
+                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::InvalidArgument, text));
+            }
         }
     }
 
@@ -159,7 +163,7 @@ impl Core {
         }
         if x.out.head == HeadState::Ready && !self.send_response_head(key, &mut x) {
             drop(x);
-            return self.too_large(key, slot);
+            return self.unsendable(key, slot);
         }
         if x.out.head == HeadState::Sent {
             self.send_body(key, &mut x);
@@ -171,7 +175,7 @@ impl Core {
         }
     }
 
-    /// Sends a response's head; `false` when the peer does not accept its size.
+    /// Sends a response's head; `false` when the peer would not accept it.
     fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> bool {
         let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
         let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
@@ -182,14 +186,14 @@ impl Core {
                 true
             }
             Err(SendError::Closed) => true,
-            Err(SendError::HeadTooLarge { .. }) => false,
+            Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) => false,
         }
     }
 
-    /// A list over the peer's limit: the stream ends, and both sides learn why.
-    fn too_large(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+    /// A list that must not be sent: the stream ends, and both sides learn why.
+    fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>) {
         let text = "the response's header list is larger than the peer accepts \
-                    (SETTINGS_MAX_HEADER_LIST_SIZE)";
+                    (SETTINGS_MAX_HEADER_LIST_SIZE), or has a field that HTTP/2 forbids";
         let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
         self.fail_slot(slot, error);
         self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
@@ -244,7 +248,7 @@ impl Core {
             OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
         };
         // `Finish` may already stand on the last DATA frame; then the stream says "closed".
-        if let Err(SendError::HeadTooLarge { .. }) = sent {
+        if let Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) = sent {
             self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
         }
         x.out.end_sent = true;
