@@ -26,6 +26,7 @@ impl RawPeer {
             self.expect_preface().await;
             self.send(settings(ours)).await;
         }
+        self.begun = true;
         self.expect_settings().await;
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct RawPeer {
     pub(super) inbox: VecDeque<Frame>,
     log: Vec<String>,
     pub(super) pings: u8,
+    /// Our own preface is out: before it an acknowledgement would be a fault.
+    pub(super) begun: bool,
     pub(super) is_client: bool,
     /// The subject's settings as last received.
     pub(crate) settings: BTreeMap<u16, u32>,
@@ -104,6 +106,7 @@ impl RawPeer {
             inbox: VecDeque::new(),
             log: Vec::new(),
             pings: 0,
+            begun: false,
             is_client,
             settings: BTreeMap::new(),
             polite: true,
@@ -288,7 +291,7 @@ impl RawPeer {
                 let value = u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]);
                 self.settings.insert(id, value);
             }
-            if self.polite {
+            if self.polite && self.begun {
                 Box::pin(self.send(settings_ack())).await;
             }
         }

@@ -88,7 +88,7 @@ impl Head {
         self.over_limit
     }
 
-    /// `host` names something else than `:authority` (RFC 9113 §8.3.1).
+    /// `host` names something else than `:authority`, or is there twice (RFC 9113 §8.3.1).
     #[must_use]
     pub const fn host_differs(&self) -> bool {
         self.host_differs
@@ -202,6 +202,7 @@ impl<'a> HeadSink<'a> {
             let differs = |host: &[u8]| !host.eq_ignore_ascii_case(authority);
             head.host_differs = head.fields.get("host").is_some_and(differs);
         }
+        head.host_differs |= head.fields.get_all("host").nth(1).is_some();
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! way while the windows allow.
 
 use super::head::check_sent;
+use super::lifecycle::Life;
 use super::{Connection, Role};
 use crate::http2::buffer::SendBuffer;
 use crate::http2::error::ErrorCode;
@@ -312,6 +313,10 @@ impl<T> Connection<T> {
     }
 
     pub(super) fn write_reset(&mut self, id: StreamId, code: ErrorCode, out: &mut SendBuffer) {
+        // GOAWAY was the last word on a connection that is over.
+        if self.life() == Life::Closed {
+            return;
+        }
         self.stats.resets_sent += 1;
         self.control_queued += 1;
         write::rst_stream(out.tail(), id, code);

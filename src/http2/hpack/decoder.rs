@@ -51,7 +51,7 @@ impl Decoder {
     pub fn set_table_size_max(&mut self, size: usize) {
         self.table_size_max = size;
         // RFC 9113 §4.3.1: a reduction below the table's current size must be answered.
-        if size < self.update_due.unwrap_or(self.table.size_max()) {
+        if size < self.update_due.unwrap_or_else(|| self.table.size_max()) {
             self.update_due = Some(size);
         }
     }

@@ -282,7 +282,7 @@ impl Core {
         self.spare = Vec::new();
         self.writing = Vec::new();
         self.touched = Vec::new();
-        self.waiting = VecDeque::new();
+        self.waiting.shrink_to_fit();
     }
 
     /// The stream is over: slot and stream part.

@@ -132,11 +132,12 @@ impl Core {
             return self.redispatch(slot);
         }
         let phase = x.timeline.phase();
+        let unseen = refused && !x.inc.head_ready;
         drop(x);
         let id = self.conn.stream_id(key).map(|id| id.value());
         let error = match cause {
             Cause::ByPeer(code) => {
-                let processed = if refused { Processed::No } else { Processed::Maybe };
+                let processed = if unseen { Processed::No } else { Processed::Maybe };
                 let status = Status::new(
                     status_map::from_h2(code),
                     format!("the peer reset the stream with {code}"),

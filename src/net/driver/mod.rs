@@ -290,6 +290,7 @@ impl Driver {
                 return Poll::Pending;
             }
             let quiet = self.core.conn.streams() == 0
+                && self.core.waiting.is_empty()
                 && self.recv.is_empty()
                 && self.core.out.is_empty();
             if self.core.timers.rest(quiet, self.core.options.quiet_time, self.core.now) {

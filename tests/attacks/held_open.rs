@@ -1,0 +1,149 @@
+//! Peers that hold on: no reading, no window, no words (rows A1, A7, A18, A20, A21, A23, A24).
+
+use std::time::Duration;
+
+use crate::honest_request_on_a_new_connection;
+use crate::support::*;
+
+/// RFC 9113 §10.5, row A1: credit of one octet at a time. The sender answers with frames in
+/// proportion and never resets a stream for a closed window.
+#[tokio::test(start_paused = true)]
+async fn attack_data_dribble() {
+    let mut peer = serve();
+    peer.handshake_with(&[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.crediting = false;
+    for stream in [1, 3, 5] {
+        peer.send(headers(stream, WHOLE, get("/big/100000", &[]))).await;
+    }
+    let mut updates = 0;
+    for _ in 0..300 {
+        peer.send_all(&[window_update(1, 1), window_update(3, 1), window_update(5, 1)]).await;
+        updates += 3;
+    }
+    let heard = peer.gather(Duration::from_secs(1)).await;
+    let frames = heard.iter().filter(|f| f.kind == DATA).count();
+    let octets: usize = heard.iter().filter(|f| f.kind == DATA).map(|f| f.payload.len()).sum();
+    assert_eq!(octets, updates);
+    assert!(frames <= 2 * updates, "{frames} frames for {updates} updates");
+    assert!(heard.iter().all(|f| f.kind != RST_STREAM));
+    peer.expect_serves(7).await;
+}
+
+/// RFC 9113 §10.5, row A7: a huge window and a peer that never reads: the write is given up after
+/// thirty seconds and the handlers with it.
+#[tokio::test(start_paused = true)]
+async fn attack_huge_response_noread() {
+    let (mut peer, counters) = serve_counted();
+    peer.handshake_with(&[(INITIAL_WINDOW_SIZE, MAX_WINDOW)]).await;
+    peer.send(window_update(0, MAX_WINDOW - 65_535)).await;
+    peer.deaf = true;
+    for stream in (1..64).step_by(2) {
+        peer.send(headers(stream, WHOLE, get("/big/10000000", &[]))).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(counters.running(), 32, "a handler ran ahead of the window or was lost");
+    honest_request_on_a_new_connection().await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(counters.running(), 0, "the connection still holds its handlers");
+}
+
+/// RFC 9113 §5.1.1, row A18: the last identifier is used up; nothing wraps, nothing panics.
+#[tokio::test(start_paused = true)]
+async fn attack_max_stream_id() {
+    let mut peer = served().await;
+    peer.expect_serves(0x7fff_ffff).await;
+    peer.send(headers(1, WHOLE, get("/ok", &[]))).await;
+    peer.expect_connection_error(PROTOCOL_ERROR).await;
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §3.4, row A20: a peer that says nothing has ten seconds.
+#[tokio::test(start_paused = true)]
+async fn attack_preface_stall() {
+    let mut peer = serve();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    peer.expect_eof().await;
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §3.4, row A20: one octet a second does not lengthen them.
+#[tokio::test(start_paused = true)]
+async fn attack_preface_dribble() {
+    let mut peer = serve();
+    for octet in &PREFACE[..12] {
+        peer.send_octets(&[*octet]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    peer.expect_eof().await;
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §3.4, row A20: nor does a preface without SETTINGS.
+#[tokio::test(start_paused = true)]
+async fn attack_preface_without_settings() {
+    let mut peer = serve();
+    peer.send_octets(PREFACE).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    peer.expect_eof().await;
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §3.4, row A20: text of another protocol ends the connection at once.
+#[tokio::test(start_paused = true)]
+async fn attack_garbage_preface() {
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x00\xa5\x01", b"\0\0\0\0"] {
+        let mut peer = serve();
+        let start = tokio::time::Instant::now();
+        peer.send_octets(garbage).await;
+        peer.expect_eof().await;
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §9.1, row A21: two hundred idle connections do not keep the next one out.
+#[tokio::test(start_paused = true)]
+async fn attack_idle_connections() {
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(served().await);
+    }
+    honest_request_on_a_new_connection().await;
+    for peer in &mut idle {
+        peer.expect_serves(1).await;
+    }
+}
+
+/// RFC 9113 §5.1.2, row A23: requests that never end hold their slots and no more; the connection
+/// serves on when they are given up.
+#[tokio::test(start_paused = true)]
+async fn attack_half_open_requests() {
+    let (mut peer, counters) = serve_counted();
+    peer.handshake().await;
+    for stream in (1..400).step_by(2) {
+        peer.send(headers(stream, END_HEADERS, post("/echo", &[]))).await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(counters.running() <= 256);
+    peer.expect_serves(401).await;
+    for stream in (1..400).step_by(2) {
+        peer.send(data(stream, END_STREAM, [])).await;
+    }
+    peer.expect_response(399).await;
+}
+
+/// RFC 9113 §5.2, row A24: a window of 0 and large answers asked for on a hundred streams: slow
+/// readers are honest, none is reset for it, and each gets its octets in the end.
+#[tokio::test(start_paused = true)]
+async fn attack_zero_window_hold() {
+    let mut peer = serve();
+    peer.handshake_with(&[(INITIAL_WINDOW_SIZE, 0)]).await;
+    for stream in (1..200).step_by(2) {
+        peer.send(headers(stream, WHOLE, get("/big/300000", &[]))).await;
+    }
+    let heard = peer.gather(Duration::from_secs(20)).await;
+    assert!(heard.iter().all(|f| f.kind != RST_STREAM && f.kind != GOAWAY));
+    peer.expect_serves(201).await;
+    peer.send(window_update(1, 300_000)).await;
+    assert_eq!(peer.expect_message(1).await.body.len(), 300_000);
+}
