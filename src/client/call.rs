@@ -5,7 +5,7 @@ use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec::{self, Decode};
 use crate::grpc::method::Path;
 use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
-use crate::http2::hpack::Template;
+use crate::http2::Template;
 use crate::http2::{ErrorCode, Fields};
 use crate::net::env;
 use crate::net::exchange::{Reader, Writer};

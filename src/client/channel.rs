@@ -5,7 +5,7 @@ use super::streaming::{Sender, Streaming};
 use crate::error::Error;
 use crate::grpc::{Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status};
 use crate::grpc::{method::Path, request};
-use crate::http2::hpack::Template;
+use crate::http2::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{ChannelState, Pool, PoolOptions};

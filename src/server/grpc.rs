@@ -6,7 +6,7 @@ use super::streaming::{Replies, Requests};
 use crate::grpc::codec::{self, Decode, Encode};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
 use crate::http2::Fields;
-use crate::http2::hpack::Template;
+use crate::http2::Template;
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::exchange::{ServerCall, Writer};
 use crate::net::messages::MessageLimits;

@@ -208,8 +208,7 @@ impl Core {
             None => {
                 self.closing.soon = Some(now);
                 self.handle.stop_accepting();
-                // RFC 9113 §6.8: a first GOAWAY with the largest identifier lets requests under
-                // way arrive
+                // A first GOAWAY with the largest identifier lets requests under way arrive.
                 self.conn.goaway_soon(&mut self.out);
                 self.conn.ping(&mut self.out, DRAIN);
             }
@@ -324,7 +323,7 @@ impl Core {
         });
         let server = self.conn.role() == Role::Server;
         if server && ended && self.conn.pending(key).1 == 0 {
-            // RFC 9113 §8.1: a complete response may be followed by RST_STREAM with NO_ERROR
+            // The answer is complete: what is left of the request is not needed.
             self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
         }
         if self.conn.is_closed(key) {

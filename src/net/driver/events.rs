@@ -112,7 +112,7 @@ impl Core {
 
     /// A response has come to its end: the caller has everything, the stream is let go.
     fn response_ended(&mut self, key: StreamKey) {
-        // RFC 9113 §8.1: after a complete response the rest of the request is not needed
+        // After a complete response the rest of the request is not needed.
         self.conn.reset(&mut self.out, key, ErrorCode::CANCEL);
         self.drop_stream(key);
     }

@@ -180,7 +180,6 @@ fn refusal(head: &crate::http2::Head) -> Option<Fields> {
         return Some(fields);
     }
     if head.host_differs() {
-        // RFC 9113 §8.3.1: host and :authority must not name different entities
         fields.push(":status", "400");
         return Some(fields);
     }
