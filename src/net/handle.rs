@@ -3,14 +3,12 @@
 use super::connect::ConnectionInfo;
 use super::handoff::{Handoff, Policy};
 use super::slot::Slot;
-use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// What happened to a connection, for the pool that owns it.
 #[derive(Clone, Debug)]
@@ -63,7 +61,7 @@ impl Handle {
     ) -> Self {
         Self {
             home,
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             born,
             info,
             mailbox: Handoff::new(policy),

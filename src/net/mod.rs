@@ -10,6 +10,8 @@ pub mod exchange;
 pub mod handle;
 pub mod handoff;
 pub mod io;
+#[cfg(all(test, framewire_loom))]
+mod loom_tests;
 pub mod memory;
 pub mod messages;
 pub mod pool;

@@ -176,3 +176,10 @@ mod modelled {
 
 #[cfg(framewire_loom)]
 pub use modelled::*;
+
+/// The next number of a process-wide count. A name, not a protocol: never modelled.
+#[must_use]
+pub fn next_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,140 @@
+//! Models of the lock-free protocols, run with
+//! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
+
+use super::handoff::{Handoff, Policy};
+use super::sync::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::Arc;
+use loom::thread;
+use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
+use std::task::{Wake, Waker};
+
+/// A driver's waker: it counts how often it was rung.
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: StdArc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn bell() -> (StdArc<Bell>, Waker) {
+    let bell = StdArc::new(Bell(AtomicUsize::new(0)));
+    let waker = Waker::from(StdArc::clone(&bell));
+    (bell, waker)
+}
+
+fn policies(model: impl Fn(Policy) + Sync + Send + Copy + 'static) {
+    for policy in [Policy::ShortMutex, Policy::LockFree] {
+        loom::model(move || model(policy));
+    }
+}
+
+/// submit/park: an item pushed while the driver goes to sleep is seen by it, or rings it.
+#[test]
+fn loom_submit_park() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let (bell, waker) = bell();
+        let caller = {
+            let handoff = Arc::clone(&handoff);
+            thread::spawn(move || assert!(handoff.submit(7).is_ok()))
+        };
+        let slept = handoff.park(&waker);
+        caller.join().unwrap();
+        let mut seen = VecDeque::new();
+        handoff.drain(&mut seen);
+        assert_eq!(seen, [7]);
+        let rung = bell.0.load(Ordering::SeqCst) > 0;
+        assert!(!slept || rung, "the driver sleeps on an item and nobody rings");
+    });
+}
+
+/// submit/submit/park: two callers, one bell; neither item is lost.
+#[test]
+fn loom_two_submit_park() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let (bell, waker) = bell();
+        let callers: Vec<_> = (0..2)
+            .map(|item| {
+                let handoff = Arc::clone(&handoff);
+                thread::spawn(move || assert!(handoff.submit(item).is_ok()))
+            })
+            .collect();
+        let slept = handoff.park(&waker);
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        let mut seen = VecDeque::new();
+        handoff.drain(&mut seen);
+        assert_eq!(seen.len(), 2);
+        assert!(!slept || bell.0.load(Ordering::SeqCst) > 0);
+    });
+}
+
+/// submit/close: an item is taken exactly once, by the driver that closes or by the submitter that
+/// finds the mailbox closed.
+#[test]
+fn loom_submit_close() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let callers: Vec<_> = (0..2)
+            .map(|item| {
+                let (handoff, taken) = (Arc::clone(&handoff), Arc::clone(&taken));
+                thread::spawn(move || {
+                    if let Err(left) = handoff.submit(item) {
+                        taken.fetch_add(left.len(), Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let mut left = handoff.close();
+        taken.fetch_add(left.len(), Ordering::SeqCst);
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        left.clear();
+        handoff.drain(&mut left);
+        assert_eq!(taken.load(Ordering::SeqCst) + left.len(), 2);
+        assert!(left.is_empty(), "an item stayed in a closed mailbox");
+    });
+}
+
+/// wake/cancel: a slot's place in a mailbox is claimed by one side at a time, so a cancellation
+/// that meets a notice is still seen by a driver that takes the slot afterwards.
+#[test]
+fn loom_wake_cancel() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let queued = Arc::new(AtomicBool::new(false));
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let notify = |handoff: &Handoff<u8>, queued: &AtomicBool| {
+            if !queued.swap(true, Ordering::AcqRel) {
+                assert!(handoff.submit(1).is_ok());
+            }
+        };
+        // The caller has something to send ...
+        notify(&handoff, &queued);
+        let canceller = {
+            let (handoff, queued) = (Arc::clone(&handoff), Arc::clone(&queued));
+            let cancelled = Arc::clone(&cancelled);
+            thread::spawn(move || {
+                // ... and another half of the call gives it up.
+                cancelled.store(true, Ordering::SeqCst);
+                notify(&handoff, &queued);
+            })
+        };
+        let mut inbox = VecDeque::new();
+        handoff.drain(&mut inbox);
+        let mut saw = false;
+        while inbox.pop_front().is_some() {
+            queued.store(false, Ordering::Release);
+            saw |= cancelled.load(Ordering::SeqCst);
+        }
+        canceller.join().unwrap();
+        handoff.drain(&mut inbox);
+        assert!(saw || inbox.len() == 1, "the cancellation reaches nobody");
+    });
+}
