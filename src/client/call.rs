@@ -166,7 +166,9 @@ fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, 
     let decoded = codec::decode_payload(payload, compressed, encoding, max).map_err(broken)?;
     let metadata = response::take_metadata(inc.head.fields_mut());
     let trailing = response::take_metadata(&mut inc.trailers);
-    Ok(Response::new(decoded).with_metadata(metadata).with_trailers(trailing))
+    let came = if compressed { encoding } else { Encoding::Identity };
+    let response = Response::new(decoded).with_metadata(metadata).with_trailers(trailing);
+    Ok(response.with_encoding(came))
 }
 
 /// A status found in a head: the peer's own, or what its HTTP status maps to.

@@ -120,6 +120,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// The `:authority` of requests, `host` or `host:port`; dialling and TLS keep the target's
+    /// host. What cannot be read is an error of [`ChannelBuilder::build`].
+    pub fn authority(mut self, authority: &str) -> Self {
+        self.target = self.target.and_then(|target| target.with_authority(authority));
+        self
+    }
+
     /// Put in front of this crate's own `user-agent`.
     pub fn user_agent(mut self, name: &str) -> Self {
         self.user_agent = Some(format!("{name} {}", request::USER_AGENT));

@@ -221,6 +221,19 @@ impl Writer {
         Ok(result)
     }
 
+    /// Adds trailers ahead of the end; they leave when the end says [`OutEnd::Trailers`].
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended.
+    pub fn trailers(&self, trailers: &Fields) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        x.out.trailers.extend_from(trailers);
+        Ok(())
+    }
+
     /// Ends our side.
     ///
     /// # Errors
