@@ -63,8 +63,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<bool, String> {
     let flags = Flags::read()?;
     let chosen = flags.get("test_case").unwrap_or("large_unary");
-    let names: Vec<&str> =
-        if chosen == "all" { ALL.to_vec() } else { chosen.split(',').collect() };
+    let names: Vec<&str> = if chosen == "all" { ALL.to_vec() } else { chosen.split(',').collect() };
     let channel = channel(&flags)?;
     let mut good = true;
     for name in names {

@@ -1,7 +1,7 @@
 //! A message and what travels around it.
 
-use super::metadata::Metadata;
 use super::compression::Encoding;
+use super::metadata::Metadata;
 use std::time::Duration;
 
 /// A request: a message, its metadata, and how the call is to be made.
@@ -145,12 +145,7 @@ impl<T> Response<T> {
     /// A response without metadata.
     #[must_use]
     pub const fn new(message: T) -> Self {
-        Self {
-            message,
-            metadata: Metadata::new(),
-            trailers: Metadata::new(),
-            encoding: None,
-        }
+        Self { message, metadata: Metadata::new(), trailers: Metadata::new(), encoding: None }
     }
 
     /// With metadata that travels before the message.

@@ -98,8 +98,7 @@ impl<M: Decode> MessageReader<M> {
                 Ok(Some(message)) => {
                     self.credit((PREFIX + message.payload.len()) as u32);
                     let payload = message.payload;
-                    self.last =
-                        if message.compressed { self.encoding } else { Encoding::Identity };
+                    self.last = if message.compressed { self.encoding } else { Encoding::Identity };
                     let decoded = if message.compressed {
                         codec::decode_payload(&payload, true, self.encoding, self.max)
                     } else {
@@ -144,8 +143,7 @@ impl<M: Decode> MessageReader<M> {
 }
 
 fn local(status: Status) -> Error {
-    let kind =
-        if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
+    let kind = if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
     Error::new(kind, status, Initiator::Local, Processed::Yes)
 }
 

@@ -5,8 +5,8 @@ use super::router::Interceptor;
 use super::streaming::{Replies, Requests};
 use crate::grpc::codec::{self, Decode, Encode};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
-use crate::http2::{Fields, Head};
 use crate::http2::hpack::Template;
+use crate::http2::{Fields, Head};
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::exchange::{ServerCall, Writer};
 use crate::net::messages::MessageLimits;
@@ -200,11 +200,7 @@ pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
 }
 
 /// The one message of a request that has come as a whole.
-fn whole<M: Decode>(
-    call: &ServerCall,
-    context: &mut Context,
-    shape: &Shape,
-) -> Result<M, Status> {
+fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
     call.with_whole(|inc| {
@@ -250,7 +246,8 @@ fn answer<Res: Encode>(
         Some(_) => Encoding::Identity,
     };
     let (message, metadata, trailers) = response.into_parts();
-    let end = if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
+    let end =
+        if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
     let write = |out: &mut Outgoing| -> Result<(), Status> {
         let large = codec::encode_message(&message, encoding, limits.send, out.tail())?;
         out.settle();
