@@ -6,7 +6,6 @@
 //! key, where the flags say. It prints `listening on ADDRESS` once it serves.
 
 #[path = "interop/shared.rs"]
-#[allow(dead_code)]
 mod shared;
 
 use framewire::grpc::{Code, Encoding, Metadata, Response, Status};

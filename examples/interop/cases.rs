@@ -270,7 +270,7 @@ pub(crate) async fn plain_echo(channel: &Channel) -> Outcome {
             channel.http(request.with_timeout(Duration::from_secs(10))).await.map_err(say)?;
         equal("the HTTP status", response.status, 200)?;
         equal("octets", response.body.len(), body.len())?;
-        equal("the body's content", &response.body[..] == &body[..], true)?;
+        equal("the body's content", response.body[..] == body[..], true)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the interop client and the interop server share: methods, payloads, flags.
 
 #[path = "../../proto/rust/testing.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod testing;
 
 use framewire::grpc::Method;

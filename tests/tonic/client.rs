@@ -11,7 +11,8 @@ use framewire::net::tls::ClientTls;
 use std::time::{Duration, Instant};
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");
-const MANY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/ServerStream");
+const MANY: Method<EchoRequest, EchoResponse> =
+    Method::new("/framewire.bench.v1.Echo/ServerStream");
 const SUM: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/ClientStream");
 const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Bidi");
 const SLOW: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Slow");

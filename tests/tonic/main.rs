@@ -1,4 +1,5 @@
 //! Our client against a tonic server, a tonic client against our server, over plaintext and TLS.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod client;
 mod peer;
@@ -8,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 #[path = "../../proto/rust/bench.rs"]
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bench;
 
 use bench::{EchoRequest, EchoResponse};
@@ -40,7 +41,7 @@ fn echo(payload: impl Into<bytes::Bytes>) -> EchoRequest {
 }
 
 fn reply(payload: bytes::Bytes) -> EchoResponse {
-    EchoResponse { payload, ..EchoResponse::default() }
+    EchoResponse { payload }
 }
 
 /// Octets that neither compress to nothing nor hide a shift.

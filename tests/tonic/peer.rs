@@ -142,18 +142,14 @@ async fn refuse(_: Request<EchoRequest>) -> Result<Response<EchoResponse>, Statu
     ))
 }
 
-async fn many(
-    request: Request<EchoRequest>,
-) -> Result<Response<BoxStream<EchoResponse>>, Status> {
+async fn many(request: Request<EchoRequest>) -> Result<Response<BoxStream<EchoResponse>>, Status> {
     let request = request.into_inner();
     let answers = (0..request.count).map(move |_| Ok(reply(request.payload.clone())));
     let answers: Vec<_> = answers.collect();
     Ok(Response::new(Box::pin(tonic::codegen::tokio_stream::iter(answers))))
 }
 
-async fn sum(
-    request: Request<Streaming<EchoRequest>>,
-) -> Result<Response<EchoResponse>, Status> {
+async fn sum(request: Request<Streaming<EchoRequest>>) -> Result<Response<EchoResponse>, Status> {
     let mut requests = request.into_inner();
     let mut all = Vec::new();
     while let Some(request) = requests.message().await? {

@@ -85,8 +85,7 @@ fn router() -> Router {
 fn serve(tls: Option<&Pair>) -> (Server, u16) {
     let mut builder = Server::builder(router());
     if let Some(pair) = tls {
-        let identity =
-            ServerTls::builder().identity_der(pair.cert.der(), pair.key.serialize_der());
+        let identity = ServerTls::builder().identity_der(pair.cert.der(), pair.key.serialize_der());
         builder = builder.tls(identity.build().unwrap());
     }
     let server = builder.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -121,7 +120,11 @@ async fn all(tls: Option<&Pair>) {
 
 type Answer = Result<tonic::Response<EchoResponse>, tonic::Status>;
 
-async fn unary(client: &mut peer::Client, name: &'static str, request: Request<EchoRequest>) -> Answer {
+async fn unary(
+    client: &mut peer::Client,
+    name: &'static str,
+    request: Request<EchoRequest>,
+) -> Answer {
     client.ready().await.unwrap();
     client.unary(request, path(name), codec()).await
 }
