@@ -166,7 +166,9 @@ fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, 
     let decoded = codec::decode_payload(payload, compressed, encoding, max).map_err(broken)?;
     let metadata = response::take_metadata(inc.head.fields_mut());
     let trailing = response::take_metadata(&mut inc.trailers);
-    Ok(Response::new(decoded).with_metadata(metadata).with_trailers(trailing))
+    let came = if compressed { encoding } else { Encoding::Identity };
+    let response = Response::new(decoded).with_metadata(metadata).with_trailers(trailing);
+    Ok(response.with_encoding(came))
 }
 
 /// A status found in a head: the peer's own, or what its HTTP status maps to.
@@ -194,10 +196,9 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
         Err(error) => Status::from(error),
         Ok(None) => match splitter.finish() {
             Err(error) => Status::from(error),
-            Ok(()) => Status::new(
-                crate::grpc::Code::Internal,
-                "the peer answered OK without a message",
-            ),
+            Ok(()) => {
+                Status::new(crate::grpc::Code::Internal, "the peer answered OK without a message")
+            }
         },
         Ok(Some(_)) => Status::new(
             crate::grpc::Code::Internal,
@@ -232,4 +233,3 @@ impl Drop for Call {
         }
     }
 }
-

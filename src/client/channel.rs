@@ -3,7 +3,9 @@
 use super::call::{Call, CallTimeline, Options};
 use super::streaming::{Sender, Streaming};
 use crate::error::Error;
-use crate::grpc::{Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status};
+use crate::grpc::{
+    Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
+};
 use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
@@ -117,6 +119,13 @@ impl ChannelBuilder {
     /// The largest message sent, in octets. Default 2 GiB − 1.
     pub const fn max_send_message(mut self, octets: usize) -> Self {
         self.limits.send = octets;
+        self
+    }
+
+    /// The `:authority` of requests, `host` or `host:port`; dialling and TLS keep the target's
+    /// host. What cannot be read is an error of [`ChannelBuilder::build`].
+    pub fn authority(mut self, authority: &str) -> Self {
+        self.target = self.target.and_then(|target| target.with_authority(authority));
         self
     }
 

@@ -14,12 +14,23 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub struct Sender<M> {
     messages: Option<MessageWriter<M>>,
+    /// The encoding that the head announces.
+    announced: Encoding,
 }
 
 impl<M: Encode> Sender<M> {
     pub(super) fn new(call: &Call, encoding: Encoding, max: usize) -> Self {
         let messages = call.writer().map(|writer| MessageWriter::new(writer, encoding, max));
-        Self { messages }
+        Self { messages, announced: encoding }
+    }
+
+    /// How messages are encoded from now on: as the request announced, or not at all. Another
+    /// encoding counts as identity.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        let known = if encoding == self.announced { encoding } else { Encoding::Identity };
+        if let Some(messages) = &mut self.messages {
+            messages.set_encoding(known);
+        }
     }
 
     fn writer(&self) -> Result<&MessageWriter<M>, Error> {
@@ -110,14 +121,7 @@ impl<M: Decode> Streaming<M> {
     pub(super) fn new(call: Call, max: usize) -> Self {
         let messages =
             call.reader().map(|reader| MessageReader::new(reader, Encoding::Identity, max));
-        Self {
-            call,
-            messages,
-            metadata: None,
-            trailers: Metadata::new(),
-            head: false,
-            end: None,
-        }
+        Self { call, messages, metadata: None, trailers: Metadata::new(), head: false, end: None }
     }
 
     /// The next message; `None` once the call has ended with OK. Cancel safe.
@@ -167,6 +171,12 @@ impl<M: Decode> Streaming<M> {
         Ok(self.metadata.get_or_insert_default())
     }
 
+    /// How the last message came: gzip only when its Compressed-Flag was set.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.messages.as_ref().map(MessageReader::last_encoding).unwrap_or_default()
+    }
+
     /// The metadata behind the messages; empty before the end.
     #[must_use]
     pub const fn trailers(&self) -> &Metadata {
@@ -185,9 +195,11 @@ impl<M: Decode> Streaming<M> {
         if self.message().await?.is_some() {
             return Err(one("the peer answered with more than one message"));
         }
+        let encoding = self.encoding();
         let metadata = self.metadata.take().unwrap_or_default();
         let trailers = std::mem::take(&mut self.trailers);
-        Ok(Response::new(message).with_metadata(metadata).with_trailers(trailers))
+        let response = Response::new(message).with_metadata(metadata).with_trailers(trailers);
+        Ok(response.with_encoding(encoding))
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -1,7 +1,7 @@
 //! A message and what travels around it.
 
-use super::metadata::Metadata;
 use super::compression::Encoding;
+use super::metadata::Metadata;
 use std::time::Duration;
 
 /// A request: a message, its metadata, and how the call is to be made.
@@ -138,13 +138,14 @@ pub struct Response<T> {
     message: T,
     metadata: Metadata,
     trailers: Metadata,
+    encoding: Option<Encoding>,
 }
 
 impl<T> Response<T> {
     /// A response without metadata.
     #[must_use]
     pub const fn new(message: T) -> Self {
-        Self { message, metadata: Metadata::new(), trailers: Metadata::new() }
+        Self { message, metadata: Metadata::new(), trailers: Metadata::new(), encoding: None }
     }
 
     /// With metadata that travels before the message.
@@ -159,6 +160,21 @@ impl<T> Response<T> {
     pub fn with_trailers(mut self, trailers: Metadata) -> Self {
         self.trailers = trailers;
         self
+    }
+
+    /// With the message encoded so, as far as the caller accepts that; else it is not encoded.
+    /// Without this a server answers in the encoding of the request.
+    #[must_use]
+    pub const fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = Some(encoding);
+        self
+    }
+
+    /// How the message came: gzip only when its Compressed-Flag was set. On a server, what
+    /// [`Response::with_encoding`] asked for.
+    #[must_use]
+    pub const fn encoding(&self) -> Option<Encoding> {
+        self.encoding
     }
 
     /// The message.

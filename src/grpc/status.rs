@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::metadata::{Metadata, decode_bin, encode_bin, is_transport};
 use super::percent;
-use crate::http2::Fields;
 use crate::http2::FIELD_OVERHEAD;
+use crate::http2::Fields;
 
 /// Trailer with the code, in decimal.
 pub const STATUS: &str = "grpc-status";

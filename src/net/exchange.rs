@@ -1,8 +1,9 @@
 //! The two ends of a slot as the floor above holds them: a client's call, a server's call.
 
 use super::env;
-use super::slot::{HeadState, InEnd, OutEnd, SEND_QUEUE, Slot};
-use crate::error::Error;
+use super::slot::{HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
+use crate::error::{Error, Kind};
+use crate::grpc::Code;
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head};
 use bytes::{Bytes, BytesMut};
@@ -171,7 +172,7 @@ impl Writer {
     /// Whether another message is accepted now: less than 64 KiB wait.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut x = self.0.lock();
-        if x.done || !x.out.end.is_open() {
+        if x.done || x.cancel.is_some() || !x.out.end.is_open() {
             return Poll::Ready(Err(Closed));
         }
         if x.out.queued() < SEND_QUEUE {
@@ -221,6 +222,19 @@ impl Writer {
         Ok(result)
     }
 
+    /// Adds trailers ahead of the end; they leave when the end says [`OutEnd::Trailers`].
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended.
+    pub fn trailers(&self, trailers: &Fields) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        x.out.trailers.extend_from(trailers);
+        Ok(())
+    }
+
     /// Ends our side.
     ///
     /// # Errors
@@ -239,14 +253,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives the exchange up: the stream is reset with `code`.
+    /// Gives the exchange up: the stream is reset with `code`, and the reading end, which may wait
+    /// elsewhere, is told CANCELLED behind what has arrived.
     pub fn cancel(&self, code: ErrorCode) {
         let mut x = self.0.lock();
         if x.done || x.cancel.is_some() {
             return;
         }
         x.cancel = Some(code);
+        if x.inc.end.is_none() {
+            let text = "the call was cancelled on this side";
+            x.inc.end = Some(InEnd::Failed(Error::local(Kind::Cancelled, Code::Cancelled, text)));
+        }
+        let wakers = [x.take_reader(), x.take_writer()];
         drop(x);
+        wake(wakers);
         self.0.notify();
     }
 

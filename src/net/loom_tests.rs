@@ -2,7 +2,7 @@
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
 use super::handoff::{Handoff, Policy};
-use super::sync::{AtomicBool, AtomicUsize, Ordering};
+use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use loom::sync::Arc;
 use loom::thread;
 use std::collections::VecDeque;
@@ -26,7 +26,11 @@ fn bell() -> (StdArc<Bell>, Waker) {
 
 fn policies(model: impl Fn(Policy) + Sync + Send + Copy + 'static) {
     for policy in [Policy::ShortMutex, Policy::LockFree] {
-        loom::model(move || model(policy));
+        // Three preemptions find what two threads and a driver can do to each other; without a
+        // bound the models of two callers take minutes.
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || model(policy));
     }
 }
 
@@ -109,7 +113,8 @@ fn loom_wake_cancel() {
     policies(|policy| {
         let handoff = Arc::new(Handoff::new(policy));
         let queued = Arc::new(AtomicBool::new(false));
-        let cancelled = Arc::new(AtomicBool::new(false));
+        // Behind the slot's lock, as in the slot itself.
+        let cancelled = Arc::new(Mutex::new(false));
         let notify = |handoff: &Handoff<u8>, queued: &AtomicBool| {
             if !queued.swap(true, Ordering::AcqRel) {
                 assert!(handoff.submit(1).is_ok());
@@ -122,7 +127,7 @@ fn loom_wake_cancel() {
             let cancelled = Arc::clone(&cancelled);
             thread::spawn(move || {
                 // ... and another half of the call gives it up.
-                cancelled.store(true, Ordering::SeqCst);
+                *cancelled.lock() = true;
                 notify(&handoff, &queued);
             })
         };
@@ -131,7 +136,7 @@ fn loom_wake_cancel() {
         let mut saw = false;
         while inbox.pop_front().is_some() {
             queued.store(false, Ordering::Release);
-            saw |= cancelled.load(Ordering::SeqCst);
+            saw |= *cancelled.lock();
         }
         canceller.join().unwrap();
         handoff.drain(&mut inbox);

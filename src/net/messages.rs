@@ -43,6 +43,8 @@ pub struct MessageReader<M> {
     splitter: Splitter,
     inbox: BytesMut,
     encoding: Encoding,
+    /// How the message taken last came.
+    last: Encoding,
     max: usize,
     /// Octets moved here and not credited.
     held: u32,
@@ -62,6 +64,7 @@ impl<M: Decode> MessageReader<M> {
             splitter: Splitter::new(max),
             inbox: BytesMut::new(),
             encoding,
+            last: Encoding::Identity,
             max,
             held: 0,
             ahead: 0,
@@ -74,6 +77,12 @@ impl<M: Decode> MessageReader<M> {
     /// The encoding that the head announced.
     pub const fn set_encoding(&mut self, encoding: Encoding) {
         self.encoding = encoding;
+    }
+
+    /// How the message taken last came: as announced, or not encoded.
+    #[must_use]
+    pub const fn last_encoding(&self) -> Encoding {
+        self.last
     }
 
     /// The reading end below.
@@ -89,6 +98,7 @@ impl<M: Decode> MessageReader<M> {
                 Ok(Some(message)) => {
                     self.credit((PREFIX + message.payload.len()) as u32);
                     let payload = message.payload;
+                    self.last = if message.compressed { self.encoding } else { Encoding::Identity };
                     let decoded = if message.compressed {
                         codec::decode_payload(&payload, true, self.encoding, self.max)
                     } else {
@@ -133,8 +143,7 @@ impl<M: Decode> MessageReader<M> {
 }
 
 fn local(status: Status) -> Error {
-    let kind =
-        if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
+    let kind = if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
     Error::new(kind, status, Initiator::Local, Processed::Yes)
 }
 

@@ -1,7 +1,7 @@
 //! What a handler may know of its call besides the message.
 
 use crate::error::Error;
-use crate::grpc::Metadata;
+use crate::grpc::{Encoding, Metadata};
 use crate::net::connect::ConnectionInfo;
 use crate::net::env;
 use crate::net::exchange::Reader;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Context {
     slot: Arc<Slot>,
+    pub(super) encoding: Encoding,
 }
 
 /// Why a call ended before its handler did.
@@ -21,13 +22,20 @@ pub type Cancelled = Error;
 
 impl Context {
     pub(super) const fn new(slot: Arc<Slot>) -> Self {
-        Self { slot }
+        Self { slot, encoding: Encoding::Identity }
     }
 
     /// The request's metadata. Copied when asked for.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         Metadata::from_received(self.slot.lock().inc.head.fields().clone())
+    }
+
+    /// How the one message of a unary or server-streaming request came: gzip only when its
+    /// Compressed-Flag was set. For a stream of requests see [`super::Requests::encoding`].
+    #[must_use]
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// When the caller's patience ends, by this side's clock.

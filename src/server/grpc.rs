@@ -5,8 +5,7 @@ use super::router::Interceptor;
 use super::streaming::{Replies, Requests};
 use crate::grpc::codec::{self, Decode, Encode};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
-use crate::http2::Fields;
-use crate::http2::Template;
+use crate::http2::{Fields, Head, Template};
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::exchange::{ServerCall, Writer};
 use crate::net::messages::MessageLimits;
@@ -78,8 +77,8 @@ where
 {
     let cost = shape.in_place.then(Cost::new);
     let run = move |call: ServerCall| -> HandlerFuture {
-        let context = Context::new(Arc::clone(call.writer().slot()));
-        let request = whole::<Req>(&call, &context, &shape);
+        let mut context = Context::new(Arc::clone(call.writer().slot()));
+        let request = whole::<Req>(&call, &mut context, &shape);
         let limits = shape.limits;
         match request {
             Ok(request) => {
@@ -111,8 +110,8 @@ where
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let run = move |call: ServerCall| -> HandlerFuture {
-        let context = Context::new(Arc::clone(call.writer().slot()));
-        let request = whole::<Req>(&call, &context, &shape);
+        let mut context = Context::new(Arc::clone(call.writer().slot()));
+        let request = whole::<Req>(&call, &mut context, &shape);
         let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
         let f = Arc::clone(&f);
         Box::pin(Contained::new(call.writer(), async move {
@@ -193,17 +192,27 @@ fn encoding(call: &ServerCall) -> Encoding {
     })
 }
 
+/// Whether the caller understands an encoding.
+pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
+    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
+    encoding == Encoding::Identity || encoding.is_in(accepted)
+}
+
 /// The one message of a request that has come as a whole.
-fn whole<M: Decode>(call: &ServerCall, context: &Context, shape: &Shape) -> Result<M, Status> {
+fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
     call.with_whole(|inc| {
         let encoding = inc.head.fields().get("grpc-encoding").and_then(Encoding::parse);
+        let encoding = encoding.unwrap_or_default();
         let Some((compressed, range)) = message::parse_one(&inc.body, max) else {
             return Err(not_one(&inc.body, max));
         };
+        if compressed {
+            context.encoding = encoding;
+        }
         let payload = inc.body.get(range).unwrap_or_default();
-        codec::decode_payload(payload, compressed, encoding.unwrap_or_default(), max)
+        codec::decode_payload(payload, compressed, encoding, max)
     })
 }
 
@@ -230,9 +239,14 @@ fn answer<Res: Encode>(
         Ok(response) => response,
         Err(status) => return fail(&call.writer(), &status),
     };
-    let encoding = encoding(call);
+    let encoding = match response.encoding() {
+        None => encoding(call),
+        Some(wanted) if call.with_head(|head| accepts(head, wanted)) => wanted,
+        Some(_) => Encoding::Identity,
+    };
     let (message, metadata, trailers) = response.into_parts();
-    let end = if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
+    let end =
+        if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
     let write = |out: &mut Outgoing| -> Result<(), Status> {
         let large = codec::encode_message(&message, encoding, limits.send, out.tail())?;
         out.settle();
@@ -258,7 +272,11 @@ fn finish(writer: &Writer, outcome: Result<(), Status>) {
             if !writer.has_head() {
                 let _ = writer.head(Some(head_template(Encoding::Identity)), &Fields::new());
             }
-            let _ = writer.finish(OutEnd::Template(Arc::clone(&OK)), None);
+            if writer.slot().lock().out.trailers.is_empty() {
+                let _ = writer.finish(OutEnd::Template(Arc::clone(&OK)), None);
+            } else {
+                let _ = writer.finish(OutEnd::Trailers, Some(&response::ok_trailers()));
+            }
         }
         Err(status) => fail(writer, &status),
     }
@@ -268,12 +286,13 @@ fn finish(writer: &Writer, outcome: Result<(), Status>) {
 fn fail(writer: &Writer, status: &Status) {
     // A peer that announces no limit gets what grpc-go and C-core accept at the least.
     const LIMIT: usize = 8 * 1024;
+    let mut trailers = std::mem::take(&mut writer.slot().lock().out.trailers);
     if writer.has_head() {
-        let mut trailers = Fields::new();
         status.to_trailers(&mut trailers, LIMIT);
         let _ = writer.finish(OutEnd::Trailers, Some(&trailers));
     } else {
-        let fields = response::trailers_only(status, LIMIT);
+        let mut fields = response::trailers_only(status, LIMIT);
+        fields.extend_from(&trailers);
         let _ = writer.head(None, &fields);
         let _ = writer.finish(OutEnd::Finish, None);
     }

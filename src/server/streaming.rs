@@ -1,6 +1,6 @@
 //! The two halves of a streaming call on a server.
 
-use super::grpc::head_template;
+use super::grpc::{accepts, head_template};
 use crate::error::Error;
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
@@ -27,6 +27,12 @@ impl<M: Decode> Requests<M> {
         let next = poll_fn(|cx| self.messages.poll_next(cx)).await;
         next.transpose().map_err(Error::into_status)
     }
+
+    /// How the last message came: gzip only when its Compressed-Flag was set.
+    #[must_use]
+    pub const fn encoding(&self) -> Encoding {
+        self.messages.last_encoding()
+    }
 }
 
 /// Sends the messages of a response.
@@ -40,6 +46,33 @@ pub struct Replies<M> {
 impl<M: Encode> Replies<M> {
     pub(super) const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
         Self { messages: MessageWriter::new(writer, encoding, max), encoding, head: false }
+    }
+
+    /// How messages are encoded from now on. Before the head has left this is also what it
+    /// announces; afterwards only that and identity can be chosen. What the caller does not accept
+    /// counts as identity. At first messages are encoded as the request was.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        let usable = if self.head {
+            encoding == self.encoding
+        } else {
+            let slot = self.messages.writer().slot();
+            accepts(&slot.lock().inc.head, encoding)
+        };
+        let encoding = if usable { encoding } else { Encoding::Identity };
+        if !self.head {
+            self.encoding = encoding;
+        }
+        self.messages.set_encoding(encoding);
+    }
+
+    /// Adds metadata that comes behind the messages, with the status.
+    ///
+    /// # Errors
+    /// The call is over.
+    pub fn trailers(&mut self, metadata: &Metadata) -> Result<(), Status> {
+        let mut fields = Fields::new();
+        metadata.append_to(&mut fields);
+        self.messages.writer().trailers(&fields).map_err(|Closed| over())
     }
 
     /// Sends the metadata that comes before the messages, at once. Without this it leaves with

@@ -154,7 +154,7 @@ async fn attack_rapid_reset_then_indexed() {
     peer.expect_response(101).await;
 }
 
-/// RFC 9113 §8.7, rows A9 and D6: calls that expire in the ordinary way are no attack: 1,000
+/// RFC 9113 §8.7, row A9: calls that expire in the ordinary way are no attack: 1,000
 /// cancelled 200 ms after they began.
 #[tokio::test(start_paused = true)]
 async fn honest_cancellations() {
@@ -172,7 +172,7 @@ async fn honest_cancellations() {
     peer.expect_serves(9_001).await;
 }
 
-/// RFC 9113 §8.7, rows A9 and D6: hedges: of two calls one is reset young and one answered.
+/// RFC 9113 §8.7, row A9: hedges: of two calls one is reset young and one answered.
 #[tokio::test(start_paused = true)]
 async fn honest_hedges() {
     let mut peer = served().await;

@@ -107,7 +107,7 @@ impl Peers {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 256,
+        cases: 128,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -142,7 +142,7 @@ proptest! {
         foreign in prop::bool::weighted(0.125),
         templates in vec(fields(), 1..5),
         pool in vec(fields(), 1..4),
-        calls in vec((resizes(), 0..5usize, 0..4usize, prop::bool::weighted(0.2)), 1..60),
+        calls in vec((resizes(), 0..5usize, 0..4usize, prop::bool::weighted(0.2)), 1..30),
     ) {
         let templates: Vec<Template> = templates.into_iter().map(Template::new).collect();
         let (mut plain, mut quick) = (Encoder::new(4096), Encoder::new(4096));

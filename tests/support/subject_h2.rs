@@ -83,12 +83,12 @@ impl Caller for H2Caller {
                 }
                 let mut octets = Vec::new();
                 while let Some(piece) = body.data().await {
-                    let piece = piece.map_err(failure)?;
+                    let piece = piece.map_err(answered)?;
                     let freed = body.flow_control().release_capacity(piece.len());
-                    freed.map_err(failure)?;
+                    freed.map_err(answered)?;
                     octets.extend_from_slice(&piece);
                 }
-                let trailers = body.trailers().await.map_err(failure)?;
+                let trailers = body.trailers().await.map_err(answered)?;
                 Ok(Response {
                     status: head.status.as_u16(),
                     fields: fields(&head.headers),
@@ -128,6 +128,11 @@ fn failure(error: h2::Error) -> Failure {
         may_have_been_processed: !refused && !above_last_id,
         text: error.to_string(),
     }
+}
+
+/// A failure after the response had begun, whatever the peer says of it.
+fn answered(error: h2::Error) -> Failure {
+    Failure { may_have_been_processed: true, ..failure(error) }
 }
 
 fn fields(map: &HeaderMap) -> Fields {

@@ -327,8 +327,9 @@ fn check_name(name: &[u8]) -> Result<(), Violation> {
 fn check_connection_specific(name: &[u8], value: &[u8]) -> Result<(), Violation> {
     match name {
         // RFC 9113 §8.2.2: connection-specific fields make a message malformed
-        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
-        | b"upgrade" => Err(Violation::ConnectionSpecificField),
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
+            Err(Violation::ConnectionSpecificField)
+        }
         // RFC 9113 §8.2.2: te may only say trailers
         b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Violation::Te),
         _ => Ok(()),

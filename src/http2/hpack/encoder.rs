@@ -96,23 +96,8 @@ impl Encoder {
     /// Appends one field to the block begun. A sensitive field is never indexed, whatever
     /// `indexing` says; a field larger than the table is not added to it.
     pub fn field(&mut self, field: FieldRef<'_>, indexing: Indexing, out: &mut Vec<u8>) {
-        let FieldRef { name, value, sensitive } = field;
-        let name_hash = hash::name(name);
-        if sensitive || indexing == Indexing::Never {
-            // RFC 7541 §7.1.3: a never-indexed field keeps its literal representation on every hop.
-            let index = match static_table::find(name_hash, name, value) {
-                Match::Field(index) | Match::Name(index) => index,
-                Match::None => self.dynamic_name(name_hash, name),
-            };
-            return literal(0x10, 4, index, name, value, out);
-        }
-        let field_hash = hash::field(name_hash, value);
-        match self.find(name_hash, field_hash, name, value) {
-            // RFC 7541 §6.1: an indexed field.
-            Found::Field(index) => integer::encode(index, 7, 0x80, out),
-            Found::Name(index) => self.add(field, indexing, index, [name_hash, field_hash], out),
-            Found::Nothing => self.add(field, indexing, 0, [name_hash, field_hash], out),
-        }
+        let secret = field.sensitive || indexing == Indexing::Never;
+        self.put(field, secret, |_, _| indexing, out);
     }
 
     /// Appends a whole block: what [`Encoder::begin_block`] owes, then every field as
@@ -124,10 +109,39 @@ impl Encoder {
 
     /// Appends fields to the block begun, by the default policy.
     pub(super) fn fields(&mut self, fields: &Fields, out: &mut Vec<u8>) {
-        let table_size = self.table_size();
         for field in fields {
-            self.field(field, policy::indexing(field, table_size), out);
+            self.put(field, policy::is_secret(field), policy::indexing, out);
         }
+    }
+
+    /// Appends a field; asks for its indexing, given the table's size, only when no table holds it.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        field: FieldRef<'_>,
+        secret: bool,
+        indexing: impl FnOnce(FieldRef<'_>, usize) -> Indexing,
+        out: &mut Vec<u8>,
+    ) {
+        let FieldRef { name, value, .. } = field;
+        let name_hash = hash::name(name);
+        if secret {
+            // RFC 7541 §7.1.3: a never-indexed field keeps its literal representation on every hop.
+            let index = match static_table::find(name_hash, name, value) {
+                Match::Field(index) | Match::Name(index) => index,
+                Match::None => self.dynamic_name(name_hash, name),
+            };
+            return literal(0x10, 4, index, name, value, out);
+        }
+        let field_hash = hash::field(name_hash, value);
+        let name_index = match self.find(name_hash, field_hash, name, value) {
+            // RFC 7541 §6.1: an indexed field.
+            Found::Field(index) => return integer::encode(index, 7, 0x80, out),
+            Found::Name(index) => index,
+            Found::Nothing => 0,
+        };
+        let indexing = indexing(field, self.table_size());
+        self.add(field, indexing, name_index, [name_hash, field_hash], out);
     }
 
     fn add(

@@ -47,8 +47,8 @@ pub fn encode(string: &[u8], out: &mut Vec<u8>) {
 /// The string contains EOS, or its padding is longer than seven bits or not all ones.
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
     let start = out.len();
-    // One octet to spare, so that the symbol found beyond the end has a place before it is refused.
-    out.resize(start + coded.len() * 8 / LEN_MIN + 1, 0);
+    // One octet to spare: symbols are stored in pairs, of which the second may not count.
+    out.resize(start + coded.len() * 8 / LEN_MIN + 2, 0);
     let mut written = start;
     let result = decode_into(coded, out, &mut written);
     out.truncate(written);
@@ -56,54 +56,74 @@ pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
 }
 
 fn decode_into(mut coded: &[u8], out: &mut [u8], written: &mut usize) -> Result<(), HpackError> {
-    // The next bit is the highest of `acc`; `filled` bits are valid.
+    // The next bit is the highest of `acc`; `filled` bits count, those behind them are already the
+    // next ones of `coded` or zero.
     let mut acc = 0u64;
     let mut filled = 0u32;
     let mut at = *written;
-    while let Some((octets, rest)) = coded.split_first_chunk::<4>() {
-        acc |= u64::from(u32::from_be_bytes(*octets)) << (32 - filled);
-        filled += 32;
-        coded = rest;
-        // A code has at most 30 bits, so one is complete while more than 31 bits are there.
-        while filled >= 32 {
-            let entry = FAST[(acc >> (64 - FAST_BITS)) as usize];
-            let (symbol, len) =
-                if entry == 0 { long_code(acc) } else { (entry & 0xff, u32::from(entry >> 8)) };
-            if symbol == EOS {
-                *written = at;
-                return Err(HpackError::HuffmanEos);
+    'refill: while let Some(octets) = coded.first_chunk::<8>() {
+        acc |= u64::from_be_bytes(*octets) >> filled;
+        let taken = (63 - filled) / 8;
+        filled += taken * 8;
+        coded = &coded[taken as usize..];
+        // At least 56 bits are there: enough for one code of any length or four looks of 12 bits.
+        for _ in 0..4 {
+            let fast = FAST[(acc >> (64 - FAST_BITS)) as usize];
+            if fast.first_len == 0 {
+                if filled < LEN_MAX as u32 {
+                    continue 'refill;
+                }
+                let (symbol, len) = long_code(acc);
+                // RFC 7541 §5.2: a string that contains EOS is an error.
+                if symbol == EOS {
+                    *written = at;
+                    return Err(HpackError::HuffmanEos);
+                }
+                out[at] = symbol as u8;
+                at += 1;
+                acc <<= len;
+                filled -= len;
+                continue 'refill;
             }
-            out[at] = symbol as u8;
-            at += 1;
-            acc <<= len;
-            filled -= len;
+            out[at..at + 2].copy_from_slice(&fast.symbols);
+            at += fast.count();
+            acc <<= fast.len();
+            filled -= fast.len();
         }
     }
     *written = at;
-    for &octet in coded {
-        acc |= u64::from(octet) << (56 - filled);
-        filled += 8;
-    }
-    decode_tail(acc, filled, out, written)
+    decode_tail(acc, filled, coded, out, written)
 }
 
-/// Decodes the last `filled` bits, fewer than 56.
+/// Decodes the last octets, fewer than eight, one symbol at a time.
 fn decode_tail(
     mut acc: u64,
     mut filled: u32,
+    coded: &[u8],
     out: &mut [u8],
     written: &mut usize,
 ) -> Result<(), HpackError> {
-    // Ones behind the end make an unfinished code visible: it takes more bits than there are.
-    acc |= u64::MAX >> filled;
+    let mut coded = coded.iter();
     loop {
+        while filled <= 56
+            && let Some(&octet) = coded.next()
+        {
+            acc |= u64::from(octet) << (56 - filled);
+            filled += 8;
+        }
+        // Ones behind the end make an unfinished code visible: it takes more bits than there are.
+        if coded.as_slice().is_empty() {
+            acc |= u64::MAX.checked_shr(filled).unwrap_or(0);
+        }
         let ones = acc.leading_ones() >= filled;
         if ones && filled < 8 {
             return Ok(());
         }
-        let entry = FAST[(acc >> (64 - FAST_BITS)) as usize];
-        let (symbol, len) =
-            if entry == 0 { long_code(acc) } else { (entry & 0xff, u32::from(entry >> 8)) };
+        let fast = FAST[(acc >> (64 - FAST_BITS)) as usize];
+        let (symbol, len) = match fast.first_len {
+            0 => long_code(acc),
+            len => (u16::from(fast.symbols[0]), u32::from(len)),
+        };
         if len > filled {
             // RFC 7541 §5.2: padding over 7 bits, or other than the first bits of EOS, is an error.
             return Err(if ones {
@@ -118,7 +138,7 @@ fn decode_tail(
         }
         out[*written] = symbol as u8;
         *written += 1;
-        acc = acc << len | ((1 << len) - 1);
+        acc <<= len;
         filled -= len;
     }
 }

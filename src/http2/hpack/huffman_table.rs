@@ -10,8 +10,8 @@ pub(super) const EOS: u16 = 256;
 /// The longest code, in bits.
 pub(super) const LEN_MAX: usize = 30;
 
-/// Bits looked up at once by the decoder; every code of a printable URL character fits.
-pub(super) const FAST_BITS: u32 = 10;
+/// Bits looked up at once by the decoder: two codes of six bits, as digits and most letters have.
+pub(super) const FAST_BITS: u32 = 12;
 
 const SYMBOLS: usize = 257;
 
@@ -57,9 +57,33 @@ pub(super) const GROUPS: [Group; LEN_MAX + 1] = groups();
 /// The symbols in the order of their codes.
 pub(super) const SORTED: [u16; SYMBOLS] = sorted();
 
-/// By the next [`FAST_BITS`] bits: code length in the high octet and symbol in the low one, or 0 when
-/// the code is longer.
-pub(super) static FAST: [u16; 1 << FAST_BITS] = fast();
+/// What the next [`FAST_BITS`] bits hold: one symbol or two.
+#[derive(Clone, Copy)]
+pub(super) struct Fast {
+    /// The symbols; the second is of no meaning when there is one.
+    pub(super) symbols: [u8; 2],
+    /// The length of the first code in bits, 0 when it is longer than [`FAST_BITS`].
+    pub(super) first_len: u8,
+    // Bits 0 to 3: the length of all codes; bits 4 and 5: how many there are.
+    all: u8,
+}
+
+impl Fast {
+    /// The length of all codes, in bits.
+    #[inline]
+    pub(super) const fn len(self) -> u32 {
+        (self.all & 0x0f) as u32
+    }
+
+    /// How many symbols there are.
+    #[inline]
+    pub(super) const fn count(self) -> usize {
+        (self.all >> 4) as usize
+    }
+}
+
+/// By the next [`FAST_BITS`] bits.
+pub(super) static FAST: [Fast; 1 << FAST_BITS] = fast();
 
 const fn groups() -> [Group; LEN_MAX + 1] {
     let mut groups = [Group { first_code: 0, count: 0, first_symbol: 0 }; LEN_MAX + 1];
@@ -104,8 +128,8 @@ const fn codes() -> [(u32, u8); 256] {
     codes
 }
 
-const fn fast() -> [u16; 1 << FAST_BITS] {
-    let mut fast = [0; 1 << FAST_BITS];
+const fn fast() -> [Fast; 1 << FAST_BITS] {
+    let mut fast = [Fast { symbols: [0, 0], first_len: 0, all: 0 }; 1 << FAST_BITS];
     let mut symbol = 0;
     while symbol < 256 {
         let (code, len) = CODES[symbol];
@@ -113,11 +137,24 @@ const fn fast() -> [u16; 1 << FAST_BITS] {
             let spare = FAST_BITS - len as u32;
             let mut tail = 0;
             while tail < 1 << spare {
-                fast[(code << spare | tail) as usize] = (len as u16) << 8 | symbol as u16;
+                fast[(code << spare | tail) as usize] =
+                    Fast { symbols: [symbol as u8, 0], first_len: len, all: 0x10 | len };
                 tail += 1;
             }
         }
         symbol += 1;
+    }
+    let single = fast;
+    let mut bits = 0;
+    while bits < 1 << FAST_BITS {
+        let first = &mut fast[bits];
+        let second = single[bits << first.first_len & ((1 << FAST_BITS) - 1)];
+        let len = first.first_len + second.first_len;
+        if first.first_len > 0 && second.first_len > 0 && len as u32 <= FAST_BITS {
+            first.symbols[1] = second.symbols[0];
+            first.all = 0x20 | len;
+        }
+        bits += 1;
     }
     fast
 }

@@ -38,13 +38,10 @@ pub fn default_indexing(field: FieldRef<'_>) -> Indexing {
 
 /// The default policy in a table of at most `table_size` octets.
 pub(super) fn indexing(field: FieldRef<'_>, table_size: usize) -> Indexing {
-    // RFC 7541 §7.1.3: what must not be guessed by its size stays out of every table.
-    if field.sensitive {
+    if is_secret(field) {
         return Indexing::Never;
     }
     match field.name {
-        b"cookie" | b"set-cookie" | b"proxy-authorization" => Indexing::Never,
-        b"authorization" if field.value.len() < AUTHORIZATION_MIN => Indexing::Never,
         b"authorization" if field.value.len() <= table_size / 2 => Indexing::Incremental,
         b"grpc-status" if field.value != b"0" => Indexing::Without,
         b"grpc-timeout" | b"traceparent" | b"tracestate" | b"grpc-message" | b"content-length"
@@ -53,6 +50,18 @@ pub(super) fn indexing(field: FieldRef<'_>, table_size: usize) -> Indexing {
         _ if field.value.len() > table_size / 4 => Indexing::Without,
         _ => Indexing::Incremental,
     }
+}
+
+/// Whether the default policy never indexes `field`.
+#[inline]
+pub(super) fn is_secret(field: FieldRef<'_>) -> bool {
+    // RFC 7541 §7.1.3: what must not be guessed by its size stays out of every table.
+    field.sensitive
+        || match field.name {
+            b"cookie" | b"set-cookie" | b"proxy-authorization" => true,
+            b"authorization" => field.value.len() < AUTHORIZATION_MIN,
+            _ => false,
+        }
 }
 
 /// Whether the values of `name` rarely change on one connection, so that a first sight is enough.

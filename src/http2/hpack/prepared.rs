@@ -88,13 +88,13 @@ impl Prepared {
         out: &mut Vec<u8>,
     ) {
         self.template(encoder, template, out);
-        let table_size = encoder.table_size();
         for field in extra {
-            let indexing = match policy::indexing(field, table_size) {
-                Indexing::Incremental if !self.is_worth_adding(field) => Indexing::Without,
-                indexing => indexing,
-            };
-            encoder.field(field, indexing, out);
+            let indexing =
+                |field: FieldRef<'_>, table_size| match policy::indexing(field, table_size) {
+                    Indexing::Incremental if !self.is_worth_adding(field) => Indexing::Without,
+                    indexing => indexing,
+                };
+            encoder.put(field, policy::is_secret(field), indexing, out);
         }
     }
 

@@ -76,6 +76,21 @@ const SLOTS: usize = 256;
 // Open addressing by the name's hash; holds the index of the first entry of a name, 0 when free.
 static BY_NAME: [u8; SLOTS] = by_name();
 
+// How many entries have the name of this one, from it on.
+static RUNS: [u8; STATIC_LEN] = runs();
+
+const fn runs() -> [u8; STATIC_LEN] {
+    let mut runs = [1; STATIC_LEN];
+    let mut at = STATIC_LEN - 1;
+    while at > 0 {
+        at -= 1;
+        if same(ENTRIES[at].0, ENTRIES[at + 1].0) {
+            runs[at] = runs[at + 1] + 1;
+        }
+    }
+    runs
+}
+
 const fn by_name() -> [u8; SLOTS] {
     let mut slots = [0; SLOTS];
     let mut at = 0;
@@ -134,20 +149,19 @@ pub(super) fn find(name_hash: u32, name: &[u8], value: &[u8]) -> Match {
             return Match::None;
         }
         if ENTRIES[first - 1].0 == name {
-            return find_value(first, name, value);
+            return find_value(first, value);
         }
         slot = (slot + 1) % SLOTS;
     }
 }
 
-fn find_value(first: usize, name: &[u8], value: &[u8]) -> Match {
-    // Entries of one name stand together, so the walk ends at the first other name.
-    for (at, entry) in ENTRIES.iter().enumerate().skip(first - 1) {
-        if entry.0 != name {
-            break;
-        }
-        if entry.1 == value {
-            return Match::Field(at + 1);
+#[inline]
+fn find_value(first: usize, value: &[u8]) -> Match {
+    // Entries of one name stand together.
+    let last = first + RUNS[first - 1] as usize;
+    for index in first..last {
+        if ENTRIES[index - 1].1 == value {
+            return Match::Field(index);
         }
     }
     Match::Name(first)

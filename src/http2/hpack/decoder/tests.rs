@@ -126,6 +126,7 @@ fn the_smallest_limit_between_two_blocks_must_be_answered() {
     decoder.set_table_size_max(16);
     decoder.set_table_size_max(4096);
     assert_eq!(decode(&mut decoder, &[0x3f, 0xe1, 0x1f, 0x82]), Err(HpackError::SizeUpdateMissing));
+    assert_eq!(decode(&mut decoder, &[0x31, 0x82]), Err(HpackError::SizeUpdateMissing));
     assert_eq!(decode(&mut decoder, &[0x30, 0x3f, 0xe1, 0x1f, 0x82]).unwrap().len(), 1);
 }
 
