@@ -28,7 +28,7 @@ fn echo(payload: impl Into<bytes::Bytes>) -> EchoRequest {
 }
 
 fn reply(payload: bytes::Bytes) -> EchoResponse {
-    EchoResponse { payload, ..EchoResponse::default() }
+    EchoResponse { payload }
 }
 
 /// What the embedded server serves.

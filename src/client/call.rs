@@ -162,8 +162,8 @@ fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, 
     let Some((compressed, payload)) = message::parse_one(&inc.body, max) else {
         return Err(not_one_message(&inc.body, max));
     };
-    let payload = inc.body.get(payload).unwrap_or_default();
-    let decoded = codec::decode_payload(payload, compressed, encoding, max).map_err(broken)?;
+    let decoded = codec::decode_whole(&mut inc.body, payload, compressed, encoding, max);
+    let decoded = decoded.map_err(broken)?;
     let metadata = response::take_metadata(inc.head.fields_mut());
     let trailing = response::take_metadata(&mut inc.trailers);
     let came = if compressed { encoding } else { Encoding::Identity };

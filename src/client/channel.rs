@@ -316,10 +316,10 @@ impl Channel {
     /// The prepared head of a method on this channel.
     pub(super) fn template(&self, path: Path<'static>) -> Arc<Template> {
         let mut templates = self.inner.templates.lock();
-        if let Some((last, template)) = &templates.last {
-            if std::ptr::eq(*last, path.as_str()) {
-                return Arc::clone(template);
-            }
+        if let Some((last, template)) = &templates.last
+            && std::ptr::eq(*last, path.as_str())
+        {
+            return Arc::clone(template);
         }
         let inner = &*self.inner;
         let template = Arc::clone(templates.all.entry(path.as_str()).or_insert_with(|| {

@@ -137,10 +137,10 @@ impl<M: Decode> Streaming<M> {
         if let Some(end) = &self.end {
             return Poll::Ready(end.clone().map(|()| None));
         }
-        if !self.head {
-            if let Err(error) = std::task::ready!(self.poll_head(cx)) {
-                return Poll::Ready(Err(error));
-            }
+        if !self.head
+            && let Err(error) = std::task::ready!(self.poll_head(cx))
+        {
+            return Poll::Ready(Err(error));
         }
         let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(None)) };
         match std::task::ready!(messages.poll_next(cx)) {

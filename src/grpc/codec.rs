@@ -5,7 +5,8 @@
 use super::compression::{self, Encoding};
 use super::message::{PREFIX, write_prefix};
 use super::status::{Code, Status};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
 
 /// A message that can be sent. Implemented for every prost message and for [`Raw`].
 pub trait Encode {
@@ -148,6 +149,28 @@ fn encode_compressed<M: Encode>(
         place.copy_from_slice(&prefix);
     }
     Ok(())
+}
+
+/// Octets from which on a whole body is handed to the decoder to keep, instead of copied from.
+const KEEP: usize = 4096;
+
+/// Decodes the one message that `body` is: its prefix is checked, `payload` is where it lies.
+///
+/// # Errors
+/// What is wrong with it, as a status.
+pub fn decode_whole<M: Decode>(
+    body: &mut BytesMut,
+    payload: Range<usize>,
+    compressed: bool,
+    encoding: Encoding,
+    max: usize,
+) -> Result<M, Status> {
+    if compressed || body.len() < KEEP {
+        let payload = body.get(payload).unwrap_or_default();
+        return decode_payload(payload, compressed, encoding, max);
+    }
+    let whole = body.split().freeze();
+    M::decode_bytes(whole.slice(payload))
 }
 
 /// Decodes a payload that came with `compressed` set or not.

@@ -147,14 +147,12 @@ impl Handle {
     /// Facts for an error.
     #[must_use]
     pub fn facts(&self, now: Instant) -> ConnectionFacts {
-        let mut facts = ConnectionFacts::default();
-        facts.id = self.id;
-        facts.peer = match &self.info.peer {
+        let peer = match &self.info.peer {
             Some(peer) => peer.to_string(),
             None => "an unnamed peer".to_owned(),
         };
-        facts.age = now.saturating_duration_since(self.born);
-        facts
+        let age = now.saturating_duration_since(self.born);
+        ConnectionFacts { id: self.id, peer, age, stream_id: None }
     }
 
     /// Gives a call to this connection.

@@ -21,7 +21,7 @@ pub enum Policy {
 #[derive(Debug)]
 enum Queue<T> {
     Locked(Mutex<VecDeque<T>>),
-    Free(SegQueue<T>),
+    Free(Box<SegQueue<T>>),
 }
 
 /// The mailbox of one driver.
@@ -44,7 +44,7 @@ impl<T> Handoff<T> {
     pub fn new(policy: Policy) -> Self {
         let queue = match policy {
             Policy::ShortMutex => Queue::Locked(Mutex::new(VecDeque::new())),
-            Policy::LockFree => Queue::Free(SegQueue::new()),
+            Policy::LockFree => Queue::Free(Box::new(SegQueue::new())),
         };
         Self {
             queue,

@@ -204,15 +204,14 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
     let max = shape.limits.receive;
     call.with_whole(|inc| {
         let encoding = inc.head.fields().get("grpc-encoding").and_then(Encoding::parse);
-        let encoding = encoding.unwrap_or_default();
         let Some((compressed, range)) = message::parse_one(&inc.body, max) else {
             return Err(not_one(&inc.body, max));
         };
+        let encoding = encoding.unwrap_or_default();
         if compressed {
             context.encoding = encoding;
         }
-        let payload = inc.body.get(range).unwrap_or_default();
-        codec::decode_payload(payload, compressed, encoding, max)
+        codec::decode_whole(&mut inc.body, range, compressed, encoding, max)
     })
 }
 

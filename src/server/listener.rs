@@ -190,7 +190,7 @@ async fn accept_loop(
     loop {
         let accepted = tokio::select! {
             accepted = acceptor.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = told_to_stop(&mut stopped) => return,
         };
         let connected = match accepted {
             Ok(connected) => connected,
@@ -210,6 +210,13 @@ async fn accept_loop(
             serve_connection(connected, shared).await;
             drop(permit);
         });
+    }
+}
+
+/// Ready when somebody says so; a server whose handles are all gone goes on.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    if stopped.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
     }
 }
 

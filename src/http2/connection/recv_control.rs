@@ -190,13 +190,13 @@ impl<T> Connection<T> {
             self.stats.connection_stalled += now.saturating_duration_since(since);
         }
         for key in &self.ready {
-            if let Some(stream) = self.streams.get_mut(*key) {
-                if stream.blocked == Blocked::ConnectionWindow {
-                    stream.blocked = Blocked::Queue;
-                    if !stream.touched {
-                        stream.touched = true;
-                        self.touched.push(*key);
-                    }
+            if let Some(stream) = self.streams.get_mut(*key)
+                && stream.blocked == Blocked::ConnectionWindow
+            {
+                stream.blocked = Blocked::Queue;
+                if !stream.touched {
+                    stream.touched = true;
+                    self.touched.push(*key);
                 }
             }
         }

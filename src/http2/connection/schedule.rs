@@ -10,7 +10,7 @@ use crate::http2::stream::{Blocked, Pending, PendingEnd, StreamKey};
 use std::time::Instant;
 
 /// Octets of one DATA frame when a stream is alone and the peer allows more.
-const ALONE_MAX: usize = 256 * 1024;
+pub(super) const ALONE_MAX: usize = 256 * 1024;
 
 pub(super) const fn end_stream() -> PendingEnd {
     PendingEnd::EndStream

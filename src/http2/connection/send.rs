@@ -5,6 +5,7 @@
 
 use super::head::check_sent;
 use super::lifecycle::Life;
+use super::schedule::ALONE_MAX;
 use super::{Connection, Role};
 use crate::http2::buffer::SendBuffer;
 use crate::http2::error::ErrorCode;
@@ -222,7 +223,9 @@ impl<T> Connection<T> {
         now: Instant,
     ) -> Result<(), SendError> {
         let connection = self.send_window.available();
-        let direct_max = self.limits.data_slice_octets.min(self.peer.max_frame_size as usize);
+        // Alone, a message leaves in one frame if the peer takes it; beside others, in slices.
+        let slice = if self.ready.is_empty() { ALONE_MAX } else { self.limits.data_slice_octets };
+        let direct_max = slice.min(self.peer.max_frame_size as usize);
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendData).is_err() {
             return Err(SendError::Closed);

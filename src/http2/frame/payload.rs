@@ -219,7 +219,7 @@ fn parse_settings(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viol
         return Err(Violation::SettingsAckLength);
     }
     // RFC 9113 §6.5: a length that is no multiple of 6 is a FRAME_SIZE_ERROR
-    if payload.len() % 6 != 0 {
+    if !payload.len().is_multiple_of(6) {
         return Err(Violation::SettingsLength);
     }
     Ok(Frame::Settings { ack, entries: payload })

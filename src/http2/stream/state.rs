@@ -67,29 +67,32 @@ impl State {
     // RFC 9113 §5.1: the state machine of Figure 2
     pub const fn next(self, input: Input) -> Result<Self, NotAllowed> {
         use Input as I;
-        use State as S;
+
         let idle = Err(NotAllowed::Peer(Violation::FrameOnIdle));
         let ended = Err(NotAllowed::Peer(Violation::FrameAfterEnd));
         let closed = Err(NotAllowed::Peer(Violation::FrameOnClosed));
         match (self, input) {
-            (_, I::Lost | I::Refused) => Ok(S::Closed),
-            (S::Idle, I::SendHeaders | I::RecvHeaders) => Ok(S::Open),
-            (S::Idle, I::SendData | I::SendEnd | I::SendReset) => Err(NotAllowed::Local),
+            (_, I::Lost | I::Refused) => Ok(Self::Closed),
+            (Self::Idle, I::SendHeaders | I::RecvHeaders) => Ok(Self::Open),
+            (Self::Idle, I::SendData | I::SendEnd | I::SendReset) => Err(NotAllowed::Local),
             // RFC 9113 §5.1: anything but HEADERS or PRIORITY on an idle stream is an error
-            (S::Idle, _) => idle,
-            (S::Open, I::SendEnd) => Ok(S::HalfClosedLocal),
-            (S::Open, I::RecvEnd) => Ok(S::HalfClosedRemote),
-            (S::HalfClosedLocal, I::RecvEnd) | (S::HalfClosedRemote, I::SendEnd) => Ok(S::Closed),
-            (S::Open | S::HalfClosedLocal | S::HalfClosedRemote, I::SendReset | I::RecvReset) => {
-                Ok(S::Closed)
+            (Self::Idle, _) => idle,
+            (Self::Open, I::SendEnd) => Ok(Self::HalfClosedLocal),
+            (Self::Open, I::RecvEnd) => Ok(Self::HalfClosedRemote),
+            (Self::HalfClosedLocal, I::RecvEnd) | (Self::HalfClosedRemote, I::SendEnd) => {
+                Ok(Self::Closed)
             }
-            (S::HalfClosedLocal, I::SendHeaders | I::SendData | I::SendEnd)
-            | (S::Closed, I::SendHeaders | I::SendData | I::SendEnd) => Err(NotAllowed::Local),
+            (
+                Self::Open | Self::HalfClosedLocal | Self::HalfClosedRemote,
+                I::SendReset | I::RecvReset,
+            ) => Ok(Self::Closed),
+            (Self::HalfClosedLocal, I::SendHeaders | I::SendData | I::SendEnd)
+            | (Self::Closed, I::SendHeaders | I::SendData | I::SendEnd) => Err(NotAllowed::Local),
             // RFC 9113 §5.1: more frames on a half-closed (remote) stream are STREAM_CLOSED
-            (S::HalfClosedRemote, I::RecvHeaders | I::RecvData | I::RecvEnd) => ended,
-            (S::Closed, I::RecvHeaders | I::RecvData | I::RecvEnd) => closed,
+            (Self::HalfClosedRemote, I::RecvHeaders | I::RecvData | I::RecvEnd) => ended,
+            (Self::Closed, I::RecvHeaders | I::RecvData | I::RecvEnd) => closed,
             // RFC 9113 §5.1: WINDOW_UPDATE and RST_STREAM may still arrive on a closed stream
-            (S::Closed, I::RecvWindowUpdate | I::RecvReset | I::SendReset) => Ok(S::Closed),
+            (Self::Closed, I::RecvWindowUpdate | I::RecvReset | I::SendReset) => Ok(Self::Closed),
             (state, _) => Ok(state),
         }
     }

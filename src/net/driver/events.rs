@@ -13,6 +13,9 @@ use crate::net::slot::{Exchange, InEnd, Slot};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Octets reserved on the word of a message's prefix.
+const RESERVE: usize = 64 * 1024;
+
 /// What is left to do once the event's borrows are gone.
 enum Then {
     Nothing,
@@ -241,11 +244,16 @@ fn head_over_limit(octets: usize, fields: usize) -> Error {
 fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server: bool) -> Then {
     let Some(slot) = &user.slot else { return Then::Nothing };
     let mut x = slot.lock();
+    if x.whole && x.inc.body.is_empty() {
+        // Room at once for the message that the prefix announces, as far as it is believed.
+        let declared = message::declared_len(data).unwrap_or(0).min(x.message_max);
+        x.inc.body.reserve((declared + message::PREFIX).min(RESERVE).max(data.len()));
+    }
     x.inc.body.extend_from_slice(data);
-    if x.whole {
-        if let Some(error) = over_message_max(&x) {
-            return Then::Fail(key, error);
-        }
+    if x.whole
+        && let Some(error) = over_message_max(&x)
+    {
+        return Then::Fail(key, error);
     }
     if end_stream {
         x.inc.end = Some(InEnd::Finished);

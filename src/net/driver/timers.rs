@@ -145,11 +145,12 @@ impl Core {
             self.timers.doubt_spent = true;
             self.conn.ping(&mut self.out, DOUBT);
         }
-        if let Some(interval) = self.keepalive() {
-            if self.timers.doubt.is_none() && since(self.timers.heard) >= interval {
-                self.timers.doubt = Some(now);
-                self.conn.ping(&mut self.out, DOUBT);
-            }
+        if let Some(interval) = self.keepalive()
+            && self.timers.doubt.is_none()
+            && since(self.timers.heard) >= interval
+        {
+            self.timers.doubt = Some(now);
+            self.conn.ping(&mut self.out, DOUBT);
         }
     }
 
@@ -195,12 +196,11 @@ impl Core {
     /// Sets the timer, lazily: one that fires too early finds nothing to do and is set anew.
     pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.next_time() else { return };
-        if let (Some(armed), Some(sleep)) = (self.timers.armed, &mut self.timers.sleep) {
-            if armed <= at {
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return;
-                }
-            }
+        if let (Some(armed), Some(sleep)) = (self.timers.armed, &mut self.timers.sleep)
+            && armed <= at
+            && sleep.as_mut().poll(cx).is_pending()
+        {
+            return;
         }
         let sleep = self.timers.sleep.get_or_insert_with(|| Box::pin(env::sleep_until(at)));
         sleep.as_mut().reset(tokio::time::Instant::from_std(at));

@@ -17,10 +17,10 @@ use std::time::Instant;
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let wait = shared.state.lock().retry_at.filter(|at| *at > env::now());
-        if let Some(at) = wait {
-            if !patience(&shared, at).await {
-                return;
-            }
+        if let Some(at) = wait
+            && !patience(&shared, at).await
+        {
+            return;
         }
         shared.publish(ChannelState::Connecting);
         let started = env::now();

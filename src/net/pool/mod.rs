@@ -87,7 +87,7 @@ pub struct Pool {
 }
 
 pub(super) struct Shared {
-    me: Weak<Shared>,
+    me: Weak<Self>,
     target: Target,
     connector: Arc<dyn Connect>,
     options: PoolOptions,
