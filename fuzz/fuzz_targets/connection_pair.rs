@@ -46,7 +46,8 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut reply = Fields::new();
     reply.push(":status", "200");
     for step in steps.into_iter().take(200) {
-        let key = |side: &Side, n: u8| side.keys.get(usize::from(n) % side.keys.len().max(1)).copied();
+        let key =
+            |side: &Side, n: u8| side.keys.get(usize::from(n) % side.keys.len().max(1)).copied();
         match step {
             Step::Open { end } => {
                 let head = SendHead { template: None, extra: &request };

@@ -31,7 +31,9 @@ fuzz_target!(|wire: &[u8]| {
             out.extend_from_slice(data);
         }
         Frame::Headers { stream_id, fragment, end_stream, .. } => {
-            write::headers(&mut out, stream_id, end_stream, 16_384, |b| b.extend_from_slice(fragment));
+            write::headers(&mut out, stream_id, end_stream, 16_384, |b| {
+                b.extend_from_slice(fragment)
+            });
         }
         _ => return,
     }
