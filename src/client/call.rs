@@ -194,10 +194,9 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
         Err(error) => Status::from(error),
         Ok(None) => match splitter.finish() {
             Err(error) => Status::from(error),
-            Ok(()) => Status::new(
-                crate::grpc::Code::Internal,
-                "the peer answered OK without a message",
-            ),
+            Ok(()) => {
+                Status::new(crate::grpc::Code::Internal, "the peer answered OK without a message")
+            }
         },
         Ok(Some(_)) => Status::new(
             crate::grpc::Code::Internal,
@@ -232,4 +231,3 @@ impl Drop for Call {
         }
     }
 }
-

@@ -3,7 +3,9 @@
 use super::call::{Call, CallTimeline, Options};
 use super::streaming::{Sender, Streaming};
 use crate::error::Error;
-use crate::grpc::{Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status};
+use crate::grpc::{
+    Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
+};
 use crate::grpc::{method::Path, request};
 use crate::http2::hpack::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};

@@ -110,14 +110,7 @@ impl<M: Decode> Streaming<M> {
     pub(super) fn new(call: Call, max: usize) -> Self {
         let messages =
             call.reader().map(|reader| MessageReader::new(reader, Encoding::Identity, max));
-        Self {
-            call,
-            messages,
-            metadata: None,
-            trailers: Metadata::new(),
-            head: false,
-            end: None,
-        }
+        Self { call, messages, metadata: None, trailers: Metadata::new(), head: false, end: None }
     }
 
     /// The next message; `None` once the call has ended with OK. Cancel safe.

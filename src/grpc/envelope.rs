@@ -1,7 +1,7 @@
 //! A message and what travels around it.
 
-use super::metadata::Metadata;
 use super::compression::Encoding;
+use super::metadata::Metadata;
 use std::time::Duration;
 
 /// A request: a message, its metadata, and how the call is to be made.

@@ -133,8 +133,7 @@ impl<M: Decode> MessageReader<M> {
 }
 
 fn local(status: Status) -> Error {
-    let kind =
-        if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
+    let kind = if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
     Error::new(kind, status, Initiator::Local, Processed::Yes)
 }
 

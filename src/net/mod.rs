@@ -14,11 +14,11 @@ pub mod memory;
 pub mod messages;
 pub mod pool;
 pub mod slot;
+pub mod sniff;
 pub mod sync;
 pub mod target;
 pub mod tcp;
 pub mod timeline;
-pub mod sniff;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub mod tls;
 #[cfg(unix)]

@@ -232,7 +232,8 @@ fn answer<Res: Encode>(
     };
     let encoding = encoding(call);
     let (message, metadata, trailers) = response.into_parts();
-    let end = if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
+    let end =
+        if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
     let write = |out: &mut Outgoing| -> Result<(), Status> {
         let large = codec::encode_message(&message, encoding, limits.send, out.tail())?;
         out.settle();

@@ -190,7 +190,8 @@ async fn accept_loop(
     loop {
         let accepted = tokio::select! {
             accepted = acceptor.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            // An error says that every handle was dropped, which stops nothing.
+            Ok(_) = stopped.wait_for(|stop| *stop) => return,
         };
         let connected = match accepted {
             Ok(connected) => connected,
@@ -253,5 +254,22 @@ async fn secure(connected: Connected, _shared: &Shared) -> Result<Connected, Str
 impl std::fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerBuilder").field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connect::{Connect, Target};
+
+    #[tokio::test]
+    async fn a_dropped_server_goes_on() {
+        let (connector, listener) = crate::net::memory::listener(1024);
+        drop(Server::builder(Router::new()).serve(listener));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let target = Target::parse("http://anything").unwrap();
+        assert!(connector.connect(target).await.is_ok(), "the accept loop has ended");
     }
 }

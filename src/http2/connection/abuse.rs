@@ -90,11 +90,7 @@ struct Pings {
 impl Abuse {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
         Self {
-            resets: Bucket::new(
-                limits.premature_resets,
-                limits.premature_resets_per_second,
-                now,
-            ),
+            resets: Bucket::new(limits.premature_resets, limits.premature_resets_per_second, now),
             share: Share { since: now, streams: [0; 2], resets: [0; 2] },
             refused: Bucket::new(limits.refused_streams, limits.premature_resets_per_second, now),
             empty: (now, 0),

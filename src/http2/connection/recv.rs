@@ -95,7 +95,11 @@ impl<T: Default> Connection<T> {
     }
 
     // RFC 9113 §5.4.1: send GOAWAY with the last stream identifier, then close
-    fn fail(&mut self, Broken(violation, stream_id): Broken, out: &mut SendBuffer) -> ConnectionError {
+    fn fail(
+        &mut self,
+        Broken(violation, stream_id): Broken,
+        out: &mut SendBuffer,
+    ) -> ConnectionError {
         let error = ConnectionError { violation, stream_id };
         write::goaway(out.tail(), self.last_peer_id, violation.code(), violation.text());
         self.life.close();

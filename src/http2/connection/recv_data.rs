@@ -100,7 +100,12 @@ impl<T: Default> Connection<T> {
     }
 
     /// Hands up what has arrived of the DATA frame under way.
-    pub(super) fn deliver(&mut self, input: &mut RecvBuffer, out: &mut SendBuffer, now: Instant) -> Stepped {
+    pub(super) fn deliver(
+        &mut self,
+        input: &mut RecvBuffer,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> Stepped {
         let Some(mut incoming) = self.incoming.take() else { return Ok(Step::More) };
         let n = input.len().min(incoming.left as usize);
         if n == 0 && incoming.left > 0 {

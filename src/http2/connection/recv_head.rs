@@ -92,7 +92,11 @@ impl<T: Default> Connection<T> {
         };
         if idle {
             let parity = !ours && self.role == Role::Client;
-            return Err(Some(if parity { Violation::StreamIdParity } else { Violation::FrameOnIdle }));
+            return Err(Some(if parity {
+                Violation::StreamIdParity
+            } else {
+                Violation::FrameOnIdle
+            }));
         }
         match self.recent.find(id) {
             Some(ended) => Err(after(ended)),

@@ -224,7 +224,7 @@ fn parse_settings(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viol
 
 /// The entries of a SETTINGS payload in order.
 pub fn settings_entries(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> + '_ {
-    payload.chunks_exact(6).map(|e| {
-        (u16::from_be_bytes([e[0], e[1]]), u32::from_be_bytes([e[2], e[3], e[4], e[5]]))
-    })
+    payload
+        .chunks_exact(6)
+        .map(|e| (u16::from_be_bytes([e[0], e[1]]), u32::from_be_bytes([e[2], e[3], e[4], e[5]])))
 }

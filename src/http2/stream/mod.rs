@@ -79,13 +79,7 @@ pub(crate) struct Stream<T> {
 }
 
 impl<T> Stream<T> {
-    pub(crate) fn new(
-        id: StreamId,
-        send: u32,
-        recv: u32,
-        opened: Instant,
-        user: T,
-    ) -> Self {
+    pub(crate) fn new(id: StreamId, send: u32, recv: u32, opened: Instant, user: T) -> Self {
         Self {
             id,
             state: State::Open,

@@ -37,7 +37,14 @@ pub(super) struct Flush {
 
 impl Flush {
     pub(super) const fn new(_now: Instant) -> Self {
-        Self { batch: BATCH_MIN, produced: 0, blocked: None, unflushed: false, partial: false, failed: false }
+        Self {
+            batch: BATCH_MIN,
+            produced: 0,
+            blocked: None,
+            unflushed: false,
+            partial: false,
+            failed: false,
+        }
     }
 
     /// Whether so many pending octets are worth a write before the turn ends.

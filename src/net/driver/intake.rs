@@ -4,9 +4,7 @@ use super::{Core, Entry};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
-use crate::http2::{
-    Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey,
-};
+use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
 use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
 use std::sync::Arc;
 

@@ -289,9 +289,8 @@ impl Driver {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let quiet = self.core.conn.streams() == 0
-                && self.recv.is_empty()
-                && self.core.out.is_empty();
+            let quiet =
+                self.core.conn.streams() == 0 && self.recv.is_empty() && self.core.out.is_empty();
             if self.core.timers.rest(quiet, self.core.options.quiet_time, self.core.now) {
                 self.recv.release();
                 self.inbox = VecDeque::new();

@@ -72,7 +72,13 @@ impl Core {
         }
     }
 
-    fn run_in_place(&mut self, key: StreamKey, slot: &Arc<Slot>, future: HandlerFuture, cost: &Cost) {
+    fn run_in_place(
+        &mut self,
+        key: StreamKey,
+        slot: &Arc<Slot>,
+        future: HandlerFuture,
+        cost: &Cost,
+    ) {
         let started = cost.is_sample().then(env::now);
         match started {
             Some(started) => self.poll_once(key, slot, future, Some((cost, started))),

@@ -24,10 +24,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         shared.publish(ChannelState::Connecting);
         let started = env::now();
-        let dial = env::timeout(
-            shared.options.dial_time,
-            shared.connector.connect(shared.target.clone()),
-        );
+        let dial =
+            env::timeout(shared.options.dial_time, shared.connector.connect(shared.target.clone()));
         let result = with_deadlines(&shared, dial).await;
         let now = env::now();
         let error = match result {

@@ -215,7 +215,10 @@ impl Shared {
         let mut state = self.state.lock();
         if state.shutdown {
             drop(state);
-            return fail(&slot, Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"));
+            return fail(
+                &slot,
+                Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"),
+            );
         }
         // A dial may have ended since the caller looked.
         let current = self.current.lock().clone().filter(|handle| handle.is_accepting());
@@ -262,7 +265,10 @@ impl Shared {
         *self.current.lock() = None;
         self.watch.send_replace(ChannelState::Shutdown);
         for slot in waiting {
-            fail(&slot, Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"));
+            fail(
+                &slot,
+                Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"),
+            );
         }
         for handle in live {
             handle.goodbye();
