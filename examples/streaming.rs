@@ -3,7 +3,7 @@
 //! `cargo run --example streaming`
 
 #[path = "../proto/rust/bench.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub)]
+#[allow(missing_docs, unreachable_pub)]
 mod bench;
 
 use bench::{EchoRequest, EchoResponse};

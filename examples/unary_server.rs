@@ -3,7 +3,7 @@
 //! `cargo run --example unary_server -- 127.0.0.1:50051`
 
 #[path = "../proto/rust/bench.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub)]
+#[allow(missing_docs, unreachable_pub)]
 mod bench;
 
 use bench::{EchoRequest, EchoResponse};

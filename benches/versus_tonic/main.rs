@@ -1,182 +1,191 @@
-//! The same echo service on framewire and on tonic, in separate processes pinned to a core each,
-//! measured in turns: A B A B.
+//! The same echo service on framewire and on tonic, server and client in processes of their own.
 //!
-//! `cargo bench --bench versus_tonic -- [--cases TEXT] [--rounds N] [--multi] [--tls] [--handoff]`
+//! ```text
+//! cargo bench --bench versus_tonic -- --cases unary-100 --rounds 5
+//!   --cases <substring>   only the cases whose name contains it
+//!   --rounds <n>          pairs of runs a case, A B A B (5)
+//!   --quick               one short pair a case
+//!   --multi               tokio's multi-thread runtime, not pinned (current-thread, pinned)
+//!   --handoff             framewire's two mailboxes against each other, on both runtimes
+//!   --json <file>         every run as JSON
+//! ```
 //!
-//! Ratios are taken inside each round; absolute figures are the machine's of the moment.
+//! Rates hold for this machine at this hour; the ratio of runs that stand side by side lasts
+//! longer. CPU is that of a whole process, per call, in microseconds.
+#![allow(unreachable_pub)]
 
 #[path = "../../proto/rust/bench.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bench;
-mod measure;
-mod ours;
-mod theirs;
+mod cases;
+mod cpu;
+mod load;
+mod process;
+mod report;
+mod roles;
+mod stack;
+mod with_framewire;
+mod with_tonic;
 
-use measure::{Case, Figures};
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use cases::{CASES, HANDOFF_CASES};
+use process::Setting;
+use report::Comparison;
+use stack::{BoxError, TlsFiles};
+use std::time::Duration;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Streams that both servers allow on a connection: more than any case opens.
+const STREAMS: u32 = 2048;
 
-/// What a run is told on its command line.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Args {
-    role: String,
-    pub(crate) stack: String,
-    pub(crate) port: u16,
-    case: String,
+/// What the command line says.
+#[derive(Default, Debug)]
+struct Options {
     cases: String,
-    rounds: usize,
-    seconds: f64,
+    rounds: Option<usize>,
+    quick: bool,
     multi: bool,
-    pub(crate) tls: bool,
     handoff: bool,
-    server_pid: u32,
-    pub(crate) certs: PathBuf,
+    json: Option<String>,
+    role: Option<String>,
+    stack: String,
+    case: String,
+    port: u16,
+    server_pid: Option<u32>,
+    warm_ms: u64,
+    measure_ms: u64,
+    calls: Option<u32>,
+    tls: bool,
+    tls_cert: String,
+    tls_key: String,
 }
 
-fn args() -> Args {
-    let mut args = Args { rounds: 5, seconds: 1.0, ..Args::default() };
-    let mut words = std::env::args().skip(1);
-    // `cargo bench` says `--bench`; without it this is a check that the comparison runs at all.
-    if !std::env::args().any(|word| word == "--bench" || word == "--role") {
-        args = Args { rounds: 1, seconds: 0.1, cases: "unary c=16".into(), ..args };
-    }
-    while let Some(word) = words.next() {
-        let mut next = || words.next().unwrap_or_default();
-        match word.as_str() {
-            "--role" => args.role = next(),
-            "--stack" => args.stack = next(),
-            "--port" => args.port = next().parse().unwrap_or(0),
-            "--case" => args.case = next(),
-            "--cases" => args.cases = next(),
-            "--rounds" => args.rounds = next().parse().unwrap_or(5),
-            "--seconds" => args.seconds = next().parse().unwrap_or(1.0),
-            "--server-pid" => args.server_pid = next().parse().unwrap_or(0),
-            "--certs" => args.certs = next().into(),
-            "--multi" => args.multi = true,
-            "--tls" => args.tls = true,
-            "--handoff" => args.handoff = true,
-            _ => {}
-        }
-    }
-    args
-}
-
-fn main() -> Result<(), Failure> {
-    let args = args();
-    match args.role.as_str() {
-        "server" => runtime(args.multi)?.block_on(serve(&args)),
-        "client" => {
-            let case = Case::parse(&args.case).ok_or("no such case")?;
-            let figures = runtime(args.multi)?.block_on(call(&args, case))?;
-            println!("{}", figures.line());
-            Ok(())
-        }
-        _ => compare(&args),
-    }
-}
-
-fn runtime(multi: bool) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = if multi {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    builder.enable_all().build()
-}
-
-async fn serve(args: &Args) -> Result<(), Failure> {
-    let port = match args.stack.as_str() {
-        "tonic" => theirs::serve(args).await?,
-        _ => ours::serve(args)?,
-    };
-    println!("{port}");
-    // Until the parent ends this process.
-    std::future::pending().await
-}
-
-async fn call(args: &Args, case: Case) -> Result<Figures, Failure> {
-    match args.stack.as_str() {
-        "tonic" => {
-            measure::run(theirs::connect(args).await?, case, args.seconds, args.server_pid).await
-        }
-        _ => measure::run(ours::connect(args)?, case, args.seconds, args.server_pid).await,
-    }
-}
-
-/// A server process, ended when dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// This program again, pinned to a core where the system can do that.
-fn again(core: u32, args: &Args, role: &str, stack: &str) -> Result<Command, Failure> {
-    let this = std::env::current_exe()?;
-    let pinned = Command::new("taskset").arg("--version").output().is_ok();
-    let mut command = if pinned && !args.multi {
-        let mut command = Command::new("taskset");
-        command.arg("-c").arg(core.to_string()).arg(this);
-        command
-    } else {
-        Command::new(this)
-    };
-    command.args(["--role", role, "--stack", stack]).arg("--certs").arg(&args.certs);
-    command.args(["--seconds", &args.seconds.to_string()]);
-    for (flag, on) in [("--multi", args.multi), ("--tls", args.tls)] {
-        if on {
-            command.arg(flag);
-        }
-    }
-    Ok(command)
-}
-
-fn once(args: &Args, stack: &str, case: &str) -> Result<Figures, Failure> {
-    let mut server = Server(again(0, args, "server", stack)?.stdout(Stdio::piped()).spawn()?);
-    let mut port = String::new();
-    let out = server.0.stdout.take().ok_or("no output of the server")?;
-    BufReader::new(out).read_line(&mut port)?;
-    let output = again(1, args, "client", stack)?
-        .args(["--port", port.trim(), "--case", case])
-        .args(["--server-pid", &server.0.id().to_string()])
-        .stderr(Stdio::inherit())
-        .output()?;
-    Figures::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| "no figures".into())
-}
-
-fn compare(args: &Args) -> Result<(), Failure> {
-    let mut args = args.clone();
-    args.certs = std::env::temp_dir().join(format!("framewire-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&args.certs)?;
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
-    std::fs::write(args.certs.join("cert.pem"), issued.cert.pem())?;
-    std::fs::write(args.certs.join("key.pem"), issued.signing_key.serialize_pem())?;
-    let stacks: &[&str] = if args.handoff {
-        &["framewire-mutex", "framewire-lockfree"]
-    } else {
-        &["tonic", "framewire"]
-    };
-    let runtime = if args.multi { "multi-thread" } else { "current_thread, a core each" };
-    println!("{runtime}{}, {} rounds", if args.tls { ", TLS" } else { "" }, args.rounds);
-    println!("{:<18} {:<19} {}", "case", "stack", Figures::HEAD);
-    for case in Case::ALL.iter().filter(|case| case.contains(&args.cases)) {
-        let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); stacks.len()];
-        for _ in 0..args.rounds {
-            for (stack, runs) in stacks.iter().zip(&mut runs) {
-                runs.push(once(&args, stack, case)?);
+impl Options {
+    fn parse() -> Result<Self, BoxError> {
+        let mut options = Self { warm_ms: 300, measure_ms: 1000, ..Self::default() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+            match word.as_str() {
+                "--cases" => options.cases = value()?,
+                "--rounds" => options.rounds = Some(value()?.parse()?),
+                "--quick" => options.quick = true,
+                "--multi" => options.multi = true,
+                "--handoff" => options.handoff = true,
+                "--json" => options.json = Some(value()?),
+                "--role" => options.role = Some(value()?),
+                "--stack" => options.stack = value()?,
+                "--case" => options.case = value()?,
+                "--port" => options.port = value()?.parse()?,
+                "--server-pid" => options.server_pid = Some(value()?.parse()?),
+                "--warm-ms" => options.warm_ms = value()?.parse()?,
+                "--measure-ms" => options.measure_ms = value()?.parse()?,
+                "--calls" => options.calls = Some(value()?.parse()?),
+                "--tls" => options.tls = true,
+                "--tls-cert" => options.tls_cert = value()?,
+                "--tls-key" => options.tls_key = value()?,
+                // Cargo says this to every bench.
+                "--bench" => {}
+                _ => return Err(format!("{word} is not understood").into()),
             }
         }
-        for (stack, runs) in stacks.iter().zip(&runs) {
-            println!("{case:<18} {stack:<19} {}", measure::median(runs));
-        }
-        println!("{:<18} ratio of rates, paired: {}", "", measure::ratio(&runs[0], &runs[1]));
+        Ok(options)
     }
-    std::fs::remove_dir_all(&args.certs)?;
+
+    fn files(&self) -> TlsFiles {
+        TlsFiles { certificate: self.tls_cert.clone(), key: self.tls_key.clone() }
+    }
+}
+
+fn main() -> Result<(), BoxError> {
+    let mut options = Options::parse()?;
+    // Without cargo's word this is a check that the comparison runs at all.
+    if options.role.is_none() && !std::env::args().any(|word| word == "--bench") {
+        options.quick = true;
+        options.cases = "unary-16".to_owned();
+    }
+    match options.role.as_deref() {
+        None => compare(&options),
+        Some("server") => roles::server(&options),
+        Some("client") => roles::client(&options),
+        Some(other) => Err(format!("no role {other}").into()),
+    }
+}
+
+/// A certificate for this comparison alone, removed afterwards.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn with_certificate() -> Result<(Self, TlsFiles), BoxError> {
+        let name = format!("framewire-versus-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        let directory = Self(path);
+        let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
+        let write = |name: &str, text: String| -> Result<String, BoxError> {
+            let path = directory.0.join(name);
+            std::fs::write(&path, text)?;
+            Ok(path.display().to_string())
+        };
+        let certificate = write("certificate.pem", issued.cert.pem())?;
+        let key = write("key.pem", issued.signing_key.serialize_pem())?;
+        Ok((directory, TlsFiles { certificate, key }))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn compare(options: &Options) -> Result<(), BoxError> {
+    let (_directory, tls) = Directory::with_certificate()?;
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 5 });
+    let (warm, measure) = if options.quick { (100, 300) } else { (300, 1000) };
+    let mut setting = Setting {
+        multi: options.multi,
+        warm: Duration::from_millis(warm),
+        measure: Duration::from_millis(measure),
+        tls,
+        pin: process::can_pin(),
+    };
+    let mut all = Vec::new();
+    if options.handoff {
+        let stacks = ["framewire:lockfree", "framewire:mutex"];
+        for multi in [false, true] {
+            setting.multi = multi;
+            series(options, &setting, stacks, rounds, &mut all)?;
+        }
+    } else {
+        series(options, &setting, ["framewire", "tonic"], rounds, &mut all)?;
+    }
+    if let Some(file) = &options.json {
+        std::fs::write(file, report::json(&all))?;
+    }
+    Ok(())
+}
+
+fn series(
+    options: &Options,
+    setting: &Setting,
+    stacks: [&str; 2],
+    rounds: usize,
+    all: &mut Vec<Comparison>,
+) -> Result<(), BoxError> {
+    let runtime = if setting.multi { "multi-thread" } else { "current-thread" };
+    report::head(runtime, rounds, setting.pin && !setting.multi);
+    let wanted = |name: &str| {
+        name.contains(&options.cases) && (!options.handoff || HANDOFF_CASES.contains(&name))
+    };
+    for case in CASES.iter().filter(|case| wanted(case.name)) {
+        let mut runs = Vec::new();
+        for _ in 0..rounds {
+            let first = process::run(stacks[0], case, setting)?;
+            runs.push([first, process::run(stacks[1], case, setting)?]);
+        }
+        let stacks = stacks.map(str::to_owned);
+        let comparison = Comparison { case: case.name, runtime, stacks, runs };
+        comparison.print();
+        all.push(comparison);
+    }
     Ok(())
 }

@@ -301,30 +301,33 @@ fn panicked() -> Status {
     Status::new(Code::Internal, "the handler panicked")
 }
 
-/// Runs a handler; a panic ends its call and nothing else.
-struct Contained<F> {
-    writer: Writer,
-    future: Option<Pin<Box<F>>>,
+pin_project_lite::pin_project! {
+    /// Runs a handler; a panic ends its call and nothing else.
+    struct Contained<F> {
+        writer: Writer,
+        #[pin]
+        future: Option<F>,
+    }
 }
 
 impl<F: Future<Output = ()>> Contained<F> {
-    fn new(writer: Writer, future: F) -> Self {
-        Self { writer, future: Some(Box::pin(future)) }
+    const fn new(writer: Writer, future: F) -> Self {
+        Self { writer, future: Some(future) }
     }
 }
 
 impl<F: Future<Output = ()>> Future for Contained<F> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(future) = &mut this.future else { return Poll::Ready(()) };
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(_) => {
                 // The answer comes first: dropping what is left of the handler resets the stream.
-                fail(&this.writer, &panicked());
-                this.future = None;
+                fail(this.writer, &panicked());
+                this.future.set(None);
                 Poll::Ready(())
             }
         }

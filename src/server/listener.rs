@@ -262,3 +262,20 @@ impl std::fmt::Debug for ServerBuilder {
         f.debug_struct("ServerBuilder").field("router", &self.router).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connect::{Connect, Target};
+
+    #[tokio::test]
+    async fn a_dropped_server_goes_on() {
+        let (connector, listener) = crate::net::memory::listener(1024);
+        drop(Server::builder(Router::new()).serve(listener));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let target = Target::parse("http://anything").unwrap();
+        assert!(connector.connect(target).await.is_ok(), "the accept loop has ended");
+    }
+}
