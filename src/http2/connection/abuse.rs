@@ -72,6 +72,8 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Abuse {
     resets: Bucket,
+    /// Resets charged beyond the budget since it was last half full again.
+    overdrawn: u32,
     share: Share,
     refused: Bucket,
     empty: (Instant, u32),
@@ -91,6 +93,7 @@ impl Abuse {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
         Self {
             resets: Bucket::new(limits.premature_resets, limits.premature_resets_per_second, now),
+            overdrawn: 0,
             share: Share { since: now, streams: [0; 2], resets: [0; 2] },
             refused: Bucket::new(limits.refused_streams, limits.premature_resets_per_second, now),
             empty: (now, 0),
@@ -109,10 +112,15 @@ impl Abuse {
         self.share.turn(now);
         self.share.resets[0] += 1;
         let debt = self.resets.take(now);
+        if self.resets.level > self.resets.burst / 2.0 {
+            self.overdrawn = 0;
+        }
         if debt == 0.0 || !self.share.more_than_half() {
             return Verdict::Pass;
         }
-        if debt > f64::from(limits.premature_resets) * 4.0 {
+        // Pauses keep the debt small; who goes on all the same is told to leave.
+        self.overdrawn = self.overdrawn.saturating_add(1);
+        if self.overdrawn > limits.premature_resets.saturating_mul(4) {
             return Verdict::End(Violation::ResetFlood);
         }
         let rate = f64::from(limits.premature_resets_per_second.max(1));

@@ -91,6 +91,8 @@ pub struct Driver {
     inbox: VecDeque<Arc<Slot>>,
     yielding: Yield,
     read_done: bool,
+    /// Reading stopped for a reason of ours, not for want of octets.
+    held: bool,
 }
 
 /// Everything but the socket and its receive buffer, so that an event may borrow from that.
@@ -184,6 +186,7 @@ impl Driver {
             inbox: VecDeque::new(),
             yielding: Yield::default(),
             read_done: false,
+            held: false,
         }
     }
 
@@ -234,6 +237,7 @@ impl Driver {
                 }
             }
         }
+        self.held = !self.read_done && !self.core.may_read();
         false
     }
 
@@ -285,7 +289,9 @@ impl Driver {
                 return Poll::Ready(());
             }
             self.handle.set_streams(self.core.conn.streams() as u32);
-            if again {
+            // What kept us from reading may have gone with the writes of this turn.
+            let released = self.held && self.core.may_read();
+            if again || released {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
