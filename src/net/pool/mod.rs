@@ -12,7 +12,7 @@ use super::env::{self, Random};
 use super::handle::{Change, Handle, Home};
 use super::handoff::Policy;
 use super::slot::{Slot, wake};
-use super::sync::{ArrayQueue, Mutex};
+use super::sync::{Mutex, SegQueue};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ pub(super) struct Shared {
     current: Mutex<Option<Arc<Handle>>>,
     state: Mutex<State>,
     watch: watch::Sender<ChannelState>,
-    slots: ArrayQueue<Arc<Slot>>,
+    slots: SegQueue<Arc<Slot>>,
     /// A call has joined those that wait.
     joined: Notify,
 }
@@ -132,7 +132,7 @@ impl Pool {
                 live: Vec::new(),
             }),
             watch: watch::Sender::new(ChannelState::Idle),
-            slots: ArrayQueue::new(options.slots.max(1)),
+            slots: SegQueue::new(),
             joined: Notify::new(),
             options,
         });
@@ -156,8 +156,9 @@ impl Pool {
 
     /// Takes a slot back for the next call, if nobody else holds it.
     pub fn give_back(&self, mut slot: Arc<Slot>) {
-        if Arc::get_mut(&mut slot).is_some() {
-            let _ = self.shared.slots.push(slot);
+        let shared = &self.shared;
+        if shared.slots.len() < shared.options.slots && Arc::get_mut(&mut slot).is_some() {
+            shared.slots.push(slot);
         }
     }
 
