@@ -205,7 +205,7 @@ impl<'a> HeadSink<'a> {
         let edge = |o: Option<&u8>| matches!(o, Some(b' ' | b'\t'));
         if edge(value.first())
             || edge(value.last())
-            || value.iter().any(|o| matches!(o, 0 | b'\n' | b'\r'))
+            || value.iter().fold(false, |bad, o| bad | matches!(o, 0 | b'\n' | b'\r'))
         {
             return Err(Violation::FieldValue);
         }
@@ -215,7 +215,7 @@ impl<'a> HeadSink<'a> {
         }
         self.regular = true;
         // RFC 9113 §8.2.1: names are lower case and visible, without a colon
-        if name.is_empty() || !name.iter().all(|o| NAME_OCTETS[usize::from(*o)]) {
+        if name.is_empty() || !name.iter().fold(true, |ok, o| ok & NAME_OCTETS[usize::from(*o)]) {
             return Err(Violation::FieldName);
         }
         match name {
