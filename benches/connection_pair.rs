@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench connection_pair`: time per call for HEADERS and DATA one way, HEADERS,
 //! DATA and trailers the other, both ends together.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use framewire::grpc::{Encoding, Method, request, response};

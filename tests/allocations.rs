@@ -3,6 +3,7 @@
 //! Client and server run on a thread each, so that their allocations are counted apart. The counts
 //! include what the application asks for: one payload decoded on each side.
 #![cfg(all(feature = "client", feature = "server", feature = "prost"))]
+#![allow(clippy::unwrap_used)]
 
 #[path = "../proto/rust/bench.rs"]
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -63,7 +63,7 @@ impl Options {
         let mut options = Self { warm_ms: 300, measure_ms: 1000, ..Self::default() };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} wants a value"));
+            let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
             match word.as_str() {
                 "--cases" => options.cases = value()?,
                 "--rounds" => options.rounds = Some(value()?.parse()?),
