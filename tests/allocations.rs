@@ -4,6 +4,7 @@
 //! include what the application asks for: one payload decoded on each side.
 #![allow(clippy::unwrap_used)] // a test that fails should stop
 #![cfg(all(feature = "client", feature = "server", feature = "prost"))]
+#![allow(clippy::unwrap_used)]
 
 #[path = "../proto/rust/bench.rs"]
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -53,9 +53,7 @@ fn pair(stream: u32, connection: u32) -> Channel {
         options
     };
     drop(
-        Server::builder(router())
-            .options(narrow(DriverOptions::new(Role::Server)))
-            .serve(listener),
+        Server::builder(router()).options(narrow(DriverOptions::new(Role::Server))).serve(listener),
     );
     let mut options = PoolOptions::new();
     options.driver = narrow(options.driver);

@@ -169,7 +169,8 @@ pub fn decode_whole<M: Decode>(
         let payload = body.get(payload).unwrap_or_default();
         return decode_payload(payload, compressed, encoding, max);
     }
-    let whole = body.split().freeze();
+    // The memory goes with the message; what stays behind holds nothing.
+    let whole = std::mem::take(body).freeze();
     M::decode_bytes(whole.slice(payload))
 }
 

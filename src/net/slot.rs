@@ -253,6 +253,22 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Nobody reads on: buffers that are worth it are given back.
+    pub fn shrink(&mut self) {
+        if self.inc.body.capacity() > KEPT {
+            self.inc.body = BytesMut::new();
+        }
+        self.out.forget_body();
+        if self.out.tail.capacity() > KEPT {
+            self.out.tail = Vec::new();
+        }
+    }
+
+    /// A recycled slot begins its next call.
+    pub fn restart(&mut self, now: Instant) {
+        self.timeline = Timeline::new(Phase::PoolWait, now);
+    }
+
     /// Remembers whom to wake when something arrives.
     pub fn wait_read(&mut self, cx: &Context<'_>) {
         remember(&mut self.reader, cx);
@@ -344,8 +360,9 @@ impl Slot {
         self.exchange.lock()
     }
 
-    /// Makes a slot that nobody else holds as good as new; `false` when somebody does.
-    pub fn recycle(self: &mut Arc<Self>, now: Instant) -> bool {
+    /// Makes a slot that nobody else holds as good as new, [`Exchange::restart`] apart; `false`
+    /// when somebody does. Large buffers are given back.
+    pub fn recycle(self: &mut Arc<Self>) -> bool {
         if Arc::get_mut(self).is_none() {
             return false;
         }
@@ -354,7 +371,6 @@ impl Slot {
         x.out.clear();
         x.inc.clear();
         x.deadline = None;
-        x.timeline = Timeline::new(Phase::PoolWait, now);
         x.attempts = 0;
         x.wait_for_ready = false;
         x.whole = false;

@@ -309,6 +309,7 @@ impl<T> Connection<T> {
             self.ready = VecDeque::new();
             self.touched = Vec::new();
             self.head = Head::default();
+            self.prepared = Prepared::new();
             self.block.shrink();
             self.goaway_debug = Vec::new();
         }

@@ -158,7 +158,7 @@ impl Encoder {
             // RFC 7541 §6.2.1: a literal with incremental indexing.
             literal(0x40, 6, name_index, name, value, out);
             self.table.insert(name, value);
-            self.index.insert(name_hash, field_hash);
+            self.index.insert(self.table.len(), name_hash, field_hash);
         } else {
             // RFC 7541 §6.2.2: a literal without indexing.
             literal(0x00, 4, name_index, name, value, out);

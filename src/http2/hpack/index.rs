@@ -21,6 +21,9 @@ pub(super) struct Index {
     next: u32,
 }
 
+/// Entries that an index has room for at first: more than the heads of one service ask for.
+const FIRST: usize = 16;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     field_hash: u32,
@@ -30,27 +33,51 @@ struct Link {
 }
 
 impl Index {
-    /// An index for a table of at most `size_max` octets; allocates at the first insertion.
+    /// An index for a table of at most `size_max` octets; allocates at the first insertion, and
+    /// more when the table has more entries than it has room for.
     pub(super) const fn new(size_max: usize) -> Self {
-        let capacity = (size_max / ENTRY_OVERHEAD + 1).next_power_of_two();
+        let most = (size_max / ENTRY_OVERHEAD + 1).next_power_of_two();
+        let capacity = if most < FIRST { most } else { FIRST };
         Self { links: Vec::new(), fields: Vec::new(), names: Vec::new(), capacity, next: 0 }
     }
 
-    /// Notes the entry that was just inserted.
-    pub(super) fn insert(&mut self, name_hash: u32, field_hash: u32) {
+    /// Notes the entry that was just inserted, one of `live` in the table.
+    pub(super) fn insert(&mut self, live: usize, name_hash: u32, field_hash: u32) {
         if self.links.is_empty() {
-            self.links.resize(self.capacity, Link::default());
-            self.fields.resize(self.capacity, 0);
-            self.names.resize(self.capacity, 0);
+            self.resize();
+        } else if live > self.capacity {
+            self.grow();
         }
+        self.place(self.next, name_hash, field_hash);
+        self.next = self.next.wrapping_add(1);
+    }
+
+    fn resize(&mut self) {
+        self.links = vec![Link::default(); self.capacity];
+        self.fields = vec![0; self.capacity];
+        self.names = vec![0; self.capacity];
+    }
+
+    fn place(&mut self, number: u32, name_hash: u32, field_hash: u32) {
         let mask = self.capacity - 1;
         let field = &mut self.fields[field_hash as usize & mask];
         let name = &mut self.names[name_hash as usize & mask];
-        self.links[self.next as usize & mask] =
+        self.links[number as usize & mask] =
             Link { field_hash, name_hash, older_field: *field, older_name: *name };
-        *field = self.next;
-        *name = self.next;
-        self.next = self.next.wrapping_add(1);
+        *field = number;
+        *name = number;
+    }
+
+    /// Twice the room; every place is taken by an entry that lives, and each finds its new one.
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.links);
+        let first = self.next.wrapping_sub(old.len() as u32);
+        self.capacity *= 2;
+        self.resize();
+        for number in (0..old.len() as u32).map(|n| first.wrapping_add(n)) {
+            let link = old[number as usize & (old.len() - 1)];
+            self.place(number, link.name_hash, link.field_hash);
+        }
     }
 
     /// The position in `table` of the newest entry with this name and value.
@@ -129,7 +156,7 @@ mod tests {
     fn insert(index: &mut Index, table: &mut DynamicTable, name: &[u8], value: &[u8]) {
         table.insert(name, value);
         let name_hash = hash::name(name);
-        index.insert(name_hash, hash::field(name_hash, value));
+        index.insert(table.len(), name_hash, hash::field(name_hash, value));
     }
 
     fn find(index: &Index, table: &DynamicTable, name: &[u8], value: &[u8]) -> Option<usize> {

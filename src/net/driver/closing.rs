@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// The opaque octets of the PING between the two GOAWAYs of a graceful close.
 const DRAIN: [u8; 8] = *b"fw.drain";
+/// Recycled slots that a server's connection keeps.
+const SPARE: usize = 256;
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
@@ -291,7 +293,9 @@ impl Core {
         let Some(slot) = entry.slot else { return };
         let wakers = slot.lock().let_go();
         if self.conn.role() == Role::Server {
-            if self.spare.len() < 256 {
+            // A handler may still hold it: it is made new when it is needed, large buffers go now.
+            if self.spare.len() < SPARE {
+                slot.lock().shrink();
                 self.spare.push(slot);
             }
         } else {

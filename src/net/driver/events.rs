@@ -188,7 +188,8 @@ impl Core {
 /// A slot to serve a request with: a recycled one if there is.
 fn fresh(spare: &mut Vec<Arc<Slot>>, now: Instant) -> Arc<Slot> {
     while let Some(mut slot) = spare.pop() {
-        if slot.recycle(now) {
+        if slot.recycle() {
+            slot.lock().restart(now);
             return slot;
         }
     }

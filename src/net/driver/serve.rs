@@ -107,7 +107,12 @@ impl Core {
         }
         // Dropped before the slot is looked at, so that an answer left unfinished is settled in
         // this turn.
-        let rest = if ready { None } else { Some(future) };
+        let rest = if ready {
+            drop(future);
+            None
+        } else {
+            Some(future)
+        };
         if claimed {
             slot.leave_queue();
         }

@@ -143,12 +143,9 @@ impl Pool {
     #[must_use]
     pub fn slot(&self, now: Instant) -> Arc<Slot> {
         match self.shared.slots.pop() {
-            Some(mut slot) => {
-                if slot.recycle(now) {
-                    slot
-                } else {
-                    Slot::new(now)
-                }
+            Some(slot) => {
+                slot.lock().restart(now);
+                slot
             }
             None => Slot::new(now),
         }
@@ -157,7 +154,7 @@ impl Pool {
     /// Takes a slot back for the next call, if nobody else holds it.
     pub fn give_back(&self, mut slot: Arc<Slot>) {
         let shared = &self.shared;
-        if shared.slots.len() < shared.options.slots && Arc::get_mut(&mut slot).is_some() {
+        if shared.slots.len() < shared.options.slots && slot.recycle() {
             shared.slots.push(slot);
         }
     }
