@@ -1,4 +1,5 @@
 //! Flow control as calls feel it: large messages through small windows, small calls beside bulk.
+#![allow(clippy::expect_used)] // a test that fails should stop
 
 #[path = "../proto/rust/bench.rs"]
 #[allow(missing_docs, unreachable_pub)]
