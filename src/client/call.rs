@@ -194,10 +194,9 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
         Err(error) => Status::from(error),
         Ok(None) => match splitter.finish() {
             Err(error) => Status::from(error),
-            Ok(()) => Status::new(
-                crate::grpc::Code::Internal,
-                "the peer answered OK without a message",
-            ),
+            Ok(()) => {
+                Status::new(crate::grpc::Code::Internal, "the peer answered OK without a message")
+            }
         },
         Ok(Some(_)) => Status::new(
             crate::grpc::Code::Internal,
@@ -217,7 +216,7 @@ impl Drop for Call {
             }
             x.cancel = Some(ErrorCode::CANCEL);
             if x.handle.is_none() {
-                let wakers = x.let_go();
+                let wakers = x.give_up();
                 drop(x);
                 wake(wakers);
                 true
@@ -232,4 +231,3 @@ impl Drop for Call {
         }
     }
 }
-

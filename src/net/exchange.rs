@@ -2,7 +2,8 @@
 
 use super::env;
 use super::slot::{HeadState, InEnd, OutEnd, SEND_QUEUE, Slot};
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::grpc::status::Code;
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head};
 use bytes::{Bytes, BytesMut};
@@ -133,13 +134,17 @@ impl Reader {
     }
 
     /// Waits until the peer has reset the stream, the deadline has passed or the connection is
-    /// lost.
+    /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
+    /// one that reads.
     pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut x = self.0.lock();
-        if let Some(InEnd::Failed(error)) = &x.inc.end {
+        if let Some(error) = &x.failure {
             return Poll::Ready(error.clone());
         }
-        x.wait_read(cx);
+        if x.done {
+            return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
+        }
+        x.wait_over(cx);
         Poll::Pending
     }
 }

@@ -190,7 +190,8 @@ async fn accept_loop(
     loop {
         let accepted = tokio::select! {
             accepted = acceptor.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            // An error says that every handle was dropped, and that stops nothing.
+            Ok(_) = stopped.wait_for(|stop| *stop) => return,
         };
         let connected = match accepted {
             Ok(connected) => connected,
