@@ -2,7 +2,6 @@
 //!
 //! Client and server run on a thread each, so that their allocations are counted apart. The counts
 //! include what the application asks for: one payload decoded on each side.
-#![allow(clippy::unwrap_used)] // a test that fails should stop
 #![cfg(all(feature = "client", feature = "server", feature = "prost"))]
 #![allow(clippy::unwrap_used)]
 

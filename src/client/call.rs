@@ -218,7 +218,7 @@ impl Drop for Call {
             }
             x.cancel = Some(ErrorCode::CANCEL);
             if x.handle.is_none() {
-                let wakers = x.let_go();
+                let wakers = x.give_up();
                 drop(x);
                 wake(wakers);
                 true

@@ -134,13 +134,17 @@ impl Reader {
     }
 
     /// Waits until the peer has reset the stream, the deadline has passed or the connection is
-    /// lost.
+    /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
+    /// one that reads.
     pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut x = self.0.lock();
-        if let Some(InEnd::Failed(error)) = &x.inc.end {
+        if let Some(error) = &x.failure {
             return Poll::Ready(error.clone());
         }
-        x.wait_read(cx);
+        if x.done {
+            return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
+        }
+        x.wait_over(cx);
         Poll::Pending
     }
 }
@@ -265,7 +269,7 @@ impl Writer {
             let text = "the call was cancelled on this side";
             x.inc.end = Some(InEnd::Failed(Error::local(Kind::Cancelled, Code::Cancelled, text)));
         }
-        let wakers = [x.take_reader(), x.take_writer()];
+        let wakers = x.take_wakers();
         drop(x);
         wake(wakers);
         self.0.notify();

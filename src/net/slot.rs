@@ -9,7 +9,8 @@
 use super::handle::Handle;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
-use crate::error::{Error, Phase};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head, StreamKey};
 use bytes::{Bytes, BytesMut};
@@ -248,8 +249,19 @@ pub struct Exchange {
     pub handle: Option<Arc<Handle>>,
     /// Its stream there.
     pub key: Option<StreamKey>,
+    /// Why the driver let go, whatever had come before.
+    pub failure: Option<Error>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Who waits for the end and nothing else.
+    watchers: Vec<Waker>,
+}
+
+/// Who must be told that an exchange is over, once its lock is released.
+#[derive(Debug, Default)]
+pub struct Wakers {
+    halves: [Option<Waker>; 2],
+    watchers: Vec<Waker>,
 }
 
 impl Exchange {
@@ -279,6 +291,13 @@ impl Exchange {
         remember(&mut self.writer, cx);
     }
 
+    /// Remembers whom to wake when the exchange is over.
+    pub fn wait_over(&mut self, cx: &Context<'_>) {
+        if !self.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.watchers.push(cx.waker().clone());
+        }
+    }
+
     /// Who waits for something to arrive.
     pub fn take_reader(&mut self) -> Option<Waker> {
         self.reader.take()
@@ -291,19 +310,35 @@ impl Exchange {
 
     /// Ends the exchange with an error unless it has ended; returns who must be told.
     #[must_use]
-    pub fn fail(&mut self, error: Error) -> [Option<Waker>; 2] {
+    pub fn fail(&mut self, error: Error) -> Wakers {
         if self.inc.end.is_none() {
-            self.inc.end = Some(InEnd::Failed(error));
+            self.inc.end = Some(InEnd::Failed(error.clone()));
         }
+        self.failure.get_or_insert(error);
         self.let_go()
+    }
+
+    /// Ends an exchange that this side gave up: who still reads it is told so.
+    #[must_use]
+    pub fn give_up(&mut self) -> Wakers {
+        let processed = if self.attempts == 0 { Processed::No } else { Processed::Maybe };
+        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
+        self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
     }
 
     /// The driver lets go of the slot; returns who must be told.
     #[must_use]
-    pub fn let_go(&mut self) -> [Option<Waker>; 2] {
+    pub fn let_go(&mut self) -> Wakers {
         self.done = true;
         self.key = None;
-        [self.reader.take(), self.writer.take()]
+        self.take_wakers()
+    }
+
+    /// Everybody who waits.
+    #[must_use]
+    pub fn take_wakers(&mut self) -> Wakers {
+        let watchers = std::mem::take(&mut self.watchers);
+        Wakers { halves: [self.reader.take(), self.writer.take()], watchers }
     }
 }
 
@@ -315,8 +350,8 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 /// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named, with no lock held.
-pub fn wake(wakers: [Option<Waker>; 2]) {
-    for waker in wakers.into_iter().flatten() {
+pub fn wake(wakers: Wakers) {
+    for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();
     }
 }
@@ -349,8 +384,10 @@ impl Slot {
                 done: false,
                 handle: None,
                 key: None,
+                failure: None,
                 reader: None,
                 writer: None,
+                watchers: Vec::new(),
             }),
         })
     }
@@ -381,8 +418,10 @@ impl Slot {
         x.done = false;
         x.handle = None;
         x.key = None;
+        x.failure = None;
         x.reader = None;
         x.writer = None;
+        x.watchers.clear();
         true
     }
 

@@ -88,10 +88,7 @@ where
                     fail(&call.writer(), &panicked());
                     return Box::pin(std::future::ready(()));
                 };
-                Box::pin(Contained::new(call.writer(), async move {
-                    let outcome = future.await;
-                    answer(&call, outcome, limits);
-                }))
+                Contained::pinned(call, future, move |call, outcome| answer(call, outcome, limits))
             }
             Err(status) => {
                 fail(&call.writer(), &status);
@@ -114,13 +111,8 @@ where
         let request = whole::<Req>(&call, &mut context, &shape);
         let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
         let f = Arc::clone(&f);
-        Box::pin(Contained::new(call.writer(), async move {
-            let outcome = match request {
-                Ok(request) => f(context, request, replies).await,
-                Err(status) => Err(status),
-            };
-            finish(&call.writer(), outcome);
-        }))
+        let handler = async move { f(context, request?, replies).await };
+        Contained::pinned(call, handler, |call, outcome| finish(&call.writer(), outcome))
     };
     Arc::new(FnHandler { f: run, cost: None })
 }
@@ -135,16 +127,13 @@ where
     let run = move |call: ServerCall| -> HandlerFuture {
         let context = Context::new(Arc::clone(call.writer().slot()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
-        Box::pin(Contained::new(call.writer(), async move {
-            let outcome = match intercept(&context, &shape) {
-                Ok(()) => {
-                    let requests = requests(&call, shape.limits.receive);
-                    f(context, requests).await
-                }
-                Err(status) => Err(status),
-            };
-            answer(&call, outcome, shape.limits);
-        }))
+        let limits = shape.limits;
+        let requests = requests(&call, limits.receive);
+        let handler = async move {
+            intercept(&context, &shape)?;
+            f(context, requests).await
+        };
+        Contained::pinned(call, handler, move |call, outcome| answer(call, outcome, limits))
     };
     Arc::new(FnHandler { f: run, cost: None })
 }
@@ -159,17 +148,13 @@ where
     let run = move |call: ServerCall| -> HandlerFuture {
         let context = Context::new(Arc::clone(call.writer().slot()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
-        Box::pin(Contained::new(call.writer(), async move {
-            let outcome = match intercept(&context, &shape) {
-                Ok(()) => {
-                    let requests = requests(&call, shape.limits.receive);
-                    let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
-                    f(context, requests, replies).await
-                }
-                Err(status) => Err(status),
-            };
-            finish(&call.writer(), outcome);
-        }))
+        let requests = requests(&call, shape.limits.receive);
+        let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
+        let handler = async move {
+            intercept(&context, &shape)?;
+            f(context, requests, replies).await
+        };
+        Contained::pinned(call, handler, |call, outcome| finish(&call.writer(), outcome))
     };
     Arc::new(FnHandler { f: run, cost: None })
 }
@@ -302,34 +287,44 @@ fn panicked() -> Status {
 }
 
 pin_project_lite::pin_project! {
-    /// Runs a handler; a panic ends its call and nothing else.
-    struct Contained<F> {
-        writer: Writer,
+    /// Runs a handler, then answers with its outcome; a panic ends its call and nothing else.
+    ///
+    /// It holds the call itself, so that a panic that unwinds the handler does not reset the
+    /// stream before the answer is written.
+    struct Contained<F, T> {
+        call: ServerCall,
         #[pin]
         future: Option<F>,
+        then: T,
     }
 }
 
-impl<F: Future<Output = ()>> Contained<F> {
-    const fn new(writer: Writer, future: F) -> Self {
-        Self { writer, future: Some(future) }
+impl<F, T> Contained<F, T>
+where
+    F: Future + Send + 'static,
+    T: Fn(&ServerCall, F::Output) + Send + 'static,
+{
+    fn pinned(call: ServerCall, future: F, then: T) -> HandlerFuture {
+        Box::pin(Self { call, future: Some(future), then })
     }
 }
 
-impl<F: Future<Output = ()>> Future for Contained<F> {
+impl<F: Future, T: Fn(&ServerCall, F::Output)> Future for Contained<F, T> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(poll) => poll,
-            Err(_) => {
-                // The answer comes first: dropping what is left of the handler resets the stream.
-                fail(this.writer, &panicked());
-                this.future.set(None);
-                Poll::Ready(())
-            }
+        let poll = catch_unwind(AssertUnwindSafe(|| {
+            future.poll(cx).map(|outcome| (this.then)(this.call, outcome))
+        }));
+        if matches!(poll, Ok(Poll::Pending)) {
+            return Poll::Pending;
         }
+        if poll.is_err() {
+            fail(&this.call.writer(), &panicked());
+        }
+        this.future.set(None);
+        Poll::Ready(())
     }
 }

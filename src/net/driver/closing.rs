@@ -355,7 +355,7 @@ impl Core {
     pub(super) fn redispatch(&self, slot: Arc<Slot>) {
         let mut x = slot.lock();
         if x.done || x.cancel.is_some() {
-            let wakers = x.let_go();
+            let wakers = x.give_up();
             drop(x);
             return wake(wakers);
         }
@@ -396,8 +396,8 @@ impl Core {
             let entry = self.conn.user(key);
             let written = entry.and_then(|entry| entry.written).is_some();
             let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
-            let x = slot.lock();
-            let phase = x.timeline.phase();
+            let mut x = slot.lock();
+            let phase = self.phase_of(key, &mut x);
             let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
             drop(x);
             let id = self.conn.stream_id(key).map(|id| id.value());

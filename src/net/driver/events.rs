@@ -97,7 +97,11 @@ impl Core {
                     (false, _) => {}
                 }
             }
-            Then::Fail(key, error) => self.fail_stream(key, error, ErrorCode::CANCEL),
+            Then::Fail(key, error) => {
+                if !self.reject(key, &error) {
+                    self.fail_stream(key, error, ErrorCode::CANCEL);
+                }
+            }
             Then::Dispatch(key, complete) => self.dispatch(key, complete),
             Then::Complete(key) => self.request_complete(key),
             Then::Reset(key, cause) => self.stream_reset(key, cause),
@@ -134,7 +138,7 @@ impl Core {
             self.conn.take(key, &mut self.out);
             return self.redispatch(slot);
         }
-        let phase = x.timeline.phase();
+        let phase = self.phase_of(key, &mut x);
         let unseen = refused && !x.inc.head_ready;
         drop(x);
         let id = self.conn.stream_id(key).map(|id| id.value());
@@ -208,7 +212,7 @@ fn response_head(
         return Then::Fail(key, head_over_limit(octets, fields));
     }
     let mut x = slot.lock();
-    if let Some(written) = user.written {
+    if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
         x.timeline.enter(Phase::Server, written);
     }
     x.timeline.enter(Phase::Read, now);

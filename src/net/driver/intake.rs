@@ -34,7 +34,7 @@ impl Core {
     fn begin_or_forget(&mut self, slot: Arc<Slot>) {
         let mut x = slot.lock();
         if x.cancel.is_some() {
-            let wakers = x.let_go();
+            let wakers = x.give_up();
             drop(x);
             return wake(wakers);
         }
@@ -52,7 +52,7 @@ impl Core {
         }
         let mut x = slot.lock();
         if x.cancel.is_some() {
-            let wakers = x.let_go();
+            let wakers = x.give_up();
             drop(x);
             return wake(wakers);
         }
@@ -148,7 +148,7 @@ impl Core {
             return;
         }
         if let Some(code) = x.cancel {
-            let wakers = x.let_go();
+            let wakers = x.give_up();
             drop(x);
             wake(wakers);
             self.conn.reset(&mut self.out, key, code);
@@ -269,8 +269,14 @@ impl Core {
                 Blocked::Queue => Some(Phase::WriteQueue),
                 Blocked::No => None,
             };
+            let waited =
+                matches!(x.timeline.phase(), Phase::StreamWindow | Phase::ConnectionWindow);
             if let Some(phase) = phase.filter(|_| !x.inc.head_ready) {
                 x.timeline.enter(phase, self.now);
+            } else if waited && pending == 0 {
+                // The window has opened: the rest waits for the socket only.
+                x.timeline.enter(Phase::WriteQueue, self.now);
+                self.writing.push(key);
             }
             let writer = if x.out.queued() < SEND_QUEUE { x.take_writer() } else { None };
             drop(x);
@@ -280,6 +286,16 @@ impl Core {
             self.release_if_over(key);
         }
         self.touched.clear();
+    }
+
+    /// The phase a stream's call is in. That a request has left for the socket is charged here and
+    /// not when it leaves, so that a call that goes well takes no lock for it.
+    pub(super) fn phase_of(&self, key: StreamKey, x: &mut Exchange) -> Phase {
+        let written = self.conn.user(key).and_then(|entry| entry.written);
+        if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
+            x.timeline.enter(Phase::Server, written);
+        }
+        x.timeline.phase()
     }
 
     /// The outgoing buffer has left: what was in it is with the peer.

@@ -152,8 +152,24 @@ impl Core {
             self.answer(key, slot, &fields);
         }
         self.fail_slot(slot, error);
-        self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+        // Trailers behind a closed window never leave: then the answer is not complete.
+        let stuck = self.conn.pending(key).1 > 0;
+        let code = if stuck { ErrorCode::CANCEL } else { ErrorCode::NO_ERROR };
+        self.conn.reset(&mut self.out, key, code);
         self.drop_stream(key);
+    }
+
+    /// Answers a request that broke a limit before its handler began; `false` when one is at work.
+    pub(super) fn reject(&mut self, key: StreamKey, error: &Error) -> bool {
+        let Some(entry) = self.conn.user_mut(key) else { return false };
+        let (Some(_), Some(slot)) = (entry.handler.take(), entry.slot.clone()) else {
+            return false;
+        };
+        let limit = self.conn.peer_settings().max_header_list_size;
+        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
+        let fields = response::trailers_only(error.status(), limit);
+        self.answer(key, &slot, &fields);
+        true
     }
 
     /// Answers with a head alone.

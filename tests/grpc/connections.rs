@@ -1,0 +1,343 @@
+//! Connections that come and go under calls: GOAWAY, refusal, drain, back-off, states.
+
+use crate::link::{Faults, FaultyConnector};
+use crate::memory_pair::{BIDI, DOWN, RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::peer::Peer;
+use framewire::client::{Channel, ChannelState, PoolOptions};
+use framewire::error::{Kind, Processed};
+use framewire::grpc::{Code, Method, Raw, Request, Response};
+use framewire::http2::ErrorCode;
+use framewire::http2::frame::FrameType;
+use framewire::net::accept::Accept;
+use framewire::net::memory;
+use framewire::server::Server;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const WORK: RawMethod = Method::new("/test.Echo/Work");
+
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+fn begin(
+    channel: &Channel,
+    message: Raw,
+) -> tokio::task::JoinHandle<Result<Response<Raw>, framewire::error::Error>> {
+    let channel = channel.clone();
+    tokio::spawn(async move { channel.unary(&UNARY, message).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goaway_moves_what_was_not_processed() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let calls: Vec<_> = (0..3).map(|i| begin(&channel, raw([i]))).collect();
+    let mut first = Peer::accept(&mut listener, &[]).await;
+    for _ in 0..3 {
+        first.next(FrameType::Headers).await;
+    }
+    // A live slot moves from one connection to another; the one processed stays.
+    first.goaway(1, ErrorCode::NO_ERROR, "").await;
+    let mut second = Peer::accept(&mut listener, &[]).await;
+    for id in [1, 3] {
+        second.next(FrameType::Headers).await;
+        second.answer(id, b"second").await;
+    }
+    first.answer(1, b"first").await;
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap().unwrap().into_inner());
+    }
+    assert_eq!(answers, [raw("first"), raw("second"), raw("second")]);
+    settle().await;
+    assert_eq!(channel.connections().len(), 1, "the old connection is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graceful_goaway_in_two_steps_loses_nothing() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let call = begin(&channel, raw("a"));
+    let mut first = Peer::accept(&mut listener, &[]).await;
+    first.next(FrameType::Headers).await;
+    first.goaway(0x7fff_ffff, ErrorCode::NO_ERROR, "").await;
+    settle().await;
+    let other = begin(&channel, raw("b"));
+    let mut second = Peer::accept(&mut listener, &[]).await;
+    second.next(FrameType::Headers).await;
+    second.answer(1, b"second").await;
+    assert_eq!(other.await.unwrap().unwrap().into_inner(), raw("second"));
+    first.goaway(1, ErrorCode::NO_ERROR, "").await;
+    first.answer(1, b"first").await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("first"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let (_up, mut down) = channel.bidi(&BIDI, ()).unwrap();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too many\npings").await;
+    let error = down.message().await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::GoAway, Code::Unavailable), "{error}");
+    assert!(error.is_retry_safe());
+    assert_eq!(error.h2_code(), Some(ErrorCode::ENHANCE_YOUR_CALM));
+    assert_eq!(error.debug_text(), Some("too many\\npings"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_stream_is_tried_again() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let call = begin(&channel, raw("again"));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    for id in [1, 3, 5] {
+        let head = peer.next(FrameType::Headers).await;
+        assert_eq!(head.id, id);
+        assert_eq!(peer.next(FrameType::Data).await.payload, crate::peer::framed(b"again"));
+        peer.reset(id, ErrorCode::REFUSED_STREAM).await;
+    }
+    peer.next(FrameType::Headers).await;
+    peer.answer(7, b"at last").await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("at last"));
+    // And not without end.
+    let call = begin(&channel, raw("never"));
+    let script = tokio::spawn(async move {
+        let mut times = 0;
+        loop {
+            let head = peer.next(FrameType::Headers).await;
+            peer.reset(head.id, ErrorCode::REFUSED_STREAM).await;
+            times += 1;
+            if times == 8 {
+                return (times, peer.until_silent().await);
+            }
+        }
+    });
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::No), "{error}");
+    let (times, more) = script.await.unwrap();
+    assert_eq!(times, 8);
+    assert!(more.iter().all(|frame| frame.kind != FrameType::Headers));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_other_reset_is_not_tried_again() {
+    for code in [ErrorCode::INTERNAL_ERROR, ErrorCode::CANCEL, ErrorCode::ENHANCE_YOUR_CALM] {
+        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+        let call = begin(&channel, raw(""));
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        peer.next(FrameType::Headers).await;
+        peer.reset(1, code).await;
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.processed()), (Kind::Reset, Processed::Maybe), "{error}");
+        assert_eq!(error.h2_code(), Some(code));
+    }
+}
+
+/// Servers that shut down one after the other under a burst of calls: each is executed once.
+#[tokio::test(start_paused = true)]
+async fn drains_under_load_lose_nothing_and_repeat_nothing() {
+    let (connector, mut listener) = memory::listener(64 * 1024);
+    let executed: Arc<Mutex<HashMap<Vec<u8>, usize>>> = Arc::default();
+    let count = Arc::clone(&executed);
+    let router = router().unary(&WORK, move |_, request: Raw| {
+        *count.lock().unwrap().entry(request.0.to_vec()).or_default() += 1;
+        async move {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            Ok(Response::new(request))
+        }
+    });
+    let servers = tokio::spawn(async move {
+        let mut reports = Vec::new();
+        for _ in 0..10 {
+            let connected = listener.accept().await.unwrap();
+            let one = One(Some(connected));
+            let server = Server::builder(router.clone()).serve(one);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            reports.push(server.shutdown(Duration::from_secs(5)).await);
+        }
+        // The last one stays.
+        Server::builder(router).serve(listener);
+        reports
+    });
+    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let calls: Vec<_> = (0..2000u32)
+        .map(|i| {
+            let channel = channel.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_micros(u64::from(i) * 150)).await;
+                channel.unary(&WORK, raw(i.to_be_bytes())).await.map(Response::into_inner)
+            })
+        })
+        .collect();
+    for (i, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await.unwrap().unwrap(), raw((i as u32).to_be_bytes()));
+    }
+    let executed = executed.lock().unwrap().clone();
+    assert_eq!(executed.len(), 2000, "none is lost");
+    assert!(executed.values().all(|times| *times == 1), "none is executed twice");
+    let reports = servers.await.unwrap();
+    assert!(reports.iter().all(|report| report.drained == 1 && report.forced == 0), "{reports:?}");
+}
+
+/// Accepts one connection.
+struct One(Option<framewire::net::connect::Connected>);
+
+impl Accept for One {
+    fn accept(&mut self) -> framewire::net::accept::AcceptFuture<'_> {
+        let one = self.0.take();
+        Box::pin(async move {
+            match one {
+                Some(one) => Ok(one),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_outlives_the_grace_is_cut() {
+    let pair = Setup::new(router()).start();
+    let call = {
+        let channel = pair.channel.clone();
+        tokio::spawn(async move { channel.unary(&crate::memory_pair::SILENT, raw("")).await })
+    };
+    settle().await;
+    let started = Instant::now();
+    let report = pair.server.shutdown(Duration::from_secs(3)).await;
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_millis(3100), "{took:?}");
+    assert_eq!((report.drained, report.forced), (1, 1));
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.processed(), Processed::Maybe, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_dropped_goes_on() {
+    let pair = Setup::new(router()).start();
+    drop(pair.server);
+    settle().await;
+    pair.channel.unary(&UNARY, raw("")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_in_peace_while_its_server_drains() {
+    let pair = Setup::new(router()).start();
+    let (mut up, mut down) = pair.channel.bidi(&BIDI, ()).unwrap();
+    up.send(raw("1")).await.unwrap();
+    assert_eq!(down.message().await.unwrap(), Some(raw("1")));
+    let handle = pair.server.handle();
+    let drain = tokio::spawn(async move { handle.drain(Duration::from_secs(60)).await });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    up.send(raw("2")).await.unwrap();
+    assert_eq!(down.message().await.unwrap(), Some(raw("2")));
+    up.finish().unwrap();
+    assert_eq!(down.message().await.unwrap(), None);
+    let report = drain.await.unwrap();
+    assert_eq!((report.drained, report.forced), (1, 0));
+}
+
+/// A peer that accepts and closes is not hammered.
+#[tokio::test(start_paused = true)]
+async fn back_off_holds_when_the_peer_accepts_and_closes() {
+    let (connector, mut listener) = memory::listener(64 * 1024);
+    let connector = FaultyConnector::new(connector, Faults::default());
+    let dials = connector.dials();
+    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut failed = 0;
+    while Instant::now() < until {
+        let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        failed += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dials = dials.load(Ordering::Relaxed);
+    assert!((2..=5).contains(&dials), "{dials} dials for {failed} calls");
+    assert!(failed > 100, "calls without patience fail at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_ready_outlives_failed_dials() {
+    let (connector, listener) = memory::listener(64 * 1024);
+    drop(listener);
+    let (good, listener) = memory::listener(64 * 1024);
+    let _server = Server::builder(router()).serve(listener);
+    let switch = Switch(Arc::new(Mutex::new((0, connector, good))));
+    let channel = Channel::builder("http://test").connector(switch).build().unwrap();
+    let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::No), "{error}");
+    let request = Request::new(raw("x")).with_wait_for_ready(true);
+    assert_eq!(channel.unary(&UNARY, request).await.unwrap().into_inner(), raw("x"));
+}
+
+/// Two dials fail, the third succeeds.
+struct Switch(Arc<Mutex<(u32, memory::MemoryConnector, memory::MemoryConnector)>>);
+
+impl framewire::net::connect::Connect for Switch {
+    fn connect(
+        &self,
+        target: framewire::net::connect::Target,
+    ) -> framewire::net::connect::ConnectFuture {
+        let mut state = self.0.lock().unwrap();
+        state.0 += 1;
+        if state.0 <= 2 { state.1.connect(target) } else { state.2.connect(target) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_states_of_a_channel() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let mut state = channel.state();
+    assert_eq!(*state.borrow_and_update(), ChannelState::Idle);
+    channel.connect();
+    let mut seen = Vec::new();
+    let script = tokio::spawn(async move {
+        // Each state stays long enough to be seen.
+        settle().await;
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        settle().await;
+        peer.goaway(0, ErrorCode::NO_ERROR, "").await;
+        settle().await;
+        drop(peer);
+        drop(listener);
+    });
+    while seen.len() < 3 {
+        let changed = tokio::time::timeout(Duration::from_secs(60), state.changed()).await;
+        changed.expect("no change").unwrap();
+        seen.push(*state.borrow_and_update());
+    }
+    use ChannelState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
+    assert_eq!(seen, [Connecting, Ready, Idle]);
+    script.await.unwrap();
+    seen.clear();
+    channel.unary(&UNARY, raw("")).await.unwrap_err();
+    assert_eq!(*state.borrow_and_update(), TransientFailure);
+    drop(channel);
+    assert_eq!(*state.borrow_and_update(), Shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let mut down = channel.server_streaming(&DOWN, raw("")).unwrap();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    peer.response(1).await;
+    settle().await;
+    drop(peer);
+    let error = down.message().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.processed()),
+        (Kind::ConnectionLost, Processed::Maybe),
+        "{error}"
+    );
+    let call = begin(&channel, raw(""));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    peer.answer(1, b"").await;
+    call.await.unwrap().unwrap();
+}

@@ -1,0 +1,321 @@
+//! The four kinds of calls, metadata, statuses.
+
+use crate::link::{Faults, Trace};
+use crate::memory_pair::{
+    BIDI, DOWN, Pair, RawMethod, SILENT, Setup, UNARY, UP, lone_channel, pair, raw, router,
+};
+use crate::peer::{Peer, framed};
+use bytes::Bytes;
+use framewire::client::{HttpRequest, PoolOptions};
+use framewire::error::Kind;
+use framewire::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
+use framewire::http2::frame::FrameType;
+use framewire::server::{HttpReply, Router};
+use std::time::Duration;
+
+const REFUSE: RawMethod = Method::new("/test.Echo/Refuse");
+const META: RawMethod = Method::new("/test.Echo/Meta");
+const PANIC: RawMethod = Method::new("/test.Echo/Panic");
+const PANIC_EARLY: RawMethod = Method::new("/test.Echo/PanicEarly");
+const PANIC_STREAM: RawMethod = Method::new("/test.Echo/PanicStream");
+
+/// Every kind, on whatever link the pair has.
+pub async fn four_kinds(Pair { channel, .. }: &Pair) {
+    for size in [0, 1, 5, 4096, 20_000, 200_000] {
+        let message = raw(vec![7; size]);
+        let response = channel.unary(&UNARY, message.clone()).await.unwrap();
+        assert_eq!(response.into_inner(), message, "{size} octets");
+    }
+    let mut down = channel.server_streaming(&DOWN, raw([20; 3000])).unwrap();
+    for i in 0..20 {
+        assert_eq!(down.message().await.unwrap(), Some(raw([20; 3000])), "message {i}");
+    }
+    assert_eq!(down.message().await.unwrap(), None);
+    assert_eq!(down.message().await.unwrap(), None, "the end stays");
+
+    let (mut up, response) = channel.client_streaming(&UP, ()).unwrap();
+    for i in 0..50u8 {
+        up.send(raw([i; 100])).await.unwrap();
+    }
+    up.finish().unwrap();
+    let all = response.one().await.unwrap().into_inner().0;
+    assert_eq!(all.len(), 5000);
+    assert!((0..50).all(|i| all[i * 100] == i as u8));
+
+    let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
+    for i in 0..50u8 {
+        up.send(raw([i; 10])).await.unwrap();
+        assert_eq!(down.message().await.unwrap(), Some(raw([i; 10])));
+    }
+    up.finish().unwrap();
+    assert_eq!(down.message().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_four_kinds() {
+    four_kinds(&pair()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_single_octets_gives_the_same() {
+    let mut setup = Setup::new(router());
+    setup.faults = Faults { piece: Some(1), ..Faults::default() };
+    four_kinds(&setup.start()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_gives_the_same() {
+    let mut setup = Setup::new(router());
+    setup.faults =
+        Faults { piece: Some(1000), delay: Some(Duration::from_millis(7)), ..Faults::default() };
+    four_kinds(&setup.start()).await;
+}
+
+/// One scripted run; what went over the link.
+async fn traced() -> (Vec<u8>, Vec<u8>) {
+    let trace = Trace::default();
+    let mut setup = Setup::new(router());
+    setup.faults.trace = Some(trace.clone());
+    let pair = setup.start();
+    four_kinds(&pair).await;
+    let silent = Request::new(raw("x")).with_timeout(Duration::from_millis(1234));
+    pair.channel.unary(&SILENT, silent).await.unwrap_err();
+    let Pair { channel, server, .. } = pair;
+    drop(channel);
+    server.shutdown(Duration::from_secs(1)).await;
+    let trace = trace.lock().unwrap();
+    trace.clone()
+}
+
+#[test]
+fn the_same_script_gives_the_same_octets() {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(traced())
+    };
+    let (first, second) = (run(), run());
+    assert!(first.0.len() > 200_000 && first.1.len() > 200_000);
+    assert_eq!(first.0.len(), second.0.len());
+    assert!(first == second, "the octets of two runs differ");
+}
+
+fn metadata_router() -> Router {
+    Router::new().unary(&META, |ctx, _: Raw| async move {
+        let got = ctx.metadata();
+        let mut head = Metadata::new();
+        let mut trailers = Metadata::new();
+        for value in got.get_all("x-text") {
+            head.append("x-text-back", value).unwrap();
+        }
+        for value in got.get_all_bin("x-octets-bin") {
+            trailers.append_bin("x-octets-back-bin", &value.unwrap()).unwrap();
+        }
+        Ok(Response::new(raw(ctx.path())).with_metadata(head).with_trailers(trailers))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_goes_both_ways() {
+    let pair = Setup::new(metadata_router()).start();
+    let mut request = Request::new(raw(""));
+    let metadata = request.metadata_mut();
+    metadata.append("x-text", "one").unwrap();
+    metadata.append("x-text", "two, three").unwrap();
+    let all: Vec<u8> = (0..=255).collect();
+    metadata.append_bin("x-octets-bin", &all).unwrap();
+    metadata.append_bin("x-octets-bin", b"").unwrap();
+    let response = pair.channel.unary(&META, request).await.unwrap();
+    let back: Vec<_> = response.metadata().get_all("x-text-back").collect();
+    assert_eq!(back, ["one", "two, three"]);
+    let back: Vec<Bytes> =
+        response.trailers().get_all_bin("x-octets-back-bin").map(Result::unwrap).collect();
+    assert_eq!(back, [Bytes::from(all), Bytes::new()]);
+    assert_eq!(response.into_inner(), raw("/test.Echo/Meta"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streaming_metadata_comes_before_the_messages_and_behind_them() {
+    let router = Router::new().server_streaming(&DOWN, |_, _: Raw, mut replies| async move {
+        let mut head = Metadata::new();
+        head.append("x-head", "early").unwrap();
+        replies.metadata(&head)?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        replies.send(raw("late")).await?;
+        let mut behind = Metadata::new();
+        behind.append("x-behind", "end").unwrap();
+        Err(Status::new(Code::Aborted, "so far").with_metadata(behind))
+    });
+    let pair = Setup::new(router).start();
+    let started = tokio::time::Instant::now();
+    let mut down = pair.channel.server_streaming(&DOWN, raw("")).unwrap();
+    assert_eq!(down.metadata().await.unwrap().get("x-head"), Some("early"));
+    assert!(started.elapsed() < Duration::from_secs(1), "the head waits for no message");
+    assert_eq!(down.message().await.unwrap(), Some(raw("late")));
+    let error = down.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::Aborted);
+    assert_eq!(error.status().metadata().get("x-behind"), Some("end"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_carries_message_details_and_metadata() {
+    let router = Router::new().unary(&REFUSE, |_, _: Raw| async move {
+        let mut metadata = Metadata::new();
+        metadata.append_bin("x-why-bin", &[0, 255]).unwrap();
+        let status = Status::new(Code::NotFound, "no user 42 in München\n100 %")
+            .with_details(Bytes::from_static(b"\x08\x05"))
+            .with_metadata(metadata);
+        Err::<Response<Raw>, _>(status)
+    });
+    let trace = Trace::default();
+    let mut setup = Setup::new(router);
+    setup.faults.trace = Some(trace.clone());
+    let pair = setup.start();
+    let error = pair.channel.unary(&REFUSE, raw("")).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    assert_eq!(error.kind(), Kind::Status);
+    assert_eq!(error.status().message(), "no user 42 in München\n100 %");
+    assert_eq!(error.status().details(), b"\x08\x05");
+    assert_eq!(error.status().metadata().get_bin("x-why-bin").unwrap().unwrap()[..], [0, 255]);
+    // Trailers-Only: one HEADERS frame that ends the stream, no DATA.
+    let frames = frames_of(&trace.lock().unwrap().1);
+    let on_stream: Vec<_> = frames.into_iter().filter(|(id, _, _)| *id == 1).collect();
+    assert_eq!(on_stream, [(1, FrameType::Headers.octet(), 0x5)]);
+}
+
+/// Stream, type and flags of each frame.
+fn frames_of(mut octets: &[u8]) -> Vec<(u32, u8, u8)> {
+    let mut frames = Vec::new();
+    while octets.len() >= 9 {
+        let length = u32::from_be_bytes([0, octets[0], octets[1], octets[2]]) as usize;
+        let id = u32::from_be_bytes(octets[5..9].try_into().unwrap());
+        frames.push((id, octets[3], octets[4]));
+        octets = &octets[9 + length..];
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_that_nobody_serves_is_unimplemented() {
+    let pair = Setup::new(Router::new()).start();
+    let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented);
+    assert_eq!(error.status().message(), "no method /test.Echo/Unary on this server");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_its_call_and_nothing_else() {
+    let router = router()
+        .unary(&PANIC, |_, _: Raw| async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            panic!("on purpose");
+            #[allow(unreachable_code, reason = "names the type")]
+            Ok(Response::new(raw("")))
+        })
+        .unary(&PANIC_EARLY, |_, request: Raw| {
+            assert!(request.0.is_empty(), "on purpose");
+            async move { Ok(Response::new(raw(""))) }
+        })
+        .bidi(&PANIC_STREAM, |_, mut requests, mut replies| async move {
+            while let Some(request) = requests.message().await? {
+                let request: Raw = request;
+                assert!(request.0.is_empty(), "on purpose");
+                replies.send(request).await?;
+            }
+            Ok(())
+        });
+    let pair = Setup::new(router).start();
+    for method in [PANIC, PANIC_EARLY] {
+        let error = pair.channel.unary(&method, raw("x")).await.unwrap_err();
+        assert_eq!(error.code(), Code::Internal, "{error}");
+        assert_eq!(error.status().message(), "the handler panicked");
+    }
+    let (mut up, mut down) = pair.channel.bidi(&PANIC_STREAM, ()).unwrap();
+    up.send(raw("")).await.unwrap();
+    assert_eq!(down.message().await.unwrap(), Some(raw("")));
+    up.send(raw("x")).await.unwrap();
+    let error = down.message().await.unwrap_err();
+    assert_eq!((error.code(), error.status().message()), (Code::Internal, "the handler panicked"));
+    let before = pair.channel.connections()[0].id();
+    four_kinds(&pair).await;
+    assert_eq!(pair.channel.connections()[0].id(), before, "the connection lives on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_http_stands_beside_the_methods() {
+    let router = router().http("/plain/", |request| async move {
+        let path = String::from_utf8_lossy(request.head.path()).into_owned();
+        let mut reply = HttpReply::new(201)
+            .with_field("x-method", &String::from_utf8_lossy(request.head.method()))
+            .with_body([path.as_bytes(), b" ", &request.body[..]].concat());
+        reply.trailers.push("x-behind", "yes");
+        reply
+    });
+    let pair = Setup::new(router).start();
+    four_kinds(&pair).await;
+    let request = HttpRequest::new("PUT", "/plain/a%20b?q").with_body("body");
+    let response = pair.channel.http(request).await.unwrap();
+    assert_eq!(response.status, 201);
+    assert_eq!(response.fields.get("x-method"), Some(&b"PUT"[..]));
+    assert_eq!(&response.body[..], b"/plain/a%20b?q body");
+    assert_eq!(response.trailers.get("x-behind"), Some(&b"yes"[..]));
+    let missing = pair.channel.http(HttpRequest::new("GET", "/nowhere")).await.unwrap();
+    assert_eq!(missing.status, 404);
+    assert_eq!(pair.channel.connections().len(), 1, "one port, one connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn interceptors_see_every_call_on_both_sides() {
+    let router = router().intercept(|ctx| match ctx.metadata().get("x-token") {
+        Some("good") => Ok(()),
+        _ => Err(Status::new(Code::Unauthenticated, "no token")),
+    });
+    let refused = Setup::new(router.clone()).start();
+    let error = refused.channel.unary(&UNARY, raw("")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    let (_up, mut down) = refused.channel.bidi(&BIDI, ()).unwrap();
+    assert_eq!(down.message().await.unwrap_err().code(), Code::Unauthenticated);
+
+    let welcome = Setup::new(router).start_with(|builder| {
+        builder.intercept(|metadata| {
+            metadata.append("x-token", "good").unwrap();
+            Ok(())
+        })
+    });
+    four_kinds(&welcome).await;
+
+    let stopped = Setup::new(self::router()).start_with(|builder| {
+        builder.intercept(|_| Err(Status::new(Code::PermissionDenied, "not from here")))
+    });
+    let error = stopped.channel.unary(&UNARY, raw("")).await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    assert!(stopped.channel.connections().is_empty(), "nothing was dialled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_head_is_what_grpc_says() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let call = tokio::spawn(async move {
+        let request = Request::new(raw("hi")).with_timeout(Duration::from_secs(3));
+        channel.unary(&UNARY, request).await
+    });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let head = peer.next(FrameType::Headers).await;
+    let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[..4], [":method", ":scheme", ":path", ":authority"]);
+    assert_eq!(head.field(":method"), Some("POST"));
+    assert_eq!(head.field(":path"), Some("/test.Echo/Unary"));
+    assert_eq!(head.field(":authority"), Some("test"));
+    assert_eq!(head.field("te"), Some("trailers"));
+    assert_eq!(head.field("content-type"), Some("application/grpc"));
+    assert_eq!(head.field("grpc-timeout"), Some("3000000u"));
+    assert!(head.field("user-agent").unwrap().starts_with("grpc-rust-framewire/"));
+    let data = peer.next(FrameType::Data).await;
+    assert_eq!(data.payload, framed(b"hi"));
+    assert!(data.ends());
+    peer.answer(1, b"ho").await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("ho"));
+}

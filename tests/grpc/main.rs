@@ -1,0 +1,23 @@
+//! gRPC calls end to end, in memory and in virtual time.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[path = "../support/link.rs"]
+mod link;
+#[path = "../support/memory_pair.rs"]
+mod memory_pair;
+#[path = "../support/peer.rs"]
+mod peer;
+
+mod cancel;
+mod connections;
+mod deadline;
+mod kinds;
+mod limits;
+mod many;
+mod streaming;
