@@ -300,6 +300,7 @@ impl fmt::Display for Error {
             write!(f, " (the peer said: {debug})")?;
         }
         f.write_str(match inner.processed {
+            Processed::No if inner.kind == Kind::Misuse => "; nothing was sent",
             Processed::No => "; not processed, a retry is safe",
             Processed::Maybe => "; it may have been processed",
             Processed::Yes => "",

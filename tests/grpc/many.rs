@@ -1,7 +1,7 @@
 //! Many calls at once: the peer's limits, small windows, fairness.
 
 use crate::link::Faults;
-use crate::memory_pair::{RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::memory_pair::{DOWN, RawMethod, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::PoolOptions;
 use framewire::grpc::{Method, Raw, Response};
@@ -47,6 +47,43 @@ async fn more_calls_than_the_peer_allows() {
         }
         assert_eq!(most.load(Ordering::SeqCst), 10, "the limit is used and kept");
         assert_eq!(pair.channel.connections().len(), 1);
+    }
+}
+
+/// The windows together hold far less than one message of each stream.
+#[tokio::test(start_paused = true)]
+async fn large_messages_on_a_hundred_streams_through_small_windows() {
+    const OCTETS: usize = 3 * 1024 * 1024;
+    let mut setup = Setup::new(router());
+    for limits in [&mut setup.server.limits, &mut setup.client.driver.limits] {
+        limits.stream_window = 64 * 1024;
+        limits.connection_window = 128 * 1024;
+        limits.stream_window_max = 64 * 1024;
+        limits.connection_window_max = 128 * 1024;
+    }
+    let pair = setup.start();
+    let message = bytes::Bytes::from(vec![9; OCTETS]);
+    let tasks: Vec<_> = (0..100)
+        .map(|i| {
+            let (channel, message) = (pair.channel.clone(), Raw(message.clone()));
+            tokio::spawn(async move {
+                if i % 2 == 0 {
+                    let got = channel.unary(&UNARY, message.clone()).await.unwrap();
+                    assert!(got.into_inner() == message);
+                } else {
+                    // Its first octet says 9.
+                    let mut down = channel.server_streaming(&DOWN, Raw(message.0.slice(..60_000)));
+                    let down = down.as_mut().unwrap();
+                    for _ in 0..9 {
+                        assert_eq!(down.message().await.unwrap().unwrap().0.len(), 60_000);
+                    }
+                    assert_eq!(down.message().await.unwrap(), None);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(600), task).await.expect("stuck").unwrap();
     }
 }
 

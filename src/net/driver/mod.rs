@@ -280,10 +280,13 @@ impl Driver {
                     self.core.flush(&mut self.io, cx);
                 }
             }
-            let again = self.read(cx);
+            let mut again = self.read(cx);
+            let paused = !self.core.may_read();
             self.core.after_events();
             self.core.timers(cx);
             self.core.send_pending(&mut self.io, cx);
+            // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
+            again |= paused && !self.read_done && self.core.may_read();
             if self.core.is_over() {
                 self.finish(cx);
                 return Poll::Ready(());
