@@ -96,7 +96,7 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
             Only(vec![(":status", "404")]),
             "UNIMPLEMENTED: the answer is not gRPC: HTTP status 404, content-type nothing",
         ),
-        ("no status", Only(HEAD.to_vec()), "UNKNOWN: the response ended without grpc-status"),
+        ("no status", Only(HEAD.to_vec()), "INTERNAL: response ended without trailers"),
         (
             "no message",
             Body(Vec::new(), Some("0")),

@@ -280,19 +280,16 @@ impl Driver {
                     self.core.flush(&mut self.io, cx);
                 }
             }
-            let mut again = self.read(cx);
-            let paused = !self.core.may_read();
+            let again = self.read(cx);
             self.core.after_events();
             self.core.timers(cx);
             self.core.send_pending(&mut self.io, cx);
-            // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
-            again |= paused && !self.read_done && self.core.may_read();
             if self.core.is_over() {
                 self.finish(cx);
                 return Poll::Ready(());
             }
             self.handle.set_streams(self.core.conn.streams() as u32);
-            // What kept us from reading may have gone with the writes of this turn.
+            // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
             let released = self.held && self.core.may_read();
             if again || released {
                 cx.waker().wake_by_ref();
