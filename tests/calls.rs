@@ -163,3 +163,30 @@ async fn authority_is_what_was_asked_for() {
     let wrong = Channel::builder("http://127.0.0.1:1").authority("a/b").build();
     assert!(matches!(wrong, Err(BuildError::Target(_))));
 }
+
+/// A runtime that ends takes its connections along: the call that was under way ends with an error,
+/// and nothing panics.
+#[test]
+fn a_dropped_runtime_ends_its_calls() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (servers, clients) = (runtime(), runtime());
+    let address = servers.block_on(async {
+        let router = Router::new().unary(&UNARY, |_, _: Raw| async move {
+            std::future::pending::<Result<Response<Raw>, Status>>().await
+        });
+        Server::builder(router).bind("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap()
+    });
+    let serving = std::thread::spawn(move || {
+        servers.block_on(async { tokio::time::sleep(Duration::from_millis(300)).await });
+    });
+    let channel = Channel::builder(&format!("http://{address}")).build().unwrap();
+    let mut call = Box::pin(channel.unary(&UNARY, raw("never answered")));
+    clients.block_on(async {
+        let sent = tokio::time::timeout(Duration::from_millis(100), &mut call).await;
+        assert!(sent.is_err(), "it hangs");
+    });
+    drop(clients);
+    let error = runtime().block_on(call).unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    serving.join().unwrap();
+}

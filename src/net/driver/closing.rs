@@ -31,9 +31,15 @@ pub(super) struct Closing {
     /// The second was.
     now: bool,
     forced: bool,
+    /// The task was dropped: calls end here.
+    abandoned: bool,
 }
 
 impl Closing {
+    pub(super) const fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
     pub(super) fn peer_said(&mut self, code: ErrorCode, debug: &[u8]) {
         self.goaway = Some((code, debug.to_vec()));
     }
@@ -365,7 +371,7 @@ impl Core {
         x.parked = false;
         x.out.rewind();
         drop(x);
-        match self.handle.home().filter(|_| replayable) {
+        match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {
             Some(home) => home.redispatch(slot),
             None => self.fail_slot(&slot, self.not_processed()),
         }

@@ -17,7 +17,6 @@ use super::env;
 use super::handle::{Change, Handle};
 use super::io::BoxedIo;
 use super::slot::Slot;
-use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
 use flush::Flush;
 use std::collections::VecDeque;
@@ -93,6 +92,7 @@ pub struct Driver {
     read_done: bool,
     /// Reading stopped for a reason of ours, not for want of octets.
     held: bool,
+    finished: bool,
 }
 
 /// Everything but the socket and its receive buffer, so that an event may borrow from that.
@@ -187,6 +187,7 @@ impl Driver {
             yielding: Yield::default(),
             read_done: false,
             held: false,
+            finished: false,
         }
     }
 
@@ -319,6 +320,12 @@ impl Driver {
         self.core.settle_mailbox(left);
         self.core.flush(&mut self.io, cx);
         let _ = Pin::new(&mut *self.io).poll_shutdown(cx);
+        self.finished = true;
+        self.leave();
+    }
+
+    /// Those who know of this connection hear that it is over.
+    fn leave(&self) {
         if let Some(drain) = &self.core.drain {
             drain.leave(&self.handle);
         }
@@ -341,15 +348,18 @@ impl Future for Driver {
 impl Drop for Driver {
     /// A runtime that shuts down drops its tasks: no call is left without an end.
     fn drop(&mut self) {
-        if self.core.conn.life() != Life::Closed || self.core.conn.streams() > 0 {
-            self.core.lost(None);
-            self.core.settle();
+        if self.finished {
+            return;
         }
-        let left = self.handle.mailbox().close();
-        self.core.settle_mailbox(left);
-        if let Some(drain) = &self.core.drain {
-            drain.leave(&self.handle);
+        // There may be no runtime left to dial with, so nothing moves to another connection.
+        self.core.closing.abandon();
+        self.core.lost(None);
+        self.core.settle();
+        for slot in self.handle.mailbox().close() {
+            slot.leave_queue();
+            self.core.redispatch(slot);
         }
+        self.leave();
     }
 }
 
