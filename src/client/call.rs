@@ -190,22 +190,12 @@ fn gone() -> Error {
 
 /// What is wrong with a unary response that is not exactly one message.
 fn not_one_message(body: &[u8], max: usize) -> Error {
-    let mut splitter = crate::grpc::Splitter::new(max);
-    splitter.push(body);
-    let status = match splitter.next() {
-        Err(error) => Status::from(error),
-        Ok(None) => match splitter.finish() {
-            Err(error) => Status::from(error),
-            Ok(()) => {
-                Status::new(crate::grpc::Code::Internal, "the peer answered OK without a message")
-            }
-        },
-        Ok(Some(_)) => Status::new(
-            crate::grpc::Code::Internal,
-            "the peer answered a unary call with more than one message",
-        ),
-    };
-    broken(status)
+    broken(message::not_one(
+        body,
+        max,
+        "the peer answered OK without a message",
+        "the peer answered a unary call with more than one message",
+    ))
 }
 
 impl Drop for Call {

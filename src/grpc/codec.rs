@@ -143,8 +143,9 @@ fn encode_compressed<M: Encode>(
     check(plain.len(), max)?;
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
-    compression::compress(encoding, &plain, out).inspect_err(|_| {})?;
-    let prefix = write_prefix(out.len() - start - PREFIX, true).map_err(Status::from)?;
+    let written = compression::compress(encoding, &plain, out)
+        .and_then(|()| write_prefix(out.len() - start - PREFIX, true).map_err(Status::from));
+    let prefix = written.inspect_err(|_| out.truncate(start))?;
     if let Some(place) = out.get_mut(start..start + PREFIX) {
         place.copy_from_slice(&prefix);
     }

@@ -44,6 +44,22 @@ pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     (payload.len() == head.len).then_some((head.compressed, PREFIX..body.len()))
 }
 
+/// What is wrong with a whole body that [`parse_one`] refused: broken, or with `none` or `many`
+/// messages, in the words of the side that asks.
+#[must_use]
+pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) -> Status {
+    let mut splitter = Splitter::new(max);
+    splitter.push(body);
+    match splitter.next() {
+        Err(error) => error.into(),
+        Ok(Some(_)) => Status::new(Code::Internal, many),
+        Ok(None) => match splitter.finish() {
+            Err(error) => error.into(),
+            Ok(()) => Status::new(Code::Internal, none),
+        },
+    }
+}
+
 /// What the prefix at the start of `body` announces, once its five octets are there.
 #[must_use]
 pub fn declared_len(body: &[u8]) -> Option<usize> {

@@ -201,16 +201,9 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
 }
 
 fn not_one(body: &[u8], max: usize) -> Status {
-    let mut splitter = crate::grpc::Splitter::new(max);
-    splitter.push(body);
-    match splitter.next() {
-        Err(error) => error.into(),
-        Ok(None) => match splitter.finish() {
-            Err(error) => error.into(),
-            Ok(()) => Status::new(Code::Internal, "the request carries no message"),
-        },
-        Ok(Some(_)) => Status::new(Code::Internal, "the request carries more than one message"),
-    }
+    let (none, many) =
+        ("the request carries no message", "the request carries more than one message");
+    message::not_one(body, max, none, many)
 }
 
 /// A response in one piece: head, message, trailers.

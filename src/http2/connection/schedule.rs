@@ -35,12 +35,12 @@ impl<T> Connection<T> {
                 return;
             }
             let Some(key) = self.ready.pop_front() else { return };
-            self.send_slice(key, out, now);
+            self.send_slice(key, out);
         }
     }
 
     /// One slice of one stream; it goes to the back of the queue if more may be sent.
-    fn send_slice(&mut self, key: StreamKey, out: &mut SendBuffer, _now: Instant) {
+    fn send_slice(&mut self, key: StreamKey, out: &mut SendBuffer) {
         let alone = self.ready.is_empty();
         let slice = if alone { ALONE_MAX } else { self.limits.data_slice_octets };
         let slice = slice.min(self.peer.max_frame_size as usize);

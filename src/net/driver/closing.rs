@@ -11,7 +11,6 @@ use crate::net::sync::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// The opaque octets of the PING between the two GOAWAYs of a graceful close.
@@ -201,7 +200,7 @@ impl Core {
     }
 
     /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
-    pub(super) fn check_drain(&mut self, _cx: &mut Context<'_>) {
+    pub(super) fn check_drain(&mut self) {
         let Some((_, hard)) = self.drain.as_ref().and_then(|drain| drain.wanted()) else {
             return self.check_goodbye();
         };

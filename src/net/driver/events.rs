@@ -131,7 +131,7 @@ impl Core {
             return;
         };
         let mut x = slot.lock();
-        let refused = cause == Cause::ByPeer(ErrorCode::REFUSED_STREAM);
+        let refused = matches!(cause, Cause::ByPeer(code) if status_map::is_unprocessed(code));
         if refused && x.out.replayable && !x.inc.head_ready {
             x.key = None;
             drop(x);

@@ -36,7 +36,7 @@ pub(super) struct Flush {
 }
 
 impl Flush {
-    pub(super) const fn new(_now: Instant) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             batch: BATCH_MIN,
             produced: 0,

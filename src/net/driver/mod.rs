@@ -164,7 +164,7 @@ impl Driver {
         let core = Core {
             conn,
             out,
-            flush: Flush::new(now),
+            flush: Flush::new(),
             timers: Timers::new(now),
             handle: Arc::clone(&handle),
             options,
@@ -283,7 +283,7 @@ impl Driver {
             }
             let again = self.read(cx);
             self.core.after_events();
-            self.core.timers(cx);
+            self.core.timers();
             self.core.send_pending(&mut self.io, cx);
             if self.core.is_over() {
                 self.finish(cx);

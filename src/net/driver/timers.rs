@@ -110,7 +110,7 @@ impl Timers {
 
 impl Core {
     /// Everything whose time has come.
-    pub(super) fn timers(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn timers(&mut self) {
         let now = self.now;
         if let Err(error) = self.conn.handle_timeout(&mut self.out, now) {
             self.violated(error);
@@ -123,7 +123,7 @@ impl Core {
             self.expire_waiting();
         }
         self.check_silence();
-        self.check_drain(cx);
+        self.check_drain();
     }
 
     fn check_silence(&mut self) {
