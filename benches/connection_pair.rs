@@ -102,7 +102,7 @@ impl Pair {
         while let Some(event) = connection.next_event(input, output, self.now).unwrap() {
             if let Event::Data { key, data, end_stream, .. } = event {
                 let octets = black_box(data).len() as u32;
-                connection.release(output, key, octets);
+                connection.release(output, key, octets, self.now);
                 if end_stream {
                     self.asked.push(key);
                 }
@@ -129,7 +129,7 @@ impl Pair {
             match event {
                 Event::Data { key, data, .. } => {
                     let octets = black_box(data).len() as u32;
-                    connection.release(output, key, octets);
+                    connection.release(output, key, octets, self.now);
                 }
                 Event::Trailers { key, .. } => {
                     connection.take(key, output);

@@ -87,7 +87,7 @@ fn drain(
             },
         };
         conn.check_invariants();
-        conn.release(out, key, octets / 2);
+        conn.release(out, key, octets / 2, now);
         if end {
             let head = SendHead { template: None, extra: &reply };
             let _ = conn.send_head(out, key, head, false);

@@ -83,7 +83,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 let (conn, side) = if up { (&mut server, &mut s) } else { (&mut client, &mut c) };
                 if let Some(key) = key(side, stream) {
                     let held = side.held.remove(&key).unwrap_or(0);
-                    conn.release(&mut side.out, key, held);
+                    conn.release(&mut side.out, key, held, now);
                 }
             }
             Step::Move { octets, up: true } => {

@@ -63,6 +63,24 @@ pub fn entropy() -> u64 {
     hasher.finish()
 }
 
+/// Octets of memory that this process may use: its cgroup's limit, else what the machine has.
+/// `None` where the system does not say.
+#[must_use]
+pub fn memory_limit() -> Option<u64> {
+    // The second is the first version's; there a limit that nobody set is a number near 2^63.
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let number = |text: String| text.trim().parse::<u64>().ok().filter(|octets| *octets < 1 << 60);
+    let limit = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
+    limit.and_then(number).or_else(machine_memory)
+}
+
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
 /// A small seeded generator (SplitMix64): same seed, same sequence. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random {

@@ -1,7 +1,7 @@
 //! The two ends of a slot as the floor above holds them: a client's call, a server's call.
 
 use super::env;
-use super::slot::{HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
+use super::slot::{Credit, HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;
@@ -66,19 +66,19 @@ impl Reader {
         Poll::Pending
     }
 
-    /// Moves the octets that have arrived behind `into`. `consumed` octets of earlier ones are
-    /// credited to the peer.
+    /// Moves the octets that have arrived behind `into`. `credit` says what became of earlier ones;
+    /// the peer has them back.
     pub fn poll_body(
         &self,
         cx: &mut Context<'_>,
         into: &mut BytesMut,
-        consumed: u32,
+        credit: Credit,
     ) -> Poll<Result<Body, Error>> {
         let mut x = self.0.lock();
         let mut report = false;
-        if consumed > 0 && !x.done {
-            x.inc.consumed += consumed;
-            report = x.handle.as_ref().is_some_and(|h| x.inc.consumed >= h.credit_step());
+        if credit.octets() > 0 && !x.done {
+            x.inc.credit.add(credit);
+            report = x.handle.as_ref().is_some_and(|handle| handle.is_worth(&x.inc.credit));
         }
         let poll = if !x.inc.body.is_empty() {
             if into.is_empty() {

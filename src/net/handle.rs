@@ -2,7 +2,7 @@
 
 use super::connect::ConnectionInfo;
 use super::handoff::{Handoff, Policy};
-use super::slot::Slot;
+use super::slot::{Credit, Slot};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
 use std::collections::VecDeque;
@@ -47,6 +47,8 @@ pub struct Handle {
     streams: AtomicU32,
     /// Consumed octets that are worth a report.
     credit_step: u32,
+    /// A message with more octets to come is worth a report at once.
+    stream_window: u32,
 }
 
 impl Handle {
@@ -71,6 +73,7 @@ impl Handle {
             pressed: AtomicBool::new(false),
             streams: AtomicU32::new(0),
             credit_step: (stream_window / 8).min(32 * 1024),
+            stream_window,
         }
     }
 
@@ -134,10 +137,13 @@ impl Handle {
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Consumed octets that a reader reports at once; everything while much is unread.
+    /// Whether a reader reports this at once: enough octets to credit, a message that is larger
+    /// than a window; everything while much is unread.
     #[must_use]
-    pub fn credit_step(&self) -> u32 {
-        if self.pressed.load(Ordering::SeqCst) { 1 } else { self.credit_step }
+    pub fn is_worth(&self, credit: &Credit) -> bool {
+        credit.octets() >= self.credit_step
+            || credit.expected > self.stream_window as usize
+            || self.pressed.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_pressed(&self, pressed: bool) {

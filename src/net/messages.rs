@@ -1,6 +1,7 @@
 //! Messages over a slot's octets: what both sides' streaming calls are made of.
 
 use super::exchange::{Body, Closed, Reader, Writer};
+use super::slot::Credit;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec::{self, Decode, Encode};
 use crate::grpc::message::PREFIX;
@@ -46,11 +47,13 @@ pub struct MessageReader<M> {
     /// How the message taken last came.
     last: Encoding,
     max: usize,
-    /// Octets moved here and not credited.
+    /// Octets moved here and not reported.
     held: u32,
-    /// Octets of the first message that were credited while it was waited for.
+    /// Octets of the first message that were reported as gathered while it was waited for.
     ahead: u32,
-    due: u32,
+    /// How much of that message is to come was reported.
+    told: bool,
+    due: Credit,
     ended: bool,
     types: PhantomData<fn() -> M>,
 }
@@ -68,7 +71,8 @@ impl<M: Decode> MessageReader<M> {
             max,
             held: 0,
             ahead: 0,
-            due: 0,
+            told: false,
+            due: Credit::default(),
             ended: false,
             types: PhantomData,
         }
@@ -110,9 +114,13 @@ impl<M: Decode> MessageReader<M> {
                 Ok(None) if self.ended => return Poll::Ready(None),
                 Ok(None) => {}
             }
-            // What lies here belongs to the message that is waited for: consumed.
-            self.due += self.held;
+            // What lies here belongs to the message that is waited for.
+            self.due.gathered += self.held;
             self.ahead += std::mem::take(&mut self.held);
+            if !self.told && self.ahead as usize >= PREFIX {
+                self.told = true;
+                self.due.expected = self.splitter.awaiting().unwrap_or(0);
+            }
             let due = std::mem::take(&mut self.due);
             match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
                 Ok(Body::Octets) => {
@@ -138,7 +146,9 @@ impl<M: Decode> MessageReader<M> {
         self.ahead -= before;
         let now = (octets - before).min(self.held);
         self.held -= now;
-        self.due += now;
+        self.due.consumed += now;
+        self.due.delivered += before;
+        self.told = false;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Floor 3: tokio and rustls. Sockets, TLS, and what drives a connection.
 
 pub mod accept;
+pub mod budget;
 pub mod connect;
 pub mod connect_error;
 pub mod dispatch;

@@ -187,6 +187,37 @@ pub enum InEnd {
     Failed(Error),
 }
 
+/// What a reader did with octets that were handed to it, not yet told to the driver.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    /// Octets of messages that were taken.
+    pub consumed: u32,
+    /// Octets that moved into the assembly of the message that is waited for.
+    pub gathered: u32,
+    /// Octets among those reported as gathered whose message was taken since.
+    pub delivered: u32,
+    /// Octets still to come of the message that is waited for, where its prefix has come.
+    pub expected: usize,
+}
+
+impl Credit {
+    /// Adds what was done since.
+    pub const fn add(&mut self, later: Self) {
+        self.consumed += later.consumed;
+        self.gathered += later.gathered;
+        self.delivered += later.delivered;
+        if later.delivered > 0 || later.expected > 0 {
+            self.expected = later.expected;
+        }
+    }
+
+    /// Octets worth a report.
+    #[must_use]
+    pub const fn octets(&self) -> u32 {
+        self.consumed + self.gathered + self.delivered
+    }
+}
+
 /// What the peer sends.
 #[derive(Debug, Default)]
 pub struct Incoming {
@@ -196,8 +227,8 @@ pub struct Incoming {
     pub head_ready: bool,
     /// Octets of the body not yet taken by the caller.
     pub body: BytesMut,
-    /// Octets that the caller has consumed and the driver has not credited.
-    pub consumed: u32,
+    /// What the caller did with octets and the driver has not been told.
+    pub credit: Credit,
     /// Trailers.
     pub trailers: Fields,
     /// How the peer's side ended.
@@ -212,7 +243,7 @@ impl Incoming {
         if self.body.capacity() > KEPT {
             self.body = BytesMut::new();
         }
-        self.consumed = 0;
+        self.credit = Credit::default();
         self.trailers.clear();
         self.end = None;
     }

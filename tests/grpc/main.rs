@@ -14,6 +14,7 @@ mod memory_pair;
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod budget;
 mod cancel;
 mod connections;
 mod deadline;

@@ -13,7 +13,7 @@ use framewire::net::exchange::{Body, End, Reader, ServerCall, Writer};
 use framewire::net::handle::Handle;
 use framewire::net::handoff::Policy;
 use framewire::net::pool::{Pool, PoolOptions};
-use framewire::net::slot::{HeadState, OutEnd, Slot};
+use framewire::net::slot::{Credit, HeadState, OutEnd, Slot};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
@@ -130,11 +130,11 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
 async fn read(reader: &Reader) -> Result<(BytesMut, End), Error> {
     let mut all = BytesMut::new();
     let mut piece = BytesMut::new();
-    let mut consumed = 0;
+    let mut consumed = Credit::default();
     loop {
         match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut consumed))).await? {
             Body::Octets => {
-                consumed = piece.len() as u32;
+                consumed.consumed = piece.len() as u32;
                 all.extend_from_slice(&piece);
                 piece.clear();
             }

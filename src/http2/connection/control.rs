@@ -12,36 +12,65 @@ use std::time::Instant;
 
 impl<T> Connection<T> {
     /// Gives back octets of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
-    pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) {
-        let target = self.stream_target;
-        let Some(stream) = self.streams.get_mut(key) else { return };
+    pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32, now: Instant) {
+        let octets = self.gather(out, key, octets);
+        self.credit(out, key, octets, now);
+    }
+
+    /// Octets of `key` have moved into the assembly of a message: the connection has them back,
+    /// the stream has them back with [`Connection::credit`]. Returns how many there were.
+    pub fn gather(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) -> u32 {
+        let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let octets = octets.min(stream.unread);
         stream.unread -= octets;
-        if stream.state.can_recv() {
-            stream.recv_window.credit(octets);
-            // RFC 9113 §6.9: a receiver that consumed data may send WINDOW_UPDATE
-            if let Some(increment) = stream.recv_window.update() {
-                write::window_update(out.tail(), stream.id, increment);
-                // A window that its reader drains may grow with the next one.
+        self.give_back(u64::from(octets), out);
+        octets
+    }
+
+    /// Gives a stream back the octets that [`Connection::gather`] took out.
+    pub fn credit(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32, now: Instant) {
+        let target = self.stream_target;
+        let rtt = self.bdp.rtt();
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !stream.state.can_recv() {
+            return;
+        }
+        stream.recv_window.credit(octets);
+        // RFC 9113 §6.9: a receiver that consumed data may send WINDOW_UPDATE
+        let Some(increment) = stream.recv_window.update() else { return };
+        write::window_update(out.tail(), stream.id, increment);
+        if stream.recv_window.target() < target {
+            // A window that its reader drains within a round trip may grow with the next one.
+            let before = stream.updated.replace(now);
+            let took = before.map(|before| now.saturating_duration_since(before));
+            if took.zip(rtt).is_some_and(|(took, rtt)| took <= rtt) {
                 stream.recv_window.grow(target);
             }
         }
-        self.give_back(u64::from(octets), out);
     }
 
-    /// Opens the window of `key` for a message of which `octets` are still to come, so that it
-    /// does not take a round trip for every window. The caller has charged its budget.
-    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, octets: usize) {
-        let max = self.limits.stream_window_max;
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let wanted = octets.min(max as usize) as i64;
+    /// Octets by which the window of `key` falls short of a message of which `octets` are still
+    /// to come; zero when it has room.
+    #[must_use]
+    pub fn lacking(&self, key: StreamKey, octets: usize) -> u32 {
+        let Some(stream) = self.streams.get(key) else { return 0 };
+        if !stream.state.can_recv() {
+            return 0;
+        }
+        let wanted = octets.min(self.limits.stream_window_max as usize) as i64;
         let coming = stream.recv_window.available() + i64::from(stream.recv_window.owed());
-        if stream.state.can_recv() && wanted > coming {
-            stream.recv_window.credit((wanted - coming) as u32);
-            let increment = stream.recv_window.flush();
-            if increment > 0 {
-                write::window_update(out.tail(), stream.id, increment);
-            }
+        u32::try_from(wanted - coming).unwrap_or(0)
+    }
+
+    /// Opens the window of `key` by `octets` ahead of their consumption, for a known large
+    /// message, so that it does not take a round trip for every window. The caller has charged its
+    /// budget, and does not credit them again when they come.
+    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.recv_window.credit(octets);
+        let increment = stream.recv_window.flush();
+        if increment > 0 {
+            write::window_update(out.tail(), stream.id, increment);
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Stream<T> {
     pub(crate) recv_window: RecvWindow,
     /// Octets handed up and not yet released.
     pub(crate) unread: u32,
+    /// When its window was last announced anew.
+    pub(crate) updated: Option<Instant>,
     /// Octets that `content-length` still promises.
     pub(crate) content_left: Option<u64>,
     pub(crate) opened: Instant,
@@ -97,6 +99,7 @@ impl<T> Stream<T> {
             send_window: SendWindow::new(send),
             recv_window: RecvWindow::new(recv),
             unread: 0,
+            updated: None,
             content_left: None,
             opened,
             pending: None,

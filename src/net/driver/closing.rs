@@ -259,7 +259,11 @@ impl Core {
     /// What the peer's frames of this turn have made possible.
     pub(super) fn after_events(&mut self) {
         if let Some(octets) = self.conn.take_growth_wanted() {
-            self.conn.grow(&mut self.out, octets);
+            self.grow(octets);
+        }
+        self.charge_window();
+        if self.memory.is_starved() {
+            self.feed();
         }
         let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2;
         self.handle.set_pressed(pressed);
@@ -275,9 +279,9 @@ impl Core {
             let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
                 continue;
             };
-            let consumed = std::mem::take(&mut slot.lock().inc.consumed);
-            if consumed > 0 {
-                self.conn.release(&mut self.out, key, consumed);
+            let credit = std::mem::take(&mut slot.lock().inc.credit);
+            if credit.octets() > 0 {
+                self.credit(key, credit);
             }
         }
     }
@@ -285,6 +289,7 @@ impl Core {
     pub(super) fn give_back(&mut self) {
         self.out.release();
         self.conn.release_memory();
+        self.memory.rest();
         self.spare = Vec::new();
         self.writing = Vec::new();
         self.touched = Vec::new();
@@ -295,6 +300,7 @@ impl Core {
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
+        self.let_go(key, &entry.holding);
         let Some(slot) = entry.slot else { return };
         let wakers = slot.lock().let_go();
         if self.conn.role() == Role::Server {

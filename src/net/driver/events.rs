@@ -21,8 +21,10 @@ enum Then {
     Nothing,
     /// The peer's side has ended.
     Ended(StreamKey),
-    /// Octets were consumed on arrival; perhaps the peer's side has ended with them.
-    Consumed(StreamKey, u32, bool),
+    /// Octets were gathered on arrival, so many of the message are to come.
+    Gathered(StreamKey, u32, usize),
+    /// The last octets were gathered, and the peer's side has ended with them.
+    Gone(StreamKey, u32),
     /// The exchange cannot go on: reset and tell the caller.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
@@ -89,12 +91,18 @@ impl Core {
         match then {
             Then::Nothing => {}
             Then::Ended(key) => self.response_ended(key),
-            Then::Consumed(key, octets, ended) => {
-                self.conn.release(&mut self.out, key, octets);
-                match (ended, self.conn.role()) {
-                    (true, Role::Client) => self.response_ended(key),
-                    (true, Role::Server) => self.request_complete(key),
-                    (false, _) => {}
+            Then::Gathered(key, octets, expected) => {
+                self.gathered(key, octets);
+                self.expand(key, expected);
+            }
+            Then::Gone(key, octets) => {
+                self.conn.gather(&mut self.out, key, octets);
+                match self.conn.role() {
+                    Role::Client => self.response_ended(key),
+                    Role::Server => {
+                        self.handed_over(key);
+                        self.request_complete(key);
+                    }
                 }
             }
             Then::Fail(key, error) => {
@@ -135,7 +143,9 @@ impl Core {
         if refused && x.out.replayable && !x.inc.head_ready {
             x.key = None;
             drop(x);
-            self.conn.take(key, &mut self.out);
+            if let Some(entry) = self.conn.take(key, &mut self.out) {
+                self.let_go(key, &entry.holding);
+            }
             return self.redispatch(slot);
         }
         let phase = self.phase_of(key, &mut x);
@@ -179,6 +189,7 @@ impl Core {
         self.tell_home(Change::Draining);
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
+            self.let_go(key, &entry.holding);
             if let Some(slot) = entry.slot {
                 self.redispatch(slot);
             }
@@ -263,8 +274,14 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     if end_stream {
         x.inc.end = Some(InEnd::Finished);
     }
-    if x.whole {
-        return Then::Consumed(key, data.len() as u32, end_stream);
+    let octets = data.len() as u32;
+    match (x.whole, end_stream) {
+        (true, true) => return Then::Gone(key, octets),
+        (true, false) => {
+            let whole = message::declared_len(&x.inc.body).map_or(0, |len| len + message::PREFIX);
+            return Then::Gathered(key, octets, whole.saturating_sub(x.inc.body.len()));
+        }
+        (false, _) => {}
     }
     let reader = x.take_reader();
     drop(x);

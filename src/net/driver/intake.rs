@@ -155,9 +155,9 @@ impl Core {
             self.drop_stream(key);
             return;
         }
-        let consumed = std::mem::take(&mut x.inc.consumed);
-        if consumed > 0 {
-            self.conn.release(&mut self.out, key, consumed);
+        let credit = std::mem::take(&mut x.inc.credit);
+        if credit.octets() > 0 {
+            self.credit(key, credit);
         }
         if x.out.head == HeadState::Ready && !self.send_response_head(key, &mut x) {
             drop(x);
@@ -261,6 +261,7 @@ impl Core {
                 continue;
             };
             let (blocked, pending) = self.conn.pending(key);
+            self.note_stall(key, blocked, pending);
             let mut x = slot.lock();
             x.out.in_flight = pending;
             let phase = match blocked {

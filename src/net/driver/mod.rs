@@ -5,6 +5,7 @@
 //!
 //! hot: nothing here locks anything but a slot, and nothing waits.
 
+mod assembly;
 mod closing;
 mod events;
 mod flush;
@@ -12,6 +13,7 @@ mod intake;
 mod serve;
 mod timers;
 
+use super::budget::Budget;
 use super::dispatch::{Dispatch, Handler};
 use super::env;
 use super::handle::{Change, Handle};
@@ -44,6 +46,7 @@ pub(super) struct Entry {
     /// A server's handler: not begun, or spawned.
     handler: Option<Arc<dyn Handler>>,
     abort: Option<AbortHandle>,
+    holding: assembly::Holding,
 }
 
 /// How a driver behaves; the engine's own bounds are in [`Limits`].
@@ -63,6 +66,12 @@ pub struct DriverOptions {
     pub quiet_time: Duration,
     /// Interval of a periodic PING; off by default, at least 10 s.
     pub keepalive: Option<Duration>,
+    /// Time without progress after which a stream whose peer takes none of its octets is reset
+    /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
+    /// honest, and only a process short of memory lets go of them, after a minute.
+    pub stream_stall_time: Option<Duration>,
+    /// What this connection and its streams may hold for the peer. The process's by default.
+    pub budget: Option<Arc<Budget>>,
 }
 
 impl DriverOptions {
@@ -77,6 +86,8 @@ impl DriverOptions {
             write_stall_time: Duration::from_secs(30),
             quiet_time: Duration::from_millis(500),
             keepalive: None,
+            stream_stall_time: None,
+            budget: None,
         }
     }
 }
@@ -114,6 +125,7 @@ pub(super) struct Core {
     closing: closing::Closing,
     spare: Vec<Arc<Slot>>,
     in_place: Duration,
+    memory: assembly::Memory,
 }
 
 /// Whether giving the run queue one round before a write gathers more calls (one wake-up runs
@@ -150,11 +162,13 @@ impl Driver {
         role: Role,
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: DriverOptions,
+        mut options: DriverOptions,
         dispatch: Option<Arc<dyn Dispatch>>,
         drain: Option<Arc<Drain>>,
     ) -> Self {
         let now = env::now();
+        let budget = options.budget.clone().unwrap_or_else(Budget::process);
+        assembly::initial_windows(&mut options.limits, &budget);
         let mut conn = Connection::new(role, options.limits.clone(), now);
         let mut out = SendBuffer::new();
         conn.start(&mut out);
@@ -177,6 +191,7 @@ impl Driver {
             closing: closing::Closing::default(),
             spare: Vec::new(),
             in_place: Duration::ZERO,
+            memory: assembly::Memory::new(budget),
         };
         Self {
             io,

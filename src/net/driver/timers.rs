@@ -73,7 +73,7 @@ impl Timers {
         self.doubt_spent = false;
     }
 
-    /// Notes quiet; `true` once when it has lasted for `time`.
+    /// Notes quiet; `true` once it has lasted for `time`, and at every turn from then on.
     pub(super) fn rest(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
         if !quiet {
             self.quiet = None;
@@ -81,7 +81,7 @@ impl Timers {
             return false;
         }
         let since = *self.quiet.get_or_insert(now);
-        if self.rested || now.saturating_duration_since(since) < time {
+        if now.saturating_duration_since(since) < time {
             return false;
         }
         self.rested = true;
@@ -123,6 +123,7 @@ impl Core {
             self.expire_waiting();
         }
         self.check_silence();
+        self.check_stalls();
         self.check_drain();
     }
 
@@ -186,6 +187,7 @@ impl Core {
             doubt,
             keepalive.map(|interval| timers.heard + interval),
             quiet.map(|at| at + options.quiet_time),
+            self.memory.next_look(),
             self.next_drain_time(),
         ]
         .into_iter()

@@ -1,0 +1,326 @@
+//! What messages under assembly and streams that do not move may hold: credit runs ahead of a
+//! reader as far as the budget grants it, and with the budget spent one message at a time.
+
+use super::{Core, Entry};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::settings::DEFAULT_WINDOW;
+use crate::http2::{Blocked, Connection, ErrorCode, Limits, StreamKey};
+use crate::net::budget::{Budget, Lease};
+use crate::net::slot::Credit;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time without progress after which a stalled stream may be let go while the budget is tight.
+const STALL_MAX: Duration = Duration::from_secs(60);
+/// How often stalled streams are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What one stream holds of the budget.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// Octets of the message under assembly, credited or announced, that are charged.
+    charged: u32,
+    /// Octets of it for which the budget had no room: their credit waits.
+    withheld: u32,
+    /// Octets announced ahead of the message and not yet come.
+    expanded: u32,
+    /// Octets to send that a closed window holds back, and since when none of them moved.
+    stalled: Option<(Instant, usize)>,
+}
+
+/// What one connection holds of the budget.
+#[derive(Debug)]
+pub(super) struct Memory {
+    lease: Lease,
+    /// Octets charged for the connection's receive window; nothing while it is quiet.
+    window: Option<u64>,
+    /// The stream whose message goes on although the budget is spent.
+    exempt: Option<StreamKey>,
+    /// Streams with withheld credit, in the order in which they will have it.
+    starved: VecDeque<StreamKey>,
+    /// Streams with [`Holding::stalled`].
+    stalled: usize,
+    /// When they are looked at next.
+    look: Option<Instant>,
+}
+
+impl Memory {
+    pub(super) const fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            lease: Lease::new(budget),
+            window: None,
+            exempt: None,
+            starved: VecDeque::new(),
+            stalled: 0,
+            look: None,
+        }
+    }
+
+    /// Whether credit is withheld for want of budget.
+    pub(super) fn is_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    const fn unstalled(&mut self) {
+        self.stalled -= 1;
+        if self.stalled == 0 {
+            self.look = None;
+        }
+    }
+
+    /// When stalled streams want to be looked at.
+    pub(super) const fn next_look(&self) -> Option<Instant> {
+        self.look
+    }
+
+    /// The connection has no streams: what it holds for them goes back.
+    pub(super) fn rest(&mut self) {
+        if let Some(window) = self.window.take() {
+            self.lease.give(window);
+        }
+        self.starved = VecDeque::new();
+        self.lease.rest();
+    }
+}
+
+/// The windows that a connection begins with: the smallest that HTTP/2 knows while the budget has
+/// no room for larger ones.
+pub(super) fn initial_windows(limits: &mut Limits, budget: &Budget) {
+    if !budget.has_room(u64::from(limits.connection_window.saturating_sub(DEFAULT_WINDOW))) {
+        limits.connection_window = limits.connection_window.min(DEFAULT_WINDOW);
+        limits.stream_window = limits.stream_window.min(DEFAULT_WINDOW);
+    }
+}
+
+fn beyond_default(conn: &Connection<Entry>) -> u64 {
+    u64::from(conn.recv_window_octets().saturating_sub(DEFAULT_WINDOW))
+}
+
+impl Core {
+    /// Charges the connection's window while it has streams. It was announced, so it is not asked.
+    pub(super) fn charge_window(&mut self) {
+        if self.memory.window.is_none() && self.conn.streams() > 0 {
+            let window = beyond_default(&self.conn);
+            self.memory.lease.force(window);
+            self.memory.window = Some(window);
+        }
+    }
+
+    /// Lets the windows grow by as much as the path asks for, if the budget grants it.
+    pub(super) fn grow(&mut self, octets: u32) {
+        self.charge_window();
+        if self.memory.window.is_none() || !self.memory.lease.ask(u64::from(octets)) {
+            return;
+        }
+        self.conn.grow(&mut self.out, octets);
+        let (charged, window) = (u64::from(octets), beyond_default(&self.conn));
+        let before = self.memory.window.replace(window).unwrap_or_default();
+        // The window's maximum may have cut the growth short.
+        self.memory.lease.give((before + charged).saturating_sub(window));
+    }
+
+    /// A reader reports what it has done with octets that were handed to it.
+    pub(super) fn credit(&mut self, key: StreamKey, credit: Credit) {
+        if credit.consumed > 0 {
+            self.conn.release(&mut self.out, key, credit.consumed, self.now);
+        }
+        // The reader reports in this order within a message: gathered, then delivered.
+        if credit.gathered > 0 {
+            self.gathered(key, credit.gathered);
+        }
+        if credit.delivered > 0 {
+            self.delivered(key, credit.delivered);
+        }
+        if credit.expected > 0 && credit.delivered == 0 {
+            self.expand(key, credit.expected);
+        }
+    }
+
+    /// Octets have moved into the assembly of a message that somebody waits for.
+    pub(super) fn gathered(&mut self, key: StreamKey, octets: u32) {
+        let octets = self.conn.gather(&mut self.out, key, octets);
+        let Self { conn, memory, .. } = self;
+        let Some(entry) = conn.user_mut(key) else { return };
+        let holding = &mut entry.holding;
+        // What was announced ahead is charged, and not credited twice.
+        let ahead = octets.min(holding.expanded);
+        holding.expanded -= ahead;
+        let octets = octets - ahead;
+        if octets == 0 {
+            return;
+        }
+        if holding.withheld == 0 {
+            let exempt = memory.exempt == Some(key);
+            if !exempt && memory.lease.ask(octets.into()) {
+                holding.charged += octets;
+                return self.conn.credit(&mut self.out, key, octets, self.now);
+            }
+            // One message of each connection goes on, whatever the budget says.
+            if exempt || memory.exempt.is_none() {
+                memory.exempt = Some(key);
+                return self.conn.credit(&mut self.out, key, octets, self.now);
+            }
+            memory.starved.push_back(key);
+        }
+        holding.withheld += octets;
+        self.feed();
+    }
+
+    /// Announces the rest of a large message at once, if the budget has room for it.
+    pub(super) fn expand(&mut self, key: StreamKey, expected: usize) {
+        let lacking = self.conn.lacking(key, expected);
+        if lacking == 0 {
+            return;
+        }
+        let Self { conn, memory, .. } = self;
+        let Some(entry) = conn.user_mut(key) else { return };
+        if entry.holding.withheld > 0 || !memory.lease.ask(lacking.into()) {
+            return;
+        }
+        entry.holding.charged += lacking;
+        entry.holding.expanded += lacking;
+        self.conn.expand(&mut self.out, key, lacking);
+    }
+
+    /// A message left its assembly with the octets that were reported as gathered.
+    fn delivered(&mut self, key: StreamKey, octets: u32) {
+        let Self { conn, memory, .. } = self;
+        let Some(entry) = conn.user_mut(key) else { return };
+        let holding = &mut entry.holding;
+        let withheld = holding.withheld.min(octets);
+        holding.withheld -= withheld;
+        let charged = (octets - withheld).min(holding.charged.saturating_sub(holding.expanded));
+        holding.charged -= charged;
+        memory.lease.give(charged.into());
+        if memory.exempt == Some(key) {
+            memory.exempt = None;
+        }
+        self.conn.credit(&mut self.out, key, withheld, self.now);
+        self.feed();
+    }
+
+    /// The whole of a request is in the hands of its handler.
+    pub(super) fn handed_over(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user_mut(key) else { return };
+        let Holding { charged, withheld, .. } = entry.holding;
+        if charged > 0 || withheld > 0 || self.memory.exempt == Some(key) {
+            entry.holding.expanded = 0;
+            self.delivered(key, charged + withheld);
+        }
+    }
+
+    /// Gives starved streams their credit, in order: one always, more as the budget has room.
+    pub(super) fn feed(&mut self) {
+        let mut waits = false;
+        while let Some(key) = self.memory.starved.front().copied() {
+            let Self { conn, memory, .. } = self;
+            let Some(entry) = conn.user_mut(key).filter(|e| e.holding.withheld > 0) else {
+                memory.starved.pop_front();
+                continue;
+            };
+            let octets = entry.holding.withheld;
+            if memory.exempt.is_none() {
+                memory.exempt = Some(key);
+            } else if memory.lease.ask(octets.into()) {
+                entry.holding.charged += octets;
+            } else if waits {
+                return;
+            } else {
+                // Octets that come back from now on ring; for those that just came, ask again.
+                waits = true;
+                memory.lease.budget().wait(&self.handle);
+                continue;
+            }
+            memory.starved.pop_front();
+            entry.holding.withheld = 0;
+            self.conn.credit(&mut self.out, key, octets, self.now);
+        }
+    }
+
+    /// A stream has ended: what it held goes back.
+    pub(super) fn let_go(&mut self, key: StreamKey, holding: &Holding) {
+        if holding.charged > 0 {
+            self.memory.lease.give(holding.charged.into());
+        }
+        if let Some((_, octets)) = holding.stalled {
+            self.memory.unstalled();
+            self.memory.lease.give(octets as u64);
+        }
+        if self.memory.exempt == Some(key) {
+            self.memory.exempt = None;
+        }
+        if !self.memory.starved.is_empty() {
+            self.feed();
+        }
+    }
+
+    /// Charges what a closed window holds back, and notes since when nothing of it moves.
+    pub(super) fn note_stall(&mut self, key: StreamKey, blocked: Blocked, pending: usize) {
+        let Self { conn, memory, now, .. } = self;
+        let Some(entry) = conn.user_mut(key) else { return };
+        let stalled = matches!(blocked, Blocked::StreamWindow | Blocked::ConnectionWindow);
+        let before = entry.holding.stalled;
+        if !stalled || pending == 0 {
+            if let Some((_, octets)) = entry.holding.stalled.take() {
+                memory.lease.give(octets as u64);
+                memory.unstalled();
+            }
+            return;
+        }
+        let since = match before {
+            Some((since, octets)) if pending >= octets => since,
+            _ => *now,
+        };
+        entry.holding.stalled = Some((since, pending));
+        // Accepted from the caller before anybody knew, so it is not asked.
+        memory.lease.force(pending as u64);
+        memory.lease.give(before.map_or(0, |(_, octets)| octets as u64));
+        if before.is_none() {
+            memory.stalled += 1;
+            memory.look.get_or_insert(*now + LOOK);
+        }
+    }
+
+    /// Lets go of the stream that has not moved for longest: after the caller's own limit if there
+    /// is one, or after a minute while the budget is tight. A closed window alone is no reason.
+    pub(super) fn check_stalls(&mut self) {
+        if self.memory.look.is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.memory.look = (self.memory.stalled > 0).then(|| self.now + LOOK);
+        if self.memory.lease.budget().is_tight() {
+            self.memory.lease.rest();
+        }
+        let tight = self.memory.lease.budget().is_tight();
+        let limit = match self.options.stream_stall_time {
+            Some(limit) if tight => limit.min(STALL_MAX),
+            Some(limit) => limit,
+            None if tight => STALL_MAX,
+            None => return,
+        };
+        let stalls = self.conn.keys().into_iter().filter_map(|key| {
+            let (since, octets) = self.conn.user(key)?.holding.stalled?;
+            Some((since, octets, key))
+        });
+        let Some((since, octets, key)) = stalls.min_by_key(|(since, ..)| *since) else { return };
+        let time = self.now.saturating_duration_since(since);
+        if time < limit {
+            return;
+        }
+        let text = format!(
+            "the peer took none of {octets} octets for {} s while this side was short of memory \
+             or had set stream_stall_time",
+            time.as_secs()
+        );
+        let status = Status::new(Code::ResourceExhausted, text);
+        let error = Error::new(Kind::Limit, status, Initiator::Remote, Processed::Maybe);
+        let phase = match self.conn.user(key).and_then(|entry| entry.slot.clone()) {
+            Some(slot) => self.phase_of(key, &mut slot.lock()),
+            None => return,
+        };
+        let error = error.with_phase(phase).with_connection(self.handle.facts(self.now));
+        self.fail_stream(key, error, ErrorCode::CANCEL);
+    }
+}

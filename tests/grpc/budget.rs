@@ -1,0 +1,234 @@
+//! The byte budget: windows, messages under assembly, streams whose peer does not read.
+
+use crate::link::Faults;
+use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
+use crate::peer::{Frame, Peer, framed, request};
+use framewire::client::PoolOptions;
+use framewire::grpc::Code;
+use framewire::http2::frame::FrameType;
+use framewire::net::budget::Budget;
+use framewire::server::DriverOptions;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Both sides on one budget, with these windows.
+fn pair(budget: &Arc<Budget>, stream: u32, connection: u32) -> Pair {
+    let mut setup = Setup::new(router());
+    let narrow = |options: &mut DriverOptions| {
+        options.budget = Some(Arc::clone(budget));
+        options.limits.stream_window = stream;
+        options.limits.connection_window = connection;
+    };
+    narrow(&mut setup.server);
+    narrow(&mut setup.client.driver);
+    setup.start()
+}
+
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// WINDOW_UPDATE octets for a stream among these frames.
+fn announced(frames: &[Frame], id: u32) -> u32 {
+    let updates = frames.iter().filter(|f| f.kind == FrameType::WindowUpdate && f.id == id);
+    updates.map(Frame::number).sum()
+}
+
+/// No budget at all, windows of 64 KiB, messages of 3 MiB on 100 streams: one message a connection
+/// goes on at a time, and all complete.
+#[tokio::test(start_paused = true)]
+async fn without_any_budget_all_complete() {
+    let budget = Budget::new(0);
+    let pair = pair(&budget, 65_535, 65_535);
+    let calls: Vec<_> = (0..100)
+        .map(|i| {
+            let channel = pair.channel.clone();
+            tokio::spawn(async move {
+                let message = raw(vec![i; 3 << 20]);
+                if i % 2 == 0 {
+                    return channel.unary(&UNARY, message).await.map(|r| r.into_inner().0);
+                }
+                let (mut sender, mut answers) = channel.bidi(&BIDI, ())?;
+                sender.send(message).await?;
+                sender.finish()?;
+                let answer = answers.message().await?.unwrap();
+                assert!(answers.message().await?.is_none());
+                Ok::<_, framewire::error::Error>(answer.0)
+            })
+        })
+        .collect();
+    for (i, call) in calls.into_iter().enumerate() {
+        let octets = call.await.unwrap().unwrap();
+        assert!(octets.len() == 3 << 20 && octets.iter().all(|o| *o == i as u8), "call {i}");
+    }
+    assert!(budget.refused() > 0, "nobody was ever refused");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(budget.used(), 0, "what was held for calls goes back when they end");
+}
+
+/// What is charged while calls are under way is given back when they are over, however they end.
+#[tokio::test(start_paused = true)]
+async fn octets_come_back_however_calls_end() {
+    let budget = Budget::new(256 << 20);
+    let pair = pair(&budget, 65_535, 1 << 20);
+    for i in 0..6 {
+        let channel = pair.channel.clone();
+        let (mut sender, mut answers) = channel.bidi(&BIDI, ()).unwrap();
+        sender.send(raw(vec![1; 3 << 20])).await.unwrap();
+        settle().await;
+        assert!(budget.used() > 0, "a connection with streams holds its window");
+        match i % 3 {
+            0 => assert_eq!(answers.message().await.unwrap().unwrap().0.len(), 3 << 20),
+            1 => drop(sender),
+            _ => drop(answers),
+        }
+    }
+    let call = pair.channel.unary(&SILENT, raw(vec![2; 1 << 20]));
+    let _ = tokio::time::timeout(Duration::from_millis(100), call).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(budget.used(), 0, "quiet connections hold nothing");
+    drop(pair);
+    assert_eq!(budget.used(), 0);
+}
+
+/// Octets that another connection gives back reach a stream that starves.
+#[tokio::test(start_paused = true)]
+async fn a_starved_stream_is_fed_by_another_connection() {
+    let budget = Budget::new(300 * 1024);
+    let (first, second) = (pair(&budget, 65_535, 65_535), pair(&budget, 65_535, 65_535));
+    let mut a = Peer::dial(&first.connector).await;
+    let mut b = Peer::dial(&second.connector).await;
+    // One message takes what the budget has; a second connection has two under way.
+    let part = framed(&[7; 200 * 1024])[..60_000].to_vec();
+    for (first, id) in [(true, 1), (false, 1), (false, 3)] {
+        let peer = if first { &mut a } else { &mut b };
+        peer.headers(id, false, &request("/test.Echo/Unary", &[])).await;
+        for piece in part.chunks(15_000) {
+            peer.data(id, piece, false).await;
+        }
+        settle().await;
+    }
+    let frames = b.until_silent().await;
+    assert!(announced(&frames, 1) >= 32_767, "one message has its credit");
+    assert_eq!(announced(&frames, 3), 0, "the budget is spent");
+    a.reset(1, framewire::http2::ErrorCode::CANCEL).await;
+    let frames = b.until_silent().await;
+    assert_eq!(announced(&frames, 3), 60_000);
+}
+
+/// With the budget spent a new connection begins with the windows that HTTP/2 knows without being
+/// told, and growth is refused.
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_begins_small() {
+    for (octets, connection, stream) in [(0, 0, 65_535), (64 << 20, (1 << 20) - 65_535, 256 << 10)]
+    {
+        let budget = Budget::new(octets);
+        let mut setup = Setup::new(router());
+        setup.server.budget = Some(Arc::clone(&budget));
+        let pair = setup.start();
+        let mut peer = Peer::dial(&pair.connector).await;
+        let frames = peer.until_silent().await;
+        let settings = &frames[0];
+        assert_eq!(settings.kind, FrameType::Settings);
+        let entry = settings.payload.chunks(6).find(|e| e[..2] == [0, 4]);
+        let value = entry.map_or(65_535, |e| u32::from_be_bytes(e[2..].try_into().unwrap()));
+        assert_eq!((announced(&frames, 0), value), (connection, stream));
+        assert_eq!(budget.used(), 0, "a quiet connection is not charged");
+    }
+}
+
+/// The window of a stream opens for a large message when its prefix comes, not a window at a time,
+/// and what was announced ahead is not credited twice.
+#[tokio::test(start_paused = true)]
+async fn the_window_opens_for_a_known_large_message() {
+    let budget = Budget::new(64 << 20);
+    let pair = pair(&budget, 65_535, 1 << 20);
+    let mut peer = Peer::dial(&pair.connector).await;
+    let message = framed(&vec![7; 2 << 20]);
+    peer.headers(1, false, &request("/test.Echo/Bidi", &[])).await;
+    peer.data(1, &message[..100], false).await;
+    let frames = peer.until_silent().await;
+    let ahead = announced(&frames, 1) as usize;
+    assert_eq!(65_535 - 100 + ahead, message.len() - 100, "exactly the rest");
+    let mut credited = ahead;
+    for piece in message[100..].chunks(16_384) {
+        peer.data(1, piece, false).await;
+    }
+    peer.window(0, 8 << 20).await;
+    peer.window(1, 8 << 20).await;
+    let frames = peer.until_silent().await;
+    credited += announced(&frames, 1) as usize;
+    let echoed: usize =
+        frames.iter().filter(|f| f.kind == FrameType::Data).map(|f| f.payload.len()).sum();
+    assert_eq!(echoed, message.len());
+    assert!(credited <= message.len(), "{credited} credited for {}", message.len());
+    assert!(credited >= message.len() - 32_768, "{credited} credited for {}", message.len());
+}
+
+/// A peer that does not read is let go of after a minute, when memory is short and not before.
+#[tokio::test(start_paused = true)]
+async fn the_longest_stalled_goes_first_when_memory_is_short() {
+    let budget = Budget::new(1 << 20);
+    let mut setup = Setup::new(router());
+    setup.server.budget = Some(Arc::clone(&budget));
+    setup.server.limits.connection_window = 65_535;
+    setup.server.limits.connection_window_max = 65_535;
+    let pair = setup.start();
+    let mut peer = Peer::dial(&pair.connector).await;
+    peer.settings(&[(4, 0)]).await;
+    let question = framed(&vec![9; 100_000]);
+    let ask = async |peer: &mut Peer, id: u32| {
+        peer.headers(id, false, &request("/test.Echo/Unary", &[])).await;
+        for piece in question.chunks(16_384) {
+            peer.data(id, piece, false).await;
+        }
+        peer.data(id, &[], true).await;
+    };
+    ask(&mut peer, 1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    ask(&mut peer, 3).await;
+    // Slow readers are honest: ten minutes and nobody is reset.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let frames = peer.until_silent().await;
+        assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
+    }
+    assert!(!budget.is_tight());
+    // Eight more answers that wait make memory short.
+    for id in (5..21).step_by(2) {
+        ask(&mut peer, id).await;
+    }
+    let mut resets = Vec::new();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let frames = peer.until_silent().await;
+        resets.extend(frames.iter().filter(|f| f.kind == FrameType::RstStream).map(|f| f.id));
+    }
+    assert_eq!(resets, [1, 3], "in the order in which they stalled, no more than is needed");
+    // The others are young, and memory is no longer short.
+    assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
+}
+
+/// The option that is off by default: no progress for so long ends the stream.
+#[tokio::test(start_paused = true)]
+async fn a_stall_ends_after_the_limit_that_was_set() {
+    let mut options = PoolOptions::new();
+    options.driver.stream_stall_time = Some(Duration::from_secs(3));
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    let caller = channel.clone();
+    let call = tokio::spawn(async move { caller.unary(&UNARY, raw(vec![1; 100_000])).await });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    // A little every two seconds is progress.
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        peer.window(1, 10).await;
+        peer.window(0, 10).await;
+    }
+    assert!(!call.is_finished());
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.status().code(), Code::ResourceExhausted, "{error}");
+    assert!(error.to_string().contains("the peer took none of 34420 octets for 3 s"), "{error}");
+    let frames = peer.until_silent().await;
+    let resets: Vec<_> = frames.iter().filter(|f| f.kind == FrameType::RstStream).collect();
+    assert_eq!(resets.len(), 1);
+}
