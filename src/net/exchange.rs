@@ -78,7 +78,7 @@ impl Reader {
         let mut report = false;
         if credit.octets() > 0 && !x.done {
             x.inc.credit.add(credit);
-            report = x.handle.as_ref().is_some_and(|handle| handle.is_worth(&x.inc.credit));
+            report = x.handle.as_ref().is_some_and(|p| p.handle().is_worth(&x.inc.credit));
         }
         let poll = if !x.inc.body.is_empty() {
             if into.is_empty() {

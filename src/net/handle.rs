@@ -2,19 +2,22 @@
 
 use super::connect::ConnectionInfo;
 use super::handoff::{Handoff, Policy};
+use super::life::{Life, Reading, Refused};
 use super::slot::{Credit, Slot};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What happened to a connection, for the pool that owns it.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// The peer's SETTINGS have come.
     Ready,
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is another one.
+    StreamLimit,
     /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
     Draining,
     /// It is over.
@@ -27,6 +30,44 @@ pub trait Home: Send + Sync + 'static {
     fn redispatch(&self, slot: Arc<Slot>);
     /// Hears of a change.
     fn changed(&self, handle: &Arc<Handle>, change: Change);
+    /// A call has given its place back.
+    fn released(&self, handle: &Arc<Handle>, reading: Reading);
+}
+
+/// A call's place on a connection; dropped, it is given back. Drop it with no lock held.
+#[derive(Debug)]
+pub struct Permit {
+    handle: Arc<Handle>,
+    counted: bool,
+}
+
+impl Permit {
+    /// A server's call: the peer opened its stream, nobody counts places here.
+    pub(super) const fn uncounted(handle: Arc<Handle>) -> Self {
+        Self { handle, counted: false }
+    }
+
+    /// Whether giving it back frees a place: a client's call.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.counted {
+            let reading = self.handle.life.release();
+            if let Some(home) = &self.handle.home {
+                home.released(&self.handle, reading);
+            }
+        }
+    }
 }
 
 /// One connection's door.
@@ -36,8 +77,9 @@ pub struct Handle {
     info: ConnectionInfo,
     home: Option<Arc<dyn Home>>,
     mailbox: Handoff<Arc<Slot>>,
-    /// New calls are welcome. A published copy that may lag only towards "no".
-    accepting: AtomicBool,
+    /// Calls under way, and whether new ones are welcome: a published copy that may lag only
+    /// towards "no".
+    life: Life,
     /// The peer's SETTINGS have come.
     ready: AtomicBool,
     /// The channel is gone: close once the last call has ended.
@@ -45,6 +87,16 @@ pub struct Handle {
     /// Much is unread: consumed octets are reported at once.
     pressed: AtomicBool,
     streams: AtomicU32,
+    /// Calls that the peer allows at a time.
+    limit: AtomicU32,
+    /// Octets that wait for the socket or a window, at the end of the driver's last turn.
+    queued: AtomicU32,
+    /// Microseconds that the slowest call of the last turn waited for the driver.
+    lag: AtomicU32,
+    /// Turns of the driver.
+    turns: AtomicU32,
+    /// Stands in its endpoint's queue of connections without calls.
+    resting: AtomicBool,
     /// Consumed octets that are worth a report.
     credit_step: u32,
     /// A message with more octets to come is worth a report at once.
@@ -67,11 +119,16 @@ impl Handle {
             born,
             info,
             mailbox: Handoff::new(policy),
-            accepting: AtomicBool::new(true),
+            life: Life::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             streams: AtomicU32::new(0),
+            limit: AtomicU32::new(u32::MAX),
+            queued: AtomicU32::new(0),
+            lag: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
+            resting: AtomicBool::new(false),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
@@ -98,12 +155,72 @@ impl Handle {
     /// Whether new calls are welcome.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
-        self.accepting.load(Ordering::Acquire)
+        self.life.read().open
     }
 
     /// No new call is welcome from now on.
     pub fn stop_accepting(&self) {
-        self.accepting.store(false, Ordering::Release);
+        self.life.close();
+    }
+
+    /// Calls under way, epoch, open or closing.
+    #[must_use]
+    pub const fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Takes a place for a call.
+    ///
+    /// # Errors
+    /// All places are taken, or the connection takes no new calls.
+    pub fn reserve(self: &Arc<Self>) -> Result<Permit, Refused> {
+        self.life.reserve(self.limit())?;
+        Ok(Permit { handle: Arc::clone(self), counted: true })
+    }
+
+    /// Calls that the peer allows at a time.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_limit(&self, calls: u32) {
+        self.limit.store(calls, Ordering::Relaxed);
+    }
+
+    /// Octets that waited for the socket or a window at the end of the driver's last turn.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// How long the slowest call of the driver's last turn had waited for it.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_micros(self.lag.load(Ordering::Relaxed).into())
+    }
+
+    /// Turns of the driver, modulo 2^32.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The end of a driver's turn.
+    pub(super) fn publish(&self, queued: usize, lag: Duration) {
+        self.queued.store(u32::try_from(queued).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.lag.store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Claims the place in the queue of connections without calls; `false` when it stands there.
+    pub(super) fn claim_rest(&self) -> bool {
+        !self.resting.swap(true, Ordering::AcqRel)
+    }
+
+    /// It was taken out of that queue.
+    pub(super) fn leave_rest(&self) {
+        self.resting.store(false, Ordering::Release);
     }
 
     /// Whether the peer's SETTINGS have come.
@@ -161,12 +278,14 @@ impl Handle {
         ConnectionFacts { id: self.id, peer, age, stream_id: None }
     }
 
-    /// Gives a call to this connection.
-    pub fn submit(self: &Arc<Self>, slot: Arc<Slot>) {
-        slot.lock().handle = Some(Arc::clone(self));
+    /// Gives a call to the connection on which it has a place.
+    pub fn submit(permit: Permit, slot: Arc<Slot>) {
+        let handle = Arc::clone(&permit.handle);
+        let before = slot.lock().handle.replace(permit);
+        drop(before);
         // A slot that still stands in an old mailbox is forwarded by whoever takes it there.
         if slot.claim_queue() {
-            self.push(slot);
+            handle.push(slot);
         }
     }
 
@@ -188,7 +307,8 @@ impl Handle {
             let new = !x.done && x.key.is_none();
             drop(x);
             if let (true, Some(home)) = (new, &self.home) {
-                slot.lock().handle = None;
+                let permit = slot.lock().handle.take();
+                drop(permit);
                 home.redispatch(slot);
             }
         }
@@ -196,7 +316,7 @@ impl Handle {
 
     /// Sends a slot that has moved to another connection there; returns it if it is ours.
     pub(super) fn forward(&self, slot: Arc<Slot>) -> Option<Arc<Slot>> {
-        let handle = slot.lock().handle.clone();
+        let handle = slot.lock().handle.as_ref().map(|permit| Arc::clone(&permit.handle));
         match handle {
             Some(handle) if handle.id != self.id => {
                 if slot.claim_queue() {

@@ -6,7 +6,7 @@
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
-use super::handle::Handle;
+use super::handle::Permit;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
@@ -276,8 +276,8 @@ pub struct Exchange {
     pub detached: bool,
     /// The driver has let go of the slot.
     pub done: bool,
-    /// The connection that holds it.
-    pub handle: Option<Arc<Handle>>,
+    /// Its place on a connection.
+    pub handle: Option<Permit>,
     /// Its stream there.
     pub key: Option<StreamKey>,
     /// Why the driver let go, whatever had come before.
@@ -293,6 +293,8 @@ pub struct Exchange {
 pub struct Wakers {
     halves: [Option<Waker>; 2],
     watchers: Vec<Waker>,
+    /// The place that is free now.
+    permit: Option<Permit>,
 }
 
 impl Exchange {
@@ -362,14 +364,14 @@ impl Exchange {
     pub fn let_go(&mut self) -> Wakers {
         self.done = true;
         self.key = None;
-        self.take_wakers()
+        Wakers { permit: self.handle.take_if(|permit| permit.is_counted()), ..self.take_wakers() }
     }
 
     /// Everybody who waits.
     #[must_use]
     pub fn take_wakers(&mut self) -> Wakers {
         let watchers = std::mem::take(&mut self.watchers);
-        Wakers { halves: [self.reader.take(), self.writer.take()], watchers }
+        Wakers { halves: [self.reader.take(), self.writer.take()], watchers, permit: None }
     }
 }
 
@@ -380,8 +382,10 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named, with no lock held.
+/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named and gives the call's place
+/// back, with no lock held.
 pub fn wake(wakers: Wakers) {
+    drop(wakers.permit);
     for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();
     }
@@ -471,7 +475,7 @@ impl Slot {
         if !self.claim_queue() {
             return;
         }
-        let handle = self.lock().handle.clone();
+        let handle = self.lock().handle.as_ref().map(|permit| Arc::clone(permit.handle()));
         match handle {
             Some(handle) => handle.push(Arc::clone(self)),
             None => self.leave_queue(),

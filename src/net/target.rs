@@ -1,7 +1,7 @@
 //! Where to connect to: a URI, checked once.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -44,6 +44,7 @@ pub struct Target {
     port: u16,
     authority: String,
     unix: Option<PathBuf>,
+    address: Option<SocketAddr>,
 }
 
 impl Target {
@@ -86,6 +87,20 @@ impl Target {
         self.unix.as_deref()
     }
 
+    /// The one address behind the name that is to be dialled; `None` leaves the choice to the
+    /// connector.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The same target, to be dialled at one address. TLS and requests keep the name.
+    #[must_use]
+    pub const fn at(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
     /// Requests will carry this `:authority` instead. Dialling and TLS keep the host.
     ///
     /// # Errors
@@ -116,7 +131,11 @@ impl fmt::Display for Target {
             return write!(f, "unix:{}", path.display());
         }
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{}://{open}{}{close}:{}", self.scheme.as_str(), self.host, self.port)
+        write!(f, "{}://{open}{}{close}:{}", self.scheme.as_str(), self.host, self.port)?;
+        match self.address {
+            Some(address) => write!(f, " at {address}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -228,6 +247,7 @@ fn parse(uri: &str) -> Result<Target, TargetErrorKind> {
         port: port.unwrap_or_else(|| scheme.default_port()),
         authority,
         unix: None,
+        address: None,
     })
 }
 
@@ -252,6 +272,7 @@ fn parse_unix(path: &str) -> Result<Target, TargetErrorKind> {
         port: 0,
         authority: "localhost".to_owned(),
         unix: Some(PathBuf::from(path)),
+        address: None,
     })
 }
 

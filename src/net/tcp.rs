@@ -127,10 +127,13 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         .with_detail("a TCP connector was given a Unix socket"));
     }
     let start = env::now();
-    let addresses = env::resolve(target.host(), target.port()).await.map_err(|error| {
-        ConnectError::new(ConnectErrorKind::Resolve, ConnectPhase::Resolve, &target)
-            .with_source(error)
-    })?;
+    let addresses = match target.address() {
+        Some(address) => vec![address],
+        None => env::resolve(target.host(), target.port()).await.map_err(|error| {
+            ConnectError::new(ConnectErrorKind::Resolve, ConnectPhase::Resolve, &target)
+                .with_source(error)
+        })?,
+    };
     let resolved = env::now();
     let dial = |addr| {
         let options = options.clone();

@@ -43,6 +43,13 @@ impl Timeline {
         self.started
     }
 
+    /// The time from the start to `now` of a call that is still in its first phase; zero later.
+    #[must_use]
+    pub fn first_phase(&self, now: Instant) -> Duration {
+        let first = self.since == self.started;
+        if first { now.saturating_duration_since(self.started) } else { Duration::ZERO }
+    }
+
     /// Time spent in `phase` up to the last change.
     #[must_use]
     pub fn spent(&self, phase: Phase) -> Duration {

@@ -53,7 +53,7 @@ impl Context {
     /// How the caller's connection was made: addresses, TLS, certificates.
     #[must_use]
     pub fn connection(&self) -> Option<ConnectionInfo> {
-        self.slot.lock().handle.as_ref().map(|handle| handle.info().clone())
+        self.slot.lock().handle.as_ref().map(|permit| permit.handle().info().clone())
     }
 
     /// The `:path` of the request.

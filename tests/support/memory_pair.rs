@@ -63,6 +63,7 @@ impl Setup {
     pub fn new(router: Router) -> Self {
         let mut client = PoolOptions::new();
         client.seed = Some(7);
+        client.max_connections = 1;
         let server = DriverOptions::new(Role::Server);
         Self { router, client, server, faults: Faults::default() }
     }
@@ -92,8 +93,9 @@ pub fn pair() -> Pair {
     Setup::new(router()).start()
 }
 
-/// A channel whose connections somebody else accepts.
-pub fn lone_channel(options: PoolOptions, faults: Faults) -> (Channel, MemoryListener) {
+/// A channel of one connection at a time, which somebody else accepts.
+pub fn lone_channel(mut options: PoolOptions, faults: Faults) -> (Channel, MemoryListener) {
+    options.max_connections = 1;
     let (connector, listener) = memory::listener(BUFFER);
     let connector = FaultyConnector::new(connector, faults);
     let channel = Channel::builder("http://test").connector(connector).options(options);

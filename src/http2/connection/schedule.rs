@@ -6,7 +6,7 @@ use super::send::{COPY_MAX, SendHead};
 use crate::http2::buffer::SendBuffer;
 use crate::http2::fields::Fields;
 use crate::http2::frame::write;
-use crate::http2::stream::{Blocked, Pending, PendingEnd, StreamKey};
+use crate::http2::stream::{Blocked, Pending, PendingEnd, Stream, StreamKey};
 use std::time::Instant;
 
 /// Octets of one DATA frame when a stream is alone and the peer allows more.
@@ -25,6 +25,13 @@ impl<T> Connection<T> {
     #[must_use]
     pub fn wants_send(&self) -> bool {
         !self.ready.is_empty() && self.send_window.available() > 0
+    }
+
+    /// Octets of DATA that wait for the transport or for the connection's window.
+    #[must_use]
+    pub fn waiting_octets(&self) -> usize {
+        let streams = self.ready.iter().filter_map(|key| self.streams.get(*key));
+        streams.map(Stream::pending_octets).sum()
     }
 
     /// Frames waiting DATA, until `out` holds `until` octets or nothing may be sent.

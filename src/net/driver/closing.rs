@@ -372,10 +372,11 @@ impl Core {
         }
         let replayable = x.out.head == HeadState::Ready || x.out.replayable;
         x.key = None;
-        x.handle = None;
+        let permit = x.handle.take();
         x.parked = false;
         x.out.rewind();
         drop(x);
+        drop(permit);
         match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {
             Some(home) => home.redispatch(slot),
             None => self.fail_slot(&slot, self.not_processed()),

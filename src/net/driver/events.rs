@@ -8,7 +8,7 @@ use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
-use crate::net::handle::Change;
+use crate::net::handle::{Change, Permit};
 use crate::net::slot::{Exchange, InEnd, Slot};
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,7 +59,7 @@ impl Core {
                     std::mem::swap(&mut x.inc.head, head);
                     x.inc.head_ready = true;
                     x.key = Some(key);
-                    x.handle = Some(Arc::clone(handle));
+                    x.handle = Some(Permit::uncounted(Arc::clone(handle)));
                     if end_stream {
                         x.inc.end = Some(InEnd::Finished);
                     }
@@ -114,11 +114,13 @@ impl Core {
             Then::Complete(key) => self.request_complete(key),
             Then::Reset(key, cause) => self.stream_reset(key, cause),
             Then::Settings(first) => {
+                let limit = self.conn.peer_settings().max_concurrent_streams;
+                self.handle.set_limit(limit.unwrap_or(u32::MAX));
                 if first {
                     self.handle.set_ready();
-                    self.tell_home(Change::Ready);
                 }
                 self.open_waiting();
+                self.tell_home(if first { Change::Ready } else { Change::StreamLimit });
             }
             Then::Pong(opaque) => self.pong(opaque),
             Then::GoAway(code, debug) => self.goaway(code, &debug),

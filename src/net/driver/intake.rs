@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
 use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
+use crate::net::handle::Permit;
 use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
 use std::sync::Arc;
 
@@ -13,11 +14,14 @@ impl Core {
     pub(super) fn intake(&mut self, slot: Arc<Slot>) {
         slot.leave_queue();
         let (key, ours) = {
-            let x = slot.lock();
+            let mut x = slot.lock();
             if x.done {
-                return;
+                let permit = x.handle.take();
+                drop(x);
+                return drop(permit);
             }
-            (x.key, x.handle.as_ref().is_some_and(|handle| handle.id() == self.handle.id()))
+            let handle = x.handle.as_ref().map(Permit::handle);
+            (x.key, handle.is_some_and(|handle| handle.id() == self.handle.id()))
         };
         if !ours {
             self.handle.forward(slot);
@@ -64,6 +68,7 @@ impl Core {
             drop(x);
             return self.expire_unsent(&slot);
         }
+        self.lag = self.lag.max(x.timeline.first_phase(self.now));
         x.timeline.enter(Phase::WriteQueue, self.now);
         let before = x.out.extra.mark();
         if let (true, Some(left)) = (x.out.grpc_timeout, remaining) {

@@ -125,6 +125,8 @@ pub(super) struct Core {
     closing: closing::Closing,
     spare: Vec<Arc<Slot>>,
     in_place: Duration,
+    /// How long the slowest call of this turn had waited for it.
+    lag: Duration,
     memory: assembly::Memory,
 }
 
@@ -191,6 +193,7 @@ impl Driver {
             closing: closing::Closing::default(),
             spare: Vec::new(),
             in_place: Duration::ZERO,
+            lag: Duration::ZERO,
             memory: assembly::Memory::new(budget),
         };
         Self {
@@ -304,7 +307,7 @@ impl Driver {
                 self.finish(cx);
                 return Poll::Ready(());
             }
-            self.handle.set_streams(self.core.conn.streams() as u32);
+            self.publish();
             // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
             let released = self.held && self.core.may_read();
             if again || released {
@@ -325,6 +328,16 @@ impl Driver {
                 return Poll::Pending;
             }
             self.handle.mailbox().drain(&mut self.inbox);
+        }
+    }
+
+    /// What others may know of this connection.
+    fn publish(&mut self) {
+        let core = &mut self.core;
+        self.handle.set_streams(core.conn.streams() as u32);
+        if core.conn.role() == Role::Client {
+            let queued = core.out.len() + core.conn.waiting_octets();
+            self.handle.publish(queued, std::mem::take(&mut core.lag));
         }
     }
 

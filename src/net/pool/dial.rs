@@ -1,151 +1,163 @@
-//! One dial at a time. It outlives the call that asked for it and serves whoever waits.
+//! One dial at a time an endpoint. It outlives the call that asked for it and serves whoever waits.
 
-use super::{ChannelState, Shared, connect_error, fail};
+use super::cap::{Capped, Socket};
+use super::endpoint::{Balance, Endpoint};
+use super::member::Member;
+use super::{Shared, connect_error};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::net::connect::{ConnectTimings, Connected};
-use crate::net::driver::{Driver, deadline_error};
+use crate::net::driver::Driver;
 use crate::net::env;
 use crate::net::handle::{Handle, Home};
 use crate::net::slot::Slot;
-use std::future::Future;
-use std::pin::pin;
+use crate::net::sync::{Mutex, Ordering};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a dial waits for a socket of the process to come free before it looks again.
+const SOCKET_WAIT: Duration = Duration::from_millis(100);
 
 /// Dials until there is a connection, or nobody waits for one.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
     loop {
-        let wait = shared.state.lock().retry_at.filter(|at| *at > env::now());
-        if let Some(at) = wait
-            && !patience(&shared, at).await
-        {
-            return;
+        let wait = endpoint.cold.lock().retry_at.filter(|at| *at > env::now());
+        if let Some(at) = wait {
+            env::sleep_until(at).await;
+            if !goes_on(&shared, &endpoint) {
+                return;
+            }
         }
-        shared.publish(ChannelState::Connecting);
-        let started = env::now();
-        let dial =
-            env::timeout(shared.options.dial_time, shared.connector.connect(shared.target.clone()));
-        let result = with_deadlines(&shared, dial).await;
-        let now = env::now();
-        let error = match result {
-            Ok(Ok(connected)) => return arrived(&shared, connected, started, now),
-            Ok(Err(error)) => connect_error(&error),
-            Err(_) => Error::local(
-                Kind::Connect,
-                Code::Unavailable,
-                format!(
-                    "{}: no connection within {:?} (dial_time)",
-                    shared.target, shared.options.dial_time
-                ),
-            ),
-        };
-        tracing::debug!(%error, "dial failed");
-        shared.publish(ChannelState::TransientFailure);
-        if !failed(&shared, error, now) {
-            return;
-        }
-    }
-}
-
-/// Waits for the back-off; `false` when meanwhile nobody is left who waits.
-async fn patience(shared: &Arc<Shared>, at: Instant) -> bool {
-    with_deadlines(shared, env::sleep_until(at)).await;
-    let mut state = shared.state.lock();
-    if state.waiting.is_empty() || state.shutdown {
-        state.dialing = false;
-        return false;
-    }
-    true
-}
-
-/// Runs `future`; calls whose deadline passes meanwhile are told.
-async fn with_deadlines<F: Future>(shared: &Arc<Shared>, future: F) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        let next = next_deadline(shared);
-        let expiry = async {
-            match next {
-                Some(at) => env::sleep_until(at).await,
-                None => std::future::pending().await,
+        let replacing = shared.is_replacing(&endpoint);
+        let socket = match endpoint.open_one(&shared.cap, env::now(), replacing) {
+            Ok(socket) => socket,
+            Err(None) => return stop(&endpoint),
+            Err(Some(capped)) => {
+                env::sleep(match capped {
+                    Capped::Rate(wait) => wait,
+                    Capped::Sockets => SOCKET_WAIT,
+                })
+                .await;
+                if !goes_on(&shared, &endpoint) {
+                    return;
+                }
+                continue;
             }
         };
-        tokio::select! {
-            output = &mut future => return output,
-            () = expiry => expire(shared, env::now()),
-            // A call with an earlier deadline may have joined.
-            () = shared.joined.notified() => {}
+        // Cleared: the state is CONNECTING again, though what failed last is still known.
+        endpoint.cold.lock().retry_at = None;
+        shared.publish();
+        let started = env::now();
+        match dial(&shared, &endpoint).await {
+            Ok(connected) => return arrived(&shared, &endpoint, connected, socket, started),
+            Err(error) => {
+                endpoint.not_opened();
+                drop(socket);
+                tracing::debug!(%error, "dial failed");
+                if !failed(&shared, &endpoint, error) {
+                    return;
+                }
+            }
         }
     }
 }
 
-fn next_deadline(shared: &Shared) -> Option<Instant> {
-    shared.state.lock().waiting.iter().filter_map(|slot| slot.lock().deadline).min()
+async fn dial(shared: &Shared, endpoint: &Endpoint) -> Result<Connected, Error> {
+    let time = shared.options.dial_time;
+    match env::timeout(time, shared.connector.connect(endpoint.target.clone())).await {
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(error)) => Err(connect_error(&error)),
+        Err(_) => Err(Error::local(
+            Kind::Connect,
+            Code::Unavailable,
+            format!("{}: no connection within {time:?} (dial_time)", endpoint.target),
+        )),
+    }
 }
 
-fn expire(shared: &Shared, now: Instant) {
-    let mut late = Vec::new();
-    shared.state.lock().waiting.retain(|slot| {
-        let expired = slot.lock().deadline.is_some_and(|at| at <= now);
-        if expired {
-            late.push(Arc::clone(slot));
-        }
-        !expired
-    });
-    for slot in late {
-        let last = shared.state.lock().last_error.clone();
-        let phase = if last.is_some() { Phase::PoolWait } else { Phase::Dial };
-        fail(&slot, deadline_error(crate::error::Processed::No).with_phase(phase));
+fn stop(endpoint: &Endpoint) {
+    endpoint.cold.lock().dialing = false;
+}
+
+/// Whether somebody still wants the connection; if not, the dial ends here.
+fn goes_on(shared: &Shared, endpoint: &Endpoint) -> bool {
+    let mut cold = endpoint.cold.lock();
+    let wanted = !shared.waiting.is_empty() || shared.lacks(endpoint);
+    let goes_on = wanted && !cold.removed && !shared.shutdown.load(Ordering::Acquire);
+    if !goes_on {
+        cold.dialing = false;
     }
+    goes_on
 }
 
 /// The connection is there: it starts with the calls that waited, in the preface's flight.
-fn arrived(shared: &Arc<Shared>, connected: Connected, started: Instant, now: Instant) {
+fn arrived(
+    shared: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
+    connected: Connected,
+    socket: Socket,
+    started: Instant,
+) {
+    let now = env::now();
     let Connected { io, info } = connected;
     let timings = info.timings;
     tracing::debug!(peer = ?info.peer, "connected");
-    let home: Arc<dyn Home> = Arc::clone(shared) as Arc<dyn Home>;
-    let window = shared.options.driver.limits.stream_window;
+    let member = Member {
+        shared: Arc::downgrade(shared),
+        endpoint: Arc::clone(endpoint),
+        socket: Mutex::new(Some(socket)),
+    };
+    let home: Arc<dyn Home> = Arc::new(member);
+    let limits = &shared.options.driver.limits;
+    let (window, early) = (limits.stream_window, limits.streams_before_settings);
     let handle = Arc::new(Handle::new(info, Some(home), shared.options.handoff, window, now));
-    let mut state = shared.state.lock();
-    state.dialing = false;
-    state.live.push(Arc::clone(&handle));
-    let waiting = std::mem::take(&mut state.waiting);
-    *shared.current.lock() = Some(Arc::clone(&handle));
-    if state.shutdown {
+    // Calls that have no other connection leave in the preface's flight; where there is one, the
+    // new one proves itself first.
+    handle.set_limit(if endpoint.is_ready() { 0 } else { early });
+    shared.live.lock().push(Arc::clone(&handle));
+    endpoint.add(Arc::clone(&handle));
+    endpoint.rest(&handle);
+    stop(endpoint);
+    shared.publish();
+    shared.waiting.each(|slot| charge(slot, timings, started, now));
+    shared.serve(now);
+    let gone = shared.shutdown.load(Ordering::Acquire);
+    if gone || endpoint.cold.lock().removed {
+        endpoint.remove(&handle);
         handle.goodbye();
     }
-    drop(state);
-    for slot in waiting {
-        charge(&slot, timings, started, now);
-        handle.submit(slot);
-    }
+    shared.keep();
     env::spawn(Driver::client(io, handle, shared.options.driver.clone()));
 }
 
 /// The parts of the dial belong to the calls that waited for it.
 fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) {
     let mut x = slot.lock();
+    if x.timeline.phase() != Phase::PoolWait {
+        return;
+    }
     x.timeline.enter(Phase::Resolve, started);
     x.timeline.enter(Phase::Dial, started + timings.resolve);
     x.timeline.enter(Phase::Tls, started + timings.resolve + timings.tcp);
     x.timeline.enter(Phase::Settings, now);
 }
 
-/// The dial failed: calls without patience are told. `true` when somebody still waits.
-fn failed(shared: &Shared, error: Error, now: Instant) -> bool {
-    let mut state = shared.state.lock();
-    shared.back_off(&mut state, now, error.clone());
-    let (patient, told): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut state.waiting).into_iter().partition(|s| s.lock().wait_for_ready);
-    state.waiting.extend(patient);
-    let goes_on = !state.waiting.is_empty() && !state.shutdown;
-    if !goes_on {
-        state.dialing = false;
+/// The dial failed: calls without patience are told. `true` when somebody still waits for it.
+fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> bool {
+    shared.back_off(endpoint, env::now(), error.clone());
+    shared.publish();
+    if shared.options.balance == Balance::PickFirst && shared.next_endpoint(endpoint) {
+        return goes_nowhere(endpoint);
     }
-    drop(state);
-    for slot in told {
-        fail(&slot, error.clone().with_phase(Phase::Dial));
+    if !shared.is_connected() && shared.broken(env::now()).is_some() {
+        let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
+        shared.fail_waiting(impatient, &error.with_phase(Phase::Dial));
     }
-    goes_on
+    goes_on(shared, endpoint)
+}
+
+/// Another endpoint is tried instead.
+fn goes_nowhere(endpoint: &Endpoint) -> bool {
+    stop(endpoint);
+    false
 }

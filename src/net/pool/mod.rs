@@ -1,24 +1,36 @@
 //! Where a channel's calls find a connection.
 //!
-//! Today one connection an address, dialled at the first call; GOAWAY and loss bring another, and
-//! calls that were surely not processed move there. Growth, shrinking and quotas have their place
-//! here and nowhere else.
+//! A call takes a place on a connection that has room ([`endpoint`]), or waits for one ([`wait`]).
+//! Who gives a place back, brings a connection or learns of a larger limit serves those that wait.
+//! One task a pool looks after what only time brings ([`keeper`]); one dial an endpoint is in
+//! flight ([`dial`]).
 
+mod cap;
 mod dial;
+mod endpoint;
+mod keeper;
+mod member;
+mod options;
+mod resolve;
+mod wait;
 
 use super::connect::{Connect, ConnectError, Target};
-use super::driver::DriverOptions;
 use super::env::{self, Random};
-use super::handle::{Change, Handle, Home};
-use super::handoff::Policy;
+use super::handle::{Handle, Permit};
 use super::slot::{Slot, wake};
-use super::sync::{Mutex, SegQueue};
+use super::sync::{AtomicBool, AtomicU32, Mutex, Ordering, RwLock, SegQueue};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
-use std::collections::VecDeque;
+use endpoint::{Endpoint, Pick};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+use wait::{Refusal, WaitQueue};
+
+pub use cap::Cap;
+pub use endpoint::Balance;
+pub use options::PoolOptions;
+pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 
 /// A channel's state, with the names that gRPC gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -35,105 +47,77 @@ pub enum ChannelState {
     Shutdown,
 }
 
-/// How connections are made.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct PoolOptions {
-    /// How each connection behaves.
-    pub driver: DriverOptions,
-    /// The mailbox of each connection.
-    pub handoff: Policy,
-    /// Time for a dial, TLS included. Default 20 s.
-    pub dial_time: Duration,
-    /// First back-off after a failed dial; then times 1.6 up to `backoff_max`, give or take a
-    /// fifth. Default 1 s.
-    pub backoff: Duration,
-    /// Default 120 s.
-    pub backoff_max: Duration,
-    /// Connections on which a call may be tried before it fails. Default 8.
-    pub attempts: u32,
-    /// Recycled slots kept. Default 1024.
-    pub slots: usize,
-    /// Same seed, same jitter; drawn at random by default.
-    pub seed: Option<u64>,
-}
-
-impl PoolOptions {
-    /// The defaults.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            driver: DriverOptions::new(crate::http2::Role::Client),
-            handoff: Policy::ShortMutex,
-            dial_time: Duration::from_secs(20),
-            backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(120),
-            attempts: 8,
-            slots: 1024,
-            seed: None,
-        }
-    }
-}
-
-impl Default for PoolOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// A channel's connections. Dropping the last handle closes them once their calls have ended.
 pub struct Pool {
     shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
+struct Shared {
     me: Weak<Self>,
     target: Target,
     connector: Arc<dyn Connect>,
+    resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
-    current: Mutex<Option<Arc<Handle>>>,
-    state: Mutex<State>,
+    cap: Arc<Cap>,
+    endpoints: RwLock<Arc<[Arc<Endpoint>]>>,
+    /// Turns of the balance; the endpoint that PickFirst uses.
+    turn: AtomicU32,
+    waiting: WaitQueue,
+    random: Mutex<Random>,
     watch: watch::Sender<ChannelState>,
     slots: SegQueue<Arc<Slot>>,
-    /// A call has joined those that wait.
-    joined: Notify,
-}
-
-/// Cold: touched when connections come and go, and by calls that wait for one.
-struct State {
-    waiting: VecDeque<Arc<Slot>>,
-    dialing: bool,
-    failures: u32,
-    retry_at: Option<Instant>,
-    last_error: Option<Error>,
-    shutdown: bool,
-    random: Random,
-    live: Vec<Arc<Handle>>,
+    shutdown: AtomicBool,
+    /// A keeper lives.
+    kept: AtomicBool,
+    /// Something happened that the keeper should look at.
+    news: Notify,
+    live: Mutex<Vec<Arc<Handle>>>,
+    resolving: Mutex<resolve::Resolving>,
+    /// Connections that a warm-up asked for, to each endpoint.
+    warm: AtomicU32,
+    ready: watch::Sender<u32>,
 }
 
 impl Pool {
-    /// Connects nothing yet.
+    /// Connects nothing yet. Without a resolver the target is one endpoint, and the connector
+    /// resolves its name.
     #[must_use]
     pub fn new(target: Target, connector: Arc<dyn Connect>, options: PoolOptions) -> Self {
+        Self::resolved(target, connector, None, options)
+    }
+
+    /// As [`Pool::new`], with the endpoints that `resolver` names.
+    #[must_use]
+    pub fn resolved(
+        target: Target,
+        connector: Arc<dyn Connect>,
+        resolver: Option<Arc<dyn Resolve>>,
+        options: PoolOptions,
+    ) -> Self {
         let seed = options.seed.unwrap_or_else(env::entropy);
+        let endpoints: Vec<_> = match resolver {
+            None => vec![Endpoint::new(target.clone(), &options)],
+            Some(_) => Vec::new(),
+        };
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             target,
             connector,
-            current: Mutex::new(None),
-            state: Mutex::new(State {
-                waiting: VecDeque::new(),
-                dialing: false,
-                failures: 0,
-                retry_at: None,
-                last_error: None,
-                shutdown: false,
-                random: Random::new(seed),
-                live: Vec::new(),
-            }),
+            resolver,
+            cap: options.cap.clone().unwrap_or_else(Cap::process),
+            endpoints: RwLock::new(endpoints.into()),
+            turn: AtomicU32::new(0),
+            waiting: WaitQueue::new(options.max_waiting),
+            random: Mutex::new(Random::new(seed)),
             watch: watch::Sender::new(ChannelState::Idle),
             slots: SegQueue::new(),
-            joined: Notify::new(),
+            shutdown: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
+            news: Notify::new(),
+            live: Mutex::new(Vec::new()),
+            resolving: Mutex::new(resolve::Resolving::default()),
+            warm: AtomicU32::new(0),
+            ready: watch::Sender::new(0),
             options,
         });
         Self { shared }
@@ -169,9 +153,44 @@ impl Pool {
         self.shared.connect();
     }
 
+    /// Connects until `connections` to each endpoint are proved through TLS, ALPN and the peer's
+    /// SETTINGS, and keeps them: what is lost is dialled anew. Zero ends it.
+    ///
+    /// # Errors
+    /// Why the endpoints are out of reach. The pool goes on trying.
+    ///
+    /// # Cancel safety
+    /// The wish stays when the future is dropped.
+    pub async fn warm(&self, connections: u32) -> Result<(), Error> {
+        let shared = &self.shared;
+        let connections = connections.min(shared.options.max_connections);
+        shared.warm.store(connections, Ordering::Relaxed);
+        let mut ready = shared.ready.subscribe();
+        let mut state = shared.watch.subscribe();
+        shared.connect();
+        shared.news.notify_one();
+        loop {
+            let wanted = connections * shared.endpoints().len().max(1) as u32;
+            if *ready.borrow_and_update() >= wanted {
+                return Ok(());
+            }
+            if shared.shutdown.load(Ordering::Acquire) {
+                return Err(shut_down());
+            }
+            state.mark_unchanged();
+            if let Some(error) = shared.broken(env::now()) {
+                return Err(error);
+            }
+            tokio::select! {
+                _ = ready.changed() => {}
+                _ = state.changed() => {}
+            }
+        }
+    }
+
     /// A call that waits for a connection was given up.
     pub fn forget(&self, slot: &Arc<Slot>) {
-        self.shared.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, slot));
+        self.shared.waiting.forget(slot);
     }
 
     /// The state, to be watched.
@@ -180,10 +199,16 @@ impl Pool {
         self.shared.watch.subscribe()
     }
 
-    /// The connections that live.
+    /// The connections that live, draining ones included.
     #[must_use]
     pub fn connections(&self) -> Vec<Arc<Handle>> {
-        self.shared.state.lock().live.clone()
+        self.shared.live.lock().clone()
+    }
+
+    /// Calls that wait for a place on a connection.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.shared.waiting.len()
     }
 
     /// What is dialled.
@@ -195,85 +220,249 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.shutdown();
+        self.shared.shut_down();
     }
 }
 
 impl Shared {
     fn submit(&self, slot: Arc<Slot>) {
-        let handle = self.current.lock().clone();
-        match handle.filter(|handle| handle.is_accepting()) {
-            Some(handle) => handle.submit(slot),
-            None => self.wait(slot),
+        // Nobody overtakes those that wait.
+        let (endpoint, pick) = match self.waiting.is_empty() {
+            true => self.pick(),
+            false => (None, Pick::Full),
+        };
+        match pick {
+            Pick::Place(permit) => Handle::submit(permit, slot),
+            Pick::Pressed(permit) => {
+                Handle::submit(permit, slot);
+                if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.stays_pressed()) {
+                    self.start_dial(&endpoint);
+                }
+            }
+            Pick::Full | Pick::None => self.wait(slot),
         }
     }
 
-    /// No connection may be used: the call waits for the dial, or fails with the last one.
+    fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
+        Arc::clone(&self.endpoints.read())
+    }
+
+    /// A place on one of the endpoints; else the endpoint that is to grow.
+    fn pick(&self) -> (Option<Arc<Endpoint>>, Pick) {
+        let endpoints = self.endpoints();
+        if let [endpoint] = &endpoints[..] {
+            return (Some(Arc::clone(endpoint)), endpoint.pick());
+        }
+        let n = endpoints.len();
+        if n == 0 {
+            return (None, Pick::None);
+        }
+        let first = match self.options.balance {
+            Balance::PickFirst => self.turn.load(Ordering::Relaxed) as usize % n,
+            Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed) as usize % n,
+            Balance::LeastLoaded => self.less_loaded(&endpoints),
+        };
+        let mut last = Pick::None;
+        for i in 0..n {
+            let endpoint = &endpoints[(first + i) % n];
+            match endpoint.pick() {
+                Pick::None => {}
+                // With one endpoint in use, its limit is the limit.
+                Pick::Full if self.options.balance == Balance::PickFirst => {
+                    return (Some(Arc::clone(endpoint)), Pick::Full);
+                }
+                Pick::Full => last = Pick::Full,
+                found => return (Some(Arc::clone(endpoint)), found),
+            }
+        }
+        (None, last)
+    }
+
+    /// Of two connected endpoints drawn at random, the one with fewer calls.
+    fn less_loaded(&self, endpoints: &[Arc<Endpoint>]) -> usize {
+        let n = endpoints.len() as u64;
+        let (a, b) = {
+            let mut random = self.random.lock();
+            (random.below(n) as usize, random.below(n) as usize)
+        };
+        let load = |i: usize| (!endpoints[i].is_connected(), endpoints[i].calls());
+        if load(b) < load(a) { b } else { a }
+    }
+
+    /// No place is free: the call waits, or fails with the reason why it need not.
     fn wait(&self, slot: Arc<Slot>) {
-        let mut state = self.state.lock();
-        if state.shutdown {
-            drop(state);
-            return fail(
-                &slot,
-                Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"),
-            );
+        if self.shutdown.load(Ordering::Acquire) {
+            return fail(&slot, shut_down());
         }
-        // A dial may have ended since the caller looked.
-        let current = self.current.lock().clone().filter(|handle| handle.is_accepting());
-        if let Some(handle) = current {
-            drop(state);
-            return handle.submit(slot);
-        }
-        let backing_off = state.retry_at.is_some_and(|at| env::now() < at);
-        let patient = slot.lock().wait_for_ready;
-        if let (true, false, Some(error)) = (backing_off, patient, &state.last_error) {
-            let error = error.clone();
-            drop(state);
+        let now = env::now();
+        let (patient, deadline) = {
+            let mut x = slot.lock();
+            let connected = self.is_connected();
+            x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
+            (x.wait_for_ready, x.deadline)
+        };
+        if !patient && let Some(error) = self.broken(now) {
             return fail(&slot, error);
         }
-        state.waiting.push_back(slot);
-        self.joined.notify_one();
-        self.start_dial(&mut state);
+        match self.waiting.join(slot, deadline, now) {
+            Ok(earlier) => {
+                self.keep();
+                if earlier.is_some() {
+                    self.news.notify_one();
+                }
+            }
+            Err((refusal, slot)) => return fail(&slot, refused(refusal, deadline, now)),
+        }
+        // A place may have come free since the call looked; then nobody else would serve it.
+        self.serve(now);
+        if !self.waiting.is_empty() {
+            self.grow();
+        }
+        if self.shutdown.load(Ordering::Acquire) {
+            self.fail_waiting(|_| true, &shut_down());
+        }
+    }
+
+    /// Gives free places to the calls that wait, in order.
+    fn serve(&self, now: Instant) {
+        while !self.waiting.is_empty() {
+            let (_, Pick::Place(permit) | Pick::Pressed(permit)) = self.pick() else { return };
+            if !self.hand_over(permit, now) {
+                return;
+            }
+        }
+    }
+
+    /// A place for the call that has waited longest; `false` when there is none.
+    fn hand_over(&self, permit: Permit, now: Instant) -> bool {
+        let Some(slot) = self.waiting.pop(now) else { return false };
+        Handle::submit(permit, slot);
+        true
+    }
+
+    /// Why every endpoint is out of reach, if each is in back-off.
+    fn broken(&self, now: Instant) -> Option<Error> {
+        let endpoints = self.endpoints();
+        if endpoints.is_empty() {
+            return self.resolving.lock().error.clone();
+        }
+        let mut last = None;
+        for endpoint in endpoints.iter() {
+            let cold = endpoint.cold.lock();
+            let backing_off = cold.retry_at.is_some_and(|at| now < at);
+            if !backing_off || endpoint.is_connected() {
+                return None;
+            }
+            last.clone_from(&cold.last_error);
+        }
+        last
+    }
+
+    fn is_connected(&self) -> bool {
+        self.endpoints().iter().any(|endpoint| endpoint.is_connected())
     }
 
     fn connect(&self) {
-        let usable = self.current.lock().as_ref().is_some_and(|handle| handle.is_accepting());
-        if !usable {
-            let mut state = self.state.lock();
-            self.start_dial(&mut state);
+        self.keep();
+        if !self.is_connected() {
+            self.grow();
         }
     }
 
-    /// One dial in flight.
-    fn start_dial(&self, state: &mut State) {
-        if state.dialing || state.shutdown {
+    /// More places are wanted: dials, as the balance says, where bounds allow.
+    fn grow(&self) {
+        let endpoints = self.endpoints();
+        if endpoints.is_empty() {
+            return self.resolve();
+        }
+        match self.options.balance {
+            Balance::PickFirst => {
+                let n = endpoints.len();
+                let first = self.turn.load(Ordering::Relaxed) as usize % n;
+                self.start_dial(&endpoints[first]);
+            }
+            Balance::RoundRobin | Balance::LeastLoaded => {
+                for endpoint in endpoints.iter() {
+                    self.start_dial(endpoint);
+                }
+            }
+        }
+    }
+
+    /// One dial in flight an endpoint.
+    fn start_dial(&self, endpoint: &Arc<Endpoint>) {
+        let mut cold = endpoint.cold.lock();
+        if cold.dialing || cold.removed || self.shutdown.load(Ordering::Acquire) {
             return;
         }
         let Some(me) = self.me.upgrade() else { return };
-        state.dialing = true;
-        env::spawn(dial::run(me));
+        let (open, _) = endpoint.counts();
+        if open >= self.options.max_connections.max(1) + u32::from(self.is_replacing(endpoint)) {
+            return;
+        }
+        // What a connection can carry is known once its SETTINGS have come.
+        if !self.is_replacing(endpoint) && endpoint.members().iter().any(|m| !m.is_ready()) {
+            return;
+        }
+        cold.dialing = true;
+        drop(cold);
+        env::spawn(dial::run(me, Arc::clone(endpoint)));
     }
 
-    fn shutdown(&self) {
-        let (waiting, live) = {
-            let mut state = self.state.lock();
-            state.shutdown = true;
-            (std::mem::take(&mut state.waiting), state.live.clone())
-        };
-        *self.current.lock() = None;
-        self.watch.send_replace(ChannelState::Shutdown);
-        for slot in waiting {
-            fail(
-                &slot,
-                Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down"),
-            );
+    /// PickFirst goes on to the next endpoint; `false` when all have been tried.
+    fn next_endpoint(&self, failed: &Arc<Endpoint>) -> bool {
+        let endpoints = self.endpoints();
+        let n = endpoints.len();
+        let now = env::now();
+        let from = endpoints.iter().position(|endpoint| endpoint.id == failed.id).unwrap_or(0);
+        for i in 1..n {
+            let at = (from + i) % n;
+            let untried = endpoints[at].cold.lock().retry_at.is_none_or(|retry| retry <= now);
+            if untried {
+                self.turn.store(at as u32, Ordering::Relaxed);
+                self.start_dial(&endpoints[at]);
+                return true;
+            }
         }
-        for handle in live {
+        false
+    }
+
+    fn shut_down(&self) {
+        self.shutdown.store(true, Ordering::Release);
+        self.watch.send_replace(ChannelState::Shutdown);
+        self.fail_waiting(|_| true, &shut_down());
+        for handle in self.live.lock().clone() {
             handle.goodbye();
         }
+        self.news.notify_one();
     }
 
-    fn publish(&self, state: ChannelState) {
+    /// Tells calls that wait, and for which `which` holds, that it is in vain.
+    fn fail_waiting(&self, which: impl Fn(&Arc<Slot>) -> bool, error: &Error) {
+        for slot in self.waiting.take_if(which) {
+            fail(&slot, error.clone());
+        }
+    }
+
+    /// Publishes the state that the endpoints add up to.
+    fn publish(&self) {
+        let endpoints = self.endpoints();
+        let ready = endpoints.iter().flat_map(|e| e.members()).filter(|m| m.is_ready()).count();
+        self.ready.send_replace(ready as u32);
+        let mut failed = self.resolving.lock().error.is_some();
+        let mut dialing = false;
+        for endpoint in endpoints.iter() {
+            let cold = endpoint.cold.lock();
+            failed |= cold.last_error.is_some();
+            dialing |= cold.dialing && cold.retry_at.is_none();
+        }
+        let fresh = endpoints.iter().any(|endpoint| endpoint.is_connected());
+        let state = match (ready > 0, dialing || fresh, failed) {
+            (true, ..) => ChannelState::Ready,
+            (_, true, _) => ChannelState::Connecting,
+            (_, _, true) => ChannelState::TransientFailure,
+            _ => ChannelState::Idle,
+        };
         self.watch.send_if_modified(|old| {
             let changed = *old != state && *old != ChannelState::Shutdown;
             if changed {
@@ -283,95 +472,36 @@ impl Shared {
         });
     }
 
-    /// The next dial waits: times 1.6 for each failure in a row, give or take a fifth.
-    fn back_off(&self, state: &mut State, now: Instant, error: Error) {
-        let factor = 1.6f64.powi(state.failures.min(32) as i32);
-        let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
-        state.failures = state.failures.saturating_add(1);
-        state.retry_at = Some(now + state.random.jitter(base, 0.2));
-        state.last_error = Some(error);
-    }
-
-    fn is_current(&self, handle: &Arc<Handle>) -> bool {
-        self.current.lock().as_ref().is_some_and(|current| current.id() == handle.id())
-    }
-
-    fn retire(&self, handle: &Arc<Handle>) {
-        if self.is_current(handle) {
-            *self.current.lock() = None;
-        }
+    /// `duration` give or take `fraction` of it.
+    fn jitter(&self, duration: Duration, fraction: f64) -> Duration {
+        self.random.lock().jitter(duration, fraction)
     }
 }
 
-impl Home for Shared {
-    fn redispatch(&self, slot: Arc<Slot>) {
-        let attempts = {
-            let mut x = slot.lock();
-            x.timeline.enter(Phase::PoolWait, env::now());
-            x.attempts
-        };
-        if attempts >= self.options.attempts {
-            let status = Status::new(
-                Code::Unavailable,
-                format!("{attempts} connections refused the call without acting on it"),
+fn shut_down() -> Error {
+    Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down")
+}
+
+/// The error of a call that may not even wait.
+fn refused(refusal: Refusal, deadline: Option<Instant>, now: Instant) -> Error {
+    match refusal {
+        Refusal::Full(before) => Error::local(
+            Kind::Limit,
+            Code::ResourceExhausted,
+            format!("{before} calls wait for a connection already (PoolOptions::max_waiting)"),
+        )
+        .with_phase(Phase::PoolWait),
+        Refusal::Hopeless { before, wait } => {
+            let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+            let text = format!(
+                "refused at once: {before} calls wait before it, for about {wait:.1?}, and its \
+                 deadline leaves {left:.1?}"
             );
-            let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
-            return fail(&slot, error);
-        }
-        // Never written, or once: at once. More often: the peer is given time.
-        if attempts < 2 {
-            return self.submit(slot);
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        let pause = {
-            let mut state = self.state.lock();
-            let base = Duration::from_millis(25) * (1 << attempts.min(6));
-            state.random.jitter(base, 0.2)
-        };
-        env::spawn(async move {
-            env::sleep(pause).await;
-            me.submit(slot);
-        });
-    }
-
-    fn changed(&self, handle: &Arc<Handle>, change: Change) {
-        match change {
-            Change::Ready => {
-                let mut state = self.state.lock();
-                state.failures = 0;
-                state.retry_at = None;
-                state.last_error = None;
-                drop(state);
-                self.publish(ChannelState::Ready);
-            }
-            Change::Draining => {
-                self.retire(handle);
-                self.publish(ChannelState::Idle);
-            }
-            Change::Closed(error) => {
-                let current = self.is_current(handle);
-                self.retire(handle);
-                let mut state = self.state.lock();
-                state.live.retain(|other| other.id() != handle.id());
-                if !handle.is_ready() {
-                    // It never spoke HTTP/2: as good as a dial that failed.
-                    let error = error.unwrap_or_else(|| never_spoke(handle));
-                    self.back_off(&mut state, env::now(), error);
-                    drop(state);
-                    self.publish(ChannelState::TransientFailure);
-                } else if current {
-                    drop(state);
-                    self.publish(ChannelState::Idle);
-                }
-            }
+            let status = Status::new(Code::DeadlineExceeded, text);
+            Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
+                .with_phase(Phase::PoolWait)
         }
     }
-}
-
-fn never_spoke(handle: &Handle) -> Error {
-    let status = Status::new(Code::Unavailable, "the connection closed before the peer's SETTINGS");
-    Error::new(Kind::ConnectionLost, status, Initiator::Remote, Processed::No)
-        .with_connection(handle.facts(env::now()))
 }
 
 /// A dial that failed, as its callers see it.

@@ -1,0 +1,188 @@
+//! What only time brings: deadlines of calls that wait, connections that rest for long or grow
+//! old, a floor that is to be kept. One task a pool, while there is something to look after.
+
+use super::endpoint::Endpoint;
+use super::{Shared, fail};
+use crate::error::{Phase, Processed};
+use crate::net::driver::deadline_error;
+use crate::net::env;
+use crate::net::handle::Handle;
+use crate::net::sync::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The shortest time between two looks at connections that rest.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
+/// What is remembered of a connection between two looks.
+#[derive(Debug)]
+struct Known {
+    /// The epoch in which it was found without calls, and since when.
+    rest: Option<(u32, Instant)>,
+    /// When it is to be replaced.
+    old_at: Option<Instant>,
+}
+
+impl Shared {
+    /// Sees to it that a keeper lives.
+    pub(super) fn keep(&self) {
+        if self.kept.load(Ordering::Acquire) || self.kept.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            env::spawn(run(me));
+        }
+    }
+
+    fn is_forlorn(&self) -> bool {
+        let idle = self.waiting.is_empty() && self.live.lock().is_empty();
+        let dialing = self.endpoints().iter().any(|endpoint| endpoint.cold.lock().dialing);
+        let shut = self.shutdown.load(Ordering::Acquire);
+        (idle && !dialing && self.floor() == 0) || shut
+    }
+
+    /// Connections that each endpoint is to have.
+    pub(super) fn floor(&self) -> u32 {
+        self.warm.load(Ordering::Relaxed).max(self.options.min_connections)
+    }
+
+    /// Whether the endpoint has fewer connections than it is to have, or one that is to be replaced.
+    pub(super) fn lacks(&self, endpoint: &Endpoint) -> bool {
+        (endpoint.members().len() as u32) < self.floor() || self.is_replacing(endpoint)
+    }
+
+    /// Whether one of the endpoint's connections has grown old.
+    pub(super) fn is_replacing(&self, endpoint: &Endpoint) -> bool {
+        endpoint.replacing.load(Ordering::Acquire)
+    }
+
+    /// The deadlines of calls that wait; returns the next one.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let (late, next) = self.waiting.expire(now);
+        let connected = self.is_connected();
+        let failed = self.endpoints().iter().any(|e| e.cold.lock().last_error.is_some());
+        for slot in late {
+            let phase = match (connected, failed) {
+                (true, _) => slot.lock().timeline.phase(),
+                (_, true) => Phase::PoolWait,
+                _ => Phase::Dial,
+            };
+            fail(&slot, deadline_error(Processed::No).with_phase(phase));
+        }
+        next
+    }
+}
+
+async fn run(shared: Arc<Shared>) {
+    let mut known: HashMap<u64, Known> = HashMap::new();
+    loop {
+        let now = env::now();
+        let deadline = shared.expire(now);
+        let look = shared.tend(&mut known, now);
+        if shared.is_forlorn() {
+            shared.kept.store(false, Ordering::Release);
+            // Somebody may have come and found a keeper that was leaving.
+            if shared.is_forlorn() || shared.kept.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            continue;
+        }
+        let next = [deadline, look].into_iter().flatten().min();
+        tokio::select! {
+            () = shared.news.notified() => {}
+            () = async {
+                match next {
+                    Some(at) => env::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Looks at every connection; returns when to look again.
+    fn tend(&self, known: &mut HashMap<u64, Known>, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut seen = Vec::new();
+        for endpoint in self.endpoints().iter() {
+            let members = endpoint.members();
+            for (i, member) in members.iter().enumerate().rev() {
+                seen.push(member.id());
+                let entry = known.entry(member.id()).or_insert_with(|| Known {
+                    rest: None,
+                    old_at: self.options.max_age.map(|age| now + self.jitter(age, 0.1)),
+                });
+                let first = i == 0;
+                for at in [self.tend_rest(endpoint, member, entry, first, now), entry.old_at] {
+                    next = next.into_iter().chain(at).min();
+                }
+                if entry.old_at.is_some_and(|at| at <= now) {
+                    self.replace(endpoint, member);
+                    next = Some(now + self.options.dial_time.min(Duration::from_secs(1)));
+                }
+            }
+            if self.lacks(endpoint) {
+                self.start_dial(endpoint);
+            }
+        }
+        known.retain(|id, _| seen.contains(id));
+        next
+    }
+
+    /// Closes a connection that has had no calls for long enough; returns when to look again.
+    fn tend_rest(
+        &self,
+        endpoint: &Endpoint,
+        member: &Arc<Handle>,
+        known: &mut Known,
+        first: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let count = endpoint.members().len() as u32;
+        let spare = count > self.floor();
+        // The youngest go first: calls fill the oldest.
+        let patience = if first { self.options.idle_time } else { self.options.shrink_after };
+        let reading = member.life().read();
+        if reading.calls > 0 || !spare {
+            known.rest = None;
+            // Nobody rings when it comes to rest.
+            return spare.then(|| now + (patience / 4).max(LOOK_MIN));
+        }
+        let since = match known.rest {
+            Some((epoch, since)) if epoch == reading.epoch => since,
+            _ => known.rest.insert((reading.epoch, now)).1,
+        };
+        if now < since + patience {
+            return Some(since + patience);
+        }
+        if member.life().evict(reading.epoch) {
+            tracing::debug!(connection = member.id(), "closed: no calls for {patience:?}");
+            endpoint.remove(member);
+            member.goodbye();
+            self.publish();
+        }
+        None
+    }
+
+    /// A connection has grown old: it takes no more calls once a younger one is ready.
+    fn replace(&self, endpoint: &Arc<Endpoint>, member: &Arc<Handle>) {
+        let members = endpoint.members();
+        let younger = members.iter().any(|other| other.id() > member.id() && other.is_ready());
+        if younger {
+            tracing::debug!(connection = member.id(), "replaced: it has grown old");
+            endpoint.replacing.store(false, Ordering::Release);
+            endpoint.remove(member);
+            member.goodbye();
+            self.publish();
+        } else if member.life().read().calls == 0 && self.waiting.is_empty() && self.floor() == 0 {
+            // Nobody uses it: the next call dials anew.
+            endpoint.remove(member);
+            member.goodbye();
+            self.publish();
+        } else {
+            endpoint.replacing.store(true, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A connection's tie to its pool: what the driver tells, and where its calls go when it cannot
+//! carry them.
+
+use super::cap::Socket;
+use super::endpoint::Endpoint;
+use super::{Shared, fail};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::net::env;
+use crate::net::handle::{Change, Handle, Home};
+use crate::net::life::Reading;
+use crate::net::slot::Slot;
+use crate::net::sync::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// One connection's home.
+pub(super) struct Member {
+    pub(super) shared: Weak<Shared>,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// Its place among the process's sockets, until it is closed.
+    pub(super) socket: Mutex<Option<Socket>>,
+}
+
+impl Home for Member {
+    fn redispatch(&self, slot: Arc<Slot>) {
+        match self.shared.upgrade() {
+            Some(shared) => shared.redispatch(slot),
+            None => fail(&slot, super::shut_down()),
+        }
+    }
+
+    fn changed(&self, handle: &Arc<Handle>, change: Change) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let now = env::now();
+        match change {
+            Change::Ready => {
+                self.endpoint.cold.lock().forgive();
+                if handle.life().read().calls == 0 {
+                    self.endpoint.rest(handle);
+                }
+                shared.publish();
+                shared.news.notify_one();
+                shared.serve(now);
+                if !shared.waiting.is_empty() {
+                    shared.grow();
+                }
+            }
+            Change::StreamLimit => {
+                if handle.life().read().calls == 0 {
+                    self.endpoint.rest(handle);
+                }
+                shared.serve(now);
+            }
+            Change::Draining => {
+                let used = self.endpoint.remove(handle) && handle.life().read().calls > 0;
+                shared.lost(&self.endpoint);
+                if used {
+                    // More calls will come: the next one need not wait for the whole dial.
+                    shared.start_dial(&self.endpoint);
+                }
+            }
+            Change::Closed(error) => self.closed(&shared, handle, error, now),
+        }
+    }
+
+    fn released(&self, handle: &Arc<Handle>, reading: Reading) {
+        if reading.calls == 0 && reading.open {
+            self.endpoint.rest(handle);
+        }
+        let Some(shared) = self.shared.upgrade() else { return };
+        if reading.open && !shared.waiting.is_empty() {
+            shared.serve(env::now());
+        }
+    }
+}
+
+impl Member {
+    fn closed(&self, shared: &Shared, handle: &Handle, error: Option<Error>, now: Instant) {
+        self.endpoint.remove(handle);
+        self.endpoint.left();
+        drop(self.socket.lock().take());
+        shared.live.lock().retain(|other| other.id() != handle.id());
+        if !handle.is_ready() {
+            // It never spoke HTTP/2: as good as a dial that failed.
+            let error = error.unwrap_or_else(|| never_spoke(handle));
+            shared.back_off(&self.endpoint, now, error);
+        }
+        shared.lost(&self.endpoint);
+    }
+}
+
+impl Shared {
+    /// A connection takes no more calls: others may be wanted.
+    fn lost(&self, endpoint: &Arc<Endpoint>) {
+        self.publish();
+        self.news.notify_one();
+        self.resolve();
+        let shut = self.shutdown.load(super::Ordering::Acquire);
+        if !shut && !self.waiting.is_empty() {
+            self.start_dial(endpoint);
+        }
+    }
+
+    /// The endpoint's next dial waits: times 1.6 for each failure in a row, give or take a fifth.
+    pub(super) fn back_off(&self, endpoint: &Endpoint, now: Instant, error: Error) {
+        let jitter = |base| self.jitter(base, 0.2);
+        let mut cold = endpoint.cold.lock();
+        let factor = 1.6f64.powi(cold.failures.min(32) as i32);
+        let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
+        cold.failures = cold.failures.saturating_add(1);
+        cold.retry_at = Some(now + jitter(base));
+        cold.last_error = Some(error);
+    }
+
+    /// A call that was surely not processed looks for another connection.
+    pub(super) fn redispatch(&self, slot: Arc<Slot>) {
+        let attempts = {
+            let mut x = slot.lock();
+            x.timeline.enter(Phase::PoolWait, env::now());
+            x.attempts
+        };
+        if attempts >= self.options.attempts {
+            let status = Status::new(
+                Code::Unavailable,
+                format!("{attempts} connections refused the call without acting on it"),
+            );
+            let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
+            return fail(&slot, error);
+        }
+        // Never written, or once: at once. More often: the peer is given time.
+        if attempts < 2 {
+            return self.submit(slot);
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let pause = self.jitter(Duration::from_millis(25) * (1 << attempts.min(6)), 0.2);
+        env::spawn(async move {
+            env::sleep(pause).await;
+            me.submit(slot);
+        });
+    }
+}
+
+impl super::endpoint::Cold {
+    /// A connection has come: what failed before is forgotten.
+    fn forgive(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+        self.last_error = None;
+    }
+}
+
+fn never_spoke(handle: &Handle) -> Error {
+    let status = Status::new(Code::Unavailable, "the connection closed before the peer's SETTINGS");
+    Error::new(Kind::ConnectionLost, status, Initiator::Remote, Processed::No)
+        .with_connection(handle.facts(env::now()))
+}

@@ -1,0 +1,97 @@
+//! What a pool may do: every bound, its default and its reason.
+
+use super::cap::Cap;
+use super::endpoint::Balance;
+use crate::net::driver::DriverOptions;
+use crate::net::handoff::Policy;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How connections are made, how many, and how long they live.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// How each connection behaves.
+    pub driver: DriverOptions,
+    /// The mailbox of each connection.
+    pub handoff: Policy,
+    /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
+    /// Default 0: a channel that nobody uses holds nothing.
+    pub min_connections: u32,
+    /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1.
+    /// As many again may be draining: they finish their calls and take no new ones.
+    pub max_connections: u32,
+    /// The share of the peer's stream limit up to which a connection is filled before the next one
+    /// is used, in percent. Default 75.
+    pub fill_percent: u32,
+    /// Octets waiting to be written above which a connection counts as full. Default 64 KiB.
+    pub write_queue_octets: u32,
+    /// A call's wait for a connection's driver above which that connection counts as full.
+    /// Default 1 ms.
+    pub pick_wait: Duration,
+    /// Calls that may wait for a place on a connection; the next one is refused at once. Default
+    /// 10,000.
+    pub max_waiting: u32,
+    /// Time without calls after which a connection beyond the first is closed. Default 60 s.
+    pub shrink_after: Duration,
+    /// Time without calls after which the last one is closed too, down to `min_connections`.
+    /// Default 30 min, as gRPC's other stacks.
+    pub idle_time: Duration,
+    /// Age after which a connection is replaced: the new one is ready before the old one takes no
+    /// more calls. Give or take a tenth. Off by default.
+    pub max_age: Option<Duration>,
+    /// Time for a dial, TLS included. Default 20 s.
+    pub dial_time: Duration,
+    /// First back-off after a failed dial; then times 1.6 up to `backoff_max`, give or take a
+    /// fifth. Default 1 s.
+    pub backoff: Duration,
+    /// Default 120 s.
+    pub backoff_max: Duration,
+    /// Connections on which a call may be tried before it fails. Default 8.
+    pub attempts: u32,
+    /// Recycled slots kept. Default 1024.
+    pub slots: usize,
+    /// How calls are spread over the endpoints. Default the first that answers.
+    pub balance: Balance,
+    /// Least time between two resolutions of the target's name. Default 30 s.
+    pub resolve_interval: Duration,
+    /// Bounds shared with other channels: sockets and dials per second. The process's by default.
+    pub cap: Option<Arc<Cap>>,
+    /// Same seed, same jitter; drawn at random by default.
+    pub seed: Option<u64>,
+}
+
+impl PoolOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            driver: DriverOptions::new(crate::http2::Role::Client),
+            handoff: Policy::ShortMutex,
+            min_connections: 0,
+            max_connections: 4,
+            fill_percent: 75,
+            write_queue_octets: 64 * 1024,
+            pick_wait: Duration::from_millis(1),
+            max_waiting: 10_000,
+            shrink_after: Duration::from_secs(60),
+            idle_time: Duration::from_secs(30 * 60),
+            max_age: None,
+            dial_time: Duration::from_secs(20),
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(120),
+            attempts: 8,
+            slots: 1024,
+            balance: Balance::PickFirst,
+            resolve_interval: Duration::from_secs(30),
+            cap: None,
+            seed: None,
+        }
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,165 @@
+//! From a target to the addresses behind it.
+
+use super::endpoint::Endpoint;
+use super::{Shared, connect_error};
+use crate::error::{Error, Phase};
+use crate::net::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
+use crate::net::env;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The addresses, or why there are none.
+pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Finds the addresses of a target. Asked when the first call comes, and again after a connection
+/// was lost, at most once in [`super::PoolOptions::resolve_interval`].
+///
+/// Connections to addresses that are no longer named finish their calls and close. While it
+/// fails, the addresses named last stay in use.
+pub trait Resolve: Send + Sync + 'static {
+    /// Looks once.
+    fn resolve(&self, target: Target) -> ResolveFuture;
+}
+
+/// The system's resolver: what `getaddrinfo` says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dns;
+
+impl Resolve for Dns {
+    fn resolve(&self, target: Target) -> ResolveFuture {
+        Box::pin(async move { env::resolve(target.host(), target.port()).await })
+    }
+}
+
+/// A list that never changes.
+#[derive(Clone, Debug)]
+pub struct Static(pub Vec<SocketAddr>);
+
+impl Resolve for Static {
+    fn resolve(&self, _: Target) -> ResolveFuture {
+        let addresses = self.0.clone();
+        Box::pin(async move { Ok(addresses) })
+    }
+}
+
+/// How the questions stand.
+#[derive(Debug, Default)]
+pub(super) struct Resolving {
+    asked: bool,
+    last: Option<Instant>,
+    failures: u32,
+    retry_at: Option<Instant>,
+    /// What went wrong, while it does.
+    pub(super) error: Option<Error>,
+}
+
+impl Shared {
+    /// Asks the resolver, one question at a time and not more often than allowed.
+    pub(super) fn resolve(&self) {
+        let Some(resolver) = self.resolver.clone() else { return };
+        let Some(me) = self.me.upgrade() else { return };
+        let now = env::now();
+        {
+            let mut resolving = self.resolving.lock();
+            let early = resolving.last.is_some_and(|at| now < at + self.options.resolve_interval);
+            let known = !self.endpoints().is_empty();
+            if resolving.asked || (early && known) {
+                return;
+            }
+            if resolving.retry_at.is_some_and(|at| now < at) {
+                return;
+            }
+            resolving.asked = true;
+        }
+        env::spawn(async move {
+            let answer = resolver.resolve(me.target.clone()).await;
+            me.resolved(answer);
+        });
+    }
+
+    fn resolved(&self, answer: io::Result<Vec<SocketAddr>>) {
+        let now = env::now();
+        let answer = answer.and_then(|addresses| match addresses.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(addresses),
+        });
+        match answer {
+            Ok(addresses) => {
+                {
+                    let mut resolving = self.resolving.lock();
+                    resolving.asked = false;
+                    resolving.last = Some(now);
+                    resolving.failures = 0;
+                    resolving.retry_at = None;
+                    resolving.error = None;
+                }
+                self.name_endpoints(&addresses);
+                self.publish();
+                self.serve(now);
+                if !self.waiting.is_empty() {
+                    self.grow();
+                }
+            }
+            Err(error) => self.unresolved(error, now),
+        }
+        self.news.notify_one();
+    }
+
+    /// The last good addresses stay; without any, calls that have no patience are told.
+    fn unresolved(&self, error: io::Error, now: Instant) {
+        let kind = ConnectErrorKind::Resolve;
+        let error = ConnectError::new(kind, ConnectPhase::Resolve, &self.target).with_source(error);
+        let error = connect_error(&error).with_phase(Phase::Resolve);
+        let pause = {
+            let failures = self.resolving.lock().failures;
+            let factor = 1.6f64.powi(failures.min(32) as i32);
+            let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
+            self.jitter(base, 0.2)
+        };
+        {
+            let mut resolving = self.resolving.lock();
+            resolving.asked = false;
+            resolving.last = Some(now);
+            resolving.failures = resolving.failures.saturating_add(1);
+            resolving.retry_at = Some(now + pause);
+            resolving.error = Some(error.clone());
+        }
+        if self.endpoints().is_empty() {
+            self.publish();
+            self.fail_waiting(|slot| !slot.lock().wait_for_ready, &error);
+        }
+    }
+
+    /// Keeps the endpoints that are still named, adds new ones, lets the others go.
+    fn name_endpoints(&self, addresses: &[SocketAddr]) {
+        let before = self.endpoints();
+        let mut after: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            if after.iter().any(|endpoint| endpoint.target.address() == Some(*address)) {
+                continue;
+            }
+            let kept = before.iter().find(|e| e.target.address() == Some(*address));
+            after.push(match kept {
+                Some(endpoint) => {
+                    endpoint.cold.lock().removed = false;
+                    Arc::clone(endpoint)
+                }
+                None => Endpoint::new(self.target.clone().at(*address), &self.options),
+            });
+        }
+        let gone = before.iter().filter(|old| !after.iter().any(|new| new.id == old.id));
+        let gone: Vec<_> = gone.cloned().collect();
+        *self.endpoints.write() = after.into();
+        for endpoint in gone {
+            endpoint.cold.lock().removed = true;
+            for member in endpoint.members() {
+                endpoint.remove(&member);
+                member.goodbye();
+            }
+        }
+    }
+}
