@@ -10,7 +10,7 @@ use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{ChannelState, Pool, PoolOptions};
+use crate::net::pool::{ChannelState, Pool, PoolOptions, Resolve};
 use crate::net::sync::Mutex;
 use crate::net::tcp::TcpConnector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -84,6 +84,7 @@ pub struct ChannelBuilder {
     connector: Option<Arc<dyn Connect>>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ClientTls>,
+    resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
     limits: MessageLimits,
     user_agent: Option<String>,
@@ -101,6 +102,14 @@ impl ChannelBuilder {
     /// Connects by other means than TCP; TLS, if configured, goes on top of it.
     pub fn connector(mut self, connector: impl Connect) -> Self {
         self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Finds the addresses behind the target; each becomes an endpoint, and
+    /// [`PoolOptions::balance`] spreads calls over them. Without one the target is one endpoint,
+    /// and the connector resolves its name.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
         self
     }
 
@@ -174,7 +183,7 @@ impl ChannelBuilder {
             limits: self.limits,
             interceptors: self.interceptors,
             templates: Mutex::new(Templates::default()),
-            pool: Pool::new(target, connector, self.options),
+            pool: Pool::resolved(target, connector, self.resolver, self.options),
         };
         Ok(Channel { inner: Arc::new(inner) })
     }
@@ -197,6 +206,7 @@ impl Channel {
             connector: None,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
+            resolver: None,
             options: PoolOptions::new(),
             limits: MessageLimits::new(),
             user_agent: None,
@@ -299,6 +309,21 @@ impl Channel {
     /// Connects without waiting for a call. Watch [`Channel::state`] for the outcome.
     pub fn connect(&self) {
         self.inner.pool.connect();
+    }
+
+    /// Connects until `connections` to each endpoint are proved through TLS, ALPN and the peer's
+    /// SETTINGS, and keeps them; see [`Pool::warm`].
+    ///
+    /// # Errors
+    /// Why the endpoints are out of reach. The channel goes on trying.
+    pub async fn warm(&self, connections: u32) -> Result<(), Error> {
+        self.inner.pool.warm(connections).await
+    }
+
+    /// Calls that wait for a place on a connection.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.inner.pool.waiting()
     }
 
     /// The channel's state, to be watched.

@@ -5,7 +5,9 @@ mod channel;
 mod plain;
 mod streaming;
 
-pub use crate::net::pool::{ChannelState, PoolOptions};
+pub use crate::net::pool::{
+    Balance, Cap, ChannelState, Dns, PoolOptions, Resolve, ResolveFuture, Static,
+};
 pub use call::CallTimeline;
 pub use channel::{BuildError, Channel, ChannelBuilder, Interceptor};
 pub use plain::{HttpRequest, HttpResponse};

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The shortest time between two looks at connections that rest.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
+/// Time without calls after which an old connection is not replaced, only closed.
+const REST: Duration = Duration::from_secs(1);
+
 /// What is remembered of a connection between two looks.
 #[derive(Debug)]
 struct Known {
@@ -119,7 +122,8 @@ impl Shared {
                     next = next.into_iter().chain(at).min();
                 }
                 if entry.old_at.is_some_and(|at| at <= now) {
-                    self.replace(endpoint, member);
+                    let rests = entry.rest.is_some_and(|(_, since)| now >= since + REST);
+                    self.replace(endpoint, member, rests);
                     next = Some(now + self.options.dial_time.min(Duration::from_secs(1)));
                 }
             }
@@ -167,7 +171,7 @@ impl Shared {
     }
 
     /// A connection has grown old: it takes no more calls once a younger one is ready.
-    fn replace(&self, endpoint: &Arc<Endpoint>, member: &Arc<Handle>) {
+    fn replace(&self, endpoint: &Arc<Endpoint>, member: &Arc<Handle>, rests: bool) {
         let members = endpoint.members();
         let younger = members.iter().any(|other| other.id() > member.id() && other.is_ready());
         if younger {
@@ -176,7 +180,7 @@ impl Shared {
             endpoint.remove(member);
             member.goodbye();
             self.publish();
-        } else if member.life().read().calls == 0 && self.waiting.is_empty() && self.floor() == 0 {
+        } else if rests && self.floor() == 0 {
             // Nobody uses it: the next call dials anew.
             endpoint.remove(member);
             member.goodbye();

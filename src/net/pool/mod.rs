@@ -344,7 +344,7 @@ impl Shared {
     fn broken(&self, now: Instant) -> Option<Error> {
         let endpoints = self.endpoints();
         if endpoints.is_empty() {
-            return self.resolving.lock().error.clone();
+            return self.resolving.lock().told(now);
         }
         let mut last = None;
         for endpoint in endpoints.iter() {

@@ -57,6 +57,13 @@ pub(super) struct Resolving {
     pub(super) error: Option<Error>,
 }
 
+impl Resolving {
+    /// What callers are told until the question may be asked again.
+    pub(super) fn told(&self, now: Instant) -> Option<Error> {
+        self.retry_at.filter(|at| now < *at).and(self.error.clone())
+    }
+}
+
 impl Shared {
     /// Asks the resolver, one question at a time and not more often than allowed.
     pub(super) fn resolve(&self) {

@@ -1,0 +1,175 @@
+//! Several addresses behind a name: which one takes a call, and what happens when they change.
+
+use crate::network::{Network, addr};
+use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
+use framewire::client::{Balance, Channel, ChannelState};
+use framewire::error::Phase;
+use framewire::grpc::Code;
+use framewire::server::Server;
+use std::sync::atomic::Ordering;
+
+struct Three {
+    network: Network,
+    channel: Channel,
+    servers: Vec<Server>,
+    journals: Vec<Journal>,
+}
+
+fn three(balance: Balance) -> Three {
+    let network = Network::new();
+    network.name(Some(vec![addr(1), addr(2), addr(3)]));
+    let journals: Vec<_> = (0..3).map(|_| Journal::default()).collect();
+    let serve = |n: u8| network.serve(addr(n), router(&journals[n as usize - 1]), allowing(100));
+    let servers = (1..=3).map(serve).collect();
+    let mut options = options();
+    options.balance = balance;
+    let channel = Channel::builder("http://test").connector(network.clone());
+    let channel = channel.resolver(network.clone()).options(options).build().unwrap();
+    Three { network, channel, servers, journals }
+}
+
+impl Three {
+    fn dials(&self, n: u8) -> usize {
+        self.network.counts(addr(n)).dials.load(Ordering::SeqCst)
+    }
+
+    fn open(&self, n: u8) -> usize {
+        self.network.counts(addr(n)).open.load(Ordering::SeqCst)
+    }
+
+    /// Calls that each server has run since the last look.
+    fn ran(&self) -> Vec<usize> {
+        self.journals.iter().map(|journal| journal.take().len()).collect()
+    }
+}
+
+async fn calls(channel: &Channel, n: usize) {
+    for _ in 0..n {
+        channel.unary(&WORK, raw([0])).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pick_first_stays_with_the_one_that_answers() {
+    let mut three = three(Balance::PickFirst);
+    calls(&three.channel, 30).await;
+    assert_eq!(three.ran(), [30, 0, 0]);
+    assert_eq!((three.dials(2), three.dials(3)), (0, 0));
+    // It goes: the next takes over, and keeps the calls when the first is back.
+    three.network.silence(addr(1));
+    three.servers.remove(0).shutdown(std::time::Duration::from_secs(1)).await;
+    calls(&three.channel, 30).await;
+    assert_eq!(three.ran(), [0, 30, 0]);
+    three.servers.push(three.network.serve(addr(1), router(&three.journals[0]), allowing(100)));
+    ms(60_000).await;
+    calls(&three.channel, 10).await;
+    assert_eq!(three.ran(), [0, 10, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pick_first_passes_over_those_that_refuse() {
+    let three = three(Balance::PickFirst);
+    three.network.silence(addr(1));
+    three.network.silence(addr(2));
+    calls(&three.channel, 5).await;
+    assert_eq!(three.ran(), [0, 0, 5]);
+    // All gone: the call is told, and why.
+    three.network.silence(addr(3));
+    for handle in three.channel.connections() {
+        handle.goodbye();
+    }
+    ms(100).await;
+    let error = three.channel.unary(&WORK, raw([0])).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert_eq!(*three.channel.state().borrow(), ChannelState::TransientFailure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_robin_takes_turns_among_the_connected() {
+    let mut three = three(Balance::RoundRobin);
+    three.channel.warm(1).await.unwrap();
+    calls(&three.channel, 30).await;
+    assert_eq!(three.ran(), [10, 10, 10]);
+    three.network.silence(addr(2));
+    three.servers.remove(1).shutdown(std::time::Duration::from_secs(1)).await;
+    calls(&three.channel, 30).await;
+    let ran = three.ran();
+    assert_eq!(ran[1], 0);
+    assert_eq!(ran[0] + ran[2], 30);
+    assert!(ran[0] >= 10 && ran[2] >= 10, "{ran:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_less_loaded_of_two_takes_the_call() {
+    let three = three(Balance::LeastLoaded);
+    three.channel.warm(1).await.unwrap();
+    let calls: Vec<_> = (0..90).map(|_| begin(&three.channel, 10)).collect();
+    ms(1).await;
+    let loads: Vec<u32> = crate::places(&three.channel);
+    assert_eq!(loads.iter().sum::<u32>(), 90);
+    assert!(loads.iter().all(|calls| (20..=40).contains(calls)), "{loads:?}");
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+/// An address that is no longer named finishes its calls and is closed; a new one joins.
+#[tokio::test(start_paused = true)]
+async fn addresses_come_and_go() {
+    let three = three(Balance::RoundRobin);
+    three.network.name(Some(vec![addr(1), addr(2)]));
+    three.channel.warm(1).await.unwrap();
+    assert_eq!(three.network.asked(), 1);
+    let slow: Vec<_> = (0..4).map(|_| begin(&three.channel, 20)).collect();
+    ms(10).await;
+    three.network.name(Some(vec![addr(2), addr(3)]));
+    // Asked again after a loss, not more often than allowed.
+    ms(31_000).await;
+    let slow_again: Vec<_> = (0..4).map(|_| begin(&three.channel, 50)).collect();
+    ms(10).await;
+    for handle in three.channel.connections().iter().take(1) {
+        handle.goodbye();
+    }
+    ms(1000).await;
+    assert_eq!(three.network.asked(), 2);
+    calls(&three.channel, 10).await;
+    assert_eq!(three.open(3), 1);
+    for call in slow.into_iter().chain(slow_again) {
+        call.await.unwrap().unwrap();
+    }
+    ms(100).await;
+    assert_eq!(three.open(1), 0, "its calls have ended");
+    three.ran();
+    calls(&three.channel, 10).await;
+    assert_eq!(three.ran(), [0, 5, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_good_addresses_stay_while_the_resolver_is_away() {
+    let mut three = three(Balance::PickFirst);
+    calls(&three.channel, 3).await;
+    three.network.name(None);
+    ms(40_000).await;
+    three.network.silence(addr(1));
+    three.servers.remove(0).shutdown(std::time::Duration::from_secs(1)).await;
+    calls(&three.channel, 3).await;
+    assert_eq!(three.ran(), [3, 3, 0]);
+    assert!(three.network.asked() >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_unknown_is_told_and_asked_again() {
+    let three = three(Balance::PickFirst);
+    three.network.name(None);
+    let error = three.channel.unary(&WORK, raw([0])).await.unwrap_err();
+    assert_eq!((error.code(), error.phase()), (Code::Unavailable, Some(Phase::Resolve)), "{error}");
+    assert!(error.to_string().contains("the resolver is away"), "{error}");
+    // At once while the back-off lasts, and not by asking again.
+    let again = three.channel.unary(&WORK, raw([0])).await.unwrap_err();
+    assert_eq!(again.phase(), Some(Phase::Resolve));
+    assert_eq!(three.network.asked(), 1);
+    three.network.name(Some(vec![addr(2)]));
+    ms(2000).await;
+    calls(&three.channel, 3).await;
+    assert_eq!(three.ran(), [0, 3, 0]);
+}

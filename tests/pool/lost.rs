@@ -1,0 +1,143 @@
+//! No call is lost and none runs twice, whatever servers do to their connections.
+
+use crate::network::{Network, addr};
+use crate::{Journal, WORK, allowing, ms, options, raw, router};
+use framewire::client::Channel;
+use framewire::grpc::Code;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+fn counted(journal: &Journal) -> HashMap<Vec<u8>, usize> {
+    let mut counts = HashMap::new();
+    for request in journal.take() {
+        *counts.entry(request).or_default() += 1;
+    }
+    counts
+}
+
+fn number(i: u32) -> Vec<u8> {
+    let mut octets = vec![(i % 3) as u8];
+    octets.extend_from_slice(&i.to_be_bytes());
+    octets
+}
+
+/// A thousand graceful restarts of the server with a hundred calls each.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_goaways_lose_nothing_and_repeat_nothing() {
+    let network = Network::new();
+    let journal = Journal::default();
+    let channel = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel = channel.build().unwrap();
+    let mut server = network.serve(addr(1), router(&journal), allowing(100));
+    for cycle in 0..1000u32 {
+        let calls: Vec<_> = (0..100)
+            .map(|i| {
+                let channel = channel.clone();
+                let request = raw(number(cycle * 100 + i));
+                tokio::spawn(async move { channel.unary(&WORK, request).await.map(drop) })
+            })
+            .collect();
+        // The restart comes at another moment of the burst each time.
+        tokio::time::sleep(Duration::from_micros(u64::from(cycle % 37) * 600)).await;
+        let next = network.serve(addr(1), router(&journal), allowing(100));
+        let old = std::mem::replace(&mut server, next);
+        let drain = tokio::spawn(old.shutdown(Duration::from_secs(5)));
+        for call in calls {
+            call.await.unwrap().unwrap_or_else(|error| panic!("cycle {cycle}: {error}"));
+        }
+        assert_eq!(drain.await.unwrap().forced, 0);
+        let counts = counted(&journal);
+        assert_eq!(counts.len(), 100, "cycle {cycle}");
+        assert!(counts.values().all(|times| *times == 1), "cycle {cycle}: {counts:?}");
+    }
+}
+
+/// Three servers restarted in turn under a steady load.
+#[tokio::test(start_paused = true)]
+async fn a_rolling_restart_fails_no_call() {
+    let network = Network::new();
+    let journal = Journal::default();
+    network.name(Some(vec![addr(1), addr(2), addr(3)]));
+    let mut options = options();
+    options.balance = framewire::client::Balance::RoundRobin;
+    let channel = Channel::builder("http://test").connector(network.clone());
+    let channel = channel.resolver(network.clone()).options(options).build().unwrap();
+    let mut servers: Vec<_> =
+        (1..=3).map(|n| Some(network.serve(addr(n), router(&journal), allowing(100)))).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (channel, stop) = (channel.clone(), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut calls = Vec::new();
+            for i in 0u32.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let channel = channel.clone();
+                calls.push(tokio::spawn(async move {
+                    channel.unary(&WORK, raw(number(i))).await.map(drop)
+                }));
+                ms(1).await;
+            }
+            calls
+        })
+    };
+    for round in 0..12usize {
+        ms(400).await;
+        let n = round % 3;
+        let at = addr(n as u8 + 1);
+        let old = servers[n].take().unwrap();
+        // As a process that got SIGTERM: no new connection, the calls under way end, then a gap.
+        network.silence(at);
+        assert_eq!(old.shutdown(Duration::from_secs(5)).await.forced, 0);
+        ms(150).await;
+        servers[n] = Some(network.serve(at, router(&journal), allowing(100)));
+    }
+    stop.store(true, Ordering::SeqCst);
+    let calls = load.await.unwrap();
+    let begun = calls.len();
+    assert!(begun > 5000, "{begun}");
+    for (i, call) in calls.into_iter().enumerate() {
+        call.await.unwrap().unwrap_or_else(|error| panic!("call {i}: {error}"));
+    }
+    let counts = counted(&journal);
+    assert_eq!(counts.len(), begun);
+    assert!(counts.values().all(|times| *times == 1));
+}
+
+/// A server that dies without a word: calls it may have seen are not repeated.
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_seen_is_not_repeated() {
+    let network = Network::new();
+    let journal = Journal::default();
+    let channel = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel = channel.build().unwrap();
+    for cycle in 0..50u32 {
+        let server = network.serve(addr(1), router(&journal), allowing(100));
+        let calls: Vec<_> = (0..20)
+            .map(|i| {
+                let channel = channel.clone();
+                let request = raw(number(cycle * 20 + i));
+                tokio::spawn(async move { channel.unary(&WORK, request).await.map(drop) })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_micros(u64::from(cycle) * 500)).await;
+        network.silence(addr(1));
+        // No grace: whatever is under way is cut.
+        server.shutdown(Duration::ZERO).await;
+        let mut failed = 0;
+        for call in calls {
+            if let Err(error) = call.await.unwrap() {
+                assert_eq!(error.code(), Code::Unavailable, "{error}");
+                failed += 1;
+            }
+        }
+        let counts = counted(&journal);
+        assert!(counts.values().all(|times| *times == 1), "cycle {cycle}: {counts:?}");
+        assert!(failed + counts.len() >= 20, "cycle {cycle}: each was answered or told");
+        // The back-off of the dials that failed meanwhile.
+        ms(200_000).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! How many connections there are: lazily none, then as many as the calls need, never more than
+//! allowed.
+
+use crate::{begin, ms, one, options, places};
+use framewire::client::Cap;
+use framewire::grpc::Code;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_opened_before_the_first_call() {
+    let one = one(10, options());
+    ms(10_000).await;
+    assert_eq!((one.dials(), one.open()), (0, 0));
+    begin(&one.channel, 0).await.unwrap().unwrap();
+    assert_eq!((one.dials(), one.open()), (1, 1));
+}
+
+/// The oldest connection is filled to three quarters of what the peer allows, then the next.
+#[tokio::test(start_paused = true)]
+async fn connections_are_filled_in_their_order() {
+    let one = one(8, options());
+    one.channel.warm(1).await.unwrap();
+    let mut calls: Vec<_> = (0..6).map(|_| begin(&one.channel, 50)).collect();
+    ms(1).await;
+    assert_eq!(places(&one.channel), [6], "three quarters of 8");
+    // Beyond that it is used, but the pool grows in time for the calls that are to come.
+    calls.extend((0..2).map(|_| begin(&one.channel, 50)));
+    ms(10).await;
+    assert_eq!(places(&one.channel), [8]);
+    calls.extend((0..9).map(|_| begin(&one.channel, 50)));
+    ms(20).await;
+    assert_eq!(places(&one.channel), [8, 8, 1]);
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    // With room again, the oldest comes first.
+    let call = begin(&one.channel, 1);
+    ms(1).await;
+    assert_eq!(places(&one.channel), [1, 0, 0]);
+    call.await.unwrap().unwrap();
+}
+
+/// Growth does not wait until the peer's limit is reached: a connection that stays full to its soft
+/// target brings the next one.
+#[tokio::test(start_paused = true)]
+async fn growth_comes_before_saturation() {
+    let one = one(100, options());
+    one.channel.warm(1).await.unwrap();
+    let mut calls: Vec<_> = (0..75).map(|_| begin(&one.channel, 50)).collect();
+    ms(10).await;
+    assert_eq!(one.dials(), 1);
+    for _ in 0..6 {
+        calls.push(begin(&one.channel, 50));
+        ms(10).await;
+    }
+    assert_eq!(one.dials(), 2);
+    assert!(places(&one.channel)[0] < 100 && places(&one.channel)[1] > 0);
+    assert_eq!(one.channel.waiting(), 0);
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_than_allowed() {
+    let mut options = options();
+    options.max_connections = 3;
+    let one = one(2, options);
+    let calls: Vec<_> = (0..50).map(|_| begin(&one.channel, 2)).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!((one.peak(), one.dials()), (3, 3));
+    assert_eq!(one.journal.take().len(), 50);
+}
+
+/// Zero is no number of connections: it counts as one, and the build says so elsewhere.
+#[tokio::test(start_paused = true)]
+async fn one_is_the_least() {
+    let mut options = options();
+    options.max_connections = 0;
+    let one = one(2, options);
+    let calls: Vec<_> = (0..20).map(|_| begin(&one.channel, 1)).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(one.peak(), 1);
+}
+
+/// A thousand callers at once on a cold channel: one dial at a time, and each proves itself before
+/// the next.
+#[tokio::test(start_paused = true)]
+async fn a_cold_start_is_no_storm() {
+    let one = one(50, options());
+    let calls: Vec<_> = (0..1000).map(|_| begin(&one.channel, 1)).collect();
+    let mut most = 0;
+    for _ in 0..20 {
+        ms(1).await;
+        most = most.max(one.open());
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!((most, one.peak(), one.dials()), (4, 4, 4));
+}
+
+/// Sockets of all channels that share a cap.
+#[tokio::test(start_paused = true)]
+async fn a_cap_holds_over_channels() {
+    let cap = Cap::new(3, 100);
+    let pools: Vec<_> = (0..4)
+        .map(|_| {
+            let mut options = options();
+            options.cap = Some(cap.clone());
+            options.idle_time = Duration::from_secs(2);
+            one(100, options)
+        })
+        .collect();
+    let calls: Vec<_> = pools.iter().map(|one| begin(&one.channel, 10)).collect();
+    for _ in 0..50 {
+        ms(1).await;
+        assert!(cap.open() <= 3);
+        assert!(pools.iter().map(crate::One::open).sum::<usize>() <= 3);
+    }
+    assert_eq!(cap.open(), 3);
+    // The fourth goes on when a connection of another has rested for long enough.
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(cap.refused() > 0);
+}
+
+/// Dials in a second are bounded too: a fleet that comes back is not met by a storm.
+#[tokio::test(start_paused = true)]
+async fn dials_are_rationed() {
+    let cap = Cap::new(1000, 5);
+    let pools: Vec<_> = (0..20)
+        .map(|_| {
+            let mut options = options();
+            options.cap = Some(cap.clone());
+            one(100, options)
+        })
+        .collect();
+    let calls: Vec<_> = pools.iter().map(|one| begin(&one.channel, 0)).collect();
+    ms(50).await;
+    assert_eq!(cap.dials(), 5);
+    ms(1000).await;
+    assert!((9..=11).contains(&cap.dials()), "{}", cap.dials());
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(cap.dials(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_is_proved_and_kept() {
+    let one = one(100, options());
+    one.channel.warm(3).await.unwrap();
+    assert_eq!(one.open(), 3);
+    assert!(one.channel.connections().iter().all(|handle| handle.is_ready()));
+    // Longer than the time after which connections without calls are closed.
+    ms(3_600_000).await;
+    assert_eq!((one.open(), one.dials()), (3, 3));
+    // What is lost is dialled anew, without a call.
+    one.channel.connections()[1].goodbye();
+    ms(1000).await;
+    assert_eq!((one.open(), one.dials()), (3, 4));
+    one.channel.warm(0).await.unwrap();
+    ms(3_600_000).await;
+    assert_eq!(one.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_that_fails_says_why() {
+    let one = one(100, options());
+    one.network.silence(crate::addr(1));
+    let error = one.channel.warm(2).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}

@@ -1,0 +1,132 @@
+//! Calls that wait for a place: in order, bounded, and told at once when it is in vain.
+
+use crate::{WORK, allowing, begin, ms, one, options, raw, router};
+use framewire::error::{Kind, Phase, Processed};
+use framewire::grpc::{Code, Request};
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn first_come_first_served() {
+    let mut options = options();
+    options.max_connections = 1;
+    let one = one(2, options);
+    one.channel.warm(1).await.unwrap();
+    let calls: Vec<_> = (0..40u8)
+        .map(|i| {
+            let channel = one.channel.clone();
+            tokio::spawn(async move { channel.unary(&WORK, raw([1, i])).await.map(drop) })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let order: Vec<u8> = one.journal.take().iter().map(|request| request[1]).collect();
+    assert_eq!(order, (0..40).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_wait_than_allowed() {
+    let mut options = options();
+    options.max_connections = 1;
+    options.max_waiting = 5;
+    let one = one(1, options);
+    one.channel.warm(1).await.unwrap();
+    let calls: Vec<_> = (0..6).map(|_| begin(&one.channel, 1)).collect();
+    ms(1).await;
+    assert_eq!(one.channel.waiting(), 5);
+    let error = begin(&one.channel, 1).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Limit, Code::ResourceExhausted), "{error}");
+    assert!(error.to_string().contains("max_waiting"), "{error}");
+    assert_eq!(error.processed(), Processed::No);
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+/// Two calls in 10 ms: with a hundred before it, a call that has 100 ms need not wait to learn that
+/// it is too late.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_in_time_is_told_at_once() {
+    let mut options = options();
+    options.max_connections = 1;
+    let one = one(2, options);
+    one.channel.warm(1).await.unwrap();
+    let calls: Vec<_> = (0..150).map(|_| begin(&one.channel, 1)).collect();
+    ms(101).await;
+    let before = tokio::time::Instant::now();
+    let request = Request::new(raw([0])).with_timeout(Duration::from_millis(100));
+    let error = one.channel.unary(&WORK, request).await.unwrap_err();
+    assert_eq!(before.elapsed(), Duration::ZERO, "at once");
+    assert_eq!((error.kind(), error.code()), (Kind::Deadline, Code::DeadlineExceeded), "{error}");
+    assert!(error.to_string().contains("refused at once"), "{error}");
+    assert_eq!((error.processed(), error.phase()), (Processed::No, Some(Phase::PoolWait)));
+    // One that has the time waits for it.
+    let request = Request::new(raw([0])).with_timeout(Duration::from_secs(2));
+    one.channel.unary(&WORK, request).await.unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_the_queue() {
+    let mut options = options();
+    options.max_connections = 1;
+    let one = one(1, options);
+    one.channel.warm(1).await.unwrap();
+    let first = begin(&one.channel, 100);
+    ms(1).await;
+    let request = Request::new(raw([0])).with_timeout(Duration::from_millis(300));
+    let before = tokio::time::Instant::now();
+    let error = one.channel.unary(&WORK, request).await.unwrap_err();
+    assert_eq!(before.elapsed(), Duration::from_millis(300));
+    assert_eq!((error.code(), error.phase()), (Code::DeadlineExceeded, Some(Phase::StreamQuota)));
+    assert_eq!(error.processed(), Processed::No);
+    assert_eq!(one.channel.waiting(), 0);
+    first.await.unwrap().unwrap();
+    assert_eq!(one.journal.take().len(), 1, "it never left");
+}
+
+/// Calls given up while they wait hold nothing, and the others go on.
+#[tokio::test(start_paused = true)]
+async fn calls_given_up_leave_the_queue() {
+    let mut options = options();
+    options.max_connections = 1;
+    let one = one(1, options);
+    one.channel.warm(1).await.unwrap();
+    let calls: Vec<_> = (0..30).map(|_| begin(&one.channel, 1)).collect();
+    ms(1).await;
+    assert_eq!(one.channel.waiting(), 29);
+    for call in calls.iter().skip(1).step_by(2) {
+        call.abort();
+    }
+    ms(1).await;
+    assert_eq!(one.channel.waiting(), 14);
+    let mut ended = 0;
+    for call in calls {
+        ended += usize::from(call.await.is_ok_and(|result| result.is_ok()));
+    }
+    assert_eq!((ended, one.journal.take().len()), (15, 15));
+}
+
+/// A server that raises its limit lets those that wait go on at once.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_rises_serves_those_that_wait() {
+    let one = one(1, {
+        let mut options = options();
+        options.max_connections = 2;
+        options
+    });
+    one.channel.warm(1).await.unwrap();
+    let slow = begin(&one.channel, 200);
+    ms(1).await;
+    // The second connection allows more.
+    let _server = one.network.serve(crate::addr(1), router(&one.journal), allowing(100));
+    let calls: Vec<_> = (0..20).map(|_| begin(&one.channel, 1)).collect();
+    let before = tokio::time::Instant::now();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    slow.await.unwrap().unwrap();
+}

@@ -1,0 +1,187 @@
+//! Servers of ours at addresses of a network in memory, and what happened at each of them.
+
+use framewire::net::accept::{Accept, AcceptFuture};
+use framewire::net::connect::{
+    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
+};
+use framewire::net::io::BoxedIo;
+use framewire::net::memory::{self, MemoryConnector, MemoryListener};
+use framewire::net::pool::{Resolve, ResolveFuture};
+use framewire::server::{DriverOptions, Router, Server};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Octets that a link holds in each direction.
+const BUFFER: usize = 64 * 1024;
+
+pub fn addr(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 443))
+}
+
+/// What was counted at one address.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub dials: AtomicUsize,
+    pub open: AtomicUsize,
+    /// The most connections that were ever open at a time.
+    pub peak: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Host {
+    connector: Option<MemoryConnector>,
+    counts: Arc<Counts>,
+}
+
+/// The network. Clones are the same network.
+#[derive(Clone, Default)]
+pub struct Network {
+    hosts: Arc<Mutex<HashMap<SocketAddr, Host>>>,
+    names: Arc<Mutex<Option<Vec<SocketAddr>>>>,
+    asked: Arc<AtomicUsize>,
+    /// Time that a dial takes.
+    pub dial_time: Duration,
+}
+
+impl Network {
+    pub fn new() -> Self {
+        Self { dial_time: Duration::from_millis(2), ..Self::default() }
+    }
+
+    /// Listens at an address; who listened there before hears of no new connection.
+    pub fn listen(&self, at: SocketAddr) -> MemoryListener {
+        let (connector, listener) = memory::listener(BUFFER);
+        self.hosts.lock().unwrap().entry(at).or_default().connector = Some(connector);
+        listener
+    }
+
+    /// A server of ours at an address.
+    pub fn serve(&self, at: SocketAddr, router: Router, options: DriverOptions) -> Server {
+        Server::builder(router).options(options).serve(Patient(self.listen(at)))
+    }
+
+    /// Nobody listens there any more: dials are refused.
+    pub fn silence(&self, at: SocketAddr) {
+        self.hosts.lock().unwrap().entry(at).or_default().connector = None;
+    }
+
+    pub fn counts(&self, at: SocketAddr) -> Arc<Counts> {
+        Arc::clone(&self.hosts.lock().unwrap().entry(at).or_default().counts)
+    }
+
+    /// What the resolver says from now on; `None` is a failure.
+    pub fn name(&self, addresses: Option<Vec<SocketAddr>>) {
+        *self.names.lock().unwrap() = addresses;
+    }
+
+    /// Times that the resolver was asked.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A listener that outlives its connectors: the network may take them away.
+struct Patient(MemoryListener);
+
+impl Accept for Patient {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        Box::pin(async {
+            match self.0.accept().await {
+                Ok(connected) => Ok(connected),
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Connect for Network {
+    fn connect(&self, target: Target) -> ConnectFuture {
+        let at = target.address().unwrap_or_else(|| addr(1));
+        let (connector, counts) = {
+            let mut hosts = self.hosts.lock().unwrap();
+            let host = hosts.entry(at).or_default();
+            (host.connector.clone(), Arc::clone(&host.counts))
+        };
+        counts.dials.fetch_add(1, Ordering::SeqCst);
+        // The socket counts from the dial on.
+        let socket = Socket::new(counts);
+        let time = self.dial_time;
+        Box::pin(async move {
+            tokio::time::sleep(time).await;
+            let Some(connector) = connector else {
+                let kind = ConnectErrorKind::Refused;
+                return Err(ConnectError::new(kind, ConnectPhase::Socket, &target));
+            };
+            let Connected { io, info } = connector.connect(target).await?;
+            Ok(Connected { io: Box::new(Counted { io, _socket: socket }), info })
+        })
+    }
+}
+
+impl Resolve for Network {
+    fn resolve(&self, _: Target) -> ResolveFuture {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let names = self.names.lock().unwrap().clone();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            names.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "the resolver is away"))
+        })
+    }
+}
+
+/// A socket that counts while it lives.
+struct Socket(Arc<Counts>);
+
+impl Socket {
+    fn new(counts: Arc<Counts>) -> Self {
+        let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.peak.fetch_max(open, Ordering::SeqCst);
+        Self(counts)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Counted {
+    io: BoxedIo,
+    _socket: Socket,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_shutdown(cx)
+    }
+}
