@@ -285,7 +285,14 @@ impl fmt::Display for Error {
         let inner = &*self.0;
         write!(f, "{}", inner.status.code().name())?;
         if !inner.status.message().is_empty() {
-            write!(f, ": {}", inner.status.message().escape_debug())?;
+            f.write_str(": ")?;
+            for c in inner.status.message().chars() {
+                // What would break the line is escaped; quotes are words like any other.
+                match c {
+                    '\'' | '"' => fmt::Write::write_char(f, c)?,
+                    c => write!(f, "{}", c.escape_debug())?,
+                }
+            }
         }
         if inner.kind == Kind::Status {
             return Ok(());

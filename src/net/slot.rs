@@ -9,7 +9,7 @@
 use super::handle::Handle;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
-use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head, StreamKey};
@@ -249,6 +249,8 @@ pub struct Exchange {
     pub handle: Option<Arc<Handle>>,
     /// Its stream there.
     pub key: Option<StreamKey>,
+    /// The identifier of that stream, or of the last one: errors name it.
+    pub stream_id: Option<u32>,
     /// Why the driver let go, whatever had come before.
     pub failure: Option<Error>,
     reader: Option<Waker>,
@@ -326,6 +328,19 @@ impl Exchange {
         self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
     }
 
+    /// An error of this side with its place: phase, connection, stream. The peer's own status
+    /// needs none, and what names a stream keeps it.
+    #[must_use]
+    pub fn located(&self, error: Error, now: Instant) -> Error {
+        let named = error.connection().is_some_and(|facts| facts.stream_id.is_some());
+        if error.kind() == Kind::Status || named {
+            return error;
+        }
+        let Some(handle) = &self.handle else { return error };
+        let facts = ConnectionFacts { stream_id: self.stream_id, ..handle.facts(now) };
+        error.with_phase(self.timeline.phase()).with_connection(facts)
+    }
+
     /// The driver lets go of the slot; returns who must be told.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
@@ -384,6 +399,7 @@ impl Slot {
                 done: false,
                 handle: None,
                 key: None,
+                stream_id: None,
                 failure: None,
                 reader: None,
                 writer: None,
@@ -418,6 +434,7 @@ impl Slot {
         x.done = false;
         x.handle = None;
         x.key = None;
+        x.stream_id = None;
         x.failure = None;
         x.reader = None;
         x.writer = None;

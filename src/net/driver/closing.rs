@@ -343,6 +343,7 @@ impl Core {
     /// Resets a stream and tells its caller.
     pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
         if let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) {
+            let error = self.located(key, &mut slot.lock(), error);
             self.fail_slot(&slot, error);
         }
         self.conn.reset(&mut self.out, key, code);
@@ -367,6 +368,7 @@ impl Core {
         let replayable = x.out.head == HeadState::Ready || x.out.replayable;
         x.key = None;
         x.handle = None;
+        x.stream_id = None;
         x.parked = false;
         x.out.rewind();
         drop(x);
@@ -402,10 +404,9 @@ impl Core {
             let written = entry.and_then(|entry| entry.written).is_some();
             let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
             let mut x = slot.lock();
-            let phase = self.phase_of(key, &mut x);
             let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
+            let error = self.located(key, &mut x, lost.clone());
             drop(x);
-            let id = self.conn.stream_id(key).map(|id| id.value());
             self.abort(key);
             if unsent && self.flushed_nothing_of(key) {
                 if let Some(entry) = self.conn.user_mut(key) {
@@ -413,9 +414,7 @@ impl Core {
                 }
                 self.redispatch(slot);
             } else {
-                let mut facts = self.handle.facts(self.now);
-                facts.stream_id = id;
-                self.fail_slot(&slot, lost.clone().with_phase(phase).with_connection(facts));
+                self.fail_slot(&slot, error);
             }
         }
         for key in self.conn.keys() {

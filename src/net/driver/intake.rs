@@ -78,6 +78,7 @@ impl Core {
             Ok(key) => {
                 x.attempts += 1;
                 x.key = Some(key);
+                x.stream_id = self.conn.stream_id(key).map(|id| id.value());
                 x.out.head = HeadState::Sent;
                 x.out.end_sent = end;
                 if let Some(deadline) = x.deadline {
@@ -113,6 +114,7 @@ impl Core {
                      (SETTINGS_MAX_HEADER_LIST_SIZE)"
                 );
                 let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
+                let error = slot.lock().located(error, self.now);
                 self.fail_slot(&slot, error);
             }
             OpenRefusal::Malformed(rule) => {
@@ -166,7 +168,9 @@ impl Core {
         if x.out.head == HeadState::Sent {
             self.send_body(key, &mut x);
         }
-        let over = self.conn.is_closed(key);
+        // A server's answer may be complete before the request is.
+        let answered = x.out.end_sent && self.conn.role() == Role::Server;
+        let over = answered || self.conn.is_closed(key);
         drop(x);
         if over {
             self.release_if_over(key);
@@ -288,14 +292,15 @@ impl Core {
         self.touched.clear();
     }
 
-    /// The phase a stream's call is in. That a request has left for the socket is charged here and
-    /// not when it leaves, so that a call that goes well takes no lock for it.
-    pub(super) fn phase_of(&self, key: StreamKey, x: &mut Exchange) -> Phase {
+    /// An error of this side, with the place where it met the call. That a request has left for
+    /// the socket is charged here and not when it leaves, so that a call that goes well takes no
+    /// lock for it.
+    pub(super) fn located(&self, key: StreamKey, x: &mut Exchange, error: Error) -> Error {
         let written = self.conn.user(key).and_then(|entry| entry.written);
         if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
             x.timeline.enter(Phase::Server, written);
         }
-        x.timeline.phase()
+        x.located(error, self.now)
     }
 
     /// The outgoing buffer has left: what was in it is with the peer.

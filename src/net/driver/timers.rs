@@ -216,11 +216,7 @@ impl Core {
         if self.conn.role() == Role::Server {
             return self.expire_request(key, &slot);
         }
-        let phase = self.phase_of(key, &mut slot.lock());
-        let mut facts = self.handle.facts(self.now);
-        facts.stream_id = self.conn.stream_id(key).map(|id| id.value());
-        let error = deadline_error(Processed::Maybe).with_phase(phase).with_connection(facts);
-        self.fail_stream(key, error, ErrorCode::CANCEL);
+        self.fail_stream(key, deadline_error(Processed::Maybe), ErrorCode::CANCEL);
     }
 
     pub(super) fn expire_unsent(&mut self, slot: &Arc<Slot>) {

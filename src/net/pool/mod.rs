@@ -6,7 +6,7 @@
 
 mod dial;
 
-use super::connect::{Connect, ConnectError, Target};
+use super::connect::{Connect, ConnectError, ConnectPhase, Target};
 use super::driver::DriverOptions;
 use super::env::{self, Random};
 use super::handle::{Change, Handle, Home};
@@ -377,7 +377,13 @@ fn never_spoke(handle: &Handle) -> Error {
 /// A dial that failed, as its callers see it.
 fn connect_error(error: &ConnectError) -> Error {
     let status = Status::new(Code::Unavailable, error.to_string());
-    Error::new(Kind::Connect, status, Initiator::Io, Processed::No)
+    let phase = match error.phase() {
+        ConnectPhase::Resolve => Phase::Resolve,
+        ConnectPhase::Socket => Phase::Dial,
+        ConnectPhase::Tls => Phase::Tls,
+        ConnectPhase::Http2 => Phase::Settings,
+    };
+    Error::new(Kind::Connect, status, Initiator::Io, Processed::No).with_phase(phase)
 }
 
 fn fail(slot: &Arc<Slot>, error: Error) {
