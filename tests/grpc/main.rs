@@ -18,6 +18,7 @@ mod cancel;
 mod connections;
 mod deadline;
 mod kinds;
+mod late;
 mod limits;
 mod many;
 mod streaming;
