@@ -190,6 +190,13 @@ impl Error {
         self
     }
 
+    /// With another word on whether the peer may have acted on the request.
+    #[must_use]
+    pub fn with_processed(mut self, processed: Processed) -> Self {
+        self.0.processed = processed;
+        self
+    }
+
     /// With the HTTP/2 error code.
     #[must_use]
     pub fn with_h2_code(mut self, code: ErrorCode) -> Self {

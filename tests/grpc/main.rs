@@ -16,6 +16,7 @@ mod peer;
 
 mod cancel;
 mod connections;
+mod cut;
 mod deadline;
 mod kinds;
 mod late;

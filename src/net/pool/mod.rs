@@ -289,7 +289,8 @@ impl Shared {
         let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
         state.failures = state.failures.saturating_add(1);
         state.retry_at = Some(now + state.random.jitter(base, 0.2));
-        state.last_error = Some(error);
+        // It is for calls that come now, of which no octet was sent.
+        state.last_error = Some(error.with_processed(Processed::No));
     }
 
     fn is_current(&self, handle: &Arc<Handle>) -> bool {
