@@ -338,7 +338,12 @@ impl Exchange {
         }
         let Some(handle) = &self.handle else { return error };
         let facts = ConnectionFacts { stream_id: self.stream_id, ..handle.facts(now) };
-        error.with_phase(self.timeline.phase()).with_connection(facts)
+        // What a caller finds wrong with a response that has ended was met in reading it.
+        let phase = match self.timeline.phase() {
+            Phase::Caller => Phase::Read,
+            phase => phase,
+        };
+        error.with_phase(phase).with_connection(facts)
     }
 
     /// The driver lets go of the slot; returns who must be told.

@@ -23,3 +23,4 @@ mod late;
 mod limits;
 mod many;
 mod streaming;
+mod timeline;

@@ -1,7 +1,7 @@
 //! The end of a connection: graceful, by error, or by loss. Every call is told, once.
 
 use super::Core;
-use crate::error::{Error, Initiator, Kind, Processed};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{ConnectionError, ErrorCode, Role, StreamKey};
@@ -296,7 +296,11 @@ impl Core {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         let Some(slot) = entry.slot else { return };
-        let wakers = slot.lock().let_go();
+        let mut x = slot.lock();
+        // What follows is the time that the caller takes to look.
+        x.timeline.enter(Phase::Caller, self.now);
+        let wakers = x.let_go();
+        drop(x);
         if self.conn.role() == Role::Server {
             // A handler may still hold it: it is made new when it is needed, large buffers go now.
             if self.spare.len() < SPARE {
