@@ -35,6 +35,8 @@ impl Core {
             x.deadline = deadline;
             if let Some(deadline) = deadline {
                 self.timers.deadline(deadline, key);
+                // The caller's clock began first: its reset may come a little before our deadline.
+                self.conn.patience(key, deadline - timeout / 4);
             }
         }
         drop(x);
