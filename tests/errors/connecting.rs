@@ -1,5 +1,6 @@
 //! Dials that end in a phase of their own: the name, TLS, ALPN.
 
+use crate::identity::Identity;
 use crate::{UNARY, normal};
 use framewire::client::Channel;
 use framewire::error::Phase;
@@ -11,46 +12,22 @@ use framewire::net::connect::{
 use framewire::net::memory::{self, MemoryConnector, MemoryListener};
 use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{Router, Server};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use std::sync::Arc;
 
-/// A root, and a certificate of it for a name.
-struct Identity {
-    root: String,
-    chain: String,
-    key: KeyPair,
-}
-
-fn identity(name: &str) -> Identity {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Roots of one name would be mistaken for each other until the signature is checked.
-    params.distinguished_name.push(DnType::CommonName, format!("the root of {name}"));
-    let root = params.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    Identity { root, chain: leaf.signed_by(&key, &issuer).unwrap().pem(), key }
-}
-
 fn serve(identity: &Identity, listener: MemoryListener) {
-    let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key.serialize_pem());
+    let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
     Server::builder(Router::new()).tls(tls.build().unwrap()).serve(listener);
 }
 
 /// A server of another make, that knows these protocols.
 fn serve_foreign(identity: &Identity, alpn: &[&[u8]], mut listener: MemoryListener) {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let chain = CertificateDer::from_pem_slice(identity.chain.as_bytes()).unwrap();
-    let key = PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap();
+    let (chain, key) = identity.parts();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
+        .with_single_cert(chain, key)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
@@ -79,7 +56,7 @@ fn tls_line(reason: &str, fault: &str) -> (String, Option<Phase>) {
 #[tokio::test(start_paused = true)]
 async fn a_certificate_for_another_name() {
     let (connector, listener) = memory::listener(64 * 1024);
-    let other = identity("other.example");
+    let other = Identity::new("other.example");
     serve(&other, listener);
     let want = tls_line(
         "the server's certificate is not valid for this name: invalid peer certificate: \
@@ -93,18 +70,18 @@ async fn a_certificate_for_another_name() {
 #[tokio::test(start_paused = true)]
 async fn a_root_that_nobody_trusts() {
     let (connector, listener) = memory::listener(64 * 1024);
-    serve(&identity("localhost"), listener);
+    serve(&Identity::new("localhost"), listener);
     let want = tls_line(
         "the server's certificate is not signed by a trusted root; add its root to the \
          client's if it is right: invalid peer certificate: UnknownIssuer",
         "client",
     );
-    assert_eq!(line(connector, &identity("elsewhere").root).await, want);
+    assert_eq!(line(connector, &Identity::new("elsewhere").root).await, want);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_h2() {
-    let ours = identity("localhost");
+    let ours = Identity::new("localhost");
     let refused = "the server refused ALPN h2 (alert 120, no_application_protocol); gRPC needs \
                    HTTP/2, enable h2 on the server: received fatal alert: \
                    NoApplicationProtocol";

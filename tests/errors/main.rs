@@ -13,6 +13,8 @@
 mod peer;
 
 mod connecting;
+#[path = "../support/identity.rs"]
+mod identity;
 mod limits;
 
 use framewire::client::Channel;
