@@ -18,6 +18,7 @@ mod cancel;
 mod connections;
 mod cut;
 mod deadline;
+mod drain;
 mod expiry;
 mod kinds;
 mod late;

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const DRAIN: [u8; 8] = *b"fw.drain";
 /// Recycled slots that a server's connection keeps.
 const SPARE: usize = 256;
+/// What callers read whose streams are cut at the drain's hard limit.
+const CUT: &str = "the server is shutting down, and its drain limit passed before the call ended";
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
@@ -228,7 +230,22 @@ impl Core {
             if let Some(drain) = &self.drain {
                 drain.cut(keys.len());
             }
-            self.end_with(ErrorCode::NO_ERROR, "the server shut down; its grace has ended");
+            for key in keys {
+                self.cut(key);
+            }
+            self.end_with(ErrorCode::NO_ERROR, CUT);
+        }
+    }
+
+    /// Ends a stream that has outlived the grace. The caller is told by a status; where it stands
+    /// behind a closed window, by the GOAWAY's text and the connection's end. RST_STREAM has no
+    /// code that would do: CANCEL reads as the caller's own wish, REFUSED_STREAM as not processed.
+    fn cut(&mut self, key: StreamKey) {
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        let status = Status::new(Code::Unavailable, CUT);
+        if self.conclude(key, &slot, status, Kind::Shutdown) == Some(true) {
+            self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+            self.drop_stream(key);
         }
     }
 

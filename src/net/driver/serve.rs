@@ -134,31 +134,51 @@ impl Core {
     /// The deadline of a request has passed: its handler is dropped and the caller is told.
     pub(super) fn expire_request(&mut self, key: StreamKey, slot: &Arc<Slot>) {
         let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
-        let error = Error::new(Kind::Deadline, status.clone(), Initiator::Local, Processed::Maybe);
+        let Some(whole) = self.conclude(key, slot, status, Kind::Deadline) else { return };
+        // Trailers behind a closed window never leave: then the answer is not complete.
+        let code = if whole { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Drops a request's handler and answers in its place; whether the answer is whole, or `None`
+    /// if the handler's own was.
+    pub(super) fn conclude(
+        &mut self,
+        key: StreamKey,
+        slot: &Arc<Slot>,
+        status: Status,
+        kind: Kind,
+    ) -> Option<bool> {
         self.abort(key);
         let x = slot.lock();
         let sent = x.out.head == HeadState::Sent;
         let ended = x.out.end_sent;
+        let grpc = response::is_grpc(x.inc.head.fields().get("content-type").unwrap_or_default());
         drop(x);
         if ended {
-            return;
+            return None;
         }
         let limit = self.conn.peer_settings().max_header_list_size;
         let limit = limit.map_or(usize::MAX, |octets| octets as usize);
-        if sent {
-            let mut fields = Fields::new();
-            status.to_trailers(&mut fields, limit);
-            let _ = self.conn.send_trailers(&mut self.out, key, &fields);
-        } else {
-            let fields = response::trailers_only(&status, limit);
-            self.answer(key, slot, &fields);
+        let mut fields = Fields::new();
+        match (sent, grpc) {
+            (true, true) => {
+                status.to_trailers(&mut fields, limit);
+                let _ = self.conn.send_trailers(&mut self.out, key, &fields);
+            }
+            (false, true) => {
+                self.answer(key, slot, &response::trailers_only(&status, limit));
+            }
+            (false, false) => {
+                fields.push(":status", "503");
+                self.answer(key, slot, &fields);
+            }
+            // Half of a plain response has no way to say that it will never be whole.
+            (true, false) => return Some(false),
         }
-        self.fail_slot(slot, error);
-        // Trailers behind a closed window never leave: then the answer is not complete.
-        let stuck = self.conn.pending(key).1 > 0;
-        let code = if stuck { ErrorCode::CANCEL } else { ErrorCode::NO_ERROR };
-        self.conn.reset(&mut self.out, key, code);
-        self.drop_stream(key);
+        self.fail_slot(slot, Error::new(kind, status, Initiator::Local, Processed::Maybe));
+        Some(self.conn.pending(key).1 == 0)
     }
 
     /// Answers a request that broke a limit before its handler began; `false` when one is at work.
