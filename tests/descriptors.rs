@@ -12,28 +12,22 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Unary");
+/// The test that the server's process runs, in its other part.
+const TEST: &str = "accepting_survives_the_want_of_descriptors";
 /// Set in the server's process.
 const CHILD: &str = "FRAMEWIRE_TEST_CHILD";
 /// Descriptors of the server's process.
 const DESCRIPTORS: usize = 40;
 
 /// The server's process: says where it listens, logs its pauses, ends with its standard input.
-#[test]
-#[ignore = "the other test runs it, with few descriptors"]
-fn the_server() {
-    if std::env::var_os(CHILD).is_none() {
-        return;
-    }
+async fn serve() {
     tracing_subscriber::fmt().with_writer(std::io::stdout).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let router =
-            Router::new().unary(&ECHO, |_, request: Raw| async move { Ok(Response::new(request)) });
-        let server = Server::builder(router).bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        println!("listens on {}", server.local_addr().unwrap());
-        let end = || std::io::stdin().read_to_end(&mut Vec::new());
-        tokio::task::spawn_blocking(end).await.unwrap().unwrap();
-    });
+    let router =
+        Router::new().unary(&ECHO, |_, request: Raw| async move { Ok(Response::new(request)) });
+    let server = Server::builder(router).bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    println!("listens on {}", server.local_addr().unwrap());
+    let end = || std::io::stdin().read_to_end(&mut Vec::new());
+    tokio::task::spawn_blocking(end).await.unwrap().unwrap();
 }
 
 struct Running {
@@ -43,9 +37,7 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        let run = format!(
-            "ulimit -n {DESCRIPTORS} && exec \"$0\" --exact the_server --ignored --nocapture"
-        );
+        let run = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" --exact {TEST} --nocapture");
         let mut child = Command::new("sh")
             .args(["-c", &run])
             .arg(std::env::current_exe().unwrap())
@@ -86,6 +78,9 @@ async fn call(channel: &Channel) -> Result<Raw, framewire::error::Error> {
 
 #[tokio::test]
 async fn accepting_survives_the_want_of_descriptors() {
+    if std::env::var_os(CHILD).is_some() {
+        return serve().await;
+    }
     let mut server = Running::start();
     let address: SocketAddr = server.line(&["listens on "]).trim().parse().unwrap();
     let channel = || Channel::builder(&format!("http://{address}")).build().unwrap();

@@ -14,6 +14,7 @@ mod memory_pair;
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod age;
 mod cancel;
 mod connections;
 mod cut;

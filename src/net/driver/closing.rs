@@ -19,6 +19,9 @@ const DRAIN: [u8; 8] = *b"fw.drain";
 const SPARE: usize = 256;
 /// What callers read whose streams are cut at the drain's hard limit.
 const CUT: &str = "the server is shutting down, and its drain limit passed before the call ended";
+/// What they read when their connection's age was the reason.
+const AGED: &str =
+    "the connection reached its maximum age, and its grace passed before the call ended";
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
@@ -203,9 +206,7 @@ impl Core {
 
     /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
     pub(super) fn check_drain(&mut self) {
-        let Some((_, hard)) = self.drain.as_ref().and_then(|drain| drain.wanted()) else {
-            return self.check_goodbye();
-        };
+        let Some(hard) = self.drain_wanted() else { return self.check_goodbye() };
         if self.conn.life() == Life::Closed {
             return;
         }
@@ -224,25 +225,27 @@ impl Core {
             Some(at) if !self.closing.now && now >= at + DRAIN_PING => self.goaway_last(),
             Some(_) => {}
         }
-        if now >= hard && !self.closing.forced {
+        if hard.is_some_and(|at| now >= at) && !self.closing.forced {
             self.closing.forced = true;
             let keys = self.conn.keys();
             if let Some(drain) = &self.drain {
                 drain.cut(keys.len());
             }
+            let aged = self.drain.as_ref().is_none_or(|drain| drain.wanted().is_none());
+            let text = if aged { AGED } else { CUT };
             for key in keys {
-                self.cut(key);
+                self.cut(key, text);
             }
-            self.end_with(ErrorCode::NO_ERROR, CUT);
+            self.end_with(ErrorCode::NO_ERROR, text);
         }
     }
 
     /// Ends a stream that has outlived the grace. The caller is told by a status; where it stands
     /// behind a closed window, by the GOAWAY's text and the connection's end. RST_STREAM has no
     /// code that would do: CANCEL reads as the caller's own wish, REFUSED_STREAM as not processed.
-    fn cut(&mut self, key: StreamKey) {
+    fn cut(&mut self, key: StreamKey, text: &'static str) {
         let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
-        let status = Status::new(Code::Unavailable, CUT);
+        let status = Status::new(Code::Unavailable, text);
         if self.conclude(key, &slot, status, Kind::Shutdown) == Some(true) {
             self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
             self.drop_stream(key);
@@ -251,7 +254,21 @@ impl Core {
 
     fn goaway_last(&mut self) {
         self.closing.now = true;
-        self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+        let word = self.age.retired().map_or("", |retired| retired.word);
+        self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, word);
+    }
+
+    /// Whether this connection is to close, for the server's sake or its own, and when what is left
+    /// is cut.
+    fn drain_wanted(&self) -> Option<Option<Instant>> {
+        let server = self.drain.as_ref().and_then(|drain| drain.wanted());
+        match (server, self.age.retired()) {
+            (None, None) => None,
+            (server, own) => {
+                let hard = [server.map(|(_, hard)| hard), own.and_then(|own| own.hard)];
+                Some(hard.into_iter().flatten().min())
+            }
+        }
     }
 
     /// A client whose channel is gone closes once its last call has ended.
@@ -262,9 +279,9 @@ impl Core {
     }
 
     pub(super) fn next_drain_time(&self) -> Option<Instant> {
-        let (_, hard) = self.drain.as_ref()?.wanted()?;
+        let hard = self.drain_wanted()?;
         let ping = self.closing.soon.filter(|_| !self.closing.now).map(|at| at + DRAIN_PING);
-        Some(ping.map_or(hard, |at| at.min(hard)))
+        [ping, hard].into_iter().flatten().min()
     }
 
     pub(super) fn pong(&mut self, opaque: [u8; 8]) {

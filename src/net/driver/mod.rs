@@ -5,6 +5,7 @@
 //!
 //! hot: nothing here locks anything but a slot, and nothing waits.
 
+mod age;
 mod closing;
 mod events;
 mod flush;
@@ -63,6 +64,16 @@ pub struct DriverOptions {
     pub quiet_time: Duration,
     /// Interval of a periodic PING; off by default, at least 10 s.
     pub keepalive: Option<Duration>,
+    /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
+    /// streams go on, new calls go elsewhere. Off by default; a client has none.
+    pub max_age: Option<Duration>,
+    /// Time that streams have from then on before they are cut. Without end by default.
+    pub max_age_grace: Option<Duration>,
+    /// Time without a stream, from the beginning or from the last one's end, after which a server
+    /// closes the connection. Off by default; a client has none.
+    pub max_idle: Option<Duration>,
+    /// Same seed and same connection, same jitter of `max_age`; drawn at random by default.
+    pub seed: Option<u64>,
 }
 
 impl DriverOptions {
@@ -77,6 +88,10 @@ impl DriverOptions {
             write_stall_time: Duration::from_secs(30),
             quiet_time: Duration::from_millis(500),
             keepalive: None,
+            max_age: None,
+            max_age_grace: None,
+            max_idle: None,
+            seed: None,
         }
     }
 }
@@ -101,6 +116,7 @@ pub(super) struct Core {
     out: SendBuffer,
     flush: Flush,
     timers: Timers,
+    age: age::Age,
     handle: Arc<Handle>,
     options: DriverOptions,
     now: Instant,
@@ -166,6 +182,10 @@ impl Driver {
             out,
             flush: Flush::new(),
             timers: Timers::new(now),
+            age: match role {
+                Role::Server => age::Age::new(&options, handle.id(), now),
+                Role::Client => age::Age::default(),
+            },
             handle: Arc::clone(&handle),
             options,
             now,

@@ -20,6 +20,7 @@ const IN_PLACE: Duration = Duration::from_micros(100);
 impl Core {
     /// A request's head has come.
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
+        self.timers.stir();
         let Some(dispatch) = self.dispatch.clone() else { return };
         let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
         let mut x = slot.lock();

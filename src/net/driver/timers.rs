@@ -73,11 +73,20 @@ impl Timers {
         self.doubt_spent = false;
     }
 
+    /// A stream began: quiet, if it comes back, begins anew.
+    pub(super) const fn stir(&mut self) {
+        self.quiet = None;
+        self.rested = false;
+    }
+
+    pub(super) const fn quiet_since(&self) -> Option<Instant> {
+        self.quiet
+    }
+
     /// Notes quiet; `true` once when it has lasted for `time`.
     pub(super) fn rest(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
         if !quiet {
-            self.quiet = None;
-            self.rested = false;
+            self.stir();
             return false;
         }
         let since = *self.quiet.get_or_insert(now);
@@ -123,6 +132,9 @@ impl Core {
             self.expire_waiting();
         }
         self.check_silence();
+        if self.conn.role() == Role::Server {
+            self.check_age();
+        }
         self.check_drain();
     }
 
@@ -187,6 +199,7 @@ impl Core {
             keepalive.map(|interval| timers.heard + interval),
             quiet.map(|at| at + options.quiet_time),
             self.next_drain_time(),
+            self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
         ]
         .into_iter()
         .flatten()
