@@ -8,7 +8,7 @@
 )]
 #![cfg(feature = "tls-ring")]
 
+mod either;
 #[path = "../support/identity.rs"]
 mod identity;
-
 mod versions;
