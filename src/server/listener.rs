@@ -173,12 +173,7 @@ impl Shutdown {
         let now = env::now();
         self.drain.begin(now, now + grace);
         let patience = grace + Duration::from_secs(1);
-        let _ = env::timeout(patience, async {
-            while self.drain.connections() > 0 {
-                env::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        let _ = env::timeout(patience, self.drain.ended()).await;
         self.drain.report()
     }
 

@@ -111,6 +111,41 @@ async fn a_caller_whose_connection_ends_so() {
     assert_eq!(error.debug_text(), Some(TEXT));
 }
 
+/// The drain is over when the last connection is, not at some later look.
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_with_the_last_connection() {
+    let pair = Setup::new(router()).start();
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let mut peer = Peer::dial(&pair.connector).await;
+        peer.headers(1, false, &request("/test.Echo/Bidi", &[])).await;
+        peers.push(peer);
+    }
+    settle().await;
+    let drains: Vec<_> = (0..2)
+        .map(|_| {
+            let handle = pair.server.handle();
+            tokio::spawn(async move { (handle.drain(GRACE * 20).await, Instant::now()) })
+        })
+        .collect();
+    let mut closed = Instant::now();
+    for (i, mut peer) in peers.into_iter().enumerate() {
+        tokio::time::sleep(Duration::from_millis(1013)).await;
+        assert!(drains.iter().all(|drain| !drain.is_finished()), "{i} of 3 have ended");
+        peer.data(1, b"", true).await;
+        while peer.frame().await.is_some() {}
+        closed = Instant::now();
+    }
+    for drain in drains {
+        let (report, at) = drain.await.unwrap();
+        assert_eq!((report.drained, report.forced), (3, 0));
+        assert_eq!(at, closed);
+    }
+    // With nothing to wait for it takes no time at all.
+    pair.server.handle().drain(GRACE).await;
+    assert_eq!(Instant::now(), closed);
+}
+
 /// A plain handler's caller does not speak of grpc-status.
 #[tokio::test(start_paused = true)]
 async fn a_plain_handler_that_outlives_the_grace() {

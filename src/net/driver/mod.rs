@@ -7,6 +7,7 @@
 
 mod age;
 mod closing;
+mod drain;
 mod events;
 mod flush;
 mod intake;
@@ -30,7 +31,7 @@ use timers::Timers;
 use tokio::io::ReadBuf;
 use tokio::task::AbortHandle;
 
-pub use closing::{Drain, DrainReport};
+pub use drain::{Drain, DrainReport};
 pub(in crate::net) use timers::deadline_error;
 
 /// Octets read in one turn before other tasks get their chance.
