@@ -8,6 +8,7 @@ use crate::net::env;
 use crate::net::exchange::{Closed, End, Writer};
 use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::net::slot::OutEnd;
+use crate::net::stalls::Stalls;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -68,6 +69,12 @@ impl<M: Encode> Sender<M> {
                 Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
             }
         })
+    }
+
+    /// How long this call's octets have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.messages.as_ref().map(|messages| messages.writer().stalls()).unwrap_or_default()
     }
 
     /// Ends this side; the other half goes on.

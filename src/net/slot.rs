@@ -7,6 +7,7 @@
 //! hot: recycled, so that a call allocates nothing here.
 
 use super::handle::Handle;
+use super::stalls::Stalls;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
@@ -81,6 +82,8 @@ pub struct Outgoing {
     pub end_sent: bool,
     /// Octets handed to the connection and not yet framed.
     pub in_flight: usize,
+    /// How long they waited for windows, on all connections.
+    pub stalls: Stalls,
     chunks: VecDeque<Bytes>,
     chunk_octets: usize,
     tail: Vec<u8>,
@@ -167,6 +170,7 @@ impl Outgoing {
         self.end = OutEnd::Open;
         self.end_sent = false;
         self.in_flight = 0;
+        self.stalls = Stalls::default();
         if self.tail.capacity() > KEPT {
             self.tail = Vec::new();
         }

@@ -25,5 +25,6 @@ mod kinds;
 mod late;
 mod limits;
 mod many;
+mod stalls;
 mod streaming;
 mod timeline;

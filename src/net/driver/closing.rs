@@ -4,7 +4,7 @@ use super::Core;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
-use crate::http2::{ConnectionError, ErrorCode, Role, StreamKey};
+use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
 use crate::net::handle::{Change, Handle};
 use crate::net::slot::{HeadState, Slot, wake};
 use std::collections::VecDeque;
@@ -164,6 +164,7 @@ impl Core {
         let mut x = slot.lock();
         // What follows is the time that the caller takes to look.
         x.timeline.enter(Phase::Caller, self.now);
+        x.out.stalls.note(Blocked::No, self.now);
         let wakers = x.let_go();
         drop(x);
         if self.conn.role() == Role::Server {
@@ -239,6 +240,7 @@ impl Core {
         x.handle = None;
         x.stream_id = None;
         x.parked = false;
+        x.out.stalls.note(Blocked::No, self.now);
         x.out.rewind();
         drop(x);
         match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {

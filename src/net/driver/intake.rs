@@ -267,6 +267,7 @@ impl Core {
             let (blocked, pending) = self.conn.pending(key);
             let mut x = slot.lock();
             x.out.in_flight = pending;
+            x.out.stalls.note(blocked, self.now);
             let phase = match blocked {
                 Blocked::StreamWindow => Some(Phase::StreamWindow),
                 Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),

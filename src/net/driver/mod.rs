@@ -311,6 +311,7 @@ impl Driver {
                 return Poll::Ready(());
             }
             self.handle.set_streams(self.core.conn.streams() as u32);
+            self.handle.set_stalled(self.core.conn.connection_stalled(self.core.now));
             // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
             let released = self.held && self.core.may_read();
             if again || released {
