@@ -3,11 +3,12 @@
 use crate::peer::{Peer, framed};
 use crate::{HEAD, UNARY, channel, normal};
 use framewire::client::Channel;
-use framewire::grpc::{Raw, Request, Response};
+use framewire::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use framewire::http2::frame::FrameType;
 use framewire::net::memory;
 use framewire::server::{Router, Server};
 
+const STREAM: Method<Raw, Raw> = Method::new("/test.Echo/Stream");
 /// SETTINGS_MAX_HEADER_LIST_SIZE.
 const MAX_HEADER_LIST_SIZE: u16 = 6;
 
@@ -110,4 +111,96 @@ async fn what_a_stream_receives() {
         assert_eq!(normal(&error), line);
         assert_eq!(normal(&stream.message().await.unwrap_err()), line, "and again");
     }
+}
+
+/// How a unary call to a server of ours ends whose peer accepts 600 octets of a header list.
+async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, String) {
+    let (connector, listener) = memory::listener(64 * 1024);
+    let router = Router::new()
+        .unary(&UNARY, move |_, _: Raw| async move { handler() })
+        .server_streaming(&STREAM, move |_, _: Raw, mut replies| async move {
+            replies.send(Raw("first".into())).await?;
+            let response = handler()?;
+            replies.trailers(response.trailers())
+        });
+    let _server = Server::builder(router).serve(listener);
+    let mut lines = Vec::new();
+    for path in ["/test.Echo/Unary", "/test.Echo/Stream"] {
+        let mut peer = Peer::dial(&connector).await;
+        peer.settings(&[(MAX_HEADER_LIST_SIZE, 600)]).await;
+        peer.headers(1, false, &crate::request(path, &[])).await;
+        peer.data(1, &framed(b""), true).await;
+        let end = loop {
+            let frame = peer.next_of(&[FrameType::Headers, FrameType::RstStream]).await;
+            if frame.kind == FrameType::RstStream || frame.ends() {
+                break frame;
+            }
+        };
+        let text = end.field("grpc-message").unwrap_or("no message");
+        lines.push(format!("{} {text}", end.field("grpc-status").unwrap_or("no status")));
+        // The connection is whole.
+        peer.headers(3, true, &crate::request("/none", &[])).await;
+        assert_eq!(peer.next(FrameType::Headers).await.field("grpc-status"), Some("12"));
+    }
+    let stream = lines.pop().unwrap();
+    (lines.pop().unwrap(), stream)
+}
+
+/// A response that the peer would not take is told to it by a status that it takes.
+#[tokio::test(start_paused = true)]
+async fn a_response_over_the_peers_header_list() {
+    let ok = || {
+        let mut metadata = Metadata::new();
+        metadata.append("x-long", &"v".repeat(1000)).unwrap();
+        Ok(Response::new(Raw::default()).with_trailers(metadata))
+    };
+    let line = |octets| {
+        format!(
+            "8 the response cannot be sent: a header list of {octets} octets; the peer accepts 600"
+        )
+    };
+    assert_eq!(answered(ok).await, (line(1082), line(1082)));
+    let failed = || Err(Status::new(Code::NotFound, "n".repeat(1000)));
+    let (unary, stream) = answered(failed).await;
+    for line in [unary, stream] {
+        let text = line.strip_prefix("5 ").unwrap();
+        assert!((300..600).contains(&text.len()) && text.chars().all(|c| c == 'n'), "{line}");
+    }
+}
+
+/// As [`a_response_over_the_peers_header_list`], with metadata before the message.
+#[tokio::test(start_paused = true)]
+async fn a_response_head_over_the_peers_header_list() {
+    let ok = || {
+        let mut metadata = Metadata::new();
+        metadata.append("x-long", &"v".repeat(1000)).unwrap();
+        Ok(Response::new(Raw("a body".into())).with_metadata(metadata))
+    };
+    let want = "8 the response cannot be sent: a header list of 1140 octets; the peer accepts 600";
+    assert_eq!(answered(ok).await.0, want);
+}
+
+/// What a sender is told of its own message, and what a server's caller reads of one.
+#[tokio::test(start_paused = true)]
+async fn a_streams_message_over_our_own_limit() {
+    let (connector, listener) = memory::listener(64 * 1024);
+    let router = Router::new()
+        .max_send_message(10)
+        .server_streaming(&STREAM, |_, request: Raw, mut replies| async move {
+            replies.send(request).await
+        });
+    let _server = Server::builder(router).serve(listener);
+    let builder = Channel::builder("http://test").connector(connector).max_send_message(20);
+    let channel = builder.build().unwrap();
+    let (mut up, _down) = channel.bidi(&STREAM, ()).unwrap();
+    assert_eq!(
+        normal(&up.send(Raw(vec![0; 21].into())).await.unwrap_err()),
+        "RESOURCE_EXHAUSTED: a message of 21 octets is over the limit of 20 (max_send_message); \
+         nothing was sent"
+    );
+    let mut down = channel.server_streaming(&STREAM, Raw(vec![0; 11].into())).unwrap();
+    assert_eq!(
+        normal(&down.message().await.unwrap_err()),
+        "RESOURCE_EXHAUSTED: a message of 11 octets is over the limit of 10 (max_send_message)"
+    );
 }

@@ -161,9 +161,11 @@ impl Core {
         if consumed > 0 {
             self.conn.release(&mut self.out, key, consumed);
         }
-        if x.out.head == HeadState::Ready && !self.send_response_head(key, &mut x) {
+        if x.out.head == HeadState::Ready
+            && let Err(failure) = self.send_response_head(key, &mut x)
+        {
             drop(x);
-            return self.unsendable(key, slot);
+            return self.unsendable(key, slot, failure);
         }
         if x.out.head == HeadState::Sent {
             self.send_body(key, &mut x);
@@ -177,29 +179,19 @@ impl Core {
         }
     }
 
-    /// Sends a response's head; `false` when the peer would not accept it.
-    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> bool {
+    /// Sends a response's head.
+    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> Result<(), SendError> {
         let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
         let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
         match self.conn.send_head(&mut self.out, key, head, end) {
             Ok(()) => {
                 x.out.head = HeadState::Sent;
                 x.out.end_sent = end;
-                true
+                Ok(())
             }
-            Err(SendError::Closed) => true,
-            Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) => false,
+            Err(SendError::Closed) => Ok(()),
+            Err(failure) => Err(failure),
         }
-    }
-
-    /// A list that must not be sent: the stream ends, and both sides learn why.
-    fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>) {
-        let text = "the response's header list is larger than the peer accepts \
-                    (SETTINGS_MAX_HEADER_LIST_SIZE), or has a field that HTTP/2 forbids";
-        let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
-        self.fail_slot(slot, error);
-        self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
-        self.drop_stream(key);
     }
 
     /// Hands what waits in the slot to the connection, and the end with it.
@@ -250,8 +242,8 @@ impl Core {
             OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
         };
         // `Finish` may already stand on the last DATA frame; then the stream says "closed".
-        if let Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) = sent {
-            self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
+        if let Err(failure @ (SendError::HeadTooLarge { .. } | SendError::Malformed(_))) = sent {
+            self.shorten_trailers(key, x, failure);
         }
         x.out.end_sent = true;
     }

@@ -4,11 +4,11 @@ use super::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
-use crate::http2::{ErrorCode, Fields, StreamKey};
+use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::env;
 use crate::net::exchange::ServerCall;
-use crate::net::slot::{HeadState, InEnd, OutEnd, Slot};
+use crate::net::slot::{Exchange, HeadState, InEnd, OutEnd, Slot};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -155,13 +155,12 @@ impl Core {
         let x = slot.lock();
         let sent = x.out.head == HeadState::Sent;
         let ended = x.out.end_sent;
-        let grpc = response::is_grpc(x.inc.head.fields().get("content-type").unwrap_or_default());
+        let grpc = is_grpc(&x.inc.head);
         drop(x);
         if ended {
             return None;
         }
-        let limit = self.conn.peer_settings().max_header_list_size;
-        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
+        let limit = self.head_limit();
         let mut fields = Fields::new();
         match (sent, grpc) {
             (true, true) => {
@@ -188,17 +187,58 @@ impl Core {
         let (Some(_), Some(slot)) = (entry.handler.take(), entry.slot.clone()) else {
             return false;
         };
-        let limit = self.conn.peer_settings().max_header_list_size;
-        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
+        let limit = self.head_limit();
         let fields = response::trailers_only(error.status(), limit);
         self.answer(key, &slot, &fields);
         true
+    }
+
+    /// A head that must not be sent: the caller reads why in its place, or sees a reset if not even
+    /// that fits.
+    pub(super) fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>, failure: SendError) {
+        let limit = self.head_limit();
+        let x = slot.lock();
+        let grpc = is_grpc(&x.inc.head);
+        let status = in_place_of(&x.out.extra, failure);
+        drop(x);
+        let mut fields = Fields::new();
+        if grpc {
+            fields = response::trailers_only(&status, limit);
+        } else {
+            fields.push(":status", "500");
+        }
+        let fits = fields.list_size() <= limit;
+        if fits {
+            self.answer(key, slot, &fields);
+        }
+        self.fail_slot(slot, Error::new(Kind::Limit, status, Initiator::Local, Processed::Maybe));
+        let code = if fits { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Trailers that must not be sent: a status that fits goes in their place.
+    pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &Exchange, failure: SendError) {
+        let mut fields = Fields::new();
+        if is_grpc(&x.inc.head) {
+            in_place_of(&x.out.trailers, failure).to_trailers(&mut fields, self.head_limit());
+        }
+        if fields.is_empty() || self.conn.send_trailers(&mut self.out, key, &fields).is_err() {
+            self.conn.reset(&mut self.out, key, ErrorCode::INTERNAL_ERROR);
+        }
+    }
+
+    /// Octets of a field list that the peer accepts.
+    fn head_limit(&self) -> usize {
+        let limit = self.conn.peer_settings().max_header_list_size;
+        limit.map_or(usize::MAX, |octets| octets as usize)
     }
 
     /// Answers with a head alone.
     fn answer(&mut self, key: StreamKey, slot: &Arc<Slot>, fields: &Fields) {
         let mut x = slot.lock();
         x.out.template = None;
+        x.out.forget_body();
         x.out.extra.clear();
         x.out.extra.extend_from(fields);
         x.out.head = HeadState::Ready;
@@ -219,8 +259,25 @@ impl Core {
     }
 }
 
+fn is_grpc(request: &Head) -> bool {
+    response::is_grpc(request.fields().get("content-type").unwrap_or_default())
+}
+
+/// What is said in the place of a list that must not be sent: its own status, to be shortened, or
+/// why an answer that was OK cannot be had.
+fn in_place_of(fields: &Fields, failure: SendError) -> Status {
+    let too_large = matches!(failure, SendError::HeadTooLarge { .. });
+    match Status::from_trailers(fields) {
+        Some(status) if too_large && !status.is_ok() => status,
+        _ => {
+            let code = if too_large { Code::ResourceExhausted } else { Code::Internal };
+            Status::new(code, format!("the response cannot be sent: {failure}"))
+        }
+    }
+}
+
 /// The answer to a head that no handler should see.
-fn refusal(head: &crate::http2::Head) -> Option<Fields> {
+fn refusal(head: &Head) -> Option<Fields> {
     let mut fields = Fields::new();
     if head.over_limit().is_some() {
         // The status that a gRPC caller understands rides along with the HTTP one.
