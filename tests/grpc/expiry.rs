@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Calls in a millisecond: 5,000 a second.
 const A_MILLISECOND: u64 = 5;
-const SECONDS: u64 = 30;
+/// More than the ten seconds in which resets are set against streams.
+const SHORT: u64 = 12;
+const LONG: u64 = 30;
 
 fn pair(streams: u32) -> Pair {
     let mut setup = Setup::new(router());
@@ -21,16 +23,17 @@ fn pair(streams: u32) -> Pair {
     setup.start()
 }
 
-/// Begins `A_MILLISECOND` calls every millisecond.
-async fn load(mut begin: impl FnMut(u64)) {
+/// Begins `A_MILLISECOND` calls every millisecond; how many in all.
+async fn load(seconds: u64, mut begin: impl FnMut(u64)) -> u64 {
     let started = Instant::now();
-    for tick in 0..SECONDS * 1000 {
+    for tick in 0..seconds * 1000 {
         sleep_until(started + Duration::from_millis(tick)).await;
         for call in 0..A_MILLISECOND {
             begin(tick * A_MILLISECOND + call);
         }
     }
     sleep(Duration::from_secs(1)).await;
+    seconds * 1000 * A_MILLISECOND
 }
 
 /// The connection of the first call still serves, and at once: nothing was owed.
@@ -51,13 +54,13 @@ enum End {
 }
 
 /// All calls end at 200 ms, unanswered.
-async fn all_expire(streams: u32, end: End) {
+async fn all_expire(streams: u32, end: End, seconds: u64) {
     const PATIENCE: Duration = Duration::from_millis(200);
     let pair = pair(streams);
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
     let id = pair.channel.connections()[0].id();
     let ended = Arc::new(AtomicU64::new(0));
-    load(|_| {
+    let calls = load(seconds, |_| {
         let (channel, ended) = (pair.channel.clone(), ended.clone());
         tokio::spawn(async move {
             let started = Instant::now();
@@ -73,21 +76,20 @@ async fn all_expire(streams: u32, end: End) {
         });
     })
     .await;
-    assert_eq!(ended.load(Ordering::Relaxed), SECONDS * 1000 * A_MILLISECOND);
+    assert_eq!(ended.load(Ordering::Relaxed), calls);
     unharmed(&pair, id).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_call_expires() {
-    for end in [End::Deadline, End::Dropped] {
-        all_expire(2000, end).await;
-    }
+    all_expire(2000, End::Deadline, LONG).await;
+    all_expire(2000, End::Dropped, SHORT).await;
 }
 
 /// With fewer streams than calls most wait, and have little time left when they leave.
 #[tokio::test(start_paused = true)]
 async fn every_call_expires_and_most_in_the_queue() {
-    all_expire(256, End::Deadline).await;
+    all_expire(256, End::Deadline, SHORT).await;
 }
 
 /// Short deadlines on a client whose clock is ahead of the server's: its resets come first, from
@@ -125,7 +127,7 @@ async fn half_of_all_calls_are_cancelled() {
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
     let id = pair.channel.connections()[0].id();
     let answered = Arc::new(AtomicU64::new(0));
-    load(|call| {
+    let calls = load(LONG, |call| {
         let (channel, answered) = (pair.channel.clone(), answered.clone());
         tokio::spawn(async move {
             if call.is_multiple_of(2) {
@@ -139,6 +141,6 @@ async fn half_of_all_calls_are_cancelled() {
         });
     })
     .await;
-    assert_eq!(answered.load(Ordering::Relaxed), SECONDS * 1000 * A_MILLISECOND / 2);
+    assert_eq!(answered.load(Ordering::Relaxed), calls / 2);
     unharmed(&pair, id).await;
 }
