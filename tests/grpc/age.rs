@@ -112,6 +112,9 @@ async fn what_outlives_the_grace_of_an_age_is_cut() {
         error.status().message(),
         "the connection reached its maximum age, and its grace passed before the call ended"
     );
+    drop((up, down));
+    let report = pair.server.shutdown(GRACE).await;
+    assert_eq!(report.forced, 0, "that was not the drain's doing");
 }
 
 /// Calls that follow each other over twenty ages: none of them notices.

@@ -150,11 +150,13 @@ impl Core {
         if hard.is_some_and(|at| now >= at) && !self.closing.forced {
             self.closing.forced = true;
             let keys = self.conn.keys();
-            if let Some(drain) = &self.drain {
-                drain.cut(keys.len());
-            }
-            let aged = self.drain.as_ref().is_none_or(|drain| drain.wanted().is_none());
-            let text = if aged { AGED } else { CUT };
+            let text = match self.drain.as_ref().filter(|drain| drain.wanted().is_some()) {
+                Some(drain) => {
+                    drain.cut(keys.len());
+                    CUT
+                }
+                None => AGED,
+            };
             for key in keys {
                 self.cut(key, text);
             }
