@@ -2,6 +2,7 @@
 
 use super::env;
 use super::slot::{Credit, HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
+use super::stalls::Stalls;
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;
@@ -273,6 +274,12 @@ impl Writer {
         drop(x);
         wake(wakers);
         self.0.notify();
+    }
+
+    /// How long this side's octets have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.0.lock().out.stalls.until(env::now())
     }
 
     /// Whether our side has been ended or the exchange is over.

@@ -8,7 +8,7 @@ use crate::error::{ConnectionFacts, Error};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What happened to a connection, for the pool that owns it.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Handle {
     /// Much is unread: consumed octets are reported at once.
     pressed: AtomicBool,
     streams: AtomicU32,
+    /// Milliseconds that DATA waited for the connection's window.
+    stalled: AtomicU32,
     /// Consumed octets that are worth a report.
     credit_step: u32,
     /// A message with more octets to come is worth a report at once.
@@ -72,6 +74,7 @@ impl Handle {
             goodbye: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             streams: AtomicU32::new(0),
+            stalled: AtomicU32::new(0),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
@@ -131,6 +134,18 @@ impl Handle {
     #[must_use]
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Time in which octets of any stream waited for the connection's window, in whole milliseconds,
+    /// as it was at the end of the driver's last turn.
+    #[must_use]
+    pub fn connection_stalled(&self) -> Duration {
+        Duration::from_millis(u64::from(self.stalled.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn set_stalled(&self, stalled: Duration) {
+        let millis = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
+        self.stalled.store(millis, Ordering::Relaxed);
     }
 
     pub(super) fn set_streams(&self, streams: u32) {

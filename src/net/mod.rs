@@ -18,6 +18,7 @@ pub mod messages;
 pub mod pool;
 pub mod slot;
 pub mod sniff;
+pub mod stalls;
 pub mod sync;
 pub mod target;
 pub mod tcp;

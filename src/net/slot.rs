@@ -7,9 +7,10 @@
 //! hot: recycled, so that a call allocates nothing here.
 
 use super::handle::Handle;
+use super::stalls::Stalls;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
-use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head, StreamKey};
@@ -81,6 +82,8 @@ pub struct Outgoing {
     pub end_sent: bool,
     /// Octets handed to the connection and not yet framed.
     pub in_flight: usize,
+    /// How long they waited for windows, on all connections.
+    pub stalls: Stalls,
     chunks: VecDeque<Bytes>,
     chunk_octets: usize,
     tail: Vec<u8>,
@@ -167,6 +170,7 @@ impl Outgoing {
         self.end = OutEnd::Open;
         self.end_sent = false;
         self.in_flight = 0;
+        self.stalls = Stalls::default();
         if self.tail.capacity() > KEPT {
             self.tail = Vec::new();
         }
@@ -280,6 +284,8 @@ pub struct Exchange {
     pub handle: Option<Arc<Handle>>,
     /// Its stream there.
     pub key: Option<StreamKey>,
+    /// The identifier of that stream, or of the last one: errors name it.
+    pub stream_id: Option<u32>,
     /// Why the driver let go, whatever had come before.
     pub failure: Option<Error>,
     reader: Option<Waker>,
@@ -357,6 +363,24 @@ impl Exchange {
         self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
     }
 
+    /// An error of this side with its place: phase, connection, stream. The peer's own status
+    /// needs none, and what names a stream keeps it.
+    #[must_use]
+    pub fn located(&self, error: Error, now: Instant) -> Error {
+        let named = error.connection().is_some_and(|facts| facts.stream_id.is_some());
+        if error.kind() == Kind::Status || named {
+            return error;
+        }
+        let Some(handle) = &self.handle else { return error };
+        let facts = ConnectionFacts { stream_id: self.stream_id, ..handle.facts(now) };
+        // What a caller finds wrong with a response that has ended was met in reading it.
+        let phase = match self.timeline.phase() {
+            Phase::Caller => Phase::Read,
+            phase => phase,
+        };
+        error.with_phase(phase).with_connection(facts)
+    }
+
     /// The driver lets go of the slot; returns who must be told.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
@@ -415,6 +439,7 @@ impl Slot {
                 done: false,
                 handle: None,
                 key: None,
+                stream_id: None,
                 failure: None,
                 reader: None,
                 writer: None,
@@ -449,6 +474,7 @@ impl Slot {
         x.done = false;
         x.handle = None;
         x.key = None;
+        x.stream_id = None;
         x.failure = None;
         x.reader = None;
         x.writer = None;

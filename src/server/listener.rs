@@ -23,6 +23,8 @@ pub struct ServerBuilder {
     router: Router,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ServerTls>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    plaintext_too: bool,
     options: DriverOptions,
     handshake_time: Duration,
     connections: usize,
@@ -34,6 +36,18 @@ impl ServerBuilder {
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.tls = Some(tls);
+        self.plaintext_too = false;
+        self
+    }
+
+    /// Speaks TLS as configured to clients that begin with it, and plaintext HTTP/2 to the others,
+    /// on the same port: the first octet tells. For ports that move from one to the other; who can
+    /// alter the octets on their way can choose plaintext, and handlers tell by
+    /// [`Context::connection`](super::Context::connection).
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn serve_either(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self.plaintext_too = true;
         self
     }
 
@@ -82,6 +96,8 @@ impl ServerBuilder {
             router: Arc::new(self.router.settle()),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: self.tls,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            plaintext_too: self.plaintext_too,
             options: self.options,
             handshake_time: self.handshake_time,
             handoff: self.handoff,
@@ -115,6 +131,8 @@ impl Server {
             router,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            plaintext_too: false,
             options: DriverOptions::new(Role::Server),
             handshake_time: Duration::from_secs(10),
             connections: 8192,
@@ -155,12 +173,7 @@ impl Shutdown {
         let now = env::now();
         self.drain.begin(now, now + grace);
         let patience = grace + Duration::from_secs(1);
-        let _ = env::timeout(patience, async {
-            while self.drain.connections() > 0 {
-                env::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        let _ = env::timeout(patience, self.drain.ended()).await;
         self.drain.report()
     }
 
@@ -175,6 +188,8 @@ struct Shared {
     router: Arc<Router>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ServerTls>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    plaintext_too: bool,
     options: DriverOptions,
     handshake_time: Duration,
     handoff: Policy,
@@ -247,8 +262,13 @@ async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
 async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
     let Some(tls) = &shared.tls else { return Ok(connected) };
     let Connected { io, mut info } = connected;
-    let (io, secured) = tls::accept(io, tls).await.map_err(|error| error.to_string())?;
-    info.tls = Some(secured);
+    let accepted = if shared.plaintext_too {
+        tls::accept_either(io, tls).await
+    } else {
+        tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
+    };
+    let (io, secured) = accepted.map_err(|error| error.to_string())?;
+    info.tls = secured;
     Ok(Connected { io, info })
 }
 

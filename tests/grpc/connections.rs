@@ -198,23 +198,6 @@ impl Accept for One {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_outlives_the_grace_is_cut() {
-    let pair = Setup::new(router()).start();
-    let call = {
-        let channel = pair.channel.clone();
-        tokio::spawn(async move { channel.unary(&crate::memory_pair::SILENT, raw("")).await })
-    };
-    settle().await;
-    let started = Instant::now();
-    let report = pair.server.shutdown(Duration::from_secs(3)).await;
-    let took = started.elapsed();
-    assert!(took >= Duration::from_secs(3) && took < Duration::from_millis(3100), "{took:?}");
-    assert_eq!((report.drained, report.forced), (1, 1));
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!(error.processed(), Processed::Maybe, "{error}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_server_that_is_dropped_goes_on() {
     let pair = Setup::new(router()).start();
     drop(pair.server);

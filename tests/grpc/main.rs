@@ -14,11 +14,18 @@ mod memory_pair;
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod age;
 mod budget;
 mod cancel;
 mod connections;
+mod cut;
 mod deadline;
+mod drain;
+mod expiry;
 mod kinds;
+mod late;
 mod limits;
 mod many;
+mod stalls;
 mod streaming;
+mod timeline;

@@ -97,6 +97,11 @@ impl Peer {
         tokio::time::timeout(minute, self.read()).await.expect("no frame came")
     }
 
+    /// As [`Peer::frame`], without a limit of time.
+    pub async fn frame_at_leisure(&mut self) -> Option<Frame> {
+        self.read().await
+    }
+
     async fn read(&mut self) -> Option<Frame> {
         let mut head = [0; HEADER_LEN];
         self.io.read_exact(&mut head).await.ok()?;

@@ -257,7 +257,7 @@ impl<T: Default> Connection<T> {
         if rule.scope() == Scope::Connection || id.is_connection() || idle {
             return Err(Broken(rule, id));
         }
-        let verdict = self.abuse.reset(&self.limits, now);
+        let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
         self.obey(verdict, id, now)?;
         let key = self.streams.key(id);
         if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {

@@ -128,10 +128,9 @@ impl<T: Default> Connection<T> {
             return Ok(Step::More);
         }
         self.stats.resets_received += 1;
-        let age = now.saturating_duration_since(stream.opened);
-        let premature = age < self.limits.premature_age || !stream.dispatched;
+        let premature = now < stream.premature_until || !stream.dispatched;
         if self.role == Role::Server && premature {
-            let verdict = self.abuse.reset(&self.limits, now);
+            let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
             self.obey(verdict, id, now)?;
         }
         self.close_stream(key, Ended::ResetByPeer);

@@ -4,7 +4,7 @@
 
 use super::{Core, Entry};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::message;
+use crate::grpc::message::{self, MessageError};
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
@@ -53,12 +53,13 @@ impl Core {
             }
             Ok(None) => return Some(false),
             Ok(Some(event)) => match event {
-                Event::Head { key, user, head, end_stream, .. } if server => {
+                Event::Head { key, id, user, head, end_stream } if server => {
                     let slot = fresh(spare, now);
                     let mut x = slot.lock();
                     std::mem::swap(&mut x.inc.head, head);
                     x.inc.head_ready = true;
                     x.key = Some(key);
+                    x.stream_id = Some(id.value());
                     x.handle = Some(Arc::clone(handle));
                     if end_stream {
                         x.inc.end = Some(InEnd::Finished);
@@ -148,10 +149,7 @@ impl Core {
             }
             return self.redispatch(slot);
         }
-        let phase = self.phase_of(key, &mut x);
         let unseen = refused && !x.inc.head_ready;
-        drop(x);
-        let id = self.conn.stream_id(key).map(|id| id.value());
         let error = match cause {
             Cause::ByPeer(code) => {
                 let processed = if unseen { Processed::No } else { Processed::Maybe };
@@ -170,9 +168,9 @@ impl Core {
                     .with_h2_code(rule.code())
             }
         };
-        let mut facts = self.handle.facts(self.now);
-        facts.stream_id = id;
-        self.fail_slot(&slot, error.with_phase(phase).with_connection(facts));
+        let error = self.located(key, &mut x, error);
+        drop(x);
+        self.fail_slot(&slot, error);
         self.drop_stream(key);
     }
 
@@ -219,14 +217,14 @@ fn response_head(
     now: Instant,
 ) -> Then {
     let Some(slot) = &user.slot else { return Then::Nothing };
-    if let Some((octets, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(octets, fields));
-    }
     let mut x = slot.lock();
     if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
         x.timeline.enter(Phase::Server, written);
     }
     x.timeline.enter(Phase::Read, now);
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
     std::mem::swap(&mut x.inc.head, head);
     x.inc.head_ready = true;
     if x.out.replayable {
@@ -302,13 +300,7 @@ fn over_message_max(x: &Exchange) -> Option<Error> {
     if size <= x.message_max {
         return None;
     }
-    let status = Status::new(
-        Code::ResourceExhausted,
-        format!(
-            "a received message of {size} octets is over the limit of {} (max_receive_message)",
-            x.message_max
-        ),
-    );
+    let status = Status::from(MessageError::TooLarge { len: size, max: x.message_max });
     Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
 }
 

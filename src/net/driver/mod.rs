@@ -5,8 +5,10 @@
 //!
 //! hot: nothing here locks anything but a slot, and nothing waits.
 
+mod age;
 mod assembly;
 mod closing;
+mod drain;
 mod events;
 mod flush;
 mod intake;
@@ -31,7 +33,7 @@ use timers::Timers;
 use tokio::io::ReadBuf;
 use tokio::task::AbortHandle;
 
-pub use closing::{Drain, DrainReport};
+pub use drain::{Drain, DrainReport};
 pub(in crate::net) use timers::deadline_error;
 
 /// Octets read in one turn before other tasks get their chance.
@@ -72,6 +74,16 @@ pub struct DriverOptions {
     pub stream_stall_time: Option<Duration>,
     /// What this connection and its streams may hold for the peer. The process's by default.
     pub budget: Option<Arc<Budget>>,
+    /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
+    /// streams go on, new calls go elsewhere. Off by default; a client has none.
+    pub max_age: Option<Duration>,
+    /// Time that streams have from then on before they are cut. Without end by default.
+    pub max_age_grace: Option<Duration>,
+    /// Time without a stream, from the beginning or from the last one's end, after which a server
+    /// closes the connection. Off by default; a client has none.
+    pub max_idle: Option<Duration>,
+    /// Same seed and same connection, same jitter of `max_age`; drawn at random by default.
+    pub seed: Option<u64>,
 }
 
 impl DriverOptions {
@@ -88,6 +100,10 @@ impl DriverOptions {
             keepalive: None,
             stream_stall_time: None,
             budget: None,
+            max_age: None,
+            max_age_grace: None,
+            max_idle: None,
+            seed: None,
         }
     }
 }
@@ -112,6 +128,7 @@ pub(super) struct Core {
     out: SendBuffer,
     flush: Flush,
     timers: Timers,
+    age: age::Age,
     handle: Arc<Handle>,
     options: DriverOptions,
     now: Instant,
@@ -180,6 +197,10 @@ impl Driver {
             out,
             flush: Flush::new(),
             timers: Timers::new(now),
+            age: match role {
+                Role::Server => age::Age::new(&options, handle.id(), now),
+                Role::Client => age::Age::default(),
+            },
             handle: Arc::clone(&handle),
             options,
             now,
@@ -305,6 +326,7 @@ impl Driver {
                 return Poll::Ready(());
             }
             self.handle.set_streams(self.core.conn.streams() as u32);
+            self.handle.set_stalled(self.core.conn.connection_stalled(self.core.now));
             // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
             let released = self.held && self.core.may_read();
             if again || released {

@@ -38,7 +38,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     "{}: no connection within {:?} (dial_time)",
                     shared.target, shared.options.dial_time
                 ),
-            ),
+            )
+            .with_phase(Phase::Dial),
         };
         tracing::debug!(%error, "dial failed");
         shared.publish(ChannelState::TransientFailure);
@@ -145,7 +146,7 @@ fn failed(shared: &Shared, error: Error, now: Instant) -> bool {
     }
     drop(state);
     for slot in told {
-        fail(&slot, error.clone().with_phase(Phase::Dial));
+        fail(&slot, error.clone());
     }
     goes_on
 }

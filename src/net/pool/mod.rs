@@ -6,7 +6,7 @@
 
 mod dial;
 
-use super::connect::{Connect, ConnectError, Target};
+use super::connect::{Connect, ConnectError, ConnectPhase, Target};
 use super::driver::DriverOptions;
 use super::env::{self, Random};
 use super::handle::{Change, Handle, Home};
@@ -289,7 +289,8 @@ impl Shared {
         let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
         state.failures = state.failures.saturating_add(1);
         state.retry_at = Some(now + state.random.jitter(base, 0.2));
-        state.last_error = Some(error);
+        // It is for calls that come now, of which no octet was sent.
+        state.last_error = Some(error.with_processed(Processed::No));
     }
 
     fn is_current(&self, handle: &Arc<Handle>) -> bool {
@@ -377,7 +378,13 @@ fn never_spoke(handle: &Handle) -> Error {
 /// A dial that failed, as its callers see it.
 fn connect_error(error: &ConnectError) -> Error {
     let status = Status::new(Code::Unavailable, error.to_string());
-    Error::new(Kind::Connect, status, Initiator::Io, Processed::No)
+    let phase = match error.phase() {
+        ConnectPhase::Resolve => Phase::Resolve,
+        ConnectPhase::Socket => Phase::Dial,
+        ConnectPhase::Tls => Phase::Tls,
+        ConnectPhase::Http2 => Phase::Settings,
+    };
+    Error::new(Kind::Connect, status, Initiator::Io, Processed::No).with_phase(phase)
 }
 
 fn fail(slot: &Arc<Slot>, error: Error) {

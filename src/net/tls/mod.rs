@@ -17,7 +17,9 @@ use rustls::{AlertDescription, CertificateError, CommonState, HandshakeKind, Inv
 pub use client::{ClientTls, ClientTlsBuilder, TlsConnector};
 pub use material::TlsConfigError;
 pub use provider::Provider;
-pub use server::{AcceptError, AcceptErrorKind, ServerTls, ServerTlsBuilder, accept};
+pub use server::{
+    AcceptError, AcceptErrorKind, ServerTls, ServerTlsBuilder, accept, accept_either,
+};
 pub use session::SessionStats;
 
 use super::connect::{ConnectErrorKind, TlsInfo};

@@ -9,11 +9,11 @@ use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CommonState, RootCertStore, ServerConfig};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::material::{Material, TlsConfigError, add_roots, chain};
 use super::provider::Provider;
-use super::stream::Remembering;
+use super::stream::{Remembering, Replaying};
 use super::{ALPN_H2, info_of, rustls_error};
 use crate::net::connect::TlsInfo;
 use crate::net::io::BoxedIo;
@@ -329,6 +329,25 @@ pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), 
         return Err(error);
     }
     Ok((Box::new(stream), info))
+}
+
+/// As [`accept`] for a client whose first octet begins TLS; one that speaks plaintext is let in as
+/// it is, without [`TlsInfo`]. It has no time limit of its own either.
+///
+/// # Errors
+///
+/// [`AcceptError`], also for a client that leaves without a word.
+pub async fn accept_either(
+    mut io: BoxedIo,
+    tls: &ServerTls,
+) -> Result<(BoxedIo, Option<TlsInfo>), AcceptError> {
+    let first = io.read_u8().await;
+    let first = first.map_err(|error| AcceptError::caused(AcceptErrorKind::Closed, error))?;
+    let io = Box::new(Replaying::new(first, io));
+    if !sniff::begins_tls(first) {
+        return Ok((io, None));
+    }
+    accept(io, tls).await.map(|(io, info)| (io, Some(info)))
 }
 
 /// What rustls leaves open after a handshake it is content with.
