@@ -2,7 +2,7 @@
 
 use super::connect::ConnectionInfo;
 use super::handoff::{Handoff, Policy};
-use super::slot::Slot;
+use super::slot::{HeadState, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
 use std::collections::VecDeque;
@@ -184,6 +184,35 @@ impl Handle {
             if let (true, Some(home)) = (new, &self.home) {
                 slot.lock().handle = None;
                 home.redispatch(slot);
+            }
+        }
+    }
+
+    /// Sends a call that the peer has surely not processed home, if it may move; one that was given
+    /// up, or whose request is not kept, ends here.
+    pub(super) fn send_back(
+        &self,
+        slot: Arc<Slot>,
+        may_move: bool,
+        otherwise: impl FnOnce() -> Error,
+    ) {
+        let mut x = slot.lock();
+        if x.done || x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            return wake(wakers);
+        }
+        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
+        x.key = None;
+        x.handle = None;
+        x.parked = false;
+        x.out.rewind();
+        drop(x);
+        match self.home.as_ref().filter(|_| replayable && may_move) {
+            Some(home) => home.redispatch(slot),
+            None => {
+                let wakers = slot.lock().fail(otherwise());
+                wake(wakers);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::handle::Handle;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head, StreamKey};
@@ -279,6 +280,26 @@ impl Exchange {
     /// A recycled slot begins its next call.
     pub fn restart(&mut self, now: Instant) {
         self.timeline = Timeline::new(Phase::PoolWait, now);
+    }
+
+    /// Why a `whole` body must not be gathered on: a message's size is known from its first five
+    /// octets.
+    #[must_use]
+    pub fn over_message_max(&self) -> Option<Error> {
+        let body = &self.inc.body;
+        let declared = message::declared_len(body).unwrap_or(0);
+        let size = declared.max(body.len().saturating_sub(message::PREFIX));
+        if size <= self.message_max {
+            return None;
+        }
+        let status = Status::new(
+            Code::ResourceExhausted,
+            format!(
+                "a received message of {size} octets is over the limit of {} (max_receive_message)",
+                self.message_max
+            ),
+        );
+        Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
     }
 
     /// Remembers whom to wake when something arrives.

@@ -6,7 +6,7 @@ use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{ConnectionError, ErrorCode, Role, StreamKey};
 use crate::net::handle::{Change, Handle};
-use crate::net::slot::{HeadState, Slot, wake};
+use crate::net::slot::{Slot, wake};
 use crate::net::sync::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -121,15 +121,15 @@ impl Drain {
         DrainReport { drained: state.drained, forced: state.forced }
     }
 
-    fn wanted(&self) -> Option<(Instant, Instant)> {
+    pub(in crate::net) fn wanted(&self) -> Option<(Instant, Instant)> {
         self.state.lock().wanted
     }
 
-    pub(super) fn join(&self, handle: &Arc<Handle>) {
+    pub(in crate::net) fn join(&self, handle: &Arc<Handle>) {
         self.state.lock().connections.push(Arc::clone(handle));
     }
 
-    pub(super) fn leave(&self, handle: &Arc<Handle>) {
+    pub(in crate::net) fn leave(&self, handle: &Arc<Handle>) {
         let mut state = self.state.lock();
         let before = state.connections.len();
         state.connections.retain(|other| other.id() != handle.id());
@@ -138,7 +138,7 @@ impl Drain {
         }
     }
 
-    fn cut(&self, streams: usize) {
+    pub(in crate::net) fn cut(&self, streams: usize) {
         self.state.lock().forced += streams;
     }
 }
@@ -358,22 +358,7 @@ impl Core {
     /// Sends a call that was surely not processed to where it came from; there it finds another
     /// connection.
     pub(super) fn redispatch(&self, slot: Arc<Slot>) {
-        let mut x = slot.lock();
-        if x.done || x.cancel.is_some() {
-            let wakers = x.give_up();
-            drop(x);
-            return wake(wakers);
-        }
-        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
-        x.key = None;
-        x.handle = None;
-        x.parked = false;
-        x.out.rewind();
-        drop(x);
-        match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {
-            Some(home) => home.redispatch(slot),
-            None => self.fail_slot(&slot, self.not_processed()),
-        }
+        self.handle.send_back(slot, !self.closing.abandoned, || self.not_processed());
     }
 
     fn not_processed(&self) -> Error {

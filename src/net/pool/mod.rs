@@ -8,6 +8,7 @@ mod dial;
 
 use super::connect::{Connect, ConnectError, Target};
 use super::driver::DriverOptions;
+use super::engine::Engine;
 use super::env::{self, Random};
 use super::handle::{Change, Handle, Home};
 use super::handoff::Policy;
@@ -56,6 +57,8 @@ pub struct PoolOptions {
     pub slots: usize,
     /// Same seed, same jitter; drawn at random by default.
     pub seed: Option<u64>,
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub engine: Option<Arc<dyn Engine>>,
 }
 
 impl PoolOptions {
@@ -71,6 +74,7 @@ impl PoolOptions {
             attempts: 8,
             slots: 1024,
             seed: None,
+            engine: None,
         }
     }
 }
