@@ -190,6 +190,12 @@ impl Error {
         self
     }
 
+    /// The same, for a call of which this is known.
+    pub(crate) fn with_processed(mut self, processed: Processed) -> Self {
+        self.0.processed = processed;
+        self
+    }
+
     /// With the HTTP/2 error code.
     #[must_use]
     pub fn with_h2_code(mut self, code: ErrorCode) -> Self {

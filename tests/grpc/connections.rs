@@ -276,6 +276,41 @@ impl framewire::net::connect::Connect for Switch {
     }
 }
 
+/// Hands out connections whose other end is gone.
+struct Dead;
+
+impl framewire::net::connect::Connect for Dead {
+    fn connect(
+        &self,
+        _target: framewire::net::connect::Target,
+    ) -> framewire::net::connect::ConnectFuture {
+        let (near, _) = tokio::io::duplex(64);
+        let info = framewire::net::connect::ConnectionInfo::default();
+        let connected = framewire::net::connect::Connected { io: Box::new(near), info };
+        Box::pin(std::future::ready(Ok(connected)))
+    }
+}
+
+/// Nothing was sent on it, so its calls were surely not processed; those without patience are told
+/// at once, as of a dial that failed.
+pub async fn a_connection_that_is_dead_on_arrival_is_a_failed_dial(on: On) {
+    let channel = on.channel().connector(Dead).build().unwrap();
+    let started = Instant::now();
+    // The first one had the dial made, the second one comes in its back-off.
+    for _ in 0..2 {
+        let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.processed()),
+            (Code::Unavailable, Processed::No),
+            "{error}"
+        );
+    }
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    let patient = Request::new(raw("")).with_wait_for_ready(true);
+    let patient = tokio::time::timeout(Duration::from_secs(5), channel.unary(&UNARY, patient));
+    assert!(patient.await.is_err(), "it waits");
+}
+
 pub async fn the_states_of_a_channel(on: On) {
     let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let mut state = channel.state();

@@ -64,25 +64,29 @@ pub async fn while_queued_for_the_stream_limit(on: On) {
     assert!(sent.iter().all(|frame| frame.kind != FrameType::Headers), "{sent:?}");
 }
 
-pub async fn while_a_window_is_closed(on: On) {
-    let cases = [
-        // SETTINGS_INITIAL_WINDOW_SIZE holds the stream; the connection's 65,535 the other.
-        (vec![(4, 0)], Phase::StreamWindow),
-        (vec![(4, 1 << 20)], Phase::ConnectionWindow),
-    ];
-    for (settings, phase) in cases {
-        let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &settings).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let script = tokio::spawn(async move { peer.until_silent().await });
-        let started = Instant::now();
-        let error = channel.unary(&UNARY, patient(100_000)).await.unwrap_err();
-        late(&error, started, phase, Processed::Maybe);
-        let frames = script.await.unwrap();
-        let reset = frames.iter().find(|frame| frame.kind == FrameType::RstStream).unwrap();
-        assert_eq!(reset.number(), ErrorCode::CANCEL.0);
-    }
+/// The peer's window is closed by these settings, and the error names it.
+async fn while_closed(on: On, settings: &[(u16, u32)], phase: Phase) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, settings).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let script = tokio::spawn(async move { peer.until_silent().await });
+    let started = Instant::now();
+    let error = channel.unary(&UNARY, patient(100_000)).await.unwrap_err();
+    late(&error, started, phase, Processed::Maybe);
+    let frames = script.await.unwrap();
+    let reset = frames.iter().find(|frame| frame.kind == FrameType::RstStream).unwrap();
+    assert_eq!(reset.number(), ErrorCode::CANCEL.0);
+}
+
+pub async fn while_the_stream_window_is_closed(on: On) {
+    // SETTINGS_INITIAL_WINDOW_SIZE holds the stream.
+    while_closed(on, &[(4, 0)], Phase::StreamWindow).await;
+}
+
+pub async fn while_the_connection_window_is_closed(on: On) {
+    // The connection's 65,535 hold it.
+    while_closed(on, &[(4, 1 << 20)], Phase::ConnectionWindow).await;
 }
 
 pub async fn while_the_socket_takes_nothing(on: On) {

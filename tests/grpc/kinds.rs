@@ -292,7 +292,10 @@ pub async fn a_request_head_is_what_grpc_says(on: On) {
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let head = peer.next(FrameType::Headers).await;
     let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names[..4], [":method", ":scheme", ":path", ":authority"]);
+    let mut pseudo = names[..4].to_vec();
+    pseudo.sort_unstable();
+    assert_eq!(pseudo, [":authority", ":method", ":path", ":scheme"], "they come first");
+    assert_eq!(head.field(":scheme"), Some("http"));
     assert_eq!(head.field(":method"), Some("POST"));
     assert_eq!(head.field(":path"), Some("/test.Echo/Unary"));
     assert_eq!(head.field(":authority"), Some("test"));
@@ -305,4 +308,15 @@ pub async fn a_request_head_is_what_grpc_says(on: On) {
     assert!(data.ends());
     peer.answer(1, b"ho").await;
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("ho"));
+}
+
+pub async fn a_request_head_has_the_order_of_grpc(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    let call = tokio::spawn(async move { channel.unary(&UNARY, raw("")).await });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let head = peer.next(FrameType::Headers).await;
+    let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[..5], [":method", ":scheme", ":path", ":authority", "te"]);
+    peer.answer(1, b"").await;
+    call.await.unwrap().unwrap();
 }

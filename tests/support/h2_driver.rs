@@ -51,26 +51,33 @@ impl Engine for H2Engine {
     }
 }
 
+/// Octets of a client's preface ahead of its SETTINGS.
+const PREFACE: usize = 24;
+
 /// A connection's octets; notes when the peer's first frame, its SETTINGS, has come whole. `h2`
 /// does not tell.
 struct Sniffed {
     io: BoxedIo,
-    /// What is left to come: of the header, then of the payload.
+    /// What is left to come: of the preface, of the header, then of the payload.
+    preface: usize,
     header: Vec<u8>,
     payload: usize,
     come: Arc<AtomicBool>,
 }
 
 impl Sniffed {
-    fn new(io: BoxedIo) -> (Self, Arc<AtomicBool>) {
+    fn new(io: BoxedIo, preface: usize) -> (Self, Arc<AtomicBool>) {
         let come = Arc::new(AtomicBool::new(false));
-        (Self { io, header: Vec::new(), payload: 0, come: Arc::clone(&come) }, come)
+        (Self { io, preface, header: Vec::new(), payload: 0, come: Arc::clone(&come) }, come)
     }
 
     fn note(&mut self, mut octets: &[u8]) {
         if self.come.load(Ordering::Relaxed) {
             return;
         }
+        let passed = self.preface.min(octets.len());
+        self.preface -= passed;
+        octets = &octets[passed..];
         while self.header.len() < 9 {
             let Some((first, rest)) = octets.split_first() else { return };
             self.header.push(*first);

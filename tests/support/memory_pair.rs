@@ -7,7 +7,6 @@ use framewire::client::{Channel, ChannelBuilder, PoolOptions};
 use framewire::grpc::Raw;
 use framewire::grpc::{Method, Response};
 use framewire::http2::Role;
-use framewire::net::engine::Engine;
 use framewire::net::memory::{self, MemoryConnector, MemoryListener};
 use framewire::server::{DriverOptions, Router, Server, ServerBuilder};
 use std::sync::Arc;
@@ -68,7 +67,9 @@ impl On {
     pub const H2_SERVER: Self = Self { client: false, server: true };
 
     fn client_options(self, mut options: PoolOptions) -> PoolOptions {
-        options.engine = self.client.then(|| Arc::new(H2Engine) as Arc<dyn Engine>);
+        if self.client {
+            options.engine = Some(Arc::new(H2Engine));
+        }
         options
     }
 

@@ -141,9 +141,7 @@ fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) 
 fn failed(shared: &Shared, error: Error, now: Instant) -> bool {
     let mut state = shared.state.lock();
     shared.back_off(&mut state, now, error.clone());
-    let (patient, told): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut state.waiting).into_iter().partition(|s| s.lock().wait_for_ready);
-    state.waiting.extend(patient);
+    let told = state.impatient();
     let goes_on = !state.waiting.is_empty() && !state.shutdown;
     if !goes_on {
         state.dialing = false;

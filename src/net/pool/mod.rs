@@ -115,6 +115,17 @@ struct State {
     live: Vec<Arc<Handle>>,
 }
 
+impl State {
+    /// The waiting calls that are told when no connection can be had; the others wait on.
+    fn impatient(&mut self) -> Vec<Arc<Slot>> {
+        let (patient, told): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|slot| slot.lock().wait_for_ready);
+        self.waiting = patient;
+        Vec::from(told)
+    }
+}
+
 impl Pool {
     /// Connects nothing yet.
     #[must_use]
@@ -360,9 +371,15 @@ impl Home for Shared {
                 if !handle.is_ready() {
                     // It never spoke HTTP/2: as good as a dial that failed.
                     let error = error.unwrap_or_else(|| never_spoke(handle));
-                    self.back_off(&mut state, env::now(), error);
+                    // It speaks to calls that were not sent there.
+                    let error = error.with_processed(Processed::No);
+                    self.back_off(&mut state, env::now(), error.clone());
+                    let told = state.impatient();
                     drop(state);
                     self.publish(ChannelState::TransientFailure);
+                    for slot in told {
+                        fail(&slot, error.clone().with_phase(Phase::Settings));
+                    }
                 } else if current {
                     drop(state);
                     self.publish(ChannelState::Idle);

@@ -68,7 +68,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(io: BoxedIo, intake: Intake, options: &DriverOptions) -> Self {
-        let (io, settings) = Sniffed::new(io);
+        let (io, settings) = Sniffed::new(io, 0);
         let limits = &options.limits;
         let mut builder = h2::client::Builder::new();
         builder

@@ -2,7 +2,7 @@
 
 use super::fields;
 use super::stream::{Read, Sending, read};
-use super::{Clock, Sniffed, deadline, fail, lost, reason, reset, stream_error};
+use super::{Clock, PREFACE, Sniffed, deadline, fail, lost, reason, reset, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Kind, Processed};
 use framewire::grpc::{Code, Status, response};
@@ -64,7 +64,7 @@ impl Server {
         options: &DriverOptions,
         dispatch: Arc<dyn Dispatch>,
     ) -> Self {
-        let (io, settings) = Sniffed::new(io);
+        let (io, settings) = Sniffed::new(io, PREFACE);
         let limits = &options.limits;
         let mut builder = h2::server::Builder::new();
         builder
