@@ -13,6 +13,7 @@ use framewire::net::memory;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -274,6 +275,30 @@ impl framewire::net::connect::Connect for Switch {
         state.0 += 1;
         if state.0 <= 2 { state.1.connect(target) } else { state.2.connect(target) }
     }
+}
+
+/// The peer left while the connection was quiet, and the call comes before that is known: nothing of
+/// it leaves, so it moves.
+pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let peer = Peer::accept(&mut listener, &[]).await;
+    settle().await;
+    let dead = channel.connections()[0].id();
+    let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
+    // Begun, and no other task has run since.
+    std::future::poll_fn(|cx| Poll::Ready(assert!(call.as_mut().poll(cx).is_pending()))).await;
+    drop(peer);
+    let script = async {
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        peer.next(FrameType::Headers).await;
+        peer.answer(1, b"").await;
+        peer
+    };
+    let both = async { tokio::join!(call, script) };
+    let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+    both.expect("it did not move").0.unwrap();
+    assert_ne!(channel.connections()[0].id(), dead);
 }
 
 /// Hands out connections whose other end is gone.

@@ -81,6 +81,7 @@ engines! { connections:
     pair a_stream_ends_in_peace_while_its_server_drains;
     client back_off_holds_when_the_peer_accepts_and_closes;
     pair a_call_that_waits_for_ready_outlives_failed_dials;
+    client a_call_that_meets_a_dead_connection_moves;
     client a_connection_that_is_dead_on_arrival_is_a_failed_dial;
     client the_states_of_a_channel;
     client a_lost_connection_tells_its_calls_and_the_next_call_dials_anew;
@@ -138,6 +139,7 @@ engines! { limits:
 engines! { many:
     pair more_calls_than_the_peer_allows;
     pair large_messages_on_a_hundred_streams_through_small_windows;
+    pair small_messages_on_a_hundred_streams_through_a_small_window;
     client a_bulk_stream_leaves_room_for_small_calls;
     client a_window_that_becomes_negative;
     server padding_is_credited;

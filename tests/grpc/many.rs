@@ -7,6 +7,7 @@ use framewire::client::PoolOptions;
 use framewire::grpc::{Method, Raw, Response};
 use framewire::http2::StreamId;
 use framewire::http2::frame::{Flags, FrameHeader, FrameType};
+use framewire::server::Router;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -77,6 +78,45 @@ pub async fn large_messages_on_a_hundred_streams_through_small_windows(on: On) {
                     }
                     assert_eq!(down.message().await.unwrap(), None);
                 }
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(600), task).await.expect("stuck").unwrap();
+    }
+}
+
+/// What each reader may keep to itself is less than a report, and together more than the
+/// connection's window.
+pub async fn small_messages_on_a_hundred_streams_through_a_small_window(on: On) {
+    // One message at a time, so that no stream has enough of them to speak up.
+    let router = Router::new().server_streaming(&DOWN, |_, request: Raw, mut replies| async move {
+        for _ in 0..9 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            replies.send(request.clone()).await?;
+        }
+        Ok(())
+    });
+    let mut setup = on.setup(router);
+    for limits in [&mut setup.server.limits, &mut setup.client.driver.limits] {
+        limits.stream_window = 64 * 1024;
+        limits.connection_window = 64 * 1024;
+        limits.stream_window_max = 64 * 1024;
+        limits.connection_window_max = 64 * 1024;
+        limits.unread_free_octets = 0;
+    }
+    let pair = setup.start();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let channel = pair.channel.clone();
+            tokio::spawn(async move {
+                let mut down = channel.server_streaming(&DOWN, raw([9; 2000])).unwrap();
+                // The window is used up, and nothing wakes the driver but what is read here.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                for _ in 0..9 {
+                    assert_eq!(down.message().await.unwrap(), Some(raw([9; 2000])));
+                }
+                assert_eq!(down.message().await.unwrap(), None);
             })
         })
         .collect();

@@ -54,7 +54,7 @@ pub fn router() -> Router {
         .unary(&SILENT, |_, _| std::future::pending())
 }
 
-/// Which side stands on the `h2` crate; the other one, or both, stand on this crate's own driver.
+/// Which side stands on the `h2` crate; what does not stands on this crate's own driver.
 #[derive(Clone, Copy, Debug)]
 pub struct On {
     client: bool,

@@ -26,7 +26,7 @@ use std::time::Instant;
 use tokio::task::AbortHandle;
 
 enum Link {
-    Preface(Handshake<Sniffed, Bytes>),
+    Preface(Box<Handshake<Sniffed, Bytes>>),
     Open(Box<Connection<Sniffed, Bytes>>),
 }
 
@@ -75,7 +75,7 @@ impl Server {
         intake.set_pressed(true);
         Self {
             intake: Some(intake),
-            link: Link::Preface(builder.handshake(io)),
+            link: Link::Preface(Box::new(builder.handshake(io))),
             streams: Vec::new(),
             dispatch,
             clock: Clock::default(),
@@ -218,7 +218,12 @@ impl Future for Server {
         // Every stream is looked at below, whichever slot has news.
         while this.intake.as_mut().is_some_and(|intake| intake.poll_slot(cx).is_ready()) {}
         let mut end = this.drive(cx);
-        this.ready |= this.settings.load(Ordering::Relaxed);
+        if !this.ready && this.settings.load(Ordering::Relaxed) {
+            this.ready = true;
+            if let Some(intake) = &this.intake {
+                intake.ready();
+            }
+        }
         if !this.ready && env::now() >= this.settings_by && end.is_pending() {
             end = Poll::Ready(None);
         }
