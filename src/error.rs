@@ -190,8 +190,9 @@ impl Error {
         self
     }
 
-    /// The same, for a call of which this is known.
-    pub(crate) fn with_processed(mut self, processed: Processed) -> Self {
+    /// With whether the peer may have acted on the request, where that differs from call to call.
+    #[must_use]
+    pub fn with_processed(mut self, processed: Processed) -> Self {
         self.0.processed = processed;
         self
     }

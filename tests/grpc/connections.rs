@@ -287,7 +287,8 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
     let dead = channel.connections()[0].id();
     let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
     // Begun, and no other task has run since.
-    std::future::poll_fn(|cx| Poll::Ready(assert!(call.as_mut().poll(cx).is_pending()))).await;
+    let early = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+    assert!(early.is_pending());
     drop(peer);
     let script = async {
         let mut peer = Peer::accept(&mut listener, &[]).await;
