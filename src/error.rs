@@ -190,7 +190,7 @@ impl Error {
         self
     }
 
-    /// With another word on whether the peer may have acted on the request.
+    /// With whether the peer may have acted on the request, where that differs from call to call.
     #[must_use]
     pub fn with_processed(mut self, processed: Processed) -> Self {
         self.0.processed = processed;

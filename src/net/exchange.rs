@@ -310,7 +310,9 @@ pub struct ServerCall {
 }
 
 impl ServerCall {
-    pub(super) const fn new(slot: Arc<Slot>) -> Self {
+    /// The call of a slot that holds a request's head, for the handler.
+    #[must_use]
+    pub const fn new(slot: Arc<Slot>) -> Self {
         Self { slot }
     }
 

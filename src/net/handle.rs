@@ -1,10 +1,12 @@
 //! A connection as everybody but its driver sees it: a mailbox, a few published facts.
 
 use super::connect::ConnectionInfo;
+use super::env;
 use super::handoff::{Handoff, Policy};
-use super::slot::{Credit, Slot};
+use super::slot::{Credit, HeadState, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
+use crate::http2::Blocked;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -205,6 +207,37 @@ impl Handle {
             if let (true, Some(home)) = (new, &self.home) {
                 slot.lock().handle = None;
                 home.redispatch(slot);
+            }
+        }
+    }
+
+    /// Sends a call that the peer has surely not processed home, if it may move; one that was given
+    /// up, or whose request is not kept, ends here.
+    pub(super) fn send_back(
+        &self,
+        slot: Arc<Slot>,
+        may_move: bool,
+        otherwise: impl FnOnce() -> Error,
+    ) {
+        let mut x = slot.lock();
+        if x.done || x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            return wake(wakers);
+        }
+        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
+        x.key = None;
+        x.handle = None;
+        x.stream_id = None;
+        x.parked = false;
+        x.out.stalls.note(Blocked::No, env::now());
+        x.out.rewind();
+        drop(x);
+        match self.home.as_ref().filter(|_| replayable && may_move) {
+            Some(home) => home.redispatch(slot),
+            None => {
+                let wakers = slot.lock().fail(otherwise());
+                wake(wakers);
             }
         }
     }

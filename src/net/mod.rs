@@ -6,6 +6,7 @@ pub mod connect;
 pub mod connect_error;
 pub mod dispatch;
 pub mod driver;
+pub mod engine;
 pub mod env;
 pub mod exchange;
 pub mod handle;

@@ -11,6 +11,7 @@ use super::stalls::Stalls;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::message::{self, MessageError};
 use crate::grpc::status::{Code, Status};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields, Head, StreamKey};
@@ -215,6 +216,12 @@ impl Credit {
         }
     }
 
+    /// Octets to be credited by who keeps no budget.
+    #[must_use]
+    pub const fn owed(&self) -> u32 {
+        self.consumed + self.gathered
+    }
+
     /// Octets worth a report.
     #[must_use]
     pub const fn octets(&self) -> u32 {
@@ -316,6 +323,21 @@ impl Exchange {
     /// A recycled slot begins its next call.
     pub fn restart(&mut self, now: Instant) {
         self.timeline = Timeline::new(Phase::PoolWait, now);
+    }
+
+    /// Why a `whole` body must not be gathered on: a message's size is known from its first five
+    /// octets.
+    #[must_use]
+    pub fn over_message_max(&self) -> Option<Error> {
+        let body = &self.inc.body;
+        let declared = message::declared_len(body).unwrap_or(0);
+        let size = declared.max(body.len().saturating_sub(message::PREFIX));
+        if size <= self.message_max {
+            return None;
+        }
+        let error = MessageError::TooLarge { len: size, max: self.message_max };
+        let status = Status::from(error);
+        Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
     }
 
     /// Remembers whom to wake when something arrives.

@@ -5,6 +5,7 @@ use crate::http2::Role;
 use crate::net::accept::Accept;
 use crate::net::connect::Connected;
 use crate::net::driver::{Drain, DrainReport, Driver, DriverOptions};
+use crate::net::engine::{Engine, Intake};
 use crate::net::env;
 use crate::net::handle::Handle;
 use crate::net::handoff::Policy;
@@ -29,6 +30,7 @@ pub struct ServerBuilder {
     handshake_time: Duration,
     connections: usize,
     handoff: Policy,
+    engine: Option<Arc<dyn Engine>>,
 }
 
 impl ServerBuilder {
@@ -76,6 +78,12 @@ impl ServerBuilder {
         self
     }
 
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
     /// Listens on a TCP address; port 0 picks one.
     ///
     /// # Errors
@@ -101,6 +109,7 @@ impl ServerBuilder {
             options: self.options,
             handshake_time: self.handshake_time,
             handoff: self.handoff,
+            engine: self.engine,
             permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
             drain: Arc::clone(&drain),
         });
@@ -137,6 +146,7 @@ impl Server {
             handshake_time: Duration::from_secs(10),
             connections: 8192,
             handoff: Policy::default(),
+            engine: None,
         }
     }
 
@@ -193,6 +203,7 @@ struct Shared {
     options: DriverOptions,
     handshake_time: Duration,
     handoff: Policy,
+    engine: Option<Arc<dyn Engine>>,
     permits: Arc<Semaphore>,
     drain: Arc<Drain>,
 }
@@ -255,7 +266,13 @@ async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
-    Driver::server(io, handle, shared.options.clone(), dispatch, drain).await;
+    let options = shared.options.clone();
+    match &shared.engine {
+        None => Driver::server(io, handle, options, dispatch, drain).await,
+        Some(engine) => {
+            engine.server(io, Intake::new(handle, Some(drain)), options, dispatch).await;
+        }
+    }
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]

@@ -286,8 +286,8 @@ async fn a_peer_that_closes_before_it_speaks() {
     assert_eq!(
         normal(&error),
         "UNAVAILABLE: the peer closed the connection, while waiting for the \
-             response; it may have been processed; connection N to memory, 0.0 s old, \
-             stream 1"
+             peer's SETTINGS; not processed, a retry is safe; connection N to memory, \
+             0.0 s old"
     );
 }
 

@@ -1,7 +1,7 @@
 //! Connections that come and go under calls: GOAWAY, refusal, drain, back-off, states.
 
 use crate::link::{Faults, FaultyConnector};
-use crate::memory_pair::{BIDI, DOWN, RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::memory_pair::{BIDI, DOWN, On, RawMethod, UNARY, raw, router};
 use crate::peer::Peer;
 use framewire::client::{Channel, ChannelState, PoolOptions};
 use framewire::error::{Kind, Processed};
@@ -10,10 +10,10 @@ use framewire::http2::ErrorCode;
 use framewire::http2::frame::FrameType;
 use framewire::net::accept::Accept;
 use framewire::net::memory;
-use framewire::server::Server;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,9 +31,8 @@ fn begin(
     tokio::spawn(async move { channel.unary(&UNARY, message).await })
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_goaway_moves_what_was_not_processed() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_goaway_moves_what_was_not_processed(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let calls: Vec<_> = (0..3).map(|i| begin(&channel, raw([i]))).collect();
     let mut first = Peer::accept(&mut listener, &[]).await;
     for _ in 0..3 {
@@ -56,9 +55,8 @@ async fn a_goaway_moves_what_was_not_processed() {
     assert_eq!(channel.connections().len(), 1, "the old connection is gone");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_graceful_goaway_in_two_steps_loses_nothing() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw("a"));
     let mut first = Peer::accept(&mut listener, &[]).await;
     first.next(FrameType::Headers).await;
@@ -74,9 +72,8 @@ async fn a_graceful_goaway_in_two_steps_loses_nothing() {
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("first"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let (_up, mut down) = channel.bidi(&BIDI, ()).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
@@ -88,9 +85,8 @@ async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed() 
     assert_eq!(error.debug_text(), Some("too many\\npings"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_stream_is_tried_again() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_refused_stream_is_tried_again(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw("again"));
     let mut peer = Peer::accept(&mut listener, &[]).await;
     for id in [1, 3, 5] {
@@ -122,10 +118,9 @@ async fn a_refused_stream_is_tried_again() {
     assert!(more.iter().all(|frame| frame.kind != FrameType::Headers));
 }
 
-#[tokio::test(start_paused = true)]
-async fn any_other_reset_is_not_tried_again() {
+pub async fn any_other_reset_is_not_tried_again(on: On) {
     for code in [ErrorCode::INTERNAL_ERROR, ErrorCode::CANCEL, ErrorCode::ENHANCE_YOUR_CALM] {
-        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+        let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
         let call = begin(&channel, raw(""));
         let mut peer = Peer::accept(&mut listener, &[]).await;
         peer.next(FrameType::Headers).await;
@@ -137,8 +132,7 @@ async fn any_other_reset_is_not_tried_again() {
 }
 
 /// Servers that shut down one after the other under a burst of calls: each is executed once.
-#[tokio::test(start_paused = true)]
-async fn drains_under_load_lose_nothing_and_repeat_nothing() {
+pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
     let (connector, mut listener) = memory::listener(64 * 1024);
     let executed: Arc<Mutex<HashMap<Vec<u8>, usize>>> = Arc::default();
     let count = Arc::clone(&executed);
@@ -154,15 +148,15 @@ async fn drains_under_load_lose_nothing_and_repeat_nothing() {
         for _ in 0..10 {
             let connected = listener.accept().await.unwrap();
             let one = One(Some(connected));
-            let server = Server::builder(router.clone()).serve(one);
+            let server = on.server(router.clone()).serve(one);
             tokio::time::sleep(Duration::from_millis(20)).await;
             reports.push(server.shutdown(Duration::from_secs(5)).await);
         }
         // The last one stays.
-        Server::builder(router).serve(listener);
+        on.server(router).serve(listener);
         reports
     });
-    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let channel = on.channel().connector(connector).build().unwrap();
     let calls: Vec<_> = (0..2000u32)
         .map(|i| {
             let channel = channel.clone();
@@ -197,17 +191,15 @@ impl Accept for One {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_server_that_is_dropped_goes_on() {
-    let pair = Setup::new(router()).start();
+pub async fn a_server_that_is_dropped_goes_on(on: On) {
+    let pair = on.setup(router()).start();
     drop(pair.server);
     settle().await;
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_ends_in_peace_while_its_server_drains() {
-    let pair = Setup::new(router()).start();
+pub async fn a_stream_ends_in_peace_while_its_server_drains(on: On) {
+    let pair = on.setup(router()).start();
     let (mut up, mut down) = pair.channel.bidi(&BIDI, ()).unwrap();
     up.send(raw("1")).await.unwrap();
     assert_eq!(down.message().await.unwrap(), Some(raw("1")));
@@ -223,12 +215,11 @@ async fn a_stream_ends_in_peace_while_its_server_drains() {
 }
 
 /// A peer that accepts and closes is not hammered.
-#[tokio::test(start_paused = true)]
-async fn back_off_holds_when_the_peer_accepts_and_closes() {
+pub async fn back_off_holds_when_the_peer_accepts_and_closes(on: On) {
     let (connector, mut listener) = memory::listener(64 * 1024);
     let connector = FaultyConnector::new(connector, Faults::default());
     let dials = connector.dials();
-    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let channel = on.channel().connector(connector).build().unwrap();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let until = Instant::now() + Duration::from_secs(3);
     let mut failed = 0;
@@ -243,14 +234,13 @@ async fn back_off_holds_when_the_peer_accepts_and_closes() {
     assert!(failed > 100, "calls without patience fail at once");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_ready_outlives_failed_dials() {
+pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
     let (connector, listener) = memory::listener(64 * 1024);
     drop(listener);
     let (good, listener) = memory::listener(64 * 1024);
-    let _server = Server::builder(router()).serve(listener);
+    let _server = on.server(router()).serve(listener);
     let switch = Switch(Arc::new(Mutex::new((0, connector, good))));
-    let channel = Channel::builder("http://test").connector(switch).build().unwrap();
+    let channel = on.channel().connector(switch).build().unwrap();
     let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::No), "{error}");
     let request = Request::new(raw("x")).with_wait_for_ready(true);
@@ -271,9 +261,68 @@ impl framewire::net::connect::Connect for Switch {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_states_of_a_channel() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+/// The peer left while the connection was quiet, and the call comes before that is known: nothing of
+/// it leaves, so it moves.
+pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let peer = Peer::accept(&mut listener, &[]).await;
+    settle().await;
+    let dead = channel.connections()[0].id();
+    let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
+    // Begun, and no other task has run since.
+    let early = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+    assert!(early.is_pending());
+    drop(peer);
+    let script = async {
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        peer.next(FrameType::Headers).await;
+        peer.answer(1, b"").await;
+        peer
+    };
+    let both = async { tokio::join!(call, script) };
+    let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+    both.expect("it did not move").0.unwrap();
+    assert_ne!(channel.connections()[0].id(), dead);
+}
+
+/// Hands out connections whose other end is gone.
+struct Dead;
+
+impl framewire::net::connect::Connect for Dead {
+    fn connect(
+        &self,
+        _target: framewire::net::connect::Target,
+    ) -> framewire::net::connect::ConnectFuture {
+        let (near, _) = tokio::io::duplex(64);
+        let info = framewire::net::connect::ConnectionInfo::default();
+        let connected = framewire::net::connect::Connected { io: Box::new(near), info };
+        Box::pin(std::future::ready(Ok(connected)))
+    }
+}
+
+/// Nothing was sent on it, so its calls were surely not processed; those without patience are told
+/// at once, as of a dial that failed.
+pub async fn a_connection_that_is_dead_on_arrival_is_a_failed_dial(on: On) {
+    let channel = on.channel().connector(Dead).build().unwrap();
+    let started = Instant::now();
+    // The first one had the dial made, the second one comes in its back-off.
+    for _ in 0..2 {
+        let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.processed()),
+            (Code::Unavailable, Processed::No),
+            "{error}"
+        );
+    }
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    let patient = Request::new(raw("")).with_wait_for_ready(true);
+    let patient = tokio::time::timeout(Duration::from_secs(5), channel.unary(&UNARY, patient));
+    assert!(patient.await.is_err(), "it waits");
+}
+
+pub async fn the_states_of_a_channel(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let mut state = channel.state();
     assert_eq!(*state.borrow_and_update(), ChannelState::Idle);
     channel.connect();
@@ -303,9 +352,8 @@ async fn the_states_of_a_channel() {
     assert_eq!(*state.borrow_and_update(), Shutdown);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let mut down = channel.server_streaming(&DOWN, raw("")).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;

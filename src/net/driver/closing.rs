@@ -6,7 +6,7 @@ use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
 use crate::net::handle::{Change, Handle};
-use crate::net::slot::{HeadState, Slot, wake};
+use crate::net::slot::{Slot, wake};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -235,24 +235,7 @@ impl Core {
     /// Sends a call that was surely not processed to where it came from; there it finds another
     /// connection.
     pub(super) fn redispatch(&self, slot: Arc<Slot>) {
-        let mut x = slot.lock();
-        if x.done || x.cancel.is_some() {
-            let wakers = x.give_up();
-            drop(x);
-            return wake(wakers);
-        }
-        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
-        x.key = None;
-        x.handle = None;
-        x.stream_id = None;
-        x.parked = false;
-        x.out.stalls.note(Blocked::No, self.now);
-        x.out.rewind();
-        drop(x);
-        match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {
-            Some(home) => home.redispatch(slot),
-            None => self.fail_slot(&slot, self.not_processed()),
-        }
+        self.handle.send_back(slot, !self.closing.abandoned, || self.not_processed());
     }
 
     fn not_processed(&self) -> Error {
@@ -289,7 +272,8 @@ impl Core {
                 if let Some(entry) = self.conn.user_mut(key) {
                     entry.slot = None;
                 }
-                self.redispatch(slot);
+                let error = error.with_processed(Processed::No);
+                self.handle.send_back(slot, !self.closing.abandoned, || error);
             } else {
                 self.fail_slot(&slot, error);
             }

@@ -97,18 +97,18 @@ impl Drain {
         DrainReport { drained: state.drained, forced: state.forced }
     }
 
-    fn wanted(&self) -> Option<(Instant, Instant)> {
+    pub(in crate::net) fn wanted(&self) -> Option<(Instant, Instant)> {
         if !self.asked.load(Ordering::Acquire) {
             return None;
         }
         self.state.lock().wanted
     }
 
-    pub(super) fn join(&self, handle: &Arc<Handle>) {
+    pub(in crate::net) fn join(&self, handle: &Arc<Handle>) {
         self.state.lock().connections.push(Arc::clone(handle));
     }
 
-    pub(super) fn leave(&self, handle: &Arc<Handle>) {
+    pub(in crate::net) fn leave(&self, handle: &Arc<Handle>) {
         let mut state = self.state.lock();
         let before = state.connections.len();
         state.connections.retain(|other| other.id() != handle.id());
@@ -120,7 +120,7 @@ impl Drain {
         }
     }
 
-    fn cut(&self, streams: usize) {
+    pub(in crate::net) fn cut(&self, streams: usize) {
         self.state.lock().forced += streams;
     }
 }

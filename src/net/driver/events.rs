@@ -4,12 +4,12 @@
 
 use super::{Core, Entry};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::message::{self, MessageError};
+use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
 use crate::net::handle::Change;
-use crate::net::slot::{Exchange, InEnd, Slot};
+use crate::net::slot::{InEnd, Slot};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -265,7 +265,7 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     x.inc.body.extend_from_slice(data);
     if x.whole
-        && let Some(error) = over_message_max(&x)
+        && let Some(error) = x.over_message_max()
     {
         return Then::Fail(key, error);
     }
@@ -291,17 +291,6 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
         (true, true) => Then::Complete(key),
         (false, _) => Then::Nothing,
     }
-}
-
-/// A message's size is known from its first five octets: nothing more is gathered than allowed.
-fn over_message_max(x: &Exchange) -> Option<Error> {
-    let declared = message::declared_len(&x.inc.body).unwrap_or(0);
-    let size = declared.max(x.inc.body.len().saturating_sub(message::PREFIX));
-    if size <= x.message_max {
-        return None;
-    }
-    let status = Status::from(MessageError::TooLarge { len: size, max: x.message_max });
-    Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
 }
 
 fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::net::connect::{ConnectTimings, Connected};
 use crate::net::driver::{Driver, deadline_error};
+use crate::net::engine::Intake;
 use crate::net::env;
 use crate::net::handle::{Handle, Home};
 use crate::net::slot::Slot;
@@ -121,7 +122,11 @@ fn arrived(shared: &Arc<Shared>, connected: Connected, started: Instant, now: In
         charge(&slot, timings, started, now);
         handle.submit(slot);
     }
-    env::spawn(Driver::client(io, handle, shared.options.driver.clone()));
+    let options = shared.options.driver.clone();
+    match &shared.options.engine {
+        None => env::spawn(Driver::client(io, handle, options)),
+        Some(engine) => env::spawn(engine.client(io, Intake::new(handle, None), options)),
+    };
 }
 
 /// The parts of the dial belong to the calls that waited for it.
@@ -137,9 +142,7 @@ fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) 
 fn failed(shared: &Shared, error: Error, now: Instant) -> bool {
     let mut state = shared.state.lock();
     shared.back_off(&mut state, now, error.clone());
-    let (patient, told): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut state.waiting).into_iter().partition(|s| s.lock().wait_for_ready);
-    state.waiting.extend(patient);
+    let told = state.impatient();
     let goes_on = !state.waiting.is_empty() && !state.shutdown;
     if !goes_on {
         state.dialing = false;

@@ -8,6 +8,7 @@ mod dial;
 
 use super::connect::{Connect, ConnectError, ConnectPhase, Target};
 use super::driver::DriverOptions;
+use super::engine::Engine;
 use super::env::{self, Random};
 use super::handle::{Change, Handle, Home};
 use super::handoff::Policy;
@@ -56,6 +57,8 @@ pub struct PoolOptions {
     pub slots: usize,
     /// Same seed, same jitter; drawn at random by default.
     pub seed: Option<u64>,
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub engine: Option<Arc<dyn Engine>>,
 }
 
 impl PoolOptions {
@@ -71,6 +74,7 @@ impl PoolOptions {
             attempts: 8,
             slots: 1024,
             seed: None,
+            engine: None,
         }
     }
 }
@@ -109,6 +113,17 @@ struct State {
     shutdown: bool,
     random: Random,
     live: Vec<Arc<Handle>>,
+}
+
+impl State {
+    /// The waiting calls that are told when no connection can be had; the others wait on.
+    fn impatient(&mut self) -> Vec<Arc<Slot>> {
+        let (patient, told): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|slot| slot.lock().wait_for_ready);
+        self.waiting = patient;
+        Vec::from(told)
+    }
 }
 
 impl Pool {
@@ -357,9 +372,15 @@ impl Home for Shared {
                 if !handle.is_ready() {
                     // It never spoke HTTP/2: as good as a dial that failed.
                     let error = error.unwrap_or_else(|| never_spoke(handle));
-                    self.back_off(&mut state, env::now(), error);
+                    // It speaks to calls that were not sent there.
+                    let error = error.with_processed(Processed::No);
+                    self.back_off(&mut state, env::now(), error.clone());
+                    let told = state.impatient();
                     drop(state);
                     self.publish(ChannelState::TransientFailure);
+                    for slot in told {
+                        fail(&slot, error.clone().with_phase(Phase::Settings));
+                    }
                 } else if current {
                     drop(state);
                     self.publish(ChannelState::Idle);
