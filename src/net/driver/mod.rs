@@ -10,6 +10,8 @@ mod events;
 mod flush;
 mod intake;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use super::dispatch::{Dispatch, Handler};
