@@ -427,6 +427,33 @@ async fn keepalive_is_a_wish_and_has_a_least_interval() {
     }
 }
 
+/// A peer that finds the PINGs too many: the next connection sends half as many.
+#[tokio::test(start_paused = true)]
+async fn too_many_pings_double_the_interval() {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = Some(Duration::from_secs(15));
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    for interval in [15, 30, 60] {
+        channel.connect();
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        let started = Instant::now();
+        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+        assert_eq!(started.elapsed().as_secs(), interval);
+        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
+        settle().await;
+    }
+    // Another reason to be calm changes nothing.
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "").await;
+    settle().await;
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let started = Instant::now();
+    while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+    assert_eq!(started.elapsed().as_secs(), 120);
+}
+
 /// A lost PING: the quiet connection is given up, and the next call dials anew.
 #[tokio::test(start_paused = true)]
 async fn a_keepalive_without_an_answer_ends_the_connection() {

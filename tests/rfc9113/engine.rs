@@ -226,8 +226,7 @@ fn data_past_the_connection_window() {
         limits.connection_window = 70_000;
         limits.unread_free_octets = 0;
     });
-    let open: Vec<_> =
-        [1, 3, 5, 7, 9].map(|id| headers(id, END_HEADERS, post("/", &[]))).into();
+    let open: Vec<_> = [1, 3, 5, 7, 9].map(|id| headers(id, END_HEADERS, post("/", &[]))).into();
     server.feed(&open).expect("requests");
     server.feed(&[1, 3, 5, 7].map(|id| data(id, NONE, vec![0; 16_384]))).expect("room");
     server.feed(&[data(9, NONE, vec![0; 70_000 - 4 * 16_384])]).expect("all of it");

@@ -79,7 +79,9 @@ async fn nothing_is_padded() {
         peer.send(headers(stream, WHOLE, get(path, &[]))).await;
         let sent = peer.gather(std::time::Duration::from_secs(1)).await;
         assert!(sent.iter().any(|f| f.stream == stream && f.ends_stream()), "{sent:?}");
-        let padded = |f: &crate::support::raw::Frame| matches!(f.kind, DATA | HEADERS) && f.flags & PADDED != 0;
+        let padded = |f: &crate::support::raw::Frame| {
+            matches!(f.kind, DATA | HEADERS) && f.flags & PADDED != 0
+        };
         assert!(!sent.iter().any(padded), "{sent:?}");
     }
 }

@@ -143,10 +143,14 @@ async fn connect_is_answered() {
     let mut peer = served().await;
     let head = block(&[(":method", "CONNECT"), (":authority", "localhost:80")]);
     peer.send(headers(1, END_HEADERS, head)).await;
-    peer.find("an answer on stream 1", |f| {
-        f.stream == 1 && (f.kind == HEADERS || f.kind == RST_STREAM)
-    })
-    .await;
+    let answer = peer
+        .find("an answer on stream 1", |f| {
+            f.stream == 1 && (f.kind == HEADERS || f.kind == RST_STREAM)
+        })
+        .await;
+    if let Some(fields) = answer.fields {
+        assert!(fields[0].1.starts_with('4'), "a tunnel was opened: {fields:?}");
+    }
     peer.expect_serves(3).await;
 }
 

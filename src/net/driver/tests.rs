@@ -31,7 +31,8 @@ async fn spent_identifiers_move_the_calls() {
         let (near, _far) = tokio::io::duplex(64 * 1024);
         let told = Arc::new(Told::default());
         let home: Arc<dyn Home> = told.clone();
-        let info = ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
+        let info =
+            ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
         let now = env::now();
         let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
         let mut options = DriverOptions::new(Role::Client);
