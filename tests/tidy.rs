@@ -4,6 +4,8 @@
 
 #[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/mutants.rs"]
+mod mutants;
 #[path = "tidy/notes.rs"]
 mod notes;
 #[path = "tidy/reader.rs"]
@@ -271,6 +273,33 @@ fn protocol_decisions_stay_below_net() {
 fn on_floor_3(section: &str) -> bool {
     let group = |section: &str| section == "3" || section.starts_with("3.");
     group(section) || section.starts_with("9.2")
+}
+
+// ---- mutants --------------------------------------------------------------------------------
+
+/// Each seeded mutant still applies, its test exists, and the table in the README has its row.
+#[test]
+fn mutants_still_apply() {
+    let readme = fs::read_to_string(reader::root().join("tests/mutants/README.md"));
+    let readme = readme.unwrap_or_default();
+    let mutants = mutants::mutants();
+    assert!(mutants.len() >= 20, "the reader does not find the mutants");
+    let mut findings = Vec::new();
+    for (i, mutant) in mutants.iter().enumerate() {
+        let mut wrong = |why: &str| findings.push(format!("mutant {}: {why}", mutant.name));
+        if let Err(why) = mutant.check() {
+            wrong(&why);
+        }
+        let (target, test) = mutant.test.split_once(' ').unwrap_or_default();
+        let row = format!("| `{}` | {} | {target} | `{test}` |", mutant.name, mutant.breaks);
+        if !readme.contains(&row) {
+            wrong(&format!("the README lacks: {row}"));
+        }
+        if mutants[..i].iter().any(|other| other.name == mutant.name) {
+            wrong("stands twice");
+        }
+    }
+    report(&findings, "bring tests/mutants up to date, and run tests/mutants/run for what changed");
 }
 
 // ---- stray words ----------------------------------------------------------------------------

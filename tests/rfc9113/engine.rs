@@ -1,10 +1,12 @@
 //! Rules whose bounds are large on a wire: the engine alone, with bounds of the test's choice.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use framewire::http2::connection::{Connection, Event, OpenRefusal, SendHead};
-use framewire::http2::{ConnectionError, ErrorCode, Fields, Limits, RecvBuffer, Role, SendBuffer};
-use framewire::http2::{StreamId, Violation};
+use bytes::Bytes;
+use framewire::http2::{
+    Connection, ConnectionError, ErrorCode, Event, Fields, Limits, OpenRefusal, Payload,
+    RecvBuffer, Role, SendBuffer, SendError, SendHead, StreamId, StreamKey, Violation,
+};
 
 use crate::support::hpack::{block, entered, indexed, table_size};
 use crate::support::*;
@@ -65,19 +67,32 @@ impl Engine {
 
     /// The frames written since the last look: type, stream, first number of the payload.
     fn written(&mut self) -> Vec<(u8, u32, u32)> {
+        let number = |payload: &[u8]| payload.first_chunk().map_or(0, |n| u32::from_be_bytes(*n));
+        self.frames().iter().map(|f| (f.kind, f.stream, number(&f.payload))).collect()
+    }
+
+    /// The same, whole.
+    fn frames(&mut self) -> Vec<RawFrame> {
         let octets: Vec<u8> = self.out.slices().collect::<Vec<_>>().concat();
         self.out.advance(octets.len());
-        let word = |at: usize| {
-            let four = octets.get(at..at + 4).map(|four| four.try_into().expect("four octets"));
-            four.map_or(0, u32::from_be_bytes)
-        };
-        let (mut frames, mut at) = (Vec::new(), 0);
-        while at < octets.len() {
-            let length = (word(at) >> 8) as usize;
-            frames.push((octets[at + 3], word(at + 5), word(at + 9)));
-            at += 9 + length;
+        let (mut frames, mut rest) = (Vec::new(), &octets[..]);
+        while let Some((head, after)) = rest.split_first_chunk::<9>() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            frames.push(frame(head[3], head[4], stream, &after[..length]));
+            rest = &after[length..];
         }
         frames
+    }
+
+    /// Sends what waits.
+    fn schedule(&mut self) {
+        self.connection.schedule(&mut self.out, usize::MAX, self.now);
+    }
+
+    fn key(&self, id: u32) -> StreamKey {
+        let named = |key: &StreamKey| self.connection.stream_id(*key) == Some(StreamId::new(id));
+        self.connection.keys().into_iter().find(named).expect("a stream")
     }
 }
 
@@ -235,7 +250,8 @@ fn data_past_the_connection_window() {
     assert_eq!(Violation::ConnectionWindowExceeded.code(), ErrorCode::FLOW_CONTROL_ERROR);
 }
 
-/// RFC 9113 §4.3: the field block of a stream that is refused is decoded like any other.
+/// RFC 9113 §4.3, §5.1: the field block of a stream that is refused is decoded like any other, and
+/// the DATA behind it, which was under way, is discarded.
 #[test]
 fn a_refused_streams_block_is_decoded() {
     let mut server = Engine::server(|limits| limits.concurrent_streams = 1);
@@ -245,6 +261,8 @@ fn a_refused_streams_block_is_decoded() {
     refused.extend(entered(b"x-refused", b"value"));
     assert_eq!(server.feed(&[headers(3, WHOLE, refused)]).expect("a refusal").0, []);
     assert_eq!(server.written(), [(RST_STREAM, 3, REFUSED_STREAM)]);
+    server.feed(&[data(3, NONE, *b"x"), data(3, END_STREAM, [])]).expect("discarded");
+    assert_eq!(server.written(), []);
     assert_eq!(server.feed(&[headers(1, WHOLE, indexed(62))]).expect("trailers").0, [1]);
 }
 
@@ -255,13 +273,14 @@ fn spent_identifiers_open_nothing() {
     let mut fields = Fields::new();
     fields.push(":method", "GET");
     let head = SendHead { template: None, extra: &fields };
-    client.connection.set_next_stream_id(StreamId::MAX);
+    client.connection.set_next_stream_id(StreamId::new(0x7fff_fffd));
     client.octets(&wire(&[settings(&[])])).expect("SETTINGS");
+    client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last but one");
     client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last one");
     let refused = client.connection.open(&mut client.out, head, true, 7, client.now);
     assert_eq!(refused, Err((OpenRefusal::IdsExhausted, 7)));
     let heads: Vec<_> = client.written().into_iter().filter(|f| f.0 == HEADERS).collect();
-    assert_eq!(heads.iter().map(|f| f.1).collect::<Vec<_>>(), [0x7fff_ffff]);
+    assert_eq!(heads.iter().map(|f| f.1).collect::<Vec<_>>(), [0x7fff_fffd, 0x7fff_ffff]);
     // Late frames on it are no frames on an idle stream.
     let answer = [headers(0x7fff_ffff, WHOLE, block(&[(":status", "200")]))];
     assert_eq!(client.feed(&answer).expect("an answer").0, [0x7fff_ffff]);
@@ -282,4 +301,209 @@ fn one_reset_for_a_stream() {
     server.feed(&[window_update(3, 0)]).expect("a stream error");
     server.feed(&late.map(|frame| frame.on(3))).expect("discarded");
     assert_eq!(server.written(), [(RST_STREAM, 3, PROTOCOL_ERROR)]);
+}
+
+/// A server that answers on streams 1 and 3 with 100,000 octets each and has sent none of them.
+fn answering(frame_octets: u32) -> Engine {
+    let mut server = Engine::server(|_| {});
+    let ours = [(MAX_FRAME_SIZE, frame_octets), (INITIAL_WINDOW_SIZE, 0)];
+    server.feed(&[settings(&ours)]).expect("SETTINGS");
+    server.feed(&[1, 3].map(|id| headers(id, WHOLE, get("/", &[])))).expect("requests");
+    let mut fields = Fields::new();
+    fields.push(":status", "200");
+    for key in server.connection.keys() {
+        let Engine { connection, out, now, .. } = &mut server;
+        let head = SendHead { template: None, extra: &fields };
+        connection.send_head(out, key, head, false).expect("a head");
+        let body = Payload::Shared(Bytes::from(vec![b'x'; 100_000]));
+        connection.send_data(out, key, body, false, *now).expect("a body");
+    }
+    server.schedule();
+    let sent = server.frames();
+    assert!(sent.iter().all(|frame| frame.kind != DATA), "{sent:?}");
+    server
+}
+
+/// RFC 9113 §4.2: a long body is cut where another stream waits, however long a frame the peer
+/// takes: neither gets two slices while the other gets none.
+#[test]
+fn streams_that_wait_share_by_slices() {
+    let mut server = answering(1 << 20);
+    server.feed(&[0, 1, 3].map(|id| window_update(id, 1 << 20))).expect("windows");
+    server.schedule();
+    let sent: Vec<_> =
+        server.frames().into_iter().map(|f| (f.kind, f.stream, f.payload.len())).collect();
+    let shared = Limits::server().data_slice_octets;
+    for (at, id) in [1, 3, 1, 3, 1, 3, 1, 3, 1, 3].into_iter().enumerate() {
+        assert_eq!(sent[at], (DATA, id, shared), "{sent:?}");
+    }
+}
+
+/// RFC 9113 §8.1: trailers end the message, so they wait for the DATA that waits for a window.
+#[test]
+fn trailers_wait_for_the_body() {
+    let mut server = answering(16_384);
+    let key = server.key(3);
+    let mut trailers = Fields::new();
+    trailers.push("grpc-status", "0");
+    server.connection.send_trailers(&mut server.out, key, &trailers).expect("accepted");
+    server.schedule();
+    assert!(server.frames().is_empty(), "nothing may leave");
+    server.feed(&[window_update(0, 1 << 20), window_update(3, 99_999)]).expect("windows");
+    server.schedule();
+    assert!(server.frames().iter().all(|f| f.kind == DATA && f.flags & END_STREAM == 0));
+    server.feed(&[window_update(3, 1)]).expect("the last octet");
+    server.schedule();
+    let last: Vec<_> = server.frames().iter().map(|f| (f.kind, f.flags, f.payload.len())).collect();
+    assert_eq!(last[0], (DATA, NONE, 1));
+    assert_eq!((last[1].0, last[1].1, last.len()), (HEADERS, WHOLE, 2));
+}
+
+/// RFC 9113 §5.2.2: what a stream that is given up never read comes back to the connection's window,
+/// however little may stay unread.
+#[test]
+fn unread_data_of_a_dropped_stream_is_credited() {
+    let mut server = Engine::server(|limits| {
+        limits.connection_window = 100_000;
+        limits.unread_free_octets = 0;
+    });
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.written();
+    server.feed(&[1, 1, 1, 1].map(|id| data(id, NONE, vec![0; 15_000]))).expect("a body");
+    assert_eq!((server.connection.unread(), server.written()), (60_000, vec![]));
+    let key = server.key(1);
+    server.connection.take(key, &mut server.out).expect("the stream");
+    server.connection.check_invariants();
+    assert_eq!(server.connection.unread(), 0);
+    assert_eq!(server.written(), [(RST_STREAM, 1, CANCEL), (WINDOW_UPDATE, 0, 60_000)]);
+}
+
+/// RFC 9113 §5.1: frames under way on a stream that we reset and let go are discarded, even when so
+/// many streams have ended since that this one is no longer remembered.
+#[test]
+fn late_frames_on_old_streams_are_discarded() {
+    let mut server = Engine::server(|limits| limits.recent_streams = 1);
+    server.feed(&[1, 3].map(|id| headers(id, END_HEADERS, post("/", &[])))).expect("requests");
+    for id in [1, 3] {
+        let key = server.key(id);
+        server.connection.take(key, &mut server.out).expect("the stream");
+    }
+    server.written();
+    for id in [3, 1] {
+        let late = [data(id, NONE, *b"x"), window_update(id, 1), headers(id, WHOLE, indexed(2))];
+        assert_eq!(server.feed(&late).expect("discarded"), (vec![], vec![]));
+    }
+    assert_eq!(server.written(), []);
+}
+
+/// RFC 9113 §6.9: a window that is opened for one long message keeps to its bound.
+#[test]
+fn a_window_opens_for_a_message_within_its_bound() {
+    let mut server = Engine::server(|limits| limits.stream_window_max = 300_000);
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.written();
+    let key = server.key(1);
+    server.connection.expand(&mut server.out, key, 200_000);
+    assert_eq!(server.written(), [], "the window is wide enough");
+    server.connection.expand(&mut server.out, key, 280_000);
+    server.connection.expand(&mut server.out, key, 1 << 30);
+    let window = Limits::server().stream_window;
+    let wanted = [(WINDOW_UPDATE, 1, 280_000 - window), (WINDOW_UPDATE, 1, 20_000)];
+    assert_eq!(server.written(), wanted);
+}
+
+/// RFC 9113 §10.5: who resets more than the budget allows is not read for the time owed, and then
+/// is read again.
+#[test]
+fn a_pause_for_resets_ends() {
+    let mut server = Engine::server(|limits| {
+        limits.premature_resets = 10;
+        limits.premature_resets_per_second = 10;
+    });
+    for n in 0..12 {
+        let id = 2 * n + 1;
+        let both = [headers(id, WHOLE, get("/", &[])), rst_stream(id, CANCEL)];
+        server.feed(&both).expect("within the budget, or paused");
+    }
+    let until = server.connection.read_pause().expect("a pause");
+    assert_eq!(until, server.now + Duration::from_millis(200));
+    assert_eq!(server.connection.poll_timeout(), Some(until));
+    let before = until - Duration::from_millis(1);
+    server.connection.handle_timeout(&mut server.out, before).expect("no error");
+    assert_eq!(server.connection.read_pause(), Some(until));
+    server.connection.handle_timeout(&mut server.out, until).expect("no error");
+    assert_eq!((server.connection.read_pause(), server.connection.poll_timeout()), (None, None));
+}
+
+/// RFC 9113 §10.5: streams over the advertised limit are refused, and after too many the connection
+/// ends.
+#[test]
+fn refusals_have_a_budget() {
+    let mut server = Engine::server(|limits| {
+        limits.concurrent_streams = 1;
+        limits.refused_streams = 3;
+    });
+    let request = |n: u32| headers(2 * n + 1, WHOLE, get("/", &[]));
+    server.feed(&[0, 1, 2, 3].map(request)).expect("one taken, three refused");
+    assert_eq!(broken(server.feed(&[request(4)])), Violation::RefusedFlood);
+}
+
+/// RFC 9113 §10.5.1: a block that is small and decodes to far more than the limit ends the
+/// connection.
+#[test]
+fn the_decoded_size_has_a_bound() {
+    for (times, fatal) in [(15, false), (16, true)] {
+        let mut server = Engine::server(|_| {});
+        let mut bomb = get("/", &[]);
+        bomb.extend(entered(b"x-bomb", &[b'v'; 3_900]));
+        bomb.extend(indexed(62).repeat(times));
+        let result = server.feed(&[headers(1, WHOLE, bomb)]);
+        match result {
+            Ok((heads, _)) => assert!(!fatal && heads == [1]),
+            Err(error) => assert!(fatal && error.violation == Violation::FieldBlockTooLarge),
+        }
+    }
+}
+
+/// RFC 9113 §8.2: what a peer would have to refuse is not sent: heads and trailers of a response.
+#[test]
+fn malformed_fields_are_not_sent() {
+    let mut server = Engine::server(|_| {});
+    server.feed(&[headers(1, WHOLE, get("/", &[]))]).expect("a request");
+    server.written();
+    let key = server.key(1);
+    for (name, value, rule) in [
+        ("connection", "close", Violation::ConnectionSpecificField),
+        ("Upper", "v", Violation::FieldName),
+        ("x", "a\r\nb", Violation::FieldValue),
+    ] {
+        let mut fields = Fields::new();
+        fields.push(":status", "200");
+        fields.push(name, value);
+        let head = SendHead { template: None, extra: &fields };
+        let refused = server.connection.send_head(&mut server.out, key, head, false);
+        assert_eq!(refused, Err(SendError::Malformed(rule)));
+        let mut trailers = Fields::new();
+        trailers.push(name, value);
+        let refused = server.connection.send_trailers(&mut server.out, key, &trailers);
+        assert_eq!(refused, Err(SendError::Malformed(rule)));
+    }
+    assert_eq!(server.written(), []);
+}
+
+/// RFC 9113 §10.5: answers that have not left are counted, whatever asked for them, so that their
+/// reader can stop.
+#[test]
+fn answers_that_wait_have_a_bound() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    client.feed(&[settings(&[])]).expect("SETTINGS");
+    for asks in [ping([0; 8]), settings(&[])] {
+        client.connection.flushed();
+        for _ in 1..Limits::client().control_frames_queued {
+            client.feed(std::slice::from_ref(&asks)).expect("an answer");
+        }
+        assert!(!client.connection.control_full());
+        client.feed(&[asks]).expect("an answer");
+        assert!(client.connection.control_full());
+    }
 }

@@ -63,7 +63,8 @@ pub struct DriverOptions {
     pub write_stall_time: Duration,
     /// Quiet time after which buffers are given back. Default 500 ms.
     pub quiet_time: Duration,
-    /// Interval of a periodic PING; off by default, at least 10 s.
+    /// Interval of a periodic PING; off by default, at least 10 s. A channel doubles it for its next
+    /// connections when a peer says `too_many_pings`.
     pub keepalive: Option<Duration>,
 }
 
