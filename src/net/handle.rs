@@ -19,6 +19,8 @@ pub enum Change {
     Ready,
     /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
     Draining,
+    /// The peer's GOAWAY said `too_many_pings`.
+    TooManyPings,
     /// It is over.
     Closed(Option<Error>),
 }

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod engine;
 pub mod env;
 pub mod exchange;
+pub mod halves;
 pub mod handle;
 pub mod handoff;
 pub mod io;

@@ -203,6 +203,7 @@ pub async fn heads_that_are_not_served(on: On) {
         (":method", "GET", ":status", "405"),
         ("content-type", "text/plain", ":status", "415"),
         ("grpc-timeout", "soon", "grpc-status", "13"),
+        ("grpc-encoding", "snappy", "grpc-accept-encoding", "identity,gzip"),
     ];
     for (i, (key, new, name, value)) in odd.into_iter().enumerate() {
         let id = 2 * i as u32 + 1;

@@ -205,6 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn budgets_come_back_with_time() {
+        let (mut abuse, limits, mut now) = abuse();
+        let burst = |abuse: &mut Abuse, now: Instant| {
+            let times = |_: &usize| {
+                abuse.stream(0, now);
+                abuse.reset(&limits, 1, now) == Verdict::Pass
+            };
+            (0..1000).take_while(times).count()
+        };
+        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize);
+        now += Duration::from_secs(4);
+        // What was overdrawn is paid back first.
+        let back = 4 * limits.premature_resets_per_second as usize - 1;
+        assert_eq!(burst(&mut abuse, now), back);
+        now += Duration::from_secs(3600);
+        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize, "and no more");
+    }
+
+    #[test]
     fn half_of_all_hedges_cancelled_is_honest() {
         let (mut abuse, limits, mut now) = abuse();
         for _ in 0..150_000 {

@@ -185,6 +185,9 @@ impl Core {
         self.handle.stop_accepting();
         self.closing.peer_said(code, said);
         self.tell_home(Change::Draining);
+        if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
+            self.tell_home(Change::TooManyPings);
+        }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
             self.let_go(key, &entry.holding);

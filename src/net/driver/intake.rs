@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
 use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
+use crate::net::handle::Change;
 use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
 use std::sync::Arc;
 
@@ -107,7 +108,11 @@ impl Core {
                 drop(x);
                 self.waiting.push_back(slot);
             }
-            OpenRefusal::GoingAway | OpenRefusal::IdsExhausted => self.redispatch(slot),
+            OpenRefusal::GoingAway => self.redispatch(slot),
+            OpenRefusal::IdsExhausted => {
+                self.retire();
+                self.redispatch(slot);
+            }
             OpenRefusal::HeadTooLarge { octets, limit } => {
                 let text = format!(
                     "the request's header list measures {octets} octets; the peer accepts {limit} \
@@ -119,7 +124,7 @@ impl Core {
             }
             OpenRefusal::Malformed(rule) => {
                 let text = format!("the request cannot be sent: {}", rule.text());
-                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::InvalidArgument, text));
+                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::Internal, text));
             }
         }
     }
@@ -140,6 +145,21 @@ impl Core {
             if !done {
                 self.begin(slot);
             }
+        }
+        if self.conn.may_open() == Err(OpenRefusal::IdsExhausted) {
+            self.retire();
+        }
+    }
+
+    /// No stream can be opened here any more: calls go to another connection, and this one ends
+    /// with its last stream.
+    fn retire(&mut self) {
+        if self.handle.is_accepting() {
+            self.handle.goodbye();
+            self.tell_home(Change::Draining);
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
         }
     }
 

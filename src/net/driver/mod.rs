@@ -13,6 +13,8 @@ mod events;
 mod flush;
 mod intake;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use super::budget::Budget;
@@ -66,7 +68,8 @@ pub struct DriverOptions {
     pub write_stall_time: Duration,
     /// Quiet time after which buffers are given back. Default 500 ms.
     pub quiet_time: Duration,
-    /// Interval of a periodic PING; off by default, at least 10 s.
+    /// Interval of a periodic PING; off by default, at least 10 s. A channel doubles it for its next
+    /// connections when a peer says `too_many_pings`.
     pub keepalive: Option<Duration>,
     /// Time without progress after which a stream whose peer takes none of its octets is reset
     /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are

@@ -4,7 +4,7 @@ use super::{ChannelState, Shared, connect_error, fail};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::net::connect::{ConnectTimings, Connected};
-use crate::net::driver::{Driver, deadline_error};
+use crate::net::driver::{Driver, DriverOptions, deadline_error};
 use crate::net::engine::Intake;
 use crate::net::env;
 use crate::net::handle::{Handle, Home};
@@ -112,6 +112,7 @@ fn arrived(shared: &Arc<Shared>, connected: Connected, started: Instant, now: In
     let mut state = shared.state.lock();
     state.dialing = false;
     state.live.push(Arc::clone(&handle));
+    let options = DriverOptions { keepalive: state.keepalive, ..shared.options.driver.clone() };
     let waiting = std::mem::take(&mut state.waiting);
     *shared.current.lock() = Some(Arc::clone(&handle));
     if state.shutdown {
@@ -122,7 +123,6 @@ fn arrived(shared: &Arc<Shared>, connected: Connected, started: Instant, now: In
         charge(&slot, timings, started, now);
         handle.submit(slot);
     }
-    let options = shared.options.driver.clone();
     match &shared.options.engine {
         None => env::spawn(Driver::client(io, handle, options)),
         Some(engine) => env::spawn(engine.client(io, Intake::new(handle, None), options)),

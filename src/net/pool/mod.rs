@@ -113,6 +113,8 @@ struct State {
     shutdown: bool,
     random: Random,
     live: Vec<Arc<Handle>>,
+    /// The interval of periodic PINGs, after what peers have said of it.
+    keepalive: Option<Duration>,
 }
 
 impl State {
@@ -145,6 +147,7 @@ impl Pool {
                 shutdown: false,
                 random: Random::new(seed),
                 live: Vec::new(),
+                keepalive: options.driver.keepalive,
             }),
             watch: watch::Sender::new(ChannelState::Idle),
             slots: SegQueue::new(),
@@ -363,6 +366,13 @@ impl Home for Shared {
             Change::Draining => {
                 self.retire(handle);
                 self.publish(ChannelState::Idle);
+            }
+            // gRPC keepalive: the interval of later connections doubles
+            Change::TooManyPings => {
+                let mut state = self.state.lock();
+                let least = Duration::from_secs(10);
+                state.keepalive = state.keepalive.map(|time| time.max(least).saturating_mul(2));
+                tracing::warn!(target = %self.target, interval = ?state.keepalive, "too_many_pings");
             }
             Change::Closed(error) => {
                 let current = self.is_current(handle);
