@@ -248,6 +248,7 @@ async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, Stri
     let Some(tls) = &shared.tls else { return Ok(connected) };
     let Connected { io, mut info } = connected;
     let (io, secured) = tls::accept(io, tls).await.map_err(|error| error.to_string())?;
+    info.timings.tls = secured.handshake;
     info.tls = Some(secured);
     Ok(Connected { io, info })
 }

@@ -123,6 +123,13 @@ async fn meet(client: &ClientTls, server: &ServerTls) -> (Outcome, std::io::Resu
     ((dialled, accepted), answer)
 }
 
+/// Lets a client of ours offer what it never would.
+fn offer(client: &ClientTls, alpn: &[&[u8]]) {
+    let mut current = client.shared.current.lock();
+    Arc::make_mut(&mut current.config).alpn_protocols =
+        alpn.iter().map(|name| name.to_vec()).collect();
+}
+
 /// Our client against a server of another make.
 async fn meet_raw(client: &ClientTls, server: Arc<ServerConfig>) -> ConnectError {
     let (mut acceptor, target) = pair().await;
@@ -191,10 +198,9 @@ async fn tickets_are_sent_by_wish_and_by_limit() {
 #[tokio::test]
 async fn a_server_that_chooses_http11() {
     let authority = Authority::new();
-    let mut client = authority.client().build().unwrap();
+    let client = authority.client().build().unwrap();
     // rustls servers choose only what is offered; others choose http/1.1 unasked.
-    let config = Arc::make_mut(&mut client.config);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    offer(&client, &[b"h2", b"http/1.1"]);
     let error = meet_raw(&client, authority.raw_server(&[b"http/1.1"])).await;
     assert_eq!((error.kind(), error.phase()), (ConnectErrorKind::AlpnHttp11, ConnectPhase::Tls));
 }
@@ -383,9 +389,8 @@ async fn clients_without_h2_are_refused() {
         (&[][..], AcceptErrorKind::AlpnMissing),
         (&[&b"http/1.1"[..]][..], AcceptErrorKind::AlpnMismatch),
     ] {
-        let mut client = ClientTls::from_rustls(authority.raw_client(&[]));
-        Arc::make_mut(&mut client.config).alpn_protocols =
-            alpn.iter().map(|name| name.to_vec()).collect();
+        let client = ClientTls::from_rustls(authority.raw_client(&[]));
+        offer(&client, alpn);
         let ((_, accepted), _) = meet(&client, &authority.server()).await;
         assert_eq!(accepted.err().unwrap().kind(), kind);
     }
