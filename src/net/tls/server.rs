@@ -27,17 +27,17 @@ const TICKETS: usize = 16;
 /// A server's TLS configuration; clones share it, and [`ServerTls::replace`] changes all of them.
 #[derive(Clone)]
 pub struct ServerTls {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    current: Mutex<Current>,
+pub(super) struct Shared {
+    pub(super) current: Mutex<Current>,
     counters: Counters,
 }
 
 #[derive(Clone)]
-struct Current {
-    config: Arc<ServerConfig>,
+pub(super) struct Current {
+    pub(super) config: Arc<ServerConfig>,
     /// Who judges a resumed client's certificate again.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     generation: u64,

@@ -1,9 +1,13 @@
+mod apart;
+mod not_http2;
+mod reuse;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -77,13 +81,28 @@ impl Authority {
     }
 
     fn raw_client(&self, alpn: &[&[u8]]) -> ClientConfig {
+        self.raw_client_of(rustls::DEFAULT_VERSIONS, None, alpn)
+    }
+
+    fn raw_client_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        identity: Option<&Leaf>,
+        alpn: &[&[u8]],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Provider::default().crypto())
-            .with_safe_default_protocol_versions()
+        let config = ClientConfig::builder_with_provider(Provider::default().crypto())
+            .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(leaf) => {
+                let key = PrivateKeyDer::try_from(leaf.key.clone()).unwrap();
+                config.with_client_auth_cert(vec![leaf.der.clone()], key).unwrap()
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config
     }
@@ -95,6 +114,41 @@ async fn pair() -> (TcpAcceptor, Target) {
     let acceptor = TcpAcceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let port = acceptor.local_addr().unwrap().port();
     (acceptor, Target::parse(&format!("https://localhost:{port}")).unwrap())
+}
+
+/// One handshake in memory; as [`meet`], both ends' verdicts.
+async fn dial(
+    client: &ClientTls,
+    server: &ServerTls,
+) -> (Result<TlsInfo, ConnectError>, Result<TlsInfo, AcceptError>) {
+    let (connector, mut listener) = crate::net::memory::listener(1 << 16);
+    let connector = TlsConnector::new(connector, client.clone());
+    let client_side = async {
+        let mut connected = connector.connect(localhost()).await?;
+        // The server's tickets come before its octet; its alert comes in the place of it.
+        drop(connected.io.read_u8().await);
+        Ok(connected.info.tls.unwrap())
+    };
+    let server_side = async {
+        let io = listener.accept().await.unwrap().io;
+        let (mut io, info) = accept(io, server).await?;
+        io.write_all(b"!").await.unwrap();
+        io.flush().await.unwrap();
+        Ok(info)
+    };
+    tokio::join!(client_side, server_side)
+}
+
+/// Whether a dial between two that trust each other was resumed; both ends must say the same.
+async fn resumes(client: &ClientTls, server: &ServerTls) -> bool {
+    let (dialled, accepted) = dial(client, server).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(dialled.resumed, accepted.resumed);
+    dialled.resumed
+}
+
+fn localhost() -> Target {
+    Target::parse("https://localhost").unwrap()
 }
 
 /// One handshake over a loopback socket. A client that is content greets with an octet and is
