@@ -168,6 +168,8 @@ pub struct ClientTlsBuilder {
     roots: Vec<Material>,
     #[cfg(feature = "webpki-roots")]
     webpki_roots: bool,
+    #[cfg(feature = "platform-verifier")]
+    platform_verifier: bool,
     identity: Option<(Material, Material)>,
     server_name: Option<String>,
     session_capacity: usize,
@@ -181,6 +183,8 @@ impl Default for ClientTlsBuilder {
             roots: Vec::new(),
             #[cfg(feature = "webpki-roots")]
             webpki_roots: false,
+            #[cfg(feature = "platform-verifier")]
+            platform_verifier: false,
             identity: None,
             server_name: None,
             session_capacity: SESSION_CAPACITY,
@@ -228,6 +232,20 @@ impl ClientTlsBuilder {
         self
     }
 
+    /// Trusts what the operating system trusts, and the own roots beside it, in the place of
+    /// Mozilla's. Default off.
+    ///
+    /// On Windows and Apple's systems their own verifiers judge, which know about revocation; on
+    /// Linux the installed root certificates do, read by `build`: rebuild and
+    /// [`ClientTls::replace`] after an update of them. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
+    /// else to look.
+    #[cfg(feature = "platform-verifier")]
+    #[must_use]
+    pub const fn platform_verifier(mut self) -> Self {
+        self.platform_verifier = true;
+        self
+    }
+
     /// Shows this chain to servers that ask for one; PEM texts, the own certificate first.
     #[must_use]
     pub fn identity_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
@@ -270,8 +288,8 @@ impl ClientTlsBuilder {
     ///
     /// # Errors
     ///
-    /// PEM or DER that is none, a key that does not fit its certificate, a name that is none, or no
-    /// root at all.
+    /// PEM or DER that is none, a key that does not fit its certificate, a name that is none, no
+    /// root at all, or Mozilla's roots together with the platform's verifier, which takes none.
     pub fn build(self) -> Result<ClientTls, TlsConfigError> {
         let config = self.trusting()?;
         let mut config = match &self.identity {
@@ -303,6 +321,11 @@ impl ClientTlsBuilder {
         let config = ClientConfig::builder_with_provider(self.provider.crypto())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsConfigError::new("provider", error))?;
+        #[cfg(feature = "platform-verifier")]
+        if self.platform_verifier {
+            let verifier = self.platform()?;
+            return Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)));
+        }
         let mut roots = RootCertStore::empty();
         add_roots(&mut roots, &self.roots, "roots")?;
         #[cfg(feature = "webpki-roots")]
@@ -313,5 +336,16 @@ impl ClientTlsBuilder {
             return Err(TlsConfigError::new("roots", "there are none, and no server is trusted"));
         }
         Ok(config.with_root_certificates(roots))
+    }
+    #[cfg(feature = "platform-verifier")]
+    fn platform(&self) -> Result<rustls_platform_verifier::Verifier, TlsConfigError> {
+        #[cfg(feature = "webpki-roots")]
+        if self.webpki_roots {
+            let why = "the platform's verifier takes no roots of Mozilla's beside its own";
+            return Err(TlsConfigError::new("roots", why));
+        }
+        let own = chain(&self.roots, "roots")?;
+        rustls_platform_verifier::Verifier::new_with_extra_roots(own, self.provider.crypto())
+            .map_err(|error| TlsConfigError::new("platform verifier", error))
     }
 }

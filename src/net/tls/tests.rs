@@ -1,5 +1,7 @@
 mod apart;
 mod not_http2;
+#[cfg(feature = "platform-verifier")]
+mod platform;
 mod reuse;
 
 use std::net::SocketAddr;
