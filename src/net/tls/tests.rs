@@ -462,6 +462,20 @@ async fn foreign_configurations_get_our_alpn() {
     assert_eq!(accepted.unwrap().1.alpn.as_deref(), Some(&b"h2"[..]));
 }
 
+#[test]
+fn early_data_is_off_whoever_asks_for_it() {
+    let authority = Authority::new();
+    let mut client = authority.raw_client(&[]);
+    client.enable_early_data = true;
+    let mut server = (*authority.raw_server(&[])).clone();
+    server.max_early_data_size = 1024;
+    let (client, server) = (ClientTls::from_rustls(client), ServerTls::from_rustls(server));
+    assert!(!client.shared.current.lock().config.enable_early_data);
+    assert_eq!(server.shared.current.lock().config.max_early_data_size, 0);
+    client.replace(&authority.client().build().unwrap());
+    assert!(!client.shared.current.lock().config.enable_early_data);
+}
+
 #[tokio::test]
 async fn a_certificate_is_replaced_without_restart() {
     let (old, new) = (Authority::new(), Authority::new());

@@ -4,6 +4,9 @@ use rustls::version::{TLS12, TLS13};
 
 use super::*;
 
+/// Names of protocols, as ALPN has them.
+type Names = &'static [&'static [u8]];
+
 /// Our client, of one TLS version, and what it offers.
 fn client_of(
     authority: &Authority,
@@ -18,8 +21,8 @@ fn client_of(
 #[tokio::test]
 async fn each_way_to_say_it_is_the_same_event() {
     let authority = Authority::new();
-    let both: &[&[u8]] = &[b"h2", b"http/1.1"];
-    let rows: [(&[&[u8]], &[&[u8]], ConnectErrorKind); 4] = [
+    let both: Names = &[b"h2", b"http/1.1"];
+    let rows: [(Names, Names, ConnectErrorKind); 4] = [
         // A server that chooses unasked is had by offering, against our rule, what it chooses.
         (both, &[b"http/1.1"], ConnectErrorKind::AlpnHttp11),
         (&[b"h2", b"x"], &[b"x"], ConnectErrorKind::AlpnOther),
