@@ -285,6 +285,7 @@ async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, Stri
         tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
     };
     let (io, secured) = accepted.map_err(|error| error.to_string())?;
+    info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
     info.tls = secured;
     Ok(Connected { io, info })
 }

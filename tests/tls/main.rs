@@ -11,4 +11,5 @@
 mod either;
 #[path = "../support/identity.rs"]
 mod identity;
+mod replaced;
 mod versions;
