@@ -5,7 +5,7 @@ use crate::http2::Role;
 use crate::net::accept::Accept;
 use crate::net::connect::Connected;
 use crate::net::driver::{Drain, DrainReport, Driver, DriverOptions};
-use crate::net::engine::{Engine, Intake};
+use crate::net::engine::{Engine, EngineTask, Intake};
 use crate::net::env;
 use crate::net::handle::Handle;
 use crate::net::handoff::Policy;
@@ -106,7 +106,7 @@ impl ServerBuilder {
             tls: self.tls,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             plaintext_too: self.plaintext_too,
-            options: self.options,
+            options: Arc::new(self.options),
             handshake_time: self.handshake_time,
             handoff: self.handoff,
             engine: self.engine,
@@ -200,7 +200,7 @@ struct Shared {
     tls: Option<ServerTls>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     plaintext_too: bool,
-    options: DriverOptions,
+    options: Arc<DriverOptions>,
     handshake_time: Duration,
     handoff: Policy,
     engine: Option<Arc<dyn Engine>>,
@@ -233,8 +233,16 @@ async fn accept_loop(
         let shared = Arc::clone(&shared);
         // In a task of its own: one client that says nothing must not stop the others.
         env::spawn(async move {
-            serve_connection(connected, shared).await;
-            drop(permit);
+            let Some(driving) = handshake(connected, &shared).await else { return };
+            // In another task again: what a handshake needs is given back before the long life of
+            // the connection begins.
+            env::spawn(async move {
+                match driving {
+                    Driving::Ours(driver) => driver.await,
+                    Driving::Foreign(task) => task.await,
+                }
+                drop(permit);
+            });
         });
     }
 }
@@ -246,18 +254,25 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
+/// Who speaks HTTP/2 on a connection.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and moves once")]
+enum Driving {
+    Ours(Driver),
+    Foreign(EngineTask),
+}
+
+async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let peer = connected.info.peer.clone();
-    let secured = env::timeout(shared.handshake_time, secure(connected, &shared)).await;
+    let secured = env::timeout(shared.handshake_time, secure(connected, shared)).await;
     let connected = match secured {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
             tracing::debug!(?peer, error, "handshake failed");
-            return;
+            return None;
         }
         Err(_) => {
             tracing::debug!(?peer, "handshake timed out");
-            return;
+            return None;
         }
     };
     let Connected { io, info } = connected;
@@ -266,13 +281,16 @@ async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
-    let options = shared.options.clone();
-    match &shared.engine {
-        None => Driver::server(io, handle, options, dispatch, drain).await,
-        Some(engine) => {
-            engine.server(io, Intake::new(handle, Some(drain)), options, dispatch).await;
+    Some(match &shared.engine {
+        None => {
+            let options = Arc::clone(&shared.options);
+            Driving::Ours(Driver::server(io, handle, options, dispatch, drain))
         }
-    }
+        Some(engine) => {
+            let (intake, options) = (Intake::new(handle, Some(drain)), (*shared.options).clone());
+            Driving::Foreign(engine.server(io, intake, options, dispatch))
+        }
+    })
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]

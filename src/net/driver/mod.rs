@@ -133,7 +133,7 @@ pub(super) struct Core {
     timers: Timers,
     age: age::Age,
     handle: Arc<Handle>,
-    options: DriverOptions,
+    options: Arc<DriverOptions>,
     now: Instant,
     /// Calls that wait for the peer's stream limit.
     waiting: VecDeque<Arc<Slot>>,
@@ -160,36 +160,41 @@ struct Yield {
 }
 
 impl Driver {
-    /// A client's driver.
+    /// A client's driver. Connections may share their options.
     #[must_use]
-    pub fn client(io: BoxedIo, handle: Arc<Handle>, options: DriverOptions) -> Self {
-        Self::new(Role::Client, io, handle, options, None, None)
+    pub fn client(
+        io: BoxedIo,
+        handle: Arc<Handle>,
+        options: impl Into<Arc<DriverOptions>>,
+    ) -> Self {
+        Self::new(Role::Client, io, handle, options.into(), None, None)
     }
 
-    /// A server's driver.
+    /// A server's driver. Connections may share their options.
     #[must_use]
     pub fn server(
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: DriverOptions,
+        options: impl Into<Arc<DriverOptions>>,
         dispatch: Arc<dyn Dispatch>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self::new(Role::Server, io, handle, options, Some(dispatch), Some(drain))
+        Self::new(Role::Server, io, handle, options.into(), Some(dispatch), Some(drain))
     }
 
     fn new(
         role: Role,
         io: BoxedIo,
         handle: Arc<Handle>,
-        mut options: DriverOptions,
+        options: Arc<DriverOptions>,
         dispatch: Option<Arc<dyn Dispatch>>,
         drain: Option<Arc<Drain>>,
     ) -> Self {
         let now = env::now();
         let budget = options.budget.clone().unwrap_or_else(Budget::process);
-        assembly::initial_windows(&mut options.limits, &budget);
-        let mut conn = Connection::new(role, options.limits.clone(), now);
+        let mut limits = options.limits.clone();
+        assembly::initial_windows(&mut limits, &budget);
+        let mut conn = Connection::new(role, limits, now);
         let mut out = SendBuffer::new();
         conn.start(&mut out);
         if let Some(drain) = &drain {
