@@ -190,6 +190,13 @@ impl Error {
         self
     }
 
+    /// With whether the peer may have acted on the request, where that differs from call to call.
+    #[must_use]
+    pub fn with_processed(mut self, processed: Processed) -> Self {
+        self.0.processed = processed;
+        self
+    }
+
     /// With the HTTP/2 error code.
     #[must_use]
     pub fn with_h2_code(mut self, code: ErrorCode) -> Self {
@@ -285,7 +292,14 @@ impl fmt::Display for Error {
         let inner = &*self.0;
         write!(f, "{}", inner.status.code().name())?;
         if !inner.status.message().is_empty() {
-            write!(f, ": {}", inner.status.message().escape_debug())?;
+            f.write_str(": ")?;
+            for c in inner.status.message().chars() {
+                // What would break the line is escaped; quotes are words like any other.
+                match c {
+                    '\'' | '"' => fmt::Write::write_char(f, c)?,
+                    c => write!(f, "{}", c.escape_debug())?,
+                }
+            }
         }
         if inner.kind == Kind::Status {
             return Ok(());

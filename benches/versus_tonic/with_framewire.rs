@@ -49,6 +49,8 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, 
 /// A channel to the server.
 pub fn connect(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<Echo, BoxError> {
     let mut options = PoolOptions::new();
+    // The same as tonic's: one connection.
+    options.max_connections = 1;
     options.handoff = handoff;
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The connector, too, reads TCP_NODELAY back.

@@ -133,7 +133,9 @@ impl Call {
                         return std::task::Poll::Pending;
                     }
                     let timeline = x.timeline.clone();
-                    std::task::Poll::Ready(read_whole(&mut x.inc, max).map(|r| (r, timeline)))
+                    let read = read_whole(&mut x.inc, max);
+                    let read = read.map_err(|error| x.located(error, env::now()));
+                    std::task::Poll::Ready(read.map(|response| (response, timeline)))
                 })
                 .await
             }

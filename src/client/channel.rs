@@ -2,13 +2,14 @@
 
 use super::call::{Call, CallTimeline, Options};
 use super::streaming::{Sender, Streaming};
-use crate::error::Error;
+use crate::error::{Error, Phase};
 use crate::grpc::{
     Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
 };
 use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
+use crate::net::env;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{ChannelState, Pool, PoolOptions, Resolve};
 use crate::net::sync::Mutex;
@@ -226,11 +227,13 @@ impl Channel {
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
     ) -> Result<Response<Res>, Error> {
-        let (response, _) = self.unary_timed(method, request).await?;
+        let mut call = self.whole_request(method.path(), request.into_request(), true)?;
+        let (response, _) = call.whole_response(self.inner.limits.receive).await?;
         Ok(response)
     }
 
-    /// As [`Channel::unary`], with where the time went.
+    /// As [`Channel::unary`], with where the time went: the phases add up to the time from the
+    /// first poll of this future to its result.
     ///
     /// # Errors
     /// As [`Channel::unary`].
@@ -240,7 +243,9 @@ impl Channel {
         request: impl IntoRequest<Req>,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
         let mut call = self.whole_request(method.path(), request.into_request(), true)?;
-        call.whole_response(self.inner.limits.receive).await
+        let (response, mut timeline) = call.whole_response(self.inner.limits.receive).await?;
+        timeline.enter(Phase::Caller, env::now());
+        Ok((response, timeline))
     }
 
     /// One request, many responses.

@@ -4,9 +4,11 @@ use super::call::{Call, answered};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
 use crate::http2::ErrorCode;
+use crate::net::env;
 use crate::net::exchange::{Closed, End, Writer};
 use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::net::slot::OutEnd;
+use crate::net::stalls::Stalls;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -67,6 +69,12 @@ impl<M: Encode> Sender<M> {
                 Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
             }
         })
+    }
+
+    /// How long this call's octets have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.messages.as_ref().map(|messages| messages.writer().stalls()).unwrap_or_default()
     }
 
     /// Ends this side; the other half goes on.
@@ -145,7 +153,7 @@ impl<M: Decode> Streaming<M> {
         let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(None)) };
         match std::task::ready!(messages.poll_next(cx)) {
             Some(Ok(message)) => Poll::Ready(Ok(Some(message))),
-            Some(Err(error)) => Poll::Ready(Err(self.ended(Err(error)))),
+            Some(Err(error)) => Poll::Ready(Err(self.ended(error))),
             None => {
                 let end = self.read_end();
                 Poll::Ready(match end {
@@ -154,7 +162,7 @@ impl<M: Decode> Streaming<M> {
                         self.call.done();
                         Ok(None)
                     }
-                    Err(error) => Err(self.ended(Err(error))),
+                    Err(error) => Err(self.ended(error)),
                 })
             }
         }
@@ -220,8 +228,8 @@ impl<M: Decode> Streaming<M> {
                 self.metadata = Some(metadata);
                 Poll::Ready(Ok(()))
             }
-            Ok(Err(status)) => Poll::Ready(Err(self.ended(Err(answered(status))))),
-            Err(error) => Poll::Ready(Err(self.ended(Err(error)))),
+            Ok(Err(status)) => Poll::Ready(Err(self.ended(answered(status)))),
+            Err(error) => Poll::Ready(Err(self.ended(error))),
         }
     }
 
@@ -243,8 +251,12 @@ impl<M: Decode> Streaming<M> {
         status.map_err(Error::from_peer)
     }
 
-    fn ended(&mut self, end: Result<(), Error>) -> Error {
-        self.end = Some(end.clone());
-        end.err().unwrap_or_else(closed)
+    fn ended(&mut self, error: Error) -> Error {
+        let error = match self.call.slot() {
+            Some(slot) => slot.lock().located(error, env::now()),
+            None => error,
+        };
+        self.end = Some(Err(error.clone()));
+        error
     }
 }

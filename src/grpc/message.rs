@@ -123,7 +123,11 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { len, max } => {
-                write!(f, "message of {len} octets is larger than the limit of {max}")
+                write!(
+                    f,
+                    "a received message of {len} octets is over the limit of {max} \
+                     (max_receive_message)"
+                )
             }
             Self::BadFlag(flag) => write!(f, "compressed flag {flag} is neither 0 nor 1"),
             Self::Truncated { missing } => {

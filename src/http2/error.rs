@@ -68,3 +68,34 @@ impl fmt::Debug for ErrorCode {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The registry of RFC 9113 §7, from 0x0 to 0xd.
+    #[test]
+    fn the_registered_codes() {
+        let names = [
+            "NO_ERROR",
+            "PROTOCOL_ERROR",
+            "INTERNAL_ERROR",
+            "FLOW_CONTROL_ERROR",
+            "SETTINGS_TIMEOUT",
+            "STREAM_CLOSED",
+            "FRAME_SIZE_ERROR",
+            "REFUSED_STREAM",
+            "CANCEL",
+            "COMPRESSION_ERROR",
+            "CONNECT_ERROR",
+            "ENHANCE_YOUR_CALM",
+            "INADEQUATE_SECURITY",
+            "HTTP_1_1_REQUIRED",
+        ];
+        for (number, name) in (0..).zip(names) {
+            assert_eq!(ErrorCode(number).name(), Some(name));
+        }
+        assert_eq!(ErrorCode(0xe).name(), None);
+        assert_eq!(ErrorCode(0xdead).to_string(), "code 0xdead");
+    }
+}

@@ -65,7 +65,7 @@ impl SendWindow {
 pub struct RecvWindow {
     /// The size this window is kept at.
     target: u32,
-    /// Octets the peer may still send.
+    /// Octets the peer may still send; below zero what it sent before it knew our initial window.
     available: i64,
     /// Octets consumed and not yet announced.
     owed: u32,
@@ -100,7 +100,14 @@ impl RecvWindow {
     // RFC 9113 §6.9: padding counts, so `octets` is the whole payload
     #[must_use]
     pub const fn receive(&mut self, octets: u32) -> bool {
-        if octets as i64 > self.available {
+        self.receive_with(octets, 0)
+    }
+
+    /// As [`RecvWindow::receive`], from a peer that may believe the window `slack` octets wider.
+    // RFC 9113 §6.9.2: once it knows better it counts a window below zero, and so is this one
+    #[must_use]
+    pub const fn receive_with(&mut self, octets: u32, slack: u32) -> bool {
+        if octets as i64 > self.available + slack as i64 {
             return false;
         }
         self.available -= octets as i64;

@@ -49,7 +49,8 @@ pub struct Limits {
     pub premature_resets: u32,
     /// See [`Limits::premature_resets`].
     pub premature_resets_per_second: u32,
-    /// A stream reset younger than this was reset prematurely. Default 100 ms.
+    /// A stream reset younger than this was reset prematurely, unless most of its `grpc-timeout` had
+    /// passed. Default 100 ms.
     pub premature_age: Duration,
     /// Streams over `concurrent_streams` refused before the connection ends. Default 200.
     pub refused_streams: u32,

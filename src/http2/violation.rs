@@ -47,6 +47,8 @@ macro_rules! violations {
 violations! {
     // §3.4 starting
     Preface: Connection, PROTOCOL_ERROR, "the connection preface is not HTTP/2";
+    PrefaceTls: Connection, PROTOCOL_ERROR, "a TLS ClientHello on a plaintext port; use http://, or TLS on both sides";
+    PrefaceHttp1: Connection, PROTOCOL_ERROR, "HTTP/1 where HTTP/2 was expected";
     FirstFrameNotSettings: Connection, PROTOCOL_ERROR, "the first frame is not SETTINGS";
     // §4 frames
     FrameTooLarge: Connection, FRAME_SIZE_ERROR, "frame longer than SETTINGS_MAX_FRAME_SIZE";

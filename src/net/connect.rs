@@ -24,17 +24,31 @@ pub type ConnectFuture = Pin<Box<dyn Future<Output = Result<Connected, ConnectEr
 pub trait Connect: Send + Sync + 'static {
     /// Starts one dial to `target`.
     fn connect(&self, target: Target) -> ConnectFuture;
+
+    /// The generation of the TLS configuration that a dial would use now, to compare with
+    /// [`TlsInfo::generation`]. Default `None`: there is none that could be replaced.
+    fn tls_generation(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<C: Connect + ?Sized> Connect for Arc<C> {
     fn connect(&self, target: Target) -> ConnectFuture {
         (**self).connect(target)
     }
+
+    fn tls_generation(&self) -> Option<u64> {
+        (**self).tls_generation()
+    }
 }
 
 impl<C: Connect + ?Sized> Connect for Box<C> {
     fn connect(&self, target: Target) -> ConnectFuture {
         (**self).connect(target)
+    }
+
+    fn tls_generation(&self) -> Option<u64> {
+        (**self).tls_generation()
     }
 }
 
@@ -91,6 +105,11 @@ impl fmt::Display for PeerAddr {
 /// What a TLS handshake agreed on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsInfo {
+    /// Which generation of its configuration this end used: `ClientTls::generation` or
+    /// `ServerTls::generation` when the handshake began.
+    pub generation: u64,
+    /// How long the handshake took, waiting for the peer included.
+    pub handshake: Duration,
     /// Whether an earlier session was resumed: no certificate was sent.
     pub resumed: bool,
     /// `TLSv1_3` or `TLSv1_2`.
@@ -111,6 +130,6 @@ pub struct ConnectTimings {
     pub resolve: Duration,
     /// First SYN to the established connection, waiting for slower addresses included.
     pub tcp: Duration,
-    /// ClientHello to the end of the handshake.
+    /// ClientHello to the end of the handshake, as [`TlsInfo::handshake`].
     pub tls: Duration,
 }

@@ -49,6 +49,18 @@ pub enum ConnectErrorKind {
     Other,
 }
 
+impl ConnectErrorKind {
+    /// Whether the target speaks TLS and no HTTP/2, in whichever way it said so: it chose
+    /// `http/1.1`, something else or nothing by ALPN, or refused with alert 120.
+    ///
+    /// One event for a pool: connections that are open go on, another dial will not help until
+    /// somebody changes the server. A plaintext listener is [`ConnectErrorKind::NotTls`].
+    #[must_use]
+    pub const fn is_not_http2(self) -> bool {
+        matches!(self, Self::AlpnHttp11 | Self::AlpnNone | Self::AlpnRefused | Self::AlpnOther)
+    }
+}
+
 /// The step of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -147,6 +159,12 @@ impl ConnectError {
     #[must_use]
     pub const fn kind(&self) -> ConnectErrorKind {
         self.kind
+    }
+
+    /// See [`ConnectErrorKind::is_not_http2`].
+    #[must_use]
+    pub const fn is_not_http2(&self) -> bool {
+        self.kind.is_not_http2()
     }
 
     /// The step that failed.
@@ -398,6 +416,18 @@ mod tests {
             let error = ConnectError::new(kind, phase, &target()).with_source("cause");
             assert_eq!(error.to_string(), line);
             assert_eq!(error.source().unwrap().to_string(), "cause");
+        }
+    }
+
+    #[test]
+    fn no_http2_is_one_event_of_four_kinds() {
+        let all = GOLDEN.iter().map(|(kind, ..)| *kind);
+        let kinds: Vec<Kind> = all.filter(|kind| kind.is_not_http2()).collect();
+        assert_eq!(kinds, [Kind::AlpnHttp11, Kind::AlpnNone, Kind::AlpnRefused, Kind::AlpnOther]);
+        for kind in kinds {
+            let error = ConnectError::new(kind, ConnectPhase::Tls, &target());
+            assert!(error.is_not_http2() && !error.is_transient());
+            assert_eq!(error.fault(), Fault::Server);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::env;
 use super::slot::{Credit, HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
+use super::stalls::Stalls;
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;
@@ -275,6 +276,12 @@ impl Writer {
         self.0.notify();
     }
 
+    /// How long this side's octets have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.0.lock().out.stalls.until(env::now())
+    }
+
     /// Whether our side has been ended or the exchange is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -303,7 +310,9 @@ pub struct ServerCall {
 }
 
 impl ServerCall {
-    pub(super) const fn new(slot: Arc<Slot>) -> Self {
+    /// The call of a slot that holds a request's head, for the handler.
+    #[must_use]
+    pub const fn new(slot: Arc<Slot>) -> Self {
         Self { slot }
     }
 

@@ -1,11 +1,13 @@
 //! A connection as everybody but its driver sees it: a mailbox, a few published facts.
 
 use super::connect::ConnectionInfo;
+use super::env;
 use super::handoff::{Handoff, Policy};
 use super::life::{Life, Reading, Refused};
-use super::slot::{Credit, Slot};
+use super::slot::{Credit, HeadState, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::error::{ConnectionFacts, Error};
+use crate::http2::Blocked;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub enum Change {
     StreamLimit,
     /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
     Draining,
+    /// The peer's GOAWAY said `too_many_pings`.
+    TooManyPings,
     /// It is over.
     Closed(Option<Error>),
 }
@@ -43,13 +47,15 @@ pub struct Permit {
 
 impl Permit {
     /// A server's call: the peer opened its stream, nobody counts places here.
-    pub(super) const fn uncounted(handle: Arc<Handle>) -> Self {
+    #[must_use]
+    pub const fn uncounted(handle: Arc<Handle>) -> Self {
         Self { handle, counted: false }
     }
 
-    /// Whether giving it back frees a place: a client's call.
-    pub(super) const fn is_counted(&self) -> bool {
-        self.counted
+    /// Takes the place out, if there is one; what stays only names the connection.
+    pub(super) fn take(&mut self) -> Option<Self> {
+        let counted = std::mem::take(&mut self.counted);
+        counted.then(|| Self { handle: Arc::clone(&self.handle), counted })
     }
 
     /// The connection.
@@ -97,6 +103,8 @@ pub struct Handle {
     turns: AtomicU32,
     /// Stands in its endpoint's queue of connections without calls.
     resting: AtomicBool,
+    /// Milliseconds that DATA waited for the connection's window.
+    stalled: AtomicU32,
     /// Consumed octets that are worth a report.
     credit_step: u32,
     /// A message with more octets to come is worth a report at once.
@@ -129,6 +137,7 @@ impl Handle {
             lag: AtomicU32::new(0),
             turns: AtomicU32::new(0),
             resting: AtomicBool::new(false),
+            stalled: AtomicU32::new(0),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
@@ -250,6 +259,18 @@ impl Handle {
         self.streams.load(Ordering::Relaxed)
     }
 
+    /// Time in which octets of any stream waited for the connection's window, in whole milliseconds,
+    /// as it was at the end of the driver's last turn.
+    #[must_use]
+    pub fn connection_stalled(&self) -> Duration {
+        Duration::from_millis(u64::from(self.stalled.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn set_stalled(&self, stalled: Duration) {
+        let millis = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
+        self.stalled.store(millis, Ordering::Relaxed);
+    }
+
     pub(super) fn set_streams(&self, streams: u32) {
         self.streams.store(streams, Ordering::Relaxed);
     }
@@ -310,6 +331,38 @@ impl Handle {
                 let permit = slot.lock().handle.take();
                 drop(permit);
                 home.redispatch(slot);
+            }
+        }
+    }
+
+    /// Sends a call that the peer has surely not processed home, if it may move; one that was given
+    /// up, or whose request is not kept, ends here.
+    pub(super) fn send_back(
+        &self,
+        slot: Arc<Slot>,
+        may_move: bool,
+        otherwise: impl FnOnce() -> Error,
+    ) {
+        let mut x = slot.lock();
+        if x.done || x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            return wake(wakers);
+        }
+        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
+        x.key = None;
+        let permit = x.handle.take();
+        x.stream_id = None;
+        x.parked = false;
+        x.out.stalls.note(Blocked::No, env::now());
+        x.out.rewind();
+        drop(x);
+        drop(permit);
+        match self.home.as_ref().filter(|_| replayable && may_move) {
+            Some(home) => home.redispatch(slot),
+            None => {
+                let wakers = slot.lock().fail(otherwise());
+                wake(wakers);
             }
         }
     }

@@ -16,6 +16,13 @@ pub fn looks_like_tls_client_hello(octets: &[u8]) -> bool {
     matches!(octets, [0x16, 0x03, 0x00..=0x04, rest @ ..] if rest.get(2).is_none_or(|&t| t == 1))
 }
 
+/// Whether a client whose first octet is this speaks TLS: no HTTP begins like a handshake record.
+#[must_use]
+pub const fn begins_tls(first: u8) -> bool {
+    // RFC 8446 §5.1: content type 22
+    first == 0x16
+}
+
 /// Whether `octets`, at least three of them, begin or are the HTTP/2 preface.
 #[must_use]
 pub fn looks_like_http2_preface(octets: &[u8]) -> bool {
@@ -58,6 +65,9 @@ mod tests {
             assert_eq!(looks_like_tls_client_hello(octets), tls, "{octets:?}");
             assert_eq!(looks_like_http2_preface(octets), http2, "{octets:?}");
             assert_eq!(looks_like_http1(octets), http1, "{octets:?}");
+            if octets.len() >= 3 && (tls || http2 || http1) {
+                assert_eq!(begins_tls(octets[0]), tls, "{octets:?}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::http2::Role;
 use crate::net::accept::Accept;
 use crate::net::connect::Connected;
 use crate::net::driver::{Drain, DrainReport, Driver, DriverOptions};
+use crate::net::engine::{Engine, EngineTask, Intake};
 use crate::net::env;
 use crate::net::handle::Handle;
 use crate::net::handoff::Policy;
@@ -23,10 +24,13 @@ pub struct ServerBuilder {
     router: Router,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ServerTls>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    plaintext_too: bool,
     options: DriverOptions,
     handshake_time: Duration,
     connections: usize,
     handoff: Policy,
+    engine: Option<Arc<dyn Engine>>,
 }
 
 impl ServerBuilder {
@@ -34,6 +38,18 @@ impl ServerBuilder {
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.tls = Some(tls);
+        self.plaintext_too = false;
+        self
+    }
+
+    /// Speaks TLS as configured to clients that begin with it, and plaintext HTTP/2 to the others,
+    /// on the same port: the first octet tells. For ports that move from one to the other; who can
+    /// alter the octets on their way can choose plaintext, and handlers tell by
+    /// [`Context::connection`](super::Context::connection).
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn serve_either(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self.plaintext_too = true;
         self
     }
 
@@ -62,6 +78,12 @@ impl ServerBuilder {
         self
     }
 
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
     /// Listens on a TCP address; port 0 picks one.
     ///
     /// # Errors
@@ -82,9 +104,12 @@ impl ServerBuilder {
             router: Arc::new(self.router.settle()),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: self.tls,
-            options: self.options,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            plaintext_too: self.plaintext_too,
+            options: Arc::new(self.options),
             handshake_time: self.handshake_time,
             handoff: self.handoff,
+            engine: self.engine,
             permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
             drain: Arc::clone(&drain),
         });
@@ -115,10 +140,13 @@ impl Server {
             router,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            plaintext_too: false,
             options: DriverOptions::new(Role::Server),
             handshake_time: Duration::from_secs(10),
             connections: 8192,
             handoff: Policy::default(),
+            engine: None,
         }
     }
 
@@ -155,12 +183,7 @@ impl Shutdown {
         let now = env::now();
         self.drain.begin(now, now + grace);
         let patience = grace + Duration::from_secs(1);
-        let _ = env::timeout(patience, async {
-            while self.drain.connections() > 0 {
-                env::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        let _ = env::timeout(patience, self.drain.ended()).await;
         self.drain.report()
     }
 
@@ -175,9 +198,12 @@ struct Shared {
     router: Arc<Router>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ServerTls>,
-    options: DriverOptions,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    plaintext_too: bool,
+    options: Arc<DriverOptions>,
     handshake_time: Duration,
     handoff: Policy,
+    engine: Option<Arc<dyn Engine>>,
     permits: Arc<Semaphore>,
     drain: Arc<Drain>,
 }
@@ -207,8 +233,16 @@ async fn accept_loop(
         let shared = Arc::clone(&shared);
         // In a task of its own: one client that says nothing must not stop the others.
         env::spawn(async move {
-            serve_connection(connected, shared).await;
-            drop(permit);
+            let Some(driving) = handshake(connected, &shared).await else { return };
+            // In another task again: what a handshake needs is given back before the long life of
+            // the connection begins.
+            env::spawn(async move {
+                match driving {
+                    Driving::Ours(driver) => driver.await,
+                    Driving::Foreign(task) => task.await,
+                }
+                drop(permit);
+            });
         });
     }
 }
@@ -220,18 +254,25 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
+/// Who speaks HTTP/2 on a connection.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and moves once")]
+enum Driving {
+    Ours(Driver),
+    Foreign(EngineTask),
+}
+
+async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let peer = connected.info.peer.clone();
-    let secured = env::timeout(shared.handshake_time, secure(connected, &shared)).await;
+    let secured = env::timeout(shared.handshake_time, secure(connected, shared)).await;
     let connected = match secured {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
             tracing::debug!(?peer, error, "handshake failed");
-            return;
+            return None;
         }
         Err(_) => {
             tracing::debug!(?peer, "handshake timed out");
-            return;
+            return None;
         }
     };
     let Connected { io, info } = connected;
@@ -240,15 +281,30 @@ async fn serve_connection(connected: Connected, shared: Arc<Shared>) {
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
-    Driver::server(io, handle, shared.options.clone(), dispatch, drain).await;
+    Some(match &shared.engine {
+        None => {
+            let options = Arc::clone(&shared.options);
+            Driving::Ours(Driver::server(io, handle, options, dispatch, drain))
+        }
+        Some(engine) => {
+            let (intake, options) = (Intake::new(handle, Some(drain)), (*shared.options).clone());
+            Driving::Foreign(engine.server(io, intake, options, dispatch))
+        }
+    })
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
     let Some(tls) = &shared.tls else { return Ok(connected) };
     let Connected { io, mut info } = connected;
-    let (io, secured) = tls::accept(io, tls).await.map_err(|error| error.to_string())?;
-    info.tls = Some(secured);
+    let accepted = if shared.plaintext_too {
+        tls::accept_either(io, tls).await
+    } else {
+        tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
+    };
+    let (io, secured) = accepted.map_err(|error| error.to_string())?;
+    info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
+    info.tls = secured;
     Ok(Connected { io, info })
 }
 

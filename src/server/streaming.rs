@@ -6,6 +6,7 @@ use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
 use crate::net::exchange::{Closed, Reader, Writer};
 use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::net::stalls::Stalls;
 use std::future::poll_fn;
 
 /// Receives the messages of a request.
@@ -86,6 +87,12 @@ impl<M: Encode> Replies<M> {
         metadata.append_to(&mut fields);
         let head = Some(head_template(self.encoding));
         self.messages.writer().head(head, &fields).map_err(|Closed| over())
+    }
+
+    /// How long the octets of this answer have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.messages.writer().stalls()
     }
 
     /// Waits until a message is accepted: one of any size at first, further ones while less than

@@ -12,6 +12,11 @@
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod connecting;
+#[path = "../support/identity.rs"]
+mod identity;
+mod limits;
+
 use framewire::client::Channel;
 use framewire::error::Error;
 use framewire::grpc::{Method, Raw, Request};
@@ -31,6 +36,8 @@ enum Act {
     GoAway(u32, ErrorCode, &'static str),
     /// A head that ends the stream.
     Only(Vec<(&'static str, &'static str)>),
+    /// A head with a field of so many octets.
+    Long(usize),
     /// A head, octets, and perhaps a status.
     Body(Vec<u8>, Option<&'static str>),
     /// Octets as they are.
@@ -40,7 +47,7 @@ enum Act {
 }
 
 fn table() -> Vec<(&'static str, Act, &'static str)> {
-    use Act::{Body, Close, GoAway, Head, Nothing, Octets, Only, Reset};
+    use Act::{Body, Close, GoAway, Head, Long, Nothing, Octets, Only, Reset};
     vec![
         (
             "status",
@@ -84,44 +91,66 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
         (
             "html",
             Only(vec![(":status", "502"), ("content-type", "text/html")]),
-            "UNAVAILABLE: the answer is not gRPC: HTTP status 502, content-type text/html",
+            "UNAVAILABLE: the answer is not gRPC: HTTP status 502, content-type text/html, \
+             while reading the response; connection N to memory, 0.0 s old, stream 1",
+        ),
+        (
+            "503 alone",
+            Only(vec![(":status", "503")]),
+            "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type nothing, \
+             while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "html, 200",
             Only(vec![(":status", "200"), ("content-type", "text/html")]),
-            "UNKNOWN: the answer is not gRPC: HTTP status 200, content-type text/html",
+            "UNKNOWN: the answer is not gRPC: HTTP status 200, content-type text/html, \
+             while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "no content-type",
             Only(vec![(":status", "404")]),
-            "UNIMPLEMENTED: the answer is not gRPC: HTTP status 404, content-type nothing",
+            "UNIMPLEMENTED: the answer is not gRPC: HTTP status 404, content-type nothing, \
+             while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         ("no status", Only(HEAD.to_vec()), "INTERNAL: response ended without trailers"),
         (
             "no message",
             Body(Vec::new(), Some("0")),
-            "INTERNAL: the peer answered OK without a message",
+            "INTERNAL: the peer answered OK without a message, while reading \
+             the response; connection N to memory, 0.1 s old, stream 1",
         ),
         (
             "two messages",
             Body([framed(b"a"), framed(b"b")].concat(), Some("0")),
-            "INTERNAL: the peer answered a unary call with more than one message",
+            "INTERNAL: the peer answered a unary call with more than one message, while \
+             reading the response; connection N to memory, 0.1 s old, stream 1",
         ),
         (
             "cut message",
             Body(vec![0, 0, 0, 0, 9, 1], Some("0")),
-            "INTERNAL: stream ended 8 octets before the end of a message",
+            "INTERNAL: stream ended 8 octets before the end of a message, while reading \
+             the response; connection N to memory, 0.1 s old, stream 1",
         ),
         (
             "bad flag",
             Body(vec![9, 0, 0, 0, 0], Some("0")),
-            "INTERNAL: compressed flag 9 is neither 0 nor 1",
+            "INTERNAL: compressed flag 9 is neither 0 nor 1, while reading \
+             the response; connection N to memory, 0.1 s old, stream 1",
         ),
         (
             "too large",
             Body(vec![0, 1, 0, 0, 0], None),
             "RESOURCE_EXHAUSTED: a received message of 16777216 octets is over the \
-             limit of 4194304 (max_receive_message)",
+             limit of 4194304 (max_receive_message), while reading the response; \
+             connection N to memory, 0.0 s old, stream 1",
+        ),
+        (
+            "head too large",
+            Long(20_000),
+            "RESOURCE_EXHAUSTED: the response's header list has 20140 octets and 3 \
+             fields; this side accepts Limits::header_list_octets and \
+             Limits::header_list_fields, while reading the response; connection N \
+             to memory, 0.0 s old, stream 1",
         ),
         (
             "DATA on stream 0",
@@ -194,6 +223,10 @@ async fn act(act: Act) -> Error {
             drop(peer);
         }
         Act::Only(fields) => peer.headers(1, true, &fields).await,
+        Act::Long(octets) => {
+            let long = "v".repeat(octets);
+            peer.headers(1, true, &[&HEAD[..], &[("x-long", &long)]].concat()).await;
+        }
         Act::Body(octets, status) => {
             peer.response(1).await;
             peer.data(1, &octets, false).await;
@@ -253,21 +286,8 @@ async fn a_peer_that_closes_before_it_speaks() {
     assert_eq!(
         normal(&error),
         "UNAVAILABLE: the peer closed the connection, while waiting for the \
-             response; it may have been processed; connection N to memory, 0.0 s old, \
-             stream 1"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_over_our_own_limit() {
-    let (connector, _listener) = memory::listener(64);
-    let builder = Channel::builder("http://test").connector(connector).max_send_message(10);
-    let channel = builder.build().unwrap();
-    let error = channel.unary(&UNARY, Raw(vec![0; 11].into())).await.unwrap_err();
-    assert_eq!(
-        normal(&error),
-        "RESOURCE_EXHAUSTED: a message of 11 octets is over the limit of 10 \
-             (max_send_message); nothing was sent"
+             peer's SETTINGS; not processed, a retry is safe; connection N to memory, \
+             0.0 s old"
     );
 }
 

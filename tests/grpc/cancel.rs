@@ -1,7 +1,7 @@
 //! Cancellation by dropping, in every phase.
 
 use crate::link::Faults;
-use crate::memory_pair::{BIDI, SILENT, UNARY, lone_channel, pair, raw};
+use crate::memory_pair::{BIDI, On, SILENT, UNARY, raw};
 use crate::peer::{Frame, Peer};
 use framewire::client::{Channel, PoolOptions};
 use framewire::error::Kind;
@@ -31,10 +31,9 @@ fn heads(frames: &[Frame]) -> usize {
     frames.iter().filter(|frame| frame.kind == FrameType::Headers).count()
 }
 
-#[tokio::test(start_paused = true)]
-async fn before_there_is_a_connection() {
+pub async fn before_there_is_a_connection(on: On) {
     let (channel, mut listener) =
-        lone_channel(PoolOptions::new(), Faults { delay: None, ..Faults::default() });
+        on.lone_channel(PoolOptions::new(), Faults { delay: None, ..Faults::default() });
     // Given up before the dial's task has run once.
     let mut call = Box::pin(channel.unary(&UNARY, raw("never")));
     assert!(futures_poll(&mut call).is_none());
@@ -58,9 +57,8 @@ fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_queued_for_the_stream_limit() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn while_queued_for_the_stream_limit(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[(3, 1)]).await;
     settle().await;
@@ -82,11 +80,10 @@ async fn while_queued_for_the_stream_limit() {
     assert!(resets(&frames).is_empty(), "{frames:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn on_a_stream_the_peer_is_told_once() {
+pub async fn on_a_stream_the_peer_is_told_once(on: On) {
     // Window closed; server silent; response under way.
     for phase in 0..3 {
-        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+        let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
         channel.connect();
         let window = if phase == 0 { 0 } else { 65_535 };
         let mut peer = Peer::accept(&mut listener, &[(3, 1), (4, window)]).await;
@@ -111,9 +108,8 @@ async fn on_a_stream_the_peer_is_told_once() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_thousand_cancels_leak_no_window() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_thousand_cancels_leak_no_window(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     settle().await;
@@ -154,9 +150,8 @@ async fn a_thousand_cancels_leak_no_window() {
     assert_eq!(channel.connections()[0].streams(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_thousand_cancels_of_our_own_pair_leave_it_as_it_was() {
-    let pair = pair();
+pub async fn a_thousand_cancels_of_our_own_pair_leave_it_as_it_was(on: On) {
+    let pair = on.pair();
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
     let before = pair.channel.connections()[0].id();
     for _ in 0..1000 {
@@ -176,9 +171,8 @@ async fn a_thousand_cancels_of_our_own_pair_leave_it_as_it_was() {
     assert_eq!(pair.channel.connections()[0].id(), before);
 }
 
-#[tokio::test(start_paused = true)]
-async fn either_half_of_a_stream_cancels_it() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn either_half_of_a_stream_cancels_it(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     settle().await;

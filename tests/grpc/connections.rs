@@ -1,8 +1,8 @@
 //! Connections that come and go under calls: GOAWAY, refusal, drain, back-off, states.
 
 use crate::link::{Faults, FaultyConnector};
-use crate::memory_pair::{BIDI, DOWN, RawMethod, Setup, UNARY, lone_channel, raw, router};
-use crate::peer::Peer;
+use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, ChannelState, PoolOptions};
 use framewire::error::{Kind, Processed};
 use framewire::grpc::{Code, Method, Raw, Request, Response};
@@ -10,10 +10,10 @@ use framewire::http2::ErrorCode;
 use framewire::http2::frame::FrameType;
 use framewire::net::accept::Accept;
 use framewire::net::memory;
-use framewire::server::Server;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,9 +31,8 @@ fn begin(
     tokio::spawn(async move { channel.unary(&UNARY, message).await })
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_goaway_moves_what_was_not_processed() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_goaway_moves_what_was_not_processed(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let calls: Vec<_> = (0..3).map(|i| begin(&channel, raw([i]))).collect();
     let mut first = Peer::accept(&mut listener, &[]).await;
     for _ in 0..3 {
@@ -56,9 +55,8 @@ async fn a_goaway_moves_what_was_not_processed() {
     assert_eq!(channel.connections().len(), 1, "the old connection is gone");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_graceful_goaway_in_two_steps_loses_nothing() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw("a"));
     let mut first = Peer::accept(&mut listener, &[]).await;
     first.next(FrameType::Headers).await;
@@ -74,9 +72,8 @@ async fn a_graceful_goaway_in_two_steps_loses_nothing() {
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("first"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let (_up, mut down) = channel.bidi(&BIDI, ()).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
@@ -88,9 +85,8 @@ async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed() 
     assert_eq!(error.debug_text(), Some("too many\\npings"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_stream_is_tried_again() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_refused_stream_is_tried_again(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw("again"));
     let mut peer = Peer::accept(&mut listener, &[]).await;
     for id in [1, 3, 5] {
@@ -122,10 +118,9 @@ async fn a_refused_stream_is_tried_again() {
     assert!(more.iter().all(|frame| frame.kind != FrameType::Headers));
 }
 
-#[tokio::test(start_paused = true)]
-async fn any_other_reset_is_not_tried_again() {
+pub async fn any_other_reset_is_not_tried_again(on: On) {
     for code in [ErrorCode::INTERNAL_ERROR, ErrorCode::CANCEL, ErrorCode::ENHANCE_YOUR_CALM] {
-        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+        let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
         let call = begin(&channel, raw(""));
         let mut peer = Peer::accept(&mut listener, &[]).await;
         peer.next(FrameType::Headers).await;
@@ -137,8 +132,7 @@ async fn any_other_reset_is_not_tried_again() {
 }
 
 /// Servers that shut down one after the other under a burst of calls: each is executed once.
-#[tokio::test(start_paused = true)]
-async fn drains_under_load_lose_nothing_and_repeat_nothing() {
+pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
     let (connector, mut listener) = memory::listener(64 * 1024);
     let executed: Arc<Mutex<HashMap<Vec<u8>, usize>>> = Arc::default();
     let count = Arc::clone(&executed);
@@ -154,15 +148,15 @@ async fn drains_under_load_lose_nothing_and_repeat_nothing() {
         for _ in 0..10 {
             let connected = listener.accept().await.unwrap();
             let one = One(Some(connected));
-            let server = Server::builder(router.clone()).serve(one);
+            let server = on.server(router.clone()).serve(one);
             tokio::time::sleep(Duration::from_millis(20)).await;
             reports.push(server.shutdown(Duration::from_secs(5)).await);
         }
         // The last one stays.
-        Server::builder(router).serve(listener);
+        on.server(router).serve(listener);
         reports
     });
-    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let channel = on.channel().connector(connector).build().unwrap();
     let calls: Vec<_> = (0..2000u32)
         .map(|i| {
             let channel = channel.clone();
@@ -197,34 +191,15 @@ impl Accept for One {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_outlives_the_grace_is_cut() {
-    let pair = Setup::new(router()).start();
-    let call = {
-        let channel = pair.channel.clone();
-        tokio::spawn(async move { channel.unary(&crate::memory_pair::SILENT, raw("")).await })
-    };
-    settle().await;
-    let started = Instant::now();
-    let report = pair.server.shutdown(Duration::from_secs(3)).await;
-    let took = started.elapsed();
-    assert!(took >= Duration::from_secs(3) && took < Duration::from_millis(3100), "{took:?}");
-    assert_eq!((report.drained, report.forced), (1, 1));
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!(error.processed(), Processed::Maybe, "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_is_dropped_goes_on() {
-    let pair = Setup::new(router()).start();
+pub async fn a_server_that_is_dropped_goes_on(on: On) {
+    let pair = on.setup(router()).start();
     drop(pair.server);
     settle().await;
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_ends_in_peace_while_its_server_drains() {
-    let pair = Setup::new(router()).start();
+pub async fn a_stream_ends_in_peace_while_its_server_drains(on: On) {
+    let pair = on.setup(router()).start();
     let (mut up, mut down) = pair.channel.bidi(&BIDI, ()).unwrap();
     up.send(raw("1")).await.unwrap();
     assert_eq!(down.message().await.unwrap(), Some(raw("1")));
@@ -240,12 +215,11 @@ async fn a_stream_ends_in_peace_while_its_server_drains() {
 }
 
 /// A peer that accepts and closes is not hammered.
-#[tokio::test(start_paused = true)]
-async fn back_off_holds_when_the_peer_accepts_and_closes() {
+pub async fn back_off_holds_when_the_peer_accepts_and_closes(on: On) {
     let (connector, mut listener) = memory::listener(64 * 1024);
     let connector = FaultyConnector::new(connector, Faults::default());
     let dials = connector.dials();
-    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let channel = on.channel().connector(connector).build().unwrap();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let until = Instant::now() + Duration::from_secs(3);
     let mut failed = 0;
@@ -260,14 +234,13 @@ async fn back_off_holds_when_the_peer_accepts_and_closes() {
     assert!(failed > 100, "calls without patience fail at once");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_ready_outlives_failed_dials() {
+pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
     let (connector, listener) = memory::listener(64 * 1024);
     drop(listener);
     let (good, listener) = memory::listener(64 * 1024);
-    let _server = Server::builder(router()).serve(listener);
+    let _server = on.server(router()).serve(listener);
     let switch = Switch(Arc::new(Mutex::new((0, connector, good))));
-    let channel = Channel::builder("http://test").connector(switch).build().unwrap();
+    let channel = on.channel().connector(switch).build().unwrap();
     let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::No), "{error}");
     let request = Request::new(raw("x")).with_wait_for_ready(true);
@@ -288,9 +261,68 @@ impl framewire::net::connect::Connect for Switch {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_states_of_a_channel() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+/// The peer left while the connection was quiet, and the call comes before that is known: nothing of
+/// it leaves, so it moves.
+pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let peer = Peer::accept(&mut listener, &[]).await;
+    settle().await;
+    let dead = channel.connections()[0].id();
+    let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
+    // Begun, and no other task has run since.
+    let early = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+    assert!(early.is_pending());
+    drop(peer);
+    let script = async {
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        peer.next(FrameType::Headers).await;
+        peer.answer(1, b"").await;
+        peer
+    };
+    let both = async { tokio::join!(call, script) };
+    let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+    both.expect("it did not move").0.unwrap();
+    assert_ne!(channel.connections()[0].id(), dead);
+}
+
+/// Hands out connections whose other end is gone.
+struct Dead;
+
+impl framewire::net::connect::Connect for Dead {
+    fn connect(
+        &self,
+        _target: framewire::net::connect::Target,
+    ) -> framewire::net::connect::ConnectFuture {
+        let (near, _) = tokio::io::duplex(64);
+        let info = framewire::net::connect::ConnectionInfo::default();
+        let connected = framewire::net::connect::Connected { io: Box::new(near), info };
+        Box::pin(std::future::ready(Ok(connected)))
+    }
+}
+
+/// Nothing was sent on it, so its calls were surely not processed; those without patience are told
+/// at once, as of a dial that failed.
+pub async fn a_connection_that_is_dead_on_arrival_is_a_failed_dial(on: On) {
+    let channel = on.channel().connector(Dead).build().unwrap();
+    let started = Instant::now();
+    // The first one had the dial made, the second one comes in its back-off.
+    for _ in 0..2 {
+        let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.processed()),
+            (Code::Unavailable, Processed::No),
+            "{error}"
+        );
+    }
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    let patient = Request::new(raw("")).with_wait_for_ready(true);
+    let patient = tokio::time::timeout(Duration::from_secs(5), channel.unary(&UNARY, patient));
+    assert!(patient.await.is_err(), "it waits");
+}
+
+pub async fn the_states_of_a_channel(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let mut state = channel.state();
     assert_eq!(*state.borrow_and_update(), ChannelState::Idle);
     channel.connect();
@@ -320,9 +352,8 @@ async fn the_states_of_a_channel() {
     assert_eq!(*state.borrow_and_update(), Shutdown);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let mut down = channel.server_streaming(&DOWN, raw("")).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
@@ -340,4 +371,128 @@ async fn a_lost_connection_tells_its_calls_and_the_next_call_dials_anew() {
     peer.next(FrameType::Headers).await;
     peer.answer(1, b"").await;
     call.await.unwrap().unwrap();
+}
+
+/// On the wire: GOAWAY with the largest identifier, and after a round trip one with the true one.
+/// What came in between is served.
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_goaway_twice() {
+    let pair = Setup::new(router()).start();
+    let mut peer = Peer::dial(&pair.connector).await;
+    peer.headers(1, false, &request("/test.Echo/Unary", &[])).await;
+    settle().await;
+    let handle = pair.server.handle();
+    let drain = tokio::spawn(async move { handle.drain(Duration::from_secs(60)).await });
+    assert_eq!(peer.next(FrameType::GoAway).await.number(), 0x7fff_ffff);
+    // Under way when the server said so.
+    peer.headers(3, false, &request("/test.Echo/Unary", &[])).await;
+    let last = peer.next(FrameType::GoAway).await;
+    assert_eq!((last.number(), &last.payload[4..]), (3, &[0; 4][..]));
+    peer.headers(5, true, &request("/test.Echo/Unary", &[])).await;
+    for id in [1, 3] {
+        peer.data(id, &framed(b"x"), true).await;
+        let answer = peer.next(FrameType::Data).await;
+        assert_eq!((answer.id, answer.payload), (id, framed(b"x")));
+    }
+    assert_eq!(drain.await.unwrap().forced, 0);
+}
+
+/// A peer that has fallen silent is asked with one PING whether it lives; without an answer the
+/// call ends with UNAVAILABLE, with one it goes on.
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_asked_once_and_given_up() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let call = begin(&channel, raw(""));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    // Nobody reads the PING.
+    let started = Instant::now();
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
+    let took = started.elapsed().as_secs();
+    assert!((19..=21).contains(&took), "twice the time of doubt: {took} s");
+    let mut pings = 0;
+    while let Some(frame) = peer.unanswered().await {
+        pings += usize::from(frame.kind == FrameType::Ping);
+    }
+    assert_eq!(pings, 1);
+
+    let call = begin(&channel, raw(""));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let script = tokio::spawn(async move {
+        peer.next(FrameType::Headers).await;
+        peer.next(FrameType::Ping).await;
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        peer.answer(1, b"late").await;
+        peer
+    });
+    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("late"));
+    drop(script.await.unwrap());
+}
+
+/// Periodic PINGs are sent when asked for, and no more often than every ten seconds.
+#[tokio::test(start_paused = true)]
+async fn keepalive_is_a_wish_and_has_a_least_interval() {
+    for (wish, least) in [(None, None), (Some(1), Some(10)), (Some(25), Some(25))] {
+        let mut options = PoolOptions::new();
+        options.driver.keepalive = wish.map(Duration::from_secs);
+        let (channel, mut listener) = lone_channel(options, Faults::default());
+        channel.connect();
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        let until = Instant::now() + Duration::from_secs(120);
+        let mut pings = Vec::new();
+        while let Ok(frame) = tokio::time::timeout_at(until, peer.unanswered()).await {
+            let frame = frame.expect("the connection lives");
+            if frame.kind == FrameType::Ping {
+                pings.push(Instant::now());
+                peer.pong(&frame).await;
+            }
+        }
+        let gaps: Vec<u64> = pings.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+        match least {
+            None => assert!(pings.is_empty(), "{pings:?}"),
+            Some(least) => {
+                assert!(!gaps.is_empty() && gaps.iter().all(|gap| *gap == least), "{gaps:?}");
+            }
+        }
+    }
+}
+
+/// A peer that finds the PINGs too many: the next connection sends half as many.
+#[tokio::test(start_paused = true)]
+async fn too_many_pings_double_the_interval() {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = Some(Duration::from_secs(15));
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    for interval in [15, 30, 60] {
+        channel.connect();
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        let started = Instant::now();
+        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+        assert_eq!(started.elapsed().as_secs(), interval);
+        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
+        settle().await;
+    }
+    // Another reason to be calm changes nothing.
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "").await;
+    settle().await;
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let started = Instant::now();
+    while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+    assert_eq!(started.elapsed().as_secs(), 120);
+}
+
+/// A lost PING: the quiet connection is given up, and the next call dials anew.
+#[tokio::test(start_paused = true)]
+async fn a_keepalive_without_an_answer_ends_the_connection() {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = Some(Duration::from_secs(10));
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    while peer.unanswered().await.is_some() {}
+    assert!(channel.connections().is_empty());
 }

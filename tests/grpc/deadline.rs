@@ -1,9 +1,9 @@
 //! Deadlines: sent, enforced on both sides, in every phase; where the time went.
 
 use crate::link::Faults;
-use crate::memory_pair::{BIDI, DOWN, SILENT, Setup, UNARY, lone_channel, pair, raw, router};
+use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::PoolOptions;
 use framewire::error::{Error, Kind, Phase, Processed};
 use framewire::grpc::{Code, Raw, Request};
 use framewire::http2::ErrorCode;
@@ -40,17 +40,15 @@ fn late(error: &Error, started: Instant, phase: Phase, processed: Processed) {
     assert!(took >= PATIENCE && took < PATIENCE + Duration::from_millis(5), "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_the_dial_never_ends() {
-    let channel = Channel::builder("http://test").connector(Never).build().unwrap();
+pub async fn while_the_dial_never_ends(on: On) {
+    let channel = on.channel().connector(Never).build().unwrap();
     let started = Instant::now();
     let error = channel.unary(&UNARY, patient(0)).await.unwrap_err();
     late(&error, started, Phase::Dial, Processed::No);
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_queued_for_the_stream_limit() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn while_queued_for_the_stream_limit(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[(3, 1)]).await;
     let holder = channel.clone();
@@ -66,40 +64,41 @@ async fn while_queued_for_the_stream_limit() {
     assert!(sent.iter().all(|frame| frame.kind != FrameType::Headers), "{sent:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_a_window_is_closed() {
-    let cases = [
-        // SETTINGS_INITIAL_WINDOW_SIZE holds the stream; the connection's 65,535 the other.
-        (vec![(4, 0)], Phase::StreamWindow),
-        (vec![(4, 1 << 20)], Phase::ConnectionWindow),
-    ];
-    for (settings, phase) in cases {
-        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &settings).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let script = tokio::spawn(async move { peer.until_silent().await });
-        let started = Instant::now();
-        let error = channel.unary(&UNARY, patient(100_000)).await.unwrap_err();
-        late(&error, started, phase, Processed::Maybe);
-        let frames = script.await.unwrap();
-        let reset = frames.iter().find(|frame| frame.kind == FrameType::RstStream).unwrap();
-        assert_eq!(reset.number(), ErrorCode::CANCEL.0);
-    }
+/// The peer's window is closed by these settings, and the error names it.
+async fn while_closed(on: On, settings: &[(u16, u32)], phase: Phase) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, settings).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let script = tokio::spawn(async move { peer.until_silent().await });
+    let started = Instant::now();
+    let error = channel.unary(&UNARY, patient(100_000)).await.unwrap_err();
+    late(&error, started, phase, Processed::Maybe);
+    let frames = script.await.unwrap();
+    let reset = frames.iter().find(|frame| frame.kind == FrameType::RstStream).unwrap();
+    assert_eq!(reset.number(), ErrorCode::CANCEL.0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_the_socket_takes_nothing() {
+pub async fn while_the_stream_window_is_closed(on: On) {
+    // SETTINGS_INITIAL_WINDOW_SIZE holds the stream.
+    while_closed(on, &[(4, 0)], Phase::StreamWindow).await;
+}
+
+pub async fn while_the_connection_window_is_closed(on: On) {
+    // The connection's 65,535 hold it.
+    while_closed(on, &[(4, 1 << 20)], Phase::ConnectionWindow).await;
+}
+
+pub async fn while_the_socket_takes_nothing(on: On) {
     let faults = Faults { stall_written: Some(0), ..Faults::default() };
-    let (channel, _listener) = lone_channel(PoolOptions::new(), faults);
+    let (channel, _listener) = on.lone_channel(PoolOptions::new(), faults);
     let started = Instant::now();
     let error = channel.unary(&UNARY, patient(10)).await.unwrap_err();
     late(&error, started, Phase::WriteQueue, Processed::Maybe);
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_the_server_is_silent() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn while_the_server_is_silent(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let script = tokio::spawn(async move { peer.until_silent().await });
@@ -109,9 +108,8 @@ async fn while_the_server_is_silent() {
     assert!(script.await.unwrap().iter().any(|frame| frame.kind == FrameType::RstStream));
 }
 
-#[tokio::test(start_paused = true)]
-async fn in_the_middle_of_the_response() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn in_the_middle_of_the_response(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let script = tokio::spawn(async move {
@@ -126,9 +124,8 @@ async fn in_the_middle_of_the_response() {
     assert!(script.await.unwrap().iter().any(|frame| frame.kind == FrameType::RstStream));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_has_one_deadline_for_the_whole() {
-    let pair = pair();
+pub async fn a_stream_has_one_deadline_for_the_whole(on: On) {
+    let pair = on.pair();
     let request = Request::new(()).with_timeout(PATIENCE);
     let started = Instant::now();
     let (mut up, mut down) = pair.channel.bidi(&BIDI, request).unwrap();
@@ -140,8 +137,7 @@ async fn a_stream_has_one_deadline_for_the_whole() {
     assert!(up.send(raw("x")).await.is_err());
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_server_drops_the_handler_and_answers() {
+pub async fn the_server_drops_the_handler_and_answers(on: On) {
     struct Note(Arc<AtomicBool>);
     impl Drop for Note {
         fn drop(&mut self) {
@@ -158,7 +154,7 @@ async fn the_server_drops_the_handler_and_answers() {
             std::future::pending().await
         }
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let mut peer = Peer::dial(&pair.connector).await;
     let head = request("/test.Echo/Silent", &[("grpc-timeout", "300m")]);
     peer.headers(1, false, &head).await;
@@ -173,9 +169,8 @@ async fn the_server_drops_the_handler_and_answers() {
     assert!(dropped.load(Ordering::SeqCst), "the handler was dropped");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_deadline_that_has_passed_sends_nothing() {
-    let pair = pair();
+pub async fn a_deadline_that_has_passed_sends_nothing(on: On) {
+    let pair = on.pair();
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
     let request = Request::new(raw("")).with_timeout(Duration::ZERO);
     let error = pair.channel.unary(&UNARY, request).await.unwrap_err();
@@ -184,9 +179,8 @@ async fn a_deadline_that_has_passed_sends_nothing() {
 
 /// Calls that wait in different phases: the parts are the wall time, and the long part is where
 /// the wait was.
-#[tokio::test(start_paused = true)]
-async fn the_timeline_adds_up_to_the_wall_time() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn the_timeline_adds_up_to_the_wall_time(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let calls: Vec<_> = (0..3)
         .map(|_| {
             let channel = channel.clone();
@@ -239,9 +233,8 @@ async fn the_timeline_adds_up_to_the_wall_time() {
     assert_eq!(second.total(), second.wall());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_in_time_is_left_alone() {
-    let pair = Setup::new(router()).start();
+pub async fn a_stream_that_ends_in_time_is_left_alone(on: On) {
+    let pair = on.setup(router()).start();
     let request = Request::new(raw([3; 4])).with_timeout(PATIENCE);
     let mut down = pair.channel.server_streaming(&DOWN, request).unwrap();
     tokio::time::sleep(PATIENCE * 2).await;

@@ -1,9 +1,7 @@
 //! The four kinds of calls, metadata, statuses.
 
 use crate::link::{Faults, Trace};
-use crate::memory_pair::{
-    BIDI, DOWN, Pair, RawMethod, SILENT, Setup, UNARY, UP, lone_channel, pair, raw, router,
-};
+use crate::memory_pair::{BIDI, DOWN, On, Pair, RawMethod, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed};
 use bytes::Bytes;
 use framewire::client::{HttpRequest, PoolOptions};
@@ -51,30 +49,27 @@ pub async fn four_kinds(Pair { channel, .. }: &Pair) {
     assert_eq!(down.message().await.unwrap(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_four_kinds() {
-    four_kinds(&pair()).await;
+pub async fn the_four_kinds(on: On) {
+    four_kinds(&on.pair()).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_link_of_single_octets_gives_the_same() {
-    let mut setup = Setup::new(router());
+pub async fn a_link_of_single_octets_gives_the_same(on: On) {
+    let mut setup = on.setup(router());
     setup.faults = Faults { piece: Some(1), ..Faults::default() };
     four_kinds(&setup.start()).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_slow_link_gives_the_same() {
-    let mut setup = Setup::new(router());
+pub async fn a_slow_link_gives_the_same(on: On) {
+    let mut setup = on.setup(router());
     setup.faults =
         Faults { piece: Some(1000), delay: Some(Duration::from_millis(7)), ..Faults::default() };
     four_kinds(&setup.start()).await;
 }
 
 /// One scripted run; what went over the link.
-async fn traced() -> (Vec<u8>, Vec<u8>) {
+async fn traced(on: On) -> (Vec<u8>, Vec<u8>) {
     let trace = Trace::default();
-    let mut setup = Setup::new(router());
+    let mut setup = on.setup(router());
     setup.faults.trace = Some(trace.clone());
     let pair = setup.start();
     four_kinds(&pair).await;
@@ -95,7 +90,7 @@ fn the_same_script_gives_the_same_octets() {
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(traced())
+        runtime.block_on(traced(On::FRAMEWIRE))
     };
     let (first, second) = (run(), run());
     assert!(first.0.len() > 200_000 && first.1.len() > 200_000);
@@ -118,9 +113,8 @@ fn metadata_router() -> Router {
     })
 }
 
-#[tokio::test(start_paused = true)]
-async fn metadata_goes_both_ways() {
-    let pair = Setup::new(metadata_router()).start();
+pub async fn metadata_goes_both_ways(on: On) {
+    let pair = on.setup(metadata_router()).start();
     let mut request = Request::new(raw(""));
     let metadata = request.metadata_mut();
     metadata.append("x-text", "one").unwrap();
@@ -137,8 +131,7 @@ async fn metadata_goes_both_ways() {
     assert_eq!(response.into_inner(), raw("/test.Echo/Meta"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn streaming_metadata_comes_before_the_messages_and_behind_them() {
+pub async fn streaming_metadata_comes_before_the_messages_and_behind_them(on: On) {
     let router = Router::new().server_streaming(&DOWN, |_, _: Raw, mut replies| async move {
         let mut head = Metadata::new();
         head.append("x-head", "early").unwrap();
@@ -149,7 +142,7 @@ async fn streaming_metadata_comes_before_the_messages_and_behind_them() {
         behind.append("x-behind", "end").unwrap();
         Err(Status::new(Code::Aborted, "so far").with_metadata(behind))
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let started = tokio::time::Instant::now();
     let mut down = pair.channel.server_streaming(&DOWN, raw("")).unwrap();
     assert_eq!(down.metadata().await.unwrap().get("x-head"), Some("early"));
@@ -160,8 +153,7 @@ async fn streaming_metadata_comes_before_the_messages_and_behind_them() {
     assert_eq!(error.status().metadata().get("x-behind"), Some("end"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_status_carries_message_details_and_metadata() {
+pub async fn a_status_carries_message_details_and_metadata(on: On) {
     let router = Router::new().unary(&REFUSE, |_, _: Raw| async move {
         let mut metadata = Metadata::new();
         metadata.append_bin("x-why-bin", &[0, 255]).unwrap();
@@ -171,7 +163,7 @@ async fn a_status_carries_message_details_and_metadata() {
         Err::<Response<Raw>, _>(status)
     });
     let trace = Trace::default();
-    let mut setup = Setup::new(router);
+    let mut setup = on.setup(router);
     setup.faults.trace = Some(trace.clone());
     let pair = setup.start();
     let error = pair.channel.unary(&REFUSE, raw("")).await.unwrap_err();
@@ -198,16 +190,14 @@ fn frames_of(mut octets: &[u8]) -> Vec<(u32, u8, u8)> {
     frames
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_method_that_nobody_serves_is_unimplemented() {
-    let pair = Setup::new(Router::new()).start();
+pub async fn a_method_that_nobody_serves_is_unimplemented(on: On) {
+    let pair = on.setup(Router::new()).start();
     let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert_eq!(error.status().message(), "no method /test.Echo/Unary on this server");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_panic_ends_its_call_and_nothing_else() {
+pub async fn a_panic_ends_its_call_and_nothing_else(on: On) {
     let router = router()
         .unary(&PANIC, |_, _: Raw| async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -227,7 +217,7 @@ async fn a_panic_ends_its_call_and_nothing_else() {
             }
             Ok(())
         });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     for method in [PANIC, PANIC_EARLY] {
         let error = pair.channel.unary(&method, raw("x")).await.unwrap_err();
         assert_eq!(error.code(), Code::Internal, "{error}");
@@ -244,8 +234,7 @@ async fn a_panic_ends_its_call_and_nothing_else() {
     assert_eq!(pair.channel.connections()[0].id(), before, "the connection lives on");
 }
 
-#[tokio::test(start_paused = true)]
-async fn plain_http_stands_beside_the_methods() {
+pub async fn plain_http_stands_beside_the_methods(on: On) {
     let router = router().http("/plain/", |request| async move {
         let path = String::from_utf8_lossy(request.head.path()).into_owned();
         let mut reply = HttpReply::new(201)
@@ -254,7 +243,7 @@ async fn plain_http_stands_beside_the_methods() {
         reply.trailers.push("x-behind", "yes");
         reply
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     four_kinds(&pair).await;
     let request = HttpRequest::new("PUT", "/plain/a%20b?q").with_body("body");
     let response = pair.channel.http(request).await.unwrap();
@@ -267,19 +256,18 @@ async fn plain_http_stands_beside_the_methods() {
     assert_eq!(pair.channel.connections().len(), 1, "one port, one connection");
 }
 
-#[tokio::test(start_paused = true)]
-async fn interceptors_see_every_call_on_both_sides() {
+pub async fn interceptors_see_every_call_on_both_sides(on: On) {
     let router = router().intercept(|ctx| match ctx.metadata().get("x-token") {
         Some("good") => Ok(()),
         _ => Err(Status::new(Code::Unauthenticated, "no token")),
     });
-    let refused = Setup::new(router.clone()).start();
+    let refused = on.setup(router.clone()).start();
     let error = refused.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
     let (_up, mut down) = refused.channel.bidi(&BIDI, ()).unwrap();
     assert_eq!(down.message().await.unwrap_err().code(), Code::Unauthenticated);
 
-    let welcome = Setup::new(router).start_with(|builder| {
+    let welcome = on.setup(router).start_with(|builder| {
         builder.intercept(|metadata| {
             metadata.append("x-token", "good").unwrap();
             Ok(())
@@ -287,7 +275,7 @@ async fn interceptors_see_every_call_on_both_sides() {
     });
     four_kinds(&welcome).await;
 
-    let stopped = Setup::new(self::router()).start_with(|builder| {
+    let stopped = on.setup(self::router()).start_with(|builder| {
         builder.intercept(|_| Err(Status::new(Code::PermissionDenied, "not from here")))
     });
     let error = stopped.channel.unary(&UNARY, raw("")).await.unwrap_err();
@@ -295,9 +283,8 @@ async fn interceptors_see_every_call_on_both_sides() {
     assert!(stopped.channel.connections().is_empty(), "nothing was dialled");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_head_is_what_grpc_says() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_request_head_is_what_grpc_says(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = tokio::spawn(async move {
         let request = Request::new(raw("hi")).with_timeout(Duration::from_secs(3));
         channel.unary(&UNARY, request).await
@@ -305,7 +292,10 @@ async fn a_request_head_is_what_grpc_says() {
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let head = peer.next(FrameType::Headers).await;
     let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names[..4], [":method", ":scheme", ":path", ":authority"]);
+    let mut pseudo = names[..4].to_vec();
+    pseudo.sort_unstable();
+    assert_eq!(pseudo, [":authority", ":method", ":path", ":scheme"], "they come first");
+    assert_eq!(head.field(":scheme"), Some("http"));
     assert_eq!(head.field(":method"), Some("POST"));
     assert_eq!(head.field(":path"), Some("/test.Echo/Unary"));
     assert_eq!(head.field(":authority"), Some("test"));
@@ -318,4 +308,15 @@ async fn a_request_head_is_what_grpc_says() {
     assert!(data.ends());
     peer.answer(1, b"ho").await;
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("ho"));
+}
+
+pub async fn a_request_head_has_the_order_of_grpc(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    let call = tokio::spawn(async move { channel.unary(&UNARY, raw("")).await });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let head = peer.next(FrameType::Headers).await;
+    let names: Vec<_> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[..5], [":method", ":scheme", ":path", ":authority", "te"]);
+    peer.answer(1, b"").await;
+    call.await.unwrap().unwrap();
 }

@@ -1,7 +1,7 @@
 //! Messages that are too large, too many, broken; compression.
 
 use crate::link::Faults;
-use crate::memory_pair::{BIDI, DOWN, SILENT, Setup, UNARY, UP, lone_channel, pair, raw, router};
+use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::PoolOptions;
 use framewire::error::{Error, Kind};
@@ -12,8 +12,13 @@ use framewire::net::memory::MemoryConnector;
 use std::time::Duration;
 
 /// What our client makes of this body, and whether it reset the stream.
-async fn client_reads(head: &[(&str, &str)], body: Vec<u8>, status: bool) -> (Error, Option<u32>) {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+async fn client_reads(
+    on: On,
+    head: &[(&str, &str)],
+    body: Vec<u8>,
+    status: bool,
+) -> (Error, Option<u32>) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     let call = tokio::spawn(async move { channel.unary(&UNARY, raw("")).await });
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
@@ -31,8 +36,8 @@ async fn client_reads(head: &[(&str, &str)], body: Vec<u8>, status: bool) -> (Er
 }
 
 /// What our server answers to this body: status and message.
-async fn server_reads(path: &str, head: &[(&str, &str)], body: &[u8]) -> (String, String) {
-    let pair = pair();
+async fn server_reads(on: On, path: &str, head: &[(&str, &str)], body: &[u8]) -> (String, String) {
+    let pair = on.pair();
     let mut peer = Peer::dial(&pair.connector).await;
     let answer = asked(&mut peer, 1, path, head, body).await;
     // The connection lives on.
@@ -58,23 +63,21 @@ async fn asked(
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_message_over_the_limit_is_refused_on_its_prefix() {
+pub async fn a_message_over_the_limit_is_refused_on_its_prefix(on: On) {
     // 4 MiB and one octet announced, none of them sent.
     let prefix = [&[0][..], &(4 * 1024 * 1024 + 1u32).to_be_bytes()].concat();
-    let (error, reset) = client_reads(&[], prefix.clone(), false).await;
+    let (error, reset) = client_reads(on, &[], prefix.clone(), false).await;
     assert_eq!((error.code(), error.kind()), (Code::ResourceExhausted, Kind::Limit), "{error}");
     assert_eq!(reset, Some(ErrorCode::CANCEL.0));
     for path in ["/test.Echo/Unary", "/test.Echo/Up", "/test.Echo/Bidi", "/test.Echo/Down"] {
-        let (status, text) = server_reads(path, &[], &prefix).await;
+        let (status, text) = server_reads(on, path, &[], &prefix).await;
         assert_eq!(status, "8", "{path}: {text}");
         assert!(text.contains("4194305") && text.contains("4194304"), "{path}: {text}");
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_sent_has_a_limit_too() {
-    let pair = Setup::new(router()).start_with(|builder| builder.max_send_message(100));
+pub async fn what_is_sent_has_a_limit_too(on: On) {
+    let pair = on.setup(router()).start_with(|builder| builder.max_send_message(100));
     let error = pair.channel.unary(&UNARY, raw([0; 101])).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     pair.channel.unary(&UNARY, raw([0; 100])).await.unwrap();
@@ -85,9 +88,8 @@ async fn what_is_sent_has_a_limit_too() {
     assert_eq!(down.one().await.unwrap().into_inner().0.len(), 100, "the call goes on");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_received_has_a_limit_in_every_kind() {
-    let pair = Setup::new(router()).start_with(|builder| builder.max_receive_message(1000));
+pub async fn what_is_received_has_a_limit_in_every_kind(on: On) {
+    let pair = on.setup(router()).start_with(|builder| builder.max_receive_message(1000));
     for size in [1000, 1001] {
         let answers = [pair.channel.unary(&UNARY, raw(vec![1; size])).await.map(|_| ()), {
             let mut down = pair.channel.server_streaming(&DOWN, raw(vec![1; size])).unwrap();
@@ -107,52 +109,47 @@ async fn what_is_received_has_a_limit_in_every_kind() {
     assert_eq!(pair.channel.connections().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_flag_that_is_neither_0_nor_1() {
+pub async fn a_flag_that_is_neither_0_nor_1(on: On) {
     let body = [7, 0, 0, 0, 0];
-    let (error, _) = client_reads(&[], body.to_vec(), true).await;
+    let (error, _) = client_reads(on, &[], body.to_vec(), true).await;
     assert_eq!(error.code(), Code::Internal, "{error}");
     for path in ["/test.Echo/Unary", "/test.Echo/Up", "/test.Echo/Bidi"] {
-        assert_eq!(server_reads(path, &[], &body).await.0, "13", "{path}");
+        assert_eq!(server_reads(on, path, &[], &body).await.0, "13", "{path}");
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_compressed_flag_without_an_encoding() {
+pub async fn a_compressed_flag_without_an_encoding(on: On) {
     let body = [1, 0, 0, 0, 1, 5];
-    let (error, _) = client_reads(&[], body.to_vec(), true).await;
+    let (error, _) = client_reads(on, &[], body.to_vec(), true).await;
     assert_eq!(error.code(), Code::Internal, "{error}");
-    assert_eq!(server_reads("/test.Echo/Unary", &[], &body).await.0, "13");
+    assert_eq!(server_reads(on, "/test.Echo/Unary", &[], &body).await.0, "13");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_encoding_nobody_knows() {
+pub async fn an_encoding_nobody_knows(on: On) {
     let body = framed(b"");
     let (status, text) =
-        server_reads("/test.Echo/Unary", &[("grpc-encoding", "snappy")], &body).await;
+        server_reads(on, "/test.Echo/Unary", &[("grpc-encoding", "snappy")], &body).await;
     assert_eq!((status.as_str(), text.as_str()), ("12", "grpc-encoding snappy is not supported"));
-    let (error, _) = client_reads(&[("grpc-encoding", "snappy")], body, true).await;
+    let (error, _) = client_reads(on, &[("grpc-encoding", "snappy")], body, true).await;
     assert_eq!(error.code(), Code::Internal, "{error}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_inside_a_message() {
+pub async fn a_stream_that_ends_inside_a_message(on: On) {
     for cut in [vec![0, 0], vec![0, 0, 0, 0, 9, 1]] {
-        let (error, _) = client_reads(&[], cut.clone(), true).await;
+        let (error, _) = client_reads(on, &[], cut.clone(), true).await;
         assert_eq!(error.code(), Code::Internal, "{error}");
         for path in ["/test.Echo/Unary", "/test.Echo/Up", "/test.Echo/Bidi"] {
-            assert_eq!(server_reads(path, &[], &cut).await.0, "13", "{path} {cut:?}");
+            assert_eq!(server_reads(on, path, &[], &cut).await.0, "13", "{path} {cut:?}");
         }
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn none_or_more_than_one_message_where_there_is_one() {
+pub async fn none_or_more_than_one_message_where_there_is_one(on: On) {
     for body in [Vec::new(), [framed(b"a"), framed(b"b")].concat()] {
-        let (error, _) = client_reads(&[], body.clone(), true).await;
+        let (error, _) = client_reads(on, &[], body.clone(), true).await;
         assert_eq!(error.code(), Code::Internal, "{error}");
         for path in ["/test.Echo/Unary", "/test.Echo/Down"] {
-            assert_eq!(server_reads(path, &[], &body).await.0, "13", "{path} {body:?}");
+            assert_eq!(server_reads(on, path, &[], &body).await.0, "13", "{path} {body:?}");
         }
     }
 }
@@ -171,22 +168,20 @@ fn bomb() -> Vec<u8> {
     deflated
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_small_message_that_inflates_over_the_limit() {
+pub async fn a_small_message_that_inflates_over_the_limit(on: On) {
     let bomb = bomb();
     assert!(bomb.len() < 16_000 && bomb[0] == 1, "{} octets", bomb.len());
     let gzip = [("grpc-encoding", "gzip")];
-    let (error, _) = client_reads(&gzip, bomb.clone(), true).await;
+    let (error, _) = client_reads(on, &gzip, bomb.clone(), true).await;
     assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     for path in ["/test.Echo/Unary", "/test.Echo/Up"] {
-        let (status, text) = server_reads(path, &gzip, &bomb).await;
+        let (status, text) = server_reads(on, path, &gzip, &bomb).await;
         assert_eq!(status, "8", "{path}: {text}");
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn compressed_messages_go_both_ways() {
-    let pair = pair();
+pub async fn compressed_messages_go_both_ways(on: On) {
+    let pair = on.pair();
     let message = raw(vec![b'a'; 100_000]);
     let request = Request::new(message.clone()).with_encoding(Encoding::Gzip);
     assert_eq!(pair.channel.unary(&UNARY, request).await.unwrap().into_inner(), message);
@@ -201,14 +196,14 @@ async fn compressed_messages_go_both_ways() {
 }
 
 /// A scripted client that lies about everything at once does not disturb another's connection.
-#[tokio::test(start_paused = true)]
-async fn heads_that_are_not_served() {
-    let pair = pair();
+pub async fn heads_that_are_not_served(on: On) {
+    let pair = on.pair();
     let mut peer = Peer::dial(&pair.connector).await;
     let odd = [
         (":method", "GET", ":status", "405"),
         ("content-type", "text/plain", ":status", "415"),
         ("grpc-timeout", "soon", "grpc-status", "13"),
+        ("grpc-encoding", "snappy", "grpc-accept-encoding", "identity,gzip"),
     ];
     for (i, (key, new, name, value)) in odd.into_iter().enumerate() {
         let id = 2 * i as u32 + 1;
@@ -225,15 +220,14 @@ async fn heads_that_are_not_served() {
 }
 
 /// The handler of a request whose body never ends is not begun, and its stream can be reset.
-#[tokio::test(start_paused = true)]
-async fn a_request_without_an_end_waits() {
+pub async fn a_request_without_an_end_waits(on: On) {
     async fn streams(connector: &MemoryConnector) -> Peer {
         let mut peer = Peer::dial(connector).await;
         peer.headers(1, false, &request("/test.Echo/Silent", &[])).await;
         peer.data(1, &framed(b""), false).await;
         peer
     }
-    let pair = pair();
+    let pair = on.pair();
     let mut peer = streams(&pair.connector).await;
     let frames = peer.until_silent().await;
     assert!(frames.iter().all(|frame| frame.id == 0), "{frames:?}");

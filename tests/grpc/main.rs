@@ -1,4 +1,5 @@
-//! gRPC calls end to end, in memory and in virtual time.
+//! gRPC calls end to end, in memory and in virtual time, on this crate's driver and on `h2` behind
+//! the seam: `engines.rs` says which test runs on which.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -7,6 +8,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/h2_driver.rs"]
+mod h2_driver;
 #[path = "../support/link.rs"]
 mod link;
 #[path = "../support/memory_pair.rs"]
@@ -14,11 +17,19 @@ mod memory_pair;
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod age;
 mod budget;
 mod cancel;
 mod connections;
+mod cut;
 mod deadline;
+mod drain;
+mod engines;
+mod expiry;
 mod kinds;
+mod late;
 mod limits;
 mod many;
+mod stalls;
 mod streaming;
+mod timeline;

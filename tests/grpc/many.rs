@@ -1,20 +1,20 @@
 //! Many calls at once: the peer's limits, small windows, fairness.
 
 use crate::link::Faults;
-use crate::memory_pair::{DOWN, RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::memory_pair::{DOWN, On, RawMethod, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::PoolOptions;
 use framewire::grpc::{Method, Raw, Response};
 use framewire::http2::StreamId;
 use framewire::http2::frame::{Flags, FrameHeader, FrameType};
+use framewire::server::Router;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const WORK: RawMethod = Method::new("/test.Echo/Work");
 
-#[tokio::test(start_paused = true)]
-async fn more_calls_than_the_peer_allows() {
+pub async fn more_calls_than_the_peer_allows(on: On) {
     for calls in [100, 300] {
         let (at_work, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (now, peak) = (Arc::clone(&at_work), Arc::clone(&most));
@@ -27,7 +27,7 @@ async fn more_calls_than_the_peer_allows() {
                 Ok(Response::new(request))
             }
         });
-        let mut setup = Setup::new(router);
+        let mut setup = on.setup(router);
         setup.server.limits.concurrent_streams = 10;
         let pair = setup.start();
         // The limit is known before the calls begin.
@@ -51,10 +51,9 @@ async fn more_calls_than_the_peer_allows() {
 }
 
 /// The windows together hold far less than one message of each stream.
-#[tokio::test(start_paused = true)]
-async fn large_messages_on_a_hundred_streams_through_small_windows() {
+pub async fn large_messages_on_a_hundred_streams_through_small_windows(on: On) {
     const OCTETS: usize = 3 * 1024 * 1024;
-    let mut setup = Setup::new(router());
+    let mut setup = on.setup(router());
     for limits in [&mut setup.server.limits, &mut setup.client.driver.limits] {
         limits.stream_window = 64 * 1024;
         limits.connection_window = 128 * 1024;
@@ -87,9 +86,47 @@ async fn large_messages_on_a_hundred_streams_through_small_windows() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_bulk_stream_leaves_room_for_small_calls() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+/// What each reader may keep to itself is less than a report, and together more than the
+/// connection's window.
+pub async fn small_messages_on_a_hundred_streams_through_a_small_window(on: On) {
+    // One message at a time, so that no stream has enough of them to speak up.
+    let router = Router::new().server_streaming(&DOWN, |_, request: Raw, mut replies| async move {
+        for _ in 0..9 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            replies.send(request.clone()).await?;
+        }
+        Ok(())
+    });
+    let mut setup = on.setup(router);
+    for limits in [&mut setup.server.limits, &mut setup.client.driver.limits] {
+        limits.stream_window = 64 * 1024;
+        limits.connection_window = 64 * 1024;
+        limits.stream_window_max = 64 * 1024;
+        limits.connection_window_max = 64 * 1024;
+        limits.unread_free_octets = 0;
+    }
+    let pair = setup.start();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let channel = pair.channel.clone();
+            tokio::spawn(async move {
+                let mut down = channel.server_streaming(&DOWN, raw([9; 2000])).unwrap();
+                // The window is used up, and nothing wakes the driver but what is read here.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                for _ in 0..9 {
+                    assert_eq!(down.message().await.unwrap(), Some(raw([9; 2000])));
+                }
+                assert_eq!(down.message().await.unwrap(), None);
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(600), task).await.expect("stuck").unwrap();
+    }
+}
+
+pub async fn a_bulk_stream_leaves_room_for_small_calls(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let huge = [(4, 1 << 30), (3, 1000)];
     let mut peer = Peer::accept(&mut listener, &huge).await;
@@ -123,9 +160,8 @@ async fn a_bulk_stream_leaves_room_for_small_calls() {
     bulk.abort();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_window_that_becomes_negative() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_window_that_becomes_negative(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[(4, 1000)]).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -146,9 +182,8 @@ async fn a_window_that_becomes_negative() {
 }
 
 /// Padding counts in both windows.
-#[tokio::test(start_paused = true)]
-async fn padding_is_credited() {
-    let pair = Setup::new(router()).start();
+pub async fn padding_is_credited(on: On) {
+    let pair = on.setup(router()).start();
     let mut peer = Peer::dial(&pair.connector).await;
     let mut frame = Vec::new();
     let mut granted = 0;

@@ -1,7 +1,7 @@
 //! The halves of streams, in both roles.
 
 use crate::link::Faults;
-use crate::memory_pair::{BIDI, DOWN, Pair, SILENT, Setup, UNARY, UP, lone_channel, pair, raw};
+use crate::memory_pair::{BIDI, DOWN, On, Pair, SILENT, UNARY, UP, raw};
 use crate::peer::{Peer, framed, request};
 use framewire::client::PoolOptions;
 use framewire::error::Kind;
@@ -23,9 +23,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(Duration::from_secs(1), future).await.ok()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_sender_waits_above_64_kib() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn a_sender_waits_above_64_kib(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[(4, 0)]).await;
     settle().await;
@@ -61,9 +60,8 @@ async fn a_sender_waits_above_64_kib() {
     assert_eq!(rest, 300_005 + 5 + "without waiting".len());
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_early_status_ends_a_pending_send() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+pub async fn an_early_status_ends_a_pending_send(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[(4, 10)]).await;
     settle().await;
@@ -153,10 +151,9 @@ async fn four_begun(pair: &Pair) -> Peer {
     peer
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reset_drops_the_handler() {
+pub async fn a_reset_drops_the_handler(on: On) {
     let (router, dropped) = endless();
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let mut peer = four_begun(&pair).await;
     assert_eq!(dropped.load(Ordering::SeqCst), 0);
     for (i, id) in [1, 3, 5, 7].into_iter().enumerate() {
@@ -166,10 +163,9 @@ async fn a_reset_drops_the_handler() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lost_connection_drops_the_handlers() {
+pub async fn a_lost_connection_drops_the_handlers(on: On) {
     let (router, dropped) = endless();
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let peer = four_begun(&pair).await;
     drop(peer);
     settle().await;
@@ -177,10 +173,9 @@ async fn a_lost_connection_drops_the_handlers() {
     assert_eq!(pair.server.handle().connections(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_deadline_drops_the_handler_in_the_middle_of_its_answer() {
+pub async fn a_deadline_drops_the_handler_in_the_middle_of_its_answer(on: On) {
     let (router, dropped) = endless();
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let mut peer = Peer::dial(&pair.connector).await;
     peer.headers(1, false, &request("/test.Echo/Down", &[("grpc-timeout", "100m")])).await;
     peer.data(1, &framed(b"x"), true).await;
@@ -203,8 +198,7 @@ async fn a_deadline_drops_the_handler_in_the_middle_of_its_answer() {
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_detached_handler_runs_on() {
+pub async fn a_detached_handler_runs_on(on: On) {
     let (done, mut seen) = mpsc::unbounded_channel();
     let router = Router::new().unary(&UNARY, move |ctx, _: Raw| {
         let done = done.clone();
@@ -221,7 +215,7 @@ async fn a_detached_handler_runs_on() {
             Ok(Response::new(raw("")))
         }
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let mut call = Box::pin(pair.channel.unary(&UNARY, raw("")));
     assert!(soon(&mut call).await.is_none());
     drop(call);
@@ -229,8 +223,7 @@ async fn a_detached_handler_runs_on() {
     assert_eq!(seen.recv().await.unwrap(), "done");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handler_knows_deadline_and_cancellation() {
+pub async fn a_handler_knows_deadline_and_cancellation(on: On) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let router = Router::new().unary(&SILENT, move |ctx, _: Raw| {
         let tell = tell.clone();
@@ -245,7 +238,7 @@ async fn a_handler_knows_deadline_and_cancellation() {
             std::future::pending().await
         }
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     assert!(soon(pair.channel.unary(&SILENT, raw(""))).await.is_none());
     assert_eq!(told.recv().await.unwrap(), "None");
     assert_eq!(told.recv().await.unwrap(), "Reset Cancelled");
@@ -261,8 +254,7 @@ async fn a_handler_knows_deadline_and_cancellation() {
     assert_eq!(told.recv().await.unwrap(), "ConnectionLost Unavailable");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reply_after_the_caller_has_gone_is_cancelled() {
+pub async fn a_reply_after_the_caller_has_gone_is_cancelled(on: On) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let router = Router::new().server_streaming(&DOWN, move |ctx, _: Raw, mut replies| {
         let tell = tell.clone();
@@ -274,20 +266,19 @@ async fn a_reply_after_the_caller_has_gone_is_cancelled() {
             Ok(())
         }
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let mut down = pair.channel.server_streaming(&DOWN, raw("")).unwrap();
     assert_eq!(down.message().await.unwrap(), Some(raw("first")));
     drop(down);
     assert_eq!(told.recv().await.unwrap(), Code::Cancelled);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_server_may_answer_before_it_has_read_everything() {
+pub async fn the_server_may_answer_before_it_has_read_everything(on: On) {
     let router = Router::new().client_streaming(&UP, |_, mut requests| async move {
         let first: Option<Raw> = requests.message().await?;
         Ok(Response::new(first.unwrap()))
     });
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let (mut up, down) = pair.channel.client_streaming(&UP, ()).unwrap();
     up.send(raw("first")).await.unwrap();
     let writer = tokio::spawn(async move {
@@ -299,9 +290,8 @@ async fn the_server_may_answer_before_it_has_read_everything() {
     soon(writer).await.expect("the sender is told").unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_for_a_unary_answer_wants_exactly_one() {
-    let pair = pair();
+pub async fn a_stream_for_a_unary_answer_wants_exactly_one(on: On) {
+    let pair = on.pair();
     for (count, fine) in [(0u8, false), (1, true), (2, false)] {
         let down = pair.channel.server_streaming(&DOWN, raw([count])).unwrap();
         let one = down.one().await;
@@ -312,10 +302,9 @@ async fn a_stream_for_a_unary_answer_wants_exactly_one() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_that_never_ends_has_a_deadline_on_the_server_too() {
+pub async fn a_request_that_never_ends_has_a_deadline_on_the_server_too(on: On) {
     let (router, dropped) = endless();
-    let pair = Setup::new(router).start();
+    let pair = on.setup(router).start();
     let request = Request::new(()).with_timeout(Duration::from_millis(50));
     let (mut up, mut down) = pair.channel.bidi(&BIDI, request).unwrap();
     up.send(raw("x")).await.unwrap();

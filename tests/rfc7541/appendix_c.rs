@@ -1,9 +1,9 @@
-//! The examples of RFC 7541 Appendix C (C.1 and the code of Appendix B stand beside their modules).
+//! The table of RFC 7541 Appendix A and the examples of Appendix C (C.1 and the code of Appendix B stand beside their modules).
 
 use framewire::http2::hpack::{Decoder, Encoder, Indexing};
 use framewire::http2::{FieldRef, Fields};
 
-use super::decode;
+use super::{decode, pairs};
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect();
@@ -112,6 +112,18 @@ fn assert_encodes(table_size: usize, blocks: [&str; 3], lists: [&[(&str, &str)];
         }
         assert_eq!(out, unhex(block));
     }
+}
+
+/// Appendix A: the static table, entry by entry, is that of a second implementation.
+#[test]
+fn a_static_table() {
+    let mut other = fluke_hpack::Decoder::new();
+    for index in 1..=61 {
+        let block = [0x80 | index];
+        let ours = decode(&mut Decoder::new(4096), &block).unwrap();
+        assert_eq!(pairs(&ours), other.decode(&block).unwrap(), "index {index}");
+    }
+    assert!(decode(&mut Decoder::new(4096), &[0x80 | 62]).is_err());
 }
 
 #[test]

@@ -190,3 +190,43 @@ fn the_default_policy_marks_what_it_never_indexes() {
     assert_eq!(wanted.iter().map(|f| f.sensitive).collect::<Vec<_>>(), [true, true, false, true]);
     Peers::new(true).assert_decode(&out, &wanted);
 }
+
+/// RFC 7541 §4.2: of several changes between two blocks the smallest size and the last are told.
+#[test]
+fn the_smallest_and_the_last_size_are_told() {
+    let mut encoder = Encoder::new(4096);
+    for size in [100, 50, 2000] {
+        encoder.set_peer_table_size(size);
+    }
+    let mut out = Vec::new();
+    encoder.begin_block(&mut out);
+    // 50 is 31 and 19; 2000 is 31 and 1969.
+    assert_eq!(out, [0x3f, 19, 0x3f, 0xb1, 0x0f]);
+    out.clear();
+    encoder.begin_block(&mut out);
+    assert!(out.is_empty(), "told once");
+}
+
+/// A prepared block is used while its table stands, and made anew once the table has moved.
+#[test]
+fn a_prepared_block_lives_as_long_as_its_table() {
+    let mut fields = Fields::new();
+    fields.push("x-name", "value");
+    let template = Template::new(fields.clone());
+    let mut other = Fields::new();
+    other.push("x-other", "value");
+    let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
+    let mut prepared = Prepared::new();
+    // The third use is of prepared octets; then an entry comes before the one they name.
+    for wanted in [&[0x40][..], &[0xbe], &[0xbe], &[0xbf], &[0xbf]] {
+        let mut out = Vec::new();
+        if wanted == [0xbf] {
+            encoder.encode(&other, &mut out);
+            assert_eq!(decode(&mut decoder, &out).unwrap(), other);
+            out.clear();
+        }
+        prepared.encode(&mut encoder, &template, &Fields::new(), &mut out);
+        assert_eq!(out[0], wanted[0]);
+        assert_eq!(decode(&mut decoder, &out).unwrap(), fields);
+    }
+}

@@ -48,6 +48,19 @@ async fn requests_may_follow_the_client_preface_at_once() {
     peer.expect_response(1).await;
 }
 
+/// RFC 9113 §3.4: nor does our client wait for the server's.
+#[tokio::test(start_paused = true)]
+async fn client_requests_do_not_wait_for_settings() {
+    let (client, mut peer) = connect();
+    let call = client.get("/x");
+    peer.expect_preface().await;
+    peer.expect_settings().await;
+    let (stream, _) = peer.expect_request().await;
+    peer.send(settings(&[])).await;
+    peer.respond(stream, b"").await;
+    outcome(call).await.expect("response");
+}
+
 /// RFC 9113 §3.4: the preface may come in any pieces.
 #[tokio::test(start_paused = true)]
 async fn preface_one_octet_at_a_time() {

@@ -5,6 +5,24 @@ use std::time::Duration;
 use crate::support::hpack::{block, entered, indexed, table_size};
 use crate::support::*;
 
+/// RFC 9113 §4.1: nine octets: length in 24 bits, type, flags, a reserved bit, 31 bits of stream.
+#[test]
+fn frame_header_octets() {
+    use framewire::http2::StreamId;
+    use framewire::http2::frame::{Flags, FrameHeader, FrameType};
+    let octets = [0x01, 0x02, 0x03, 0x06, 0x01, 0x7f, 0x80, 0x81, 0x82];
+    let header =
+        FrameHeader::new(0x01_0203, FrameType::Ping, Flags::ACK, StreamId::new(0x7f80_8182));
+    assert_eq!(header.octets(), octets);
+    assert_eq!(FrameHeader::parse(&octets), header);
+    let mut reserved = octets;
+    reserved[5] |= 0x80;
+    assert_eq!(FrameHeader::parse(&reserved), header);
+    for octet in 0..=0xff {
+        assert_eq!(FrameType::from_octet(octet).octet(), octet);
+    }
+}
+
 /// RFC 9113 §4.1: frames of an unknown type are ignored and discarded.
 #[tokio::test(start_paused = true)]
 async fn unknown_types_are_discarded() {
@@ -80,6 +98,16 @@ async fn frames_of_16384_octets_are_taken() {
     peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
     peer.send(data(1, END_STREAM, vec![b'x'; 16_384])).await;
     assert_eq!(peer.expect_response(1).await.body.len(), 16_384);
+}
+
+/// RFC 9113 §4.2: and larger ones as far as it advertised, to the octet.
+#[tokio::test(start_paused = true)]
+async fn frames_of_the_advertised_size_are_taken() {
+    let mut peer = served().await;
+    let size = over_limit(&peer) - 1;
+    peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
+    peer.send(data(1, END_STREAM, vec![b'x'; size])).await;
+    assert_eq!(peer.expect_response(1).await.body.len(), size);
 }
 
 fn over_limit(peer: &RawPeer) -> usize {

@@ -71,6 +71,21 @@ async fn nonzero_padding_stays_out_of_the_body() {
     assert!(errors.into_iter().all(|code| code == PROTOCOL_ERROR));
 }
 
+/// RFC 9113 §6.1: padding is sent as zeros; ours has none.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_padded() {
+    let mut peer = served().await;
+    for (stream, path) in [(1, "/ok"), (3, "/big/1"), (5, "/big/20000")] {
+        peer.send(headers(stream, WHOLE, get(path, &[]))).await;
+        let sent = peer.gather(std::time::Duration::from_secs(1)).await;
+        assert!(sent.iter().any(|f| f.stream == stream && f.ends_stream()), "{sent:?}");
+        let padded = |f: &crate::support::raw::Frame| {
+            matches!(f.kind, DATA | HEADERS) && f.flags & PADDED != 0
+        };
+        assert!(!sent.iter().any(padded), "{sent:?}");
+    }
+}
+
 /// RFC 9113 §6.1: empty DATA with END_STREAM ends the request.
 #[tokio::test(start_paused = true)]
 async fn empty_data_ends_the_stream() {

@@ -168,7 +168,7 @@ async fn client_content_length_differs() {
 /// RFC 9113 §8.1.1: answers to HEAD, and 204 and 304, may declare what they do not carry.
 #[tokio::test(start_paused = true)]
 async fn content_length_of_responses_without_content() {
-    for (method, status) in [("HEAD", 200), ("GET", 304)] {
+    for (method, status) in [("HEAD", 200), ("GET", 304), ("GET", 204)] {
         let (client, mut peer) = connected().await;
         let call = client.call(method, "/x", &[], b"");
         let (stream, _) = peer.expect_request().await;

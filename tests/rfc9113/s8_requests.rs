@@ -79,6 +79,15 @@ async fn path_without_a_slash() {
     refused(&[METHOD, SCHEME, (":path", "*"), AUTHORITY]).await;
 }
 
+/// RFC 9113 §8.3.1: the asterisk for OPTIONS is well-formed and gets an answer.
+#[tokio::test(start_paused = true)]
+async fn asterisk_for_options() {
+    let mut peer = served().await;
+    let fields = [(":method", "OPTIONS"), SCHEME, (":path", "*"), AUTHORITY];
+    peer.send(headers(1, WHOLE, block(&fields))).await;
+    assert_eq!(peer.expect_message(1).await.status(), "404");
+}
+
 /// RFC 9113 §8.3.1: a method is a token and not empty (RFC 9110 §9.1).
 #[tokio::test(start_paused = true)]
 async fn method_that_is_no_token() {
@@ -134,10 +143,14 @@ async fn connect_is_answered() {
     let mut peer = served().await;
     let head = block(&[(":method", "CONNECT"), (":authority", "localhost:80")]);
     peer.send(headers(1, END_HEADERS, head)).await;
-    peer.find("an answer on stream 1", |f| {
-        f.stream == 1 && (f.kind == HEADERS || f.kind == RST_STREAM)
-    })
-    .await;
+    let answer = peer
+        .find("an answer on stream 1", |f| {
+            f.stream == 1 && (f.kind == HEADERS || f.kind == RST_STREAM)
+        })
+        .await;
+    if let Some(fields) = answer.fields {
+        assert!(fields[0].1.starts_with('4'), "a tunnel was opened: {fields:?}");
+    }
     peer.expect_serves(3).await;
 }
 

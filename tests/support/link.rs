@@ -1,9 +1,10 @@
 //! A link with faults, put between a client and whatever it dials: single octets, delays, a cut,
 //! a stall. It can keep the octets of both directions.
 
+use framewire::net::accept::{Accept, AcceptFuture};
 use framewire::net::connect::{Connect, ConnectFuture, Connected, Target};
 use framewire::net::io::BoxedIo;
-use framewire::net::memory::MemoryConnector;
+use framewire::net::memory::{MemoryConnector, MemoryListener};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -58,12 +59,26 @@ impl Connect for FaultyConnector {
         self.dials.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults.clone();
         let dial = self.inner.connect(target);
-        Box::pin(async move {
-            let Connected { io, info } = dial.await?;
-            let io = Box::new(FaultyIo { io, faults, written: 0, read: 0, sleep: None });
-            Ok(Connected { io, info })
-        })
+        Box::pin(async move { Ok(over(dial.await?, faults)) })
     }
+}
+
+/// Accepts over links with faults: what is read and written is the server's.
+pub struct FaultyListener {
+    pub inner: MemoryListener,
+    pub faults: Faults,
+}
+
+impl Accept for FaultyListener {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        Box::pin(async { Ok(over(self.inner.accept().await?, self.faults.clone())) })
+    }
+}
+
+fn over(connected: Connected, faults: Faults) -> Connected {
+    let Connected { io, info } = connected;
+    let io = Box::new(FaultyIo { io, faults, written: 0, read: 0, sleep: None });
+    Connected { io, info }
 }
 
 /// One end of a link with faults.

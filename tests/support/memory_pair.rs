@@ -1,12 +1,15 @@
-//! A client and a server of ours in one process, joined in memory.
+//! A client and a server of ours in one process, joined in memory, each on the engine that a test
+//! names.
 
+use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
 use framewire::client::{Channel, ChannelBuilder, PoolOptions};
 use framewire::grpc::Raw;
 use framewire::grpc::{Method, Response};
 use framewire::http2::Role;
 use framewire::net::memory::{self, MemoryConnector, MemoryListener};
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{DriverOptions, Router, Server, ServerBuilder};
+use std::sync::Arc;
 
 pub type RawMethod = Method<Raw, Raw>;
 
@@ -51,8 +54,65 @@ pub fn router() -> Router {
         .unary(&SILENT, |_, _| std::future::pending())
 }
 
+/// Which side stands on the `h2` crate; what does not stands on this crate's own driver.
+#[derive(Clone, Copy, Debug)]
+pub struct On {
+    client: bool,
+    server: bool,
+}
+
+impl On {
+    pub const FRAMEWIRE: Self = Self { client: false, server: false };
+    pub const H2_CLIENT: Self = Self { client: true, server: false };
+    pub const H2_SERVER: Self = Self { client: false, server: true };
+
+    fn client_options(self, mut options: PoolOptions) -> PoolOptions {
+        if self.client {
+            options.engine = Some(Arc::new(H2Engine));
+        }
+        options
+    }
+
+    /// A channel that is still to be given its connector.
+    pub fn channel(self) -> ChannelBuilder {
+        Channel::builder("http://test").options(self.client_options(PoolOptions::new()))
+    }
+
+    pub fn server(self, router: Router) -> ServerBuilder {
+        let builder = Server::builder(router);
+        if self.server { builder.engine(Arc::new(H2Engine)) } else { builder }
+    }
+
+    pub fn setup(self, router: Router) -> Setup {
+        let mut client = PoolOptions::new();
+        client.seed = Some(7);
+        client.max_connections = 1;
+        let server = DriverOptions::new(Role::Server);
+        Setup { on: self, router, client, server, faults: Faults::default() }
+    }
+
+    /// The echoes over a link without faults.
+    pub fn pair(self) -> Pair {
+        self.setup(router()).start()
+    }
+
+    /// A channel of one connection at a time, which somebody else accepts.
+    pub fn lone_channel(
+        self,
+        mut options: PoolOptions,
+        faults: Faults,
+    ) -> (Channel, MemoryListener) {
+        options.max_connections = 1;
+        let (connector, listener) = memory::listener(BUFFER);
+        let connector = FaultyConnector::new(connector, faults);
+        let channel = self.channel().options(self.client_options(options)).connector(connector);
+        (channel.build().unwrap(), listener)
+    }
+}
+
 /// How a pair is to be.
 pub struct Setup {
+    on: On,
     pub router: Router,
     pub client: PoolOptions,
     pub server: DriverOptions,
@@ -60,12 +120,9 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Both sides on this crate's own driver.
     pub fn new(router: Router) -> Self {
-        let mut client = PoolOptions::new();
-        client.seed = Some(7);
-        client.max_connections = 1;
-        let server = DriverOptions::new(Role::Server);
-        Self { router, client, server, faults: Faults::default() }
+        On::FRAMEWIRE.setup(router)
     }
 
     pub fn start(self) -> Pair {
@@ -73,10 +130,11 @@ impl Setup {
     }
 
     pub fn start_with(self, with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> Pair {
+        let Self { on, router, client, server, faults } = self;
         let (connector, listener) = memory::listener(BUFFER);
-        let server = Server::builder(self.router).options(self.server).serve(listener);
-        let near = FaultyConnector::new(connector.clone(), self.faults);
-        let builder = Channel::builder("http://test").connector(near).options(self.client);
+        let server = on.server(router).options(server).serve(listener);
+        let near = FaultyConnector::new(connector.clone(), faults);
+        let builder = on.channel().connector(near).options(on.client_options(client));
         Pair { channel: with(builder).build().unwrap(), server, connector }
     }
 }
@@ -88,16 +146,7 @@ pub struct Pair {
     pub connector: MemoryConnector,
 }
 
-/// The echoes over a link without faults.
-pub fn pair() -> Pair {
-    Setup::new(router()).start()
-}
-
-/// A channel of one connection at a time, which somebody else accepts.
-pub fn lone_channel(mut options: PoolOptions, faults: Faults) -> (Channel, MemoryListener) {
-    options.max_connections = 1;
-    let (connector, listener) = memory::listener(BUFFER);
-    let connector = FaultyConnector::new(connector, faults);
-    let channel = Channel::builder("http://test").connector(connector).options(options);
-    (channel.build().unwrap(), listener)
+/// A channel on this crate's own driver, whose connections somebody else accepts.
+pub fn lone_channel(options: PoolOptions, faults: Faults) -> (Channel, MemoryListener) {
+    On::FRAMEWIRE.lone_channel(options, faults)
 }

@@ -94,10 +94,33 @@ impl Peer {
     /// The next frame, `None` at the end of the connection. Waits for a minute at most.
     pub async fn frame(&mut self) -> Option<Frame> {
         let minute = std::time::Duration::from_secs(60);
-        tokio::time::timeout(minute, self.read()).await.expect("no frame came")
+        tokio::time::timeout(minute, self.frame_at_leisure()).await.expect("no frame came")
     }
 
-    async fn read(&mut self) -> Option<Frame> {
+    /// As [`Peer::frame`], without a limit of time.
+    pub async fn frame_at_leisure(&mut self) -> Option<Frame> {
+        let (frame, answer) = self.read().await?;
+        if !answer.is_empty() {
+            // A peer that has just gone needs no answer.
+            let _ = self.io.write_all(&answer).await;
+        }
+        Some(frame)
+    }
+
+    /// The next frame, however long it takes, with nothing answered; `None` at the end.
+    pub async fn unanswered(&mut self) -> Option<Frame> {
+        self.read().await.map(|(frame, _)| frame)
+    }
+
+    /// Answers a PING.
+    pub async fn pong(&mut self, ping: &Frame) {
+        let mut out = Vec::new();
+        write::ping(&mut out, true, ping.payload[..].try_into().unwrap());
+        self.send(&out).await;
+    }
+
+    /// A frame, and what is owed for it.
+    async fn read(&mut self) -> Option<(Frame, Vec<u8>)> {
         let mut head = [0; HEADER_LEN];
         self.io.read_exact(&mut head).await.ok()?;
         let header = FrameHeader::parse(&head);
@@ -114,12 +137,8 @@ impl Peer {
             }
             _ => {}
         }
-        if !answer.is_empty() {
-            // A peer that has just gone needs no answer.
-            let _ = self.io.write_all(&answer).await;
-        }
         let (kind, flags, id) = (header.frame_type, header.flags, header.stream_id.value());
-        Some(Frame { kind, flags, id, payload, fields: fields.0 })
+        Some((Frame { kind, flags, id, payload, fields: fields.0 }, answer))
     }
 
     /// The next frame of a kind; the others are passed over.

@@ -31,7 +31,7 @@ pub(crate) const HTTP2_WORDS: &str =
 pub(crate) type Ban =
     (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
 
-pub(crate) const BANS: [Ban; 6] = [
+pub(crate) const BANS: [Ban; 7] = [
     (
         &["src/http2", "src/grpc"],
         &[],
@@ -106,6 +106,20 @@ pub(crate) const BANS: [Ban; 6] = [
         &["src/grpc/method.rs"],
         &[".unwrap()", ".expect(", "panic!", "todo!", "unimplemented!"],
         "nothing outside tests may panic: return an error",
+    ),
+    (
+        &["src"],
+        &[],
+        &[
+            "Code::InvalidArgument",
+            "Code::NotFound",
+            "Code::AlreadyExists",
+            "Code::FailedPrecondition",
+            "Code::Aborted",
+            "Code::OutOfRange",
+            "Code::DataLoss",
+        ],
+        "codes that belong to applications: a library never makes them (gRPC status codes)",
     ),
 ];
 

@@ -61,6 +61,9 @@ pub(crate) fn check_place(place: &str, test: bool) -> Result<(), String> {
     if place == "none" {
         return Ok(());
     }
+    if place == "pending" {
+        return Err("nothing may be pending: write the code and the test, or say `none`".to_owned());
+    }
     let (path, item) = place.split_once("::").unwrap_or((place, ""));
     let full = root().join(path);
     if !full.exists() {

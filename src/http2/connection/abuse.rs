@@ -36,24 +36,29 @@ struct Share {
     since: Instant,
     streams: [u64; 2],
     resets: [u64; 2],
+    /// Streams that were open when each half began: their resets fall into it as well.
+    open: [u64; 2],
 }
 
 impl Share {
-    fn turn(&mut self, now: Instant) {
+    fn turn(&mut self, open: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
         if passed >= Duration::from_secs(10) {
             self.streams = [0; 2];
             self.resets = [0; 2];
+            self.open = [open as u64; 2];
             self.since = now;
         } else if passed >= Duration::from_secs(5) {
             self.streams = [0, self.streams[0]];
             self.resets = [0, self.resets[0]];
+            self.open = [open as u64, self.open[0]];
             self.since = now;
         }
     }
 
     fn more_than_half(&self) -> bool {
-        (self.resets[0] + self.resets[1]) * 2 > self.streams[0] + self.streams[1]
+        let resets = self.resets[0] + self.resets[1];
+        resets.saturating_sub(self.open[1]) * 2 > self.streams[0] + self.streams[1]
     }
 }
 
@@ -94,22 +99,22 @@ impl Abuse {
         Self {
             resets: Bucket::new(limits.premature_resets, limits.premature_resets_per_second, now),
             overdrawn: 0,
-            share: Share { since: now, streams: [0; 2], resets: [0; 2] },
+            share: Share { since: now, streams: [0; 2], resets: [0; 2], open: [0; 2] },
             refused: Bucket::new(limits.refused_streams, limits.premature_resets_per_second, now),
             empty: (now, 0),
             pings: Pings { last: None, strikes: 0, minute: now, earned: false },
         }
     }
 
-    /// A stream began.
-    pub(crate) fn stream(&mut self, now: Instant) {
-        self.share.turn(now);
+    /// A stream began beside `open` others.
+    pub(crate) fn stream(&mut self, open: usize, now: Instant) {
+        self.share.turn(open, now);
         self.share.streams[0] += 1;
     }
 
-    /// A stream was reset prematurely, or a malformed frame made us reset it.
-    pub(crate) fn reset(&mut self, limits: &Limits, now: Instant) -> Verdict {
-        self.share.turn(now);
+    /// One of `open` streams was reset prematurely, or a malformed frame made us reset it.
+    pub(crate) fn reset(&mut self, limits: &Limits, open: usize, now: Instant) -> Verdict {
+        self.share.turn(open, now);
         self.share.resets[0] += 1;
         let debt = self.resets.take(now);
         if self.resets.level > self.resets.burst / 2.0 {
@@ -191,8 +196,8 @@ mod tests {
         let (mut abuse, limits, now) = abuse();
         let mut verdicts = Vec::new();
         for _ in 0..1200 {
-            abuse.stream(now);
-            verdicts.push(abuse.reset(&limits, now));
+            abuse.stream(0, now);
+            verdicts.push(abuse.reset(&limits, 1, now));
         }
         assert_eq!(verdicts[199], Verdict::Pass);
         assert!(matches!(verdicts[200], Verdict::Pause(_)));
@@ -200,12 +205,48 @@ mod tests {
     }
 
     #[test]
+    fn budgets_come_back_with_time() {
+        let (mut abuse, limits, mut now) = abuse();
+        let burst = |abuse: &mut Abuse, now: Instant| {
+            let times = |_: &usize| {
+                abuse.stream(0, now);
+                abuse.reset(&limits, 1, now) == Verdict::Pass
+            };
+            (0..1000).take_while(times).count()
+        };
+        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize);
+        now += Duration::from_secs(4);
+        // What was overdrawn is paid back first.
+        let back = 4 * limits.premature_resets_per_second as usize - 1;
+        assert_eq!(burst(&mut abuse, now), back);
+        now += Duration::from_secs(3600);
+        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize, "and no more");
+    }
+
+    #[test]
     fn half_of_all_hedges_cancelled_is_honest() {
         let (mut abuse, limits, mut now) = abuse();
         for _ in 0..150_000 {
-            abuse.stream(now);
-            abuse.stream(now);
-            assert_eq!(abuse.reset(&limits, now), Verdict::Pass);
+            abuse.stream(0, now);
+            abuse.stream(1, now);
+            assert_eq!(abuse.reset(&limits, 2, now), Verdict::Pass);
+            now += Duration::from_micros(200);
+        }
+    }
+
+    /// The resets come a while after their streams began, so that the first ones of each window
+    /// belong to streams of the window before.
+    #[test]
+    fn half_of_all_hedges_cancelled_a_while_later_is_honest() {
+        let (mut abuse, limits, mut now) = abuse();
+        for pair in 0..150_000 {
+            // The other half is answered at once.
+            let open = pair.min(50);
+            abuse.stream(open, now);
+            abuse.stream(open + 1, now);
+            if pair >= 50 {
+                assert_eq!(abuse.reset(&limits, open + 2, now), Verdict::Pass);
+            }
             now += Duration::from_micros(200);
         }
     }

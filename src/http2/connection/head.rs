@@ -38,6 +38,32 @@ const PATH: u8 = 8;
 const STATUS: u8 = 16;
 
 impl Head {
+    /// A request's head from its field section, pseudo-header fields first. No limit is applied.
+    ///
+    /// # Errors
+    /// What makes the section malformed.
+    pub fn request(fields: &Fields) -> Result<Self, Violation> {
+        Self::from_section(fields, Section::Request)
+    }
+
+    /// A response's head from its field section, `:status` first. No limit is applied.
+    ///
+    /// # Errors
+    /// What makes the section malformed.
+    pub fn response(fields: &Fields) -> Result<Self, Violation> {
+        Self::from_section(fields, Section::Response)
+    }
+
+    fn from_section(fields: &Fields, section: Section) -> Result<Self, Violation> {
+        let mut head = Self::default();
+        let mut sink = HeadSink::bounded(&mut head, section, usize::MAX, usize::MAX);
+        for field in fields {
+            sink.field(field.name, field.value, field.sensitive);
+        }
+        sink.finish()?;
+        Ok(head)
+    }
+
     /// `:method` of a request.
     #[must_use]
     pub fn method(&self) -> &[u8] {
@@ -134,12 +160,16 @@ pub(crate) struct HeadSink<'a> {
 
 impl<'a> HeadSink<'a> {
     pub(crate) fn new(head: &'a mut Head, section: Section, limits: &Limits) -> Self {
+        Self::bounded(head, section, limits.header_list_octets, limits.header_list_fields)
+    }
+
+    fn bounded(head: &'a mut Head, section: Section, octets_max: usize, fields_max: usize) -> Self {
         head.clear();
         Self {
             head,
             section,
-            octets_max: limits.header_list_octets,
-            fields_max: limits.header_list_fields,
+            octets_max,
+            fields_max,
             octets: 0,
             count: 0,
             broken: None,

@@ -24,7 +24,7 @@ use super::bdp::Bdp;
 use super::buffer::SendBuffer;
 use super::flow::{RecvWindow, SendWindow};
 use super::frame::write;
-use super::hpack::{Decoder, Encoder, Prepared};
+use super::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, Prepared};
 use super::limits::Limits;
 use super::settings::{DEFAULT_WINDOW, Settings};
 use super::stats::Stats;
@@ -79,6 +79,8 @@ pub struct Connection<T> {
     goaway_debug: Vec<u8>,
     recv_window: RecvWindow,
     stream_target: u32,
+    /// Octets by which the initial window is wider than ours, until ours is acknowledged.
+    window_slack: u32,
     unread: u64,
     uncredited: u64,
     bdp: Bdp,
@@ -99,6 +101,9 @@ impl<T> Connection<T> {
     #[must_use]
     pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
         let server = role == Role::Server;
+        // RFC 9113 §6.5.3: until the peer acknowledges ours, the initial values hold
+        let mut decoder = Decoder::new(DEFAULT_TABLE_SIZE);
+        decoder.set_table_size_max(limits.header_table_octets.max(DEFAULT_TABLE_SIZE));
         Self {
             role,
             peer: Settings::default(),
@@ -112,7 +117,7 @@ impl<T> Connection<T> {
             open_local: 0,
             encoder: Encoder::new(limits.header_table_octets),
             prepared: Prepared::new(),
-            decoder: Decoder::new(limits.header_table_octets),
+            decoder,
             block: FieldBlock::default(),
             head: Head::default(),
             preface_left: if server { PREFACE.len() } else { 0 },
@@ -122,6 +127,8 @@ impl<T> Connection<T> {
             goaway_debug: Vec::new(),
             recv_window: RecvWindow::new(DEFAULT_WINDOW),
             stream_target: limits.stream_window,
+            // RFC 9113 §6.9.3: what was sent under the wider window is accepted
+            window_slack: DEFAULT_WINDOW.saturating_sub(limits.stream_window),
             unread: 0,
             uncredited: 0,
             bdp: Bdp::default(),
@@ -254,6 +261,21 @@ impl<T> Connection<T> {
     pub fn dispatched(&mut self, key: StreamKey) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.dispatched = true;
+        }
+    }
+
+    /// Time in which DATA waited for the connection's window, up to `now`.
+    #[must_use]
+    pub fn connection_stalled(&self, now: Instant) -> Duration {
+        let under_way = self.stalled_since.map(|since| now.saturating_duration_since(since));
+        self.stats.connection_stalled + under_way.unwrap_or_default()
+    }
+
+    /// Notes that the peer waits no longer than until `at`: a reset from then on is its patience
+    /// that ended, and not premature however young the stream is.
+    pub fn patience(&mut self, key: StreamKey, at: Instant) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.premature_until = stream.premature_until.min(at);
         }
     }
 

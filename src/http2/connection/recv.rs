@@ -124,6 +124,10 @@ impl<T: Default> Connection<T> {
         let Some(fixed) = octets.first_chunk::<HEADER_LEN>() else {
             return Ok(Step::Wait(HEADER_LEN));
         };
+        // RFC 9113 §3.4: an answer of HTTP/1 is no preface; named, as a wrong port is common
+        if !self.life.is_handshaken() && fixed.starts_with(b"HTTP/1.") {
+            return Err(Broken(Violation::PrefaceHttp1, StreamId::CONNECTION));
+        }
         let header = FrameHeader::parse(fixed);
         self.check_header(header)?;
         let available = octets.len();
@@ -180,8 +184,17 @@ impl<T: Default> Connection<T> {
         let n = input.len().min(self.preface_left);
         let range = input.consume(n);
         let at = PREFACE.len() - self.preface_left;
-        if PREFACE.get(at..at + n) != Some(input.at(range)) {
-            return Err(Broken(Violation::Preface, StreamId::CONNECTION));
+        let octets = input.at(range);
+        if PREFACE.get(at..at + n) != Some(octets) {
+            let rule = match octets {
+                // The type and the major version of a TLS record.
+                [0x16, 0x03, ..] | [0x16] if at == 0 => Violation::PrefaceTls,
+                _ if octets.iter().all(|o| matches!(o, b'\r' | b'\n' | b' '..=b'~')) => {
+                    Violation::PrefaceHttp1
+                }
+                _ => Violation::Preface,
+            };
+            return Err(Broken(rule, StreamId::CONNECTION));
         }
         self.preface_left -= n;
         Ok(if self.preface_left > 0 { Step::Wait(0) } else { Step::More })
@@ -257,7 +270,7 @@ impl<T: Default> Connection<T> {
         if rule.scope() == Scope::Connection || id.is_connection() || idle {
             return Err(Broken(rule, id));
         }
-        let verdict = self.abuse.reset(&self.limits, now);
+        let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
         self.obey(verdict, id, now)?;
         let key = self.streams.key(id);
         if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {

@@ -26,6 +26,7 @@ impl<T: Default> Connection<T> {
     ) -> Stepped {
         let connection = StreamId::CONNECTION;
         if ack {
+            self.settings_acknowledged();
             return Ok(Step::More);
         }
         if entries.len() / 6 > self.limits.settings_entries {
@@ -54,6 +55,12 @@ impl<T: Default> Connection<T> {
         let first = !self.life.is_handshaken();
         self.life.settings_received();
         Ok(Step::Settings { first })
+    }
+
+    // RFC 9113 §6.5.3: our values bind the peer from its acknowledgement on
+    fn settings_acknowledged(&mut self) {
+        self.window_slack = 0;
+        self.decoder.set_table_size_max(self.limits.header_table_octets);
     }
 
     // RFC 9113 §6.9.2: a changed initial window shifts every stream's window
@@ -128,10 +135,9 @@ impl<T: Default> Connection<T> {
             return Ok(Step::More);
         }
         self.stats.resets_received += 1;
-        let age = now.saturating_duration_since(stream.opened);
-        let premature = age < self.limits.premature_age || !stream.dispatched;
+        let premature = now < stream.premature_until || !stream.dispatched;
         if self.role == Role::Server && premature {
-            let verdict = self.abuse.reset(&self.limits, now);
+            let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
             self.obey(verdict, id, now)?;
         }
         self.close_stream(key, Ended::ResetByPeer);

@@ -71,6 +71,7 @@ impl<T: Default> Connection<T> {
         overhead: u32,
         out: &mut SendBuffer,
     ) -> Result<StreamKey, Option<Violation>> {
+        let slack = self.window_slack;
         let Some(key) = self.streams.key(id) else {
             self.late(id)?;
             return Err(None);
@@ -87,7 +88,7 @@ impl<T: Default> Connection<T> {
             return Err(Some(Violation::DataBeforeHead));
         }
         // RFC 9113 §6.9.1: DATA beyond the stream's window is a FLOW_CONTROL_ERROR
-        if !stream.recv_window.receive(length) {
+        if !stream.recv_window.receive_with(length, slack) {
             return Err(Some(Violation::StreamWindowExceeded));
         }
         if overhead > 0 {

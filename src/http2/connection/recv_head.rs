@@ -114,7 +114,7 @@ impl<T: Default> Connection<T> {
         now: Instant,
     ) -> Stepped {
         self.last_peer_id = id;
-        self.abuse.stream(now);
+        self.abuse.stream(self.streams.len(), now);
         if let Err(rule) = message {
             return self.broken(rule, id, out, now);
         }
@@ -133,7 +133,8 @@ impl<T: Default> Connection<T> {
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
-        let mut stream = Stream::new(id, send, recv, now, T::default());
+        let premature_until = now + self.limits.premature_age;
+        let mut stream = Stream::new(id, send, recv, premature_until, T::default());
         stream.head_received = true;
         stream.content_left = length;
         if end_stream {

@@ -125,7 +125,9 @@ impl<T> Connection<T> {
             return;
         }
         stream.queued = true;
-        if stream.blocked == Blocked::StreamWindow {
+        if self.stalled_since.is_some() {
+            self.block(key, Blocked::ConnectionWindow);
+        } else if stream.blocked == Blocked::StreamWindow {
             self.block(key, Blocked::Queue);
         }
         self.ready.push_back(key);

@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn entries_may_repeat() {
+        let mut table = DynamicTable::new(4 * 34);
+        for (name, value) in [(b"a", b"1"), (b"b", b"1"), (b"a", b"1")] {
+            table.insert(name, value);
+        }
+        assert_eq!(names(&table), [b"a", b"b", b"a"]);
+    }
+
+    #[test]
     fn an_entry_of_exactly_the_size_fits_and_one_more_octet_empties() {
         let mut table = DynamicTable::new(64);
         table.insert(&[b'n'; 16], &[b'v'; 16]);

@@ -77,13 +77,20 @@ pub(crate) struct Stream<T> {
     pub(crate) updated: Option<Instant>,
     /// Octets that `content-length` still promises.
     pub(crate) content_left: Option<u64>,
-    pub(crate) opened: Instant,
+    /// Until then a reset by the peer is premature.
+    pub(crate) premature_until: Instant,
     pub(crate) pending: Option<Box<Pending>>,
     pub(crate) user: T,
 }
 
 impl<T> Stream<T> {
-    pub(crate) fn new(id: StreamId, send: u32, recv: u32, opened: Instant, user: T) -> Self {
+    pub(crate) fn new(
+        id: StreamId,
+        send: u32,
+        recv: u32,
+        premature_until: Instant,
+        user: T,
+    ) -> Self {
         Self {
             id,
             state: State::Open,
@@ -101,7 +108,7 @@ impl<T> Stream<T> {
             unread: 0,
             updated: None,
             content_left: None,
-            opened,
+            premature_until,
             pending: None,
             user,
         }

@@ -316,11 +316,9 @@ impl Core {
         );
         let status = Status::new(Code::ResourceExhausted, text);
         let error = Error::new(Kind::Limit, status, Initiator::Remote, Processed::Maybe);
-        let phase = match self.conn.user(key).and_then(|entry| entry.slot.clone()) {
-            Some(slot) => self.phase_of(key, &mut slot.lock()),
-            None => return,
-        };
-        let error = error.with_phase(phase).with_connection(self.handle.facts(self.now));
+        let slot = self.conn.user(key).and_then(|entry| entry.slot.clone());
+        let Some(slot) = slot else { return };
+        let error = self.located(key, &mut slot.lock(), error);
         self.fail_stream(key, error, ErrorCode::CANCEL);
     }
 }

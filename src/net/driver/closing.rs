@@ -1,24 +1,19 @@
-//! The end of a connection: graceful, by error, or by loss. Every call is told, once.
+//! The end of a connection, by error, by loss or after a drain. Every call is told, once.
 
 use super::Core;
-use crate::error::{Error, Initiator, Kind, Processed};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
-use crate::http2::{ConnectionError, ErrorCode, Role, StreamKey};
+use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
 use crate::net::handle::{Change, Handle};
-use crate::net::slot::{HeadState, Slot, wake};
-use crate::net::sync::Mutex;
+use crate::net::slot::{Slot, wake};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The opaque octets of the PING between the two GOAWAYs of a graceful close.
-const DRAIN: [u8; 8] = *b"fw.drain";
 /// Recycled slots that a server's connection keeps.
 const SPARE: usize = 256;
-/// Time for the answer to that PING before the second GOAWAY is sent anyway.
-const DRAIN_PING: Duration = Duration::from_secs(5);
 
 /// Why the connection ends, and how far a graceful close has come.
 #[derive(Debug, Default)]
@@ -26,10 +21,10 @@ pub(super) struct Closing {
     cause: Option<(String, Initiator, Option<ErrorCode>)>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
-    soon: Option<Instant>,
+    pub(super) soon: Option<Instant>,
     /// The second was.
-    now: bool,
-    forced: bool,
+    pub(super) now: bool,
+    pub(super) forced: bool,
     /// The task was dropped: calls end here.
     abandoned: bool,
 }
@@ -60,86 +55,6 @@ impl Closing {
             error = error.with_debug(debug);
         }
         Some(error)
-    }
-}
-
-/// The wish to close the connections of a server, shared by all of them.
-#[derive(Debug, Default)]
-pub struct Drain {
-    state: Mutex<DrainState>,
-}
-
-#[derive(Debug, Default)]
-struct DrainState {
-    /// Since when, and when what is left is cut.
-    wanted: Option<(Instant, Instant)>,
-    connections: Vec<Arc<Handle>>,
-    drained: usize,
-    forced: usize,
-}
-
-/// What a drain did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Connections that ended by themselves.
-    pub drained: usize,
-    /// Streams that were cut at the hard limit.
-    pub forced: usize,
-}
-
-impl Drain {
-    /// No wish yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: Mutex::new(DrainState::default()) }
-    }
-
-    /// Asks every connection to close by `hard`.
-    pub fn begin(&self, now: Instant, hard: Instant) {
-        let handles = {
-            let mut state = self.state.lock();
-            let since = state.wanted.map_or(now, |(since, _)| since);
-            state.wanted = Some((since, hard));
-            state.connections.clone()
-        };
-        for handle in handles {
-            handle.mailbox().ring();
-        }
-    }
-
-    /// Connections that live.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.state.lock().connections.len()
-    }
-
-    /// What was done so far.
-    #[must_use]
-    pub fn report(&self) -> DrainReport {
-        let state = self.state.lock();
-        DrainReport { drained: state.drained, forced: state.forced }
-    }
-
-    fn wanted(&self) -> Option<(Instant, Instant)> {
-        self.state.lock().wanted
-    }
-
-    pub(super) fn join(&self, handle: &Arc<Handle>) {
-        self.state.lock().connections.push(Arc::clone(handle));
-    }
-
-    pub(super) fn leave(&self, handle: &Arc<Handle>) {
-        let mut state = self.state.lock();
-        let before = state.connections.len();
-        state.connections.retain(|other| other.id() != handle.id());
-        if state.wanted.is_some() && state.connections.len() < before {
-            state.drained += 1;
-        }
-    }
-
-    fn cut(&self, streams: usize) {
-        self.state.lock().forced += streams;
     }
 }
 
@@ -199,60 +114,10 @@ impl Core {
             && self.out.len() < super::flush::OUT_FULL * 2
     }
 
-    /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
-    pub(super) fn check_drain(&mut self) {
-        let Some((_, hard)) = self.drain.as_ref().and_then(|drain| drain.wanted()) else {
-            return self.check_goodbye();
-        };
-        if self.conn.life() == Life::Closed {
-            return;
-        }
-        if !self.conn.lifecycle().is_handshaken() {
-            return self.end_with(ErrorCode::NO_ERROR, "the server is shutting down");
-        }
-        let now = self.now;
-        match self.closing.soon {
-            None => {
-                self.closing.soon = Some(now);
-                self.handle.stop_accepting();
-                // A first GOAWAY with the largest identifier lets requests under way arrive.
-                self.conn.goaway_soon(&mut self.out);
-                self.conn.ping(&mut self.out, DRAIN);
-            }
-            Some(at) if !self.closing.now && now >= at + DRAIN_PING => self.goaway_last(),
-            Some(_) => {}
-        }
-        if now >= hard && !self.closing.forced {
-            self.closing.forced = true;
-            let keys = self.conn.keys();
-            if let Some(drain) = &self.drain {
-                drain.cut(keys.len());
-            }
-            self.end_with(ErrorCode::NO_ERROR, "the server shut down; its grace has ended");
-        }
-    }
-
-    fn goaway_last(&mut self) {
-        self.closing.now = true;
-        self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
-    }
-
     /// A client whose channel is gone closes once its last call has ended.
-    fn check_goodbye(&mut self) {
+    pub(super) fn check_goodbye(&mut self) {
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
-        }
-    }
-
-    pub(super) fn next_drain_time(&self) -> Option<Instant> {
-        let (_, hard) = self.drain.as_ref()?.wanted()?;
-        let ping = self.closing.soon.filter(|_| !self.closing.now).map(|at| at + DRAIN_PING);
-        Some(ping.map_or(hard, |at| at.min(hard)))
-    }
-
-    pub(super) fn pong(&mut self, opaque: [u8; 8]) {
-        if opaque == DRAIN && !self.closing.now {
-            self.goaway_last();
         }
     }
 
@@ -302,7 +167,12 @@ impl Core {
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         self.let_go(key, &entry.holding);
         let Some(slot) = entry.slot else { return };
-        let wakers = slot.lock().let_go();
+        let mut x = slot.lock();
+        // What follows is the time that the caller takes to look.
+        x.timeline.enter(Phase::Caller, self.now);
+        x.out.stalls.note(Blocked::No, self.now);
+        let wakers = x.let_go();
+        drop(x);
         if self.conn.role() == Role::Server {
             // A handler may still hold it: it is made new when it is needed, large buffers go now.
             if self.spare.len() < SPARE {
@@ -349,6 +219,7 @@ impl Core {
     /// Resets a stream and tells its caller.
     pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
         if let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) {
+            let error = self.located(key, &mut slot.lock(), error);
             self.fail_slot(&slot, error);
         }
         self.conn.reset(&mut self.out, key, code);
@@ -364,23 +235,7 @@ impl Core {
     /// Sends a call that was surely not processed to where it came from; there it finds another
     /// connection.
     pub(super) fn redispatch(&self, slot: Arc<Slot>) {
-        let mut x = slot.lock();
-        if x.done || x.cancel.is_some() {
-            let wakers = x.give_up();
-            drop(x);
-            return wake(wakers);
-        }
-        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
-        x.key = None;
-        let permit = x.handle.take();
-        x.parked = false;
-        x.out.rewind();
-        drop(x);
-        drop(permit);
-        match self.handle.home().filter(|_| replayable && !self.closing.abandoned) {
-            Some(home) => home.redispatch(slot),
-            None => self.fail_slot(&slot, self.not_processed()),
-        }
+        self.handle.send_back(slot, !self.closing.abandoned, || self.not_processed());
     }
 
     fn not_processed(&self) -> Error {
@@ -409,20 +264,18 @@ impl Core {
             let written = entry.and_then(|entry| entry.written).is_some();
             let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
             let mut x = slot.lock();
-            let phase = self.phase_of(key, &mut x);
             let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
+            let error = self.located(key, &mut x, lost.clone());
             drop(x);
-            let id = self.conn.stream_id(key).map(|id| id.value());
             self.abort(key);
             if unsent && self.flushed_nothing_of(key) {
                 if let Some(entry) = self.conn.user_mut(key) {
                     entry.slot = None;
                 }
-                self.redispatch(slot);
+                let error = error.with_processed(Processed::No);
+                self.handle.send_back(slot, !self.closing.abandoned, || error);
             } else {
-                let mut facts = self.handle.facts(self.now);
-                facts.stream_id = id;
-                self.fail_slot(&slot, lost.clone().with_phase(phase).with_connection(facts));
+                self.fail_slot(&slot, error);
             }
         }
         for key in self.conn.keys() {

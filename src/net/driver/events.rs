@@ -9,7 +9,7 @@ use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
 use crate::net::handle::{Change, Permit};
-use crate::net::slot::{Exchange, InEnd, Slot};
+use crate::net::slot::{InEnd, Slot};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,12 +53,13 @@ impl Core {
             }
             Ok(None) => return Some(false),
             Ok(Some(event)) => match event {
-                Event::Head { key, user, head, end_stream, .. } if server => {
+                Event::Head { key, id, user, head, end_stream } if server => {
                     let slot = fresh(spare, now);
                     let mut x = slot.lock();
                     std::mem::swap(&mut x.inc.head, head);
                     x.inc.head_ready = true;
                     x.key = Some(key);
+                    x.stream_id = Some(id.value());
                     x.handle = Some(Permit::uncounted(Arc::clone(handle)));
                     if end_stream {
                         x.inc.end = Some(InEnd::Finished);
@@ -150,10 +151,7 @@ impl Core {
             }
             return self.redispatch(slot);
         }
-        let phase = self.phase_of(key, &mut x);
         let unseen = refused && !x.inc.head_ready;
-        drop(x);
-        let id = self.conn.stream_id(key).map(|id| id.value());
         let error = match cause {
             Cause::ByPeer(code) => {
                 let processed = if unseen { Processed::No } else { Processed::Maybe };
@@ -172,9 +170,9 @@ impl Core {
                     .with_h2_code(rule.code())
             }
         };
-        let mut facts = self.handle.facts(self.now);
-        facts.stream_id = id;
-        self.fail_slot(&slot, error.with_phase(phase).with_connection(facts));
+        let error = self.located(key, &mut x, error);
+        drop(x);
+        self.fail_slot(&slot, error);
         self.drop_stream(key);
     }
 
@@ -189,6 +187,9 @@ impl Core {
         self.handle.stop_accepting();
         self.closing.peer_said(code, said);
         self.tell_home(Change::Draining);
+        if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
+            self.tell_home(Change::TooManyPings);
+        }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
             self.let_go(key, &entry.holding);
@@ -221,14 +222,14 @@ fn response_head(
     now: Instant,
 ) -> Then {
     let Some(slot) = &user.slot else { return Then::Nothing };
-    if let Some((octets, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(octets, fields));
-    }
     let mut x = slot.lock();
     if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
         x.timeline.enter(Phase::Server, written);
     }
     x.timeline.enter(Phase::Read, now);
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
     std::mem::swap(&mut x.inc.head, head);
     x.inc.head_ready = true;
     if x.out.replayable {
@@ -269,7 +270,7 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     x.inc.body.extend_from_slice(data);
     if x.whole
-        && let Some(error) = over_message_max(&x)
+        && let Some(error) = x.over_message_max()
     {
         return Then::Fail(key, error);
     }
@@ -295,23 +296,6 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
         (true, true) => Then::Complete(key),
         (false, _) => Then::Nothing,
     }
-}
-
-/// A message's size is known from its first five octets: nothing more is gathered than allowed.
-fn over_message_max(x: &Exchange) -> Option<Error> {
-    let declared = message::declared_len(&x.inc.body).unwrap_or(0);
-    let size = declared.max(x.inc.body.len().saturating_sub(message::PREFIX));
-    if size <= x.message_max {
-        return None;
-    }
-    let status = Status::new(
-        Code::ResourceExhausted,
-        format!(
-            "a received message of {size} octets is over the limit of {} (max_receive_message)",
-            x.message_max
-        ),
-    );
-    Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
 }
 
 fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {

@@ -102,6 +102,10 @@ impl Core {
                 }
             }
         }
+        if self.flush.failed {
+            // What is left never leaves, so it is not noted as written.
+            return;
+        }
         self.flush.blocked = None;
         self.flush.partial = false;
         self.conn.flushed();

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
 use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
-use crate::net::handle::Permit;
+use crate::net::handle::{Change, Permit};
 use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ impl Core {
         let (key, ours) = {
             let mut x = slot.lock();
             if x.done {
-                let permit = x.handle.take();
+                let permit = x.handle.as_mut().and_then(Permit::take);
                 drop(x);
                 return drop(permit);
             }
@@ -83,6 +83,7 @@ impl Core {
             Ok(key) => {
                 x.attempts += 1;
                 x.key = Some(key);
+                x.stream_id = self.conn.stream_id(key).map(|id| id.value());
                 x.out.head = HeadState::Sent;
                 x.out.end_sent = end;
                 if let Some(deadline) = x.deadline {
@@ -111,18 +112,23 @@ impl Core {
                 drop(x);
                 self.waiting.push_back(slot);
             }
-            OpenRefusal::GoingAway | OpenRefusal::IdsExhausted => self.redispatch(slot),
+            OpenRefusal::GoingAway => self.redispatch(slot),
+            OpenRefusal::IdsExhausted => {
+                self.retire();
+                self.redispatch(slot);
+            }
             OpenRefusal::HeadTooLarge { octets, limit } => {
                 let text = format!(
                     "the request's header list measures {octets} octets; the peer accepts {limit} \
                      (SETTINGS_MAX_HEADER_LIST_SIZE)"
                 );
                 let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
+                let error = slot.lock().located(error, self.now);
                 self.fail_slot(&slot, error);
             }
             OpenRefusal::Malformed(rule) => {
                 let text = format!("the request cannot be sent: {}", rule.text());
-                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::InvalidArgument, text));
+                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::Internal, text));
             }
         }
     }
@@ -144,6 +150,21 @@ impl Core {
                 self.begin(slot);
             }
         }
+        if self.conn.may_open() == Err(OpenRefusal::IdsExhausted) {
+            self.retire();
+        }
+    }
+
+    /// No stream can be opened here any more: calls go to another connection, and this one ends
+    /// with its last stream.
+    fn retire(&mut self) {
+        if self.handle.is_accepting() {
+            self.handle.goodbye();
+            self.tell_home(Change::Draining);
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
     }
 
     /// Something changed on a slot that has a stream.
@@ -164,43 +185,37 @@ impl Core {
         if credit.octets() > 0 {
             self.credit(key, credit);
         }
-        if x.out.head == HeadState::Ready && !self.send_response_head(key, &mut x) {
+        if x.out.head == HeadState::Ready
+            && let Err(failure) = self.send_response_head(key, &mut x)
+        {
             drop(x);
-            return self.unsendable(key, slot);
+            return self.unsendable(key, slot, failure);
         }
         if x.out.head == HeadState::Sent {
             self.send_body(key, &mut x);
         }
-        let over = self.conn.is_closed(key);
+        // A server's answer may be complete before the request is.
+        let answered = x.out.end_sent && self.conn.role() == Role::Server;
+        let over = answered || self.conn.is_closed(key);
         drop(x);
         if over {
             self.release_if_over(key);
         }
     }
 
-    /// Sends a response's head; `false` when the peer would not accept it.
-    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> bool {
+    /// Sends a response's head.
+    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> Result<(), SendError> {
         let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
         let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
         match self.conn.send_head(&mut self.out, key, head, end) {
             Ok(()) => {
                 x.out.head = HeadState::Sent;
                 x.out.end_sent = end;
-                true
+                Ok(())
             }
-            Err(SendError::Closed) => true,
-            Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) => false,
+            Err(SendError::Closed) => Ok(()),
+            Err(failure) => Err(failure),
         }
-    }
-
-    /// A list that must not be sent: the stream ends, and both sides learn why.
-    fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>) {
-        let text = "the response's header list is larger than the peer accepts \
-                    (SETTINGS_MAX_HEADER_LIST_SIZE), or has a field that HTTP/2 forbids";
-        let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
-        self.fail_slot(slot, error);
-        self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
-        self.drop_stream(key);
     }
 
     /// Hands what waits in the slot to the connection, and the end with it.
@@ -251,8 +266,8 @@ impl Core {
             OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
         };
         // `Finish` may already stand on the last DATA frame; then the stream says "closed".
-        if let Err(SendError::HeadTooLarge { .. } | SendError::Malformed(_)) = sent {
-            self.conn.reset(&mut self.out, key, crate::http2::ErrorCode::INTERNAL_ERROR);
+        if let Err(failure @ (SendError::HeadTooLarge { .. } | SendError::Malformed(_))) = sent {
+            self.shorten_trailers(key, x, failure);
         }
         x.out.end_sent = true;
     }
@@ -269,6 +284,7 @@ impl Core {
             self.note_stall(key, blocked, pending);
             let mut x = slot.lock();
             x.out.in_flight = pending;
+            x.out.stalls.note(blocked, self.now);
             let phase = match blocked {
                 Blocked::StreamWindow => Some(Phase::StreamWindow),
                 Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),
@@ -294,14 +310,15 @@ impl Core {
         self.touched.clear();
     }
 
-    /// The phase a stream's call is in. That a request has left for the socket is charged here and
-    /// not when it leaves, so that a call that goes well takes no lock for it.
-    pub(super) fn phase_of(&self, key: StreamKey, x: &mut Exchange) -> Phase {
+    /// An error of this side, with the place where it met the call. That a request has left for
+    /// the socket is charged here and not when it leaves, so that a call that goes well takes no
+    /// lock for it.
+    pub(super) fn located(&self, key: StreamKey, x: &mut Exchange, error: Error) -> Error {
         let written = self.conn.user(key).and_then(|entry| entry.written);
         if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
             x.timeline.enter(Phase::Server, written);
         }
-        x.timeline.phase()
+        x.located(error, self.now)
     }
 
     /// The outgoing buffer has left: what was in it is with the peer.

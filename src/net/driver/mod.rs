@@ -5,12 +5,16 @@
 //!
 //! hot: nothing here locks anything but a slot, and nothing waits.
 
+mod age;
 mod assembly;
 mod closing;
+mod drain;
 mod events;
 mod flush;
 mod intake;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use super::budget::Budget;
@@ -31,7 +35,7 @@ use timers::Timers;
 use tokio::io::ReadBuf;
 use tokio::task::AbortHandle;
 
-pub use closing::{Drain, DrainReport};
+pub use drain::{Drain, DrainReport};
 pub(in crate::net) use timers::deadline_error;
 
 /// Octets read in one turn before other tasks get their chance.
@@ -64,7 +68,8 @@ pub struct DriverOptions {
     pub write_stall_time: Duration,
     /// Quiet time after which buffers are given back. Default 500 ms.
     pub quiet_time: Duration,
-    /// Interval of a periodic PING; off by default, at least 10 s.
+    /// Interval of a periodic PING; off by default, at least 10 s. A channel doubles it for its next
+    /// connections when a peer says `too_many_pings`.
     pub keepalive: Option<Duration>,
     /// Time without progress after which a stream whose peer takes none of its octets is reset
     /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
@@ -72,6 +77,16 @@ pub struct DriverOptions {
     pub stream_stall_time: Option<Duration>,
     /// What this connection and its streams may hold for the peer. The process's by default.
     pub budget: Option<Arc<Budget>>,
+    /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
+    /// streams go on, new calls go elsewhere. Off by default; a client has none.
+    pub max_age: Option<Duration>,
+    /// Time that streams have from then on before they are cut. Without end by default.
+    pub max_age_grace: Option<Duration>,
+    /// Time without a stream, from the beginning or from the last one's end, after which a server
+    /// closes the connection. Off by default; a client has none.
+    pub max_idle: Option<Duration>,
+    /// Same seed and same connection, same jitter of `max_age`; drawn at random by default.
+    pub seed: Option<u64>,
 }
 
 impl DriverOptions {
@@ -88,6 +103,10 @@ impl DriverOptions {
             keepalive: None,
             stream_stall_time: None,
             budget: None,
+            max_age: None,
+            max_age_grace: None,
+            max_idle: None,
+            seed: None,
         }
     }
 }
@@ -112,8 +131,9 @@ pub(super) struct Core {
     out: SendBuffer,
     flush: Flush,
     timers: Timers,
+    age: age::Age,
     handle: Arc<Handle>,
-    options: DriverOptions,
+    options: Arc<DriverOptions>,
     now: Instant,
     /// Calls that wait for the peer's stream limit.
     waiting: VecDeque<Arc<Slot>>,
@@ -142,36 +162,41 @@ struct Yield {
 }
 
 impl Driver {
-    /// A client's driver.
+    /// A client's driver. Connections may share their options.
     #[must_use]
-    pub fn client(io: BoxedIo, handle: Arc<Handle>, options: DriverOptions) -> Self {
-        Self::new(Role::Client, io, handle, options, None, None)
+    pub fn client(
+        io: BoxedIo,
+        handle: Arc<Handle>,
+        options: impl Into<Arc<DriverOptions>>,
+    ) -> Self {
+        Self::new(Role::Client, io, handle, options.into(), None, None)
     }
 
-    /// A server's driver.
+    /// A server's driver. Connections may share their options.
     #[must_use]
     pub fn server(
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: DriverOptions,
+        options: impl Into<Arc<DriverOptions>>,
         dispatch: Arc<dyn Dispatch>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self::new(Role::Server, io, handle, options, Some(dispatch), Some(drain))
+        Self::new(Role::Server, io, handle, options.into(), Some(dispatch), Some(drain))
     }
 
     fn new(
         role: Role,
         io: BoxedIo,
         handle: Arc<Handle>,
-        mut options: DriverOptions,
+        options: Arc<DriverOptions>,
         dispatch: Option<Arc<dyn Dispatch>>,
         drain: Option<Arc<Drain>>,
     ) -> Self {
         let now = env::now();
         let budget = options.budget.clone().unwrap_or_else(Budget::process);
-        assembly::initial_windows(&mut options.limits, &budget);
-        let mut conn = Connection::new(role, options.limits.clone(), now);
+        let mut limits = options.limits.clone();
+        assembly::initial_windows(&mut limits, &budget);
+        let mut conn = Connection::new(role, limits, now);
         let mut out = SendBuffer::new();
         conn.start(&mut out);
         if let Some(drain) = &drain {
@@ -182,6 +207,10 @@ impl Driver {
             out,
             flush: Flush::new(),
             timers: Timers::new(now),
+            age: match role {
+                Role::Server => age::Age::new(&options, handle.id(), now),
+                Role::Client => age::Age::default(),
+            },
             handle: Arc::clone(&handle),
             options,
             now,
@@ -335,6 +364,7 @@ impl Driver {
     fn publish(&mut self) {
         let core = &mut self.core;
         self.handle.set_streams(core.conn.streams() as u32);
+        self.handle.set_stalled(core.conn.connection_stalled(core.now));
         if core.conn.role() == Role::Client {
             let queued = core.out.len() + core.conn.waiting_octets();
             self.handle.publish(queued, std::mem::take(&mut core.lag));

@@ -4,11 +4,11 @@ use super::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
-use crate::http2::{ErrorCode, Fields, StreamKey};
+use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::env;
 use crate::net::exchange::ServerCall;
-use crate::net::slot::{HeadState, InEnd, OutEnd, Slot};
+use crate::net::slot::{Exchange, HeadState, InEnd, OutEnd, Slot};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,6 +20,7 @@ const IN_PLACE: Duration = Duration::from_micros(100);
 impl Core {
     /// A request's head has come.
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
+        self.timers.stir();
         let Some(dispatch) = self.dispatch.clone() else { return };
         let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
         let mut x = slot.lock();
@@ -35,6 +36,8 @@ impl Core {
             x.deadline = deadline;
             if let Some(deadline) = deadline {
                 self.timers.deadline(deadline, key);
+                // The caller's clock began first: its reset may come a little before our deadline.
+                self.conn.patience(key, deadline - timeout / 4);
             }
         }
         drop(x);
@@ -132,31 +135,50 @@ impl Core {
     /// The deadline of a request has passed: its handler is dropped and the caller is told.
     pub(super) fn expire_request(&mut self, key: StreamKey, slot: &Arc<Slot>) {
         let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
-        let error = Error::new(Kind::Deadline, status.clone(), Initiator::Local, Processed::Maybe);
+        let Some(whole) = self.conclude(key, slot, status, Kind::Deadline) else { return };
+        // Trailers behind a closed window never leave: then the answer is not complete.
+        let code = if whole { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Drops a request's handler and answers in its place; whether the answer is whole, or `None`
+    /// if the handler's own was.
+    pub(super) fn conclude(
+        &mut self,
+        key: StreamKey,
+        slot: &Arc<Slot>,
+        status: Status,
+        kind: Kind,
+    ) -> Option<bool> {
         self.abort(key);
         let x = slot.lock();
         let sent = x.out.head == HeadState::Sent;
         let ended = x.out.end_sent;
+        let grpc = is_grpc(&x.inc.head);
         drop(x);
         if ended {
-            return;
+            return None;
         }
-        let limit = self.conn.peer_settings().max_header_list_size;
-        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
-        if sent {
-            let mut fields = Fields::new();
-            status.to_trailers(&mut fields, limit);
-            let _ = self.conn.send_trailers(&mut self.out, key, &fields);
-        } else {
-            let fields = response::trailers_only(&status, limit);
-            self.answer(key, slot, &fields);
+        let limit = self.head_limit();
+        let mut fields = Fields::new();
+        match (sent, grpc) {
+            (true, true) => {
+                status.to_trailers(&mut fields, limit);
+                let _ = self.conn.send_trailers(&mut self.out, key, &fields);
+            }
+            (false, true) => {
+                self.answer(key, slot, &response::trailers_only(&status, limit));
+            }
+            (false, false) => {
+                fields.push(":status", "503");
+                self.answer(key, slot, &fields);
+            }
+            // Half of a plain response has no way to say that it will never be whole.
+            (true, false) => return Some(false),
         }
-        self.fail_slot(slot, error);
-        // Trailers behind a closed window never leave: then the answer is not complete.
-        let stuck = self.conn.pending(key).1 > 0;
-        let code = if stuck { ErrorCode::CANCEL } else { ErrorCode::NO_ERROR };
-        self.conn.reset(&mut self.out, key, code);
-        self.drop_stream(key);
+        self.fail_slot(slot, Error::new(kind, status, Initiator::Local, Processed::Maybe));
+        Some(self.conn.pending(key).1 == 0)
     }
 
     /// Answers a request that broke a limit before its handler began; `false` when one is at work.
@@ -165,17 +187,58 @@ impl Core {
         let (Some(_), Some(slot)) = (entry.handler.take(), entry.slot.clone()) else {
             return false;
         };
-        let limit = self.conn.peer_settings().max_header_list_size;
-        let limit = limit.map_or(usize::MAX, |octets| octets as usize);
+        let limit = self.head_limit();
         let fields = response::trailers_only(error.status(), limit);
         self.answer(key, &slot, &fields);
         true
+    }
+
+    /// A head that must not be sent: the caller reads why in its place, or sees a reset if not even
+    /// that fits.
+    pub(super) fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>, failure: SendError) {
+        let limit = self.head_limit();
+        let x = slot.lock();
+        let grpc = is_grpc(&x.inc.head);
+        let status = in_place_of(&x.out.extra, failure);
+        drop(x);
+        let mut fields = Fields::new();
+        if grpc {
+            fields = response::trailers_only(&status, limit);
+        } else {
+            fields.push(":status", "500");
+        }
+        let fits = fields.list_size() <= limit;
+        if fits {
+            self.answer(key, slot, &fields);
+        }
+        self.fail_slot(slot, Error::new(Kind::Limit, status, Initiator::Local, Processed::Maybe));
+        let code = if fits { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Trailers that must not be sent: a status that fits goes in their place.
+    pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &Exchange, failure: SendError) {
+        let mut fields = Fields::new();
+        if is_grpc(&x.inc.head) {
+            in_place_of(&x.out.trailers, failure).to_trailers(&mut fields, self.head_limit());
+        }
+        if fields.is_empty() || self.conn.send_trailers(&mut self.out, key, &fields).is_err() {
+            self.conn.reset(&mut self.out, key, ErrorCode::INTERNAL_ERROR);
+        }
+    }
+
+    /// Octets of a field list that the peer accepts.
+    fn head_limit(&self) -> usize {
+        let limit = self.conn.peer_settings().max_header_list_size;
+        limit.map_or(usize::MAX, |octets| octets as usize)
     }
 
     /// Answers with a head alone.
     fn answer(&mut self, key: StreamKey, slot: &Arc<Slot>, fields: &Fields) {
         let mut x = slot.lock();
         x.out.template = None;
+        x.out.forget_body();
         x.out.extra.clear();
         x.out.extra.extend_from(fields);
         x.out.head = HeadState::Ready;
@@ -196,8 +259,25 @@ impl Core {
     }
 }
 
+fn is_grpc(request: &Head) -> bool {
+    response::is_grpc(request.fields().get("content-type").unwrap_or_default())
+}
+
+/// What is said in the place of a list that must not be sent: its own status, to be shortened, or
+/// why an answer that was OK cannot be had.
+fn in_place_of(fields: &Fields, failure: SendError) -> Status {
+    let too_large = matches!(failure, SendError::HeadTooLarge { .. });
+    match Status::from_trailers(fields) {
+        Some(status) if too_large && !status.is_ok() => status,
+        _ => {
+            let code = if too_large { Code::ResourceExhausted } else { Code::Internal };
+            Status::new(code, format!("the response cannot be sent: {failure}"))
+        }
+    }
+}
+
 /// The answer to a head that no handler should see.
-fn refusal(head: &crate::http2::Head) -> Option<Fields> {
+fn refusal(head: &Head) -> Option<Fields> {
     let mut fields = Fields::new();
     if head.over_limit().is_some() {
         // The status that a gRPC caller understands rides along with the HTTP one.

@@ -73,11 +73,20 @@ impl Timers {
         self.doubt_spent = false;
     }
 
+    /// A stream began: quiet, if it comes back, begins anew.
+    pub(super) const fn stir(&mut self) {
+        self.quiet = None;
+        self.rested = false;
+    }
+
+    pub(super) const fn quiet_since(&self) -> Option<Instant> {
+        self.quiet
+    }
+
     /// Notes quiet; `true` once it has lasted for `time`, and at every turn from then on.
     pub(super) fn rest(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
         if !quiet {
-            self.quiet = None;
-            self.rested = false;
+            self.stir();
             return false;
         }
         let since = *self.quiet.get_or_insert(now);
@@ -124,6 +133,9 @@ impl Core {
         }
         self.check_silence();
         self.check_stalls();
+        if self.conn.role() == Role::Server {
+            self.check_age();
+        }
         self.check_drain();
     }
 
@@ -189,6 +201,7 @@ impl Core {
             quiet.map(|at| at + options.quiet_time),
             self.memory.next_look(),
             self.next_drain_time(),
+            self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
         ]
         .into_iter()
         .flatten()
@@ -218,11 +231,7 @@ impl Core {
         if self.conn.role() == Role::Server {
             return self.expire_request(key, &slot);
         }
-        let phase = self.phase_of(key, &mut slot.lock());
-        let mut facts = self.handle.facts(self.now);
-        facts.stream_id = self.conn.stream_id(key).map(|id| id.value());
-        let error = deadline_error(Processed::Maybe).with_phase(phase).with_connection(facts);
-        self.fail_stream(key, error, ErrorCode::CANCEL);
+        self.fail_stream(key, deadline_error(Processed::Maybe), ErrorCode::CANCEL);
     }
 
     pub(super) fn expire_unsent(&mut self, slot: &Arc<Slot>) {

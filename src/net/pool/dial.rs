@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::net::connect::{ConnectTimings, Connected};
 use crate::net::driver::Driver;
+use crate::net::engine::Intake;
 use crate::net::env;
 use crate::net::handle::{Handle, Home};
 use crate::net::slot::Slot;
@@ -18,44 +19,97 @@ use std::time::{Duration, Instant};
 /// How long a dial waits for a socket of the process to come free before it looks again.
 const SOCKET_WAIT: Duration = Duration::from_millis(100);
 
+/// The endpoint's dial under way. Dropped, as when a runtime ends, another one may begin.
+struct Dialing(Arc<Endpoint>);
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        self.0.cold.lock().dialing = false;
+    }
+}
+
+/// A connection that counts and is not there yet.
+struct Attempt {
+    endpoint: Arc<Endpoint>,
+    socket: Option<Socket>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            self.endpoint.not_opened();
+        }
+    }
+}
+
+/// How a dial's task ends.
+enum Outcome {
+    Found(Box<Connected>, Socket, Instant),
+    /// Nobody waits for a connection, or there are as many as allowed.
+    Unwanted,
+    /// Another endpoint is tried instead.
+    Elsewhere,
+}
+
 /// Dials until there is a connection, or nobody waits for one.
 pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
+    let dialing = Dialing(Arc::clone(&endpoint));
+    match search(&shared, &endpoint).await {
+        Outcome::Found(connected, socket, started) => {
+            arrived(&shared, dialing, *connected, socket, started);
+        }
+        Outcome::Unwanted => {
+            drop(dialing);
+            // Somebody may have come and found a dial that was about to end.
+            if is_wanted(&shared, &endpoint) {
+                shared.start_dial(&endpoint);
+            }
+        }
+        Outcome::Elsewhere => {}
+    }
+}
+
+async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
     loop {
         let wait = endpoint.cold.lock().retry_at.filter(|at| *at > env::now());
         if let Some(at) = wait {
             env::sleep_until(at).await;
-            if !goes_on(&shared, &endpoint) {
-                return;
+            if !is_wanted(shared, endpoint) {
+                return Outcome::Unwanted;
             }
         }
-        let replacing = shared.is_replacing(&endpoint);
+        let replacing = shared.is_replacing(endpoint);
         let socket = match endpoint.open_one(&shared.cap, env::now(), replacing) {
             Ok(socket) => socket,
-            Err(None) => return stop(&endpoint),
+            Err(None) => return Outcome::Unwanted,
             Err(Some(capped)) => {
-                env::sleep(match capped {
+                let wait = match capped {
                     Capped::Rate(wait) => wait,
                     Capped::Sockets => SOCKET_WAIT,
-                })
-                .await;
-                if !goes_on(&shared, &endpoint) {
-                    return;
+                };
+                env::sleep(wait).await;
+                if !is_wanted(shared, endpoint) {
+                    return Outcome::Unwanted;
                 }
                 continue;
             }
         };
+        let mut attempt = Attempt { endpoint: Arc::clone(endpoint), socket: Some(socket) };
         // Cleared: the state is CONNECTING again, though what failed last is still known.
         endpoint.cold.lock().retry_at = None;
         shared.publish();
         let started = env::now();
-        match dial(&shared, &endpoint).await {
-            Ok(connected) => return arrived(&shared, &endpoint, connected, socket, started),
-            Err(error) => {
+        match (dial(shared, endpoint).await, attempt.socket.take()) {
+            (Ok(connected), Some(socket)) => {
+                return Outcome::Found(Box::new(connected), socket, started);
+            }
+            (Ok(_), None) => return Outcome::Unwanted,
+            (Err(error), socket) => {
                 endpoint.not_opened();
                 drop(socket);
                 tracing::debug!(%error, "dial failed");
-                if !failed(&shared, &endpoint, error) {
-                    return;
+                if let Some(outcome) = failed(shared, endpoint, error) {
+                    return outcome;
                 }
             }
         }
@@ -71,33 +125,26 @@ async fn dial(shared: &Shared, endpoint: &Endpoint) -> Result<Connected, Error> 
             Kind::Connect,
             Code::Unavailable,
             format!("{}: no connection within {time:?} (dial_time)", endpoint.target),
-        )),
+        )
+        .with_phase(Phase::Dial)),
     }
 }
 
-fn stop(endpoint: &Endpoint) {
-    endpoint.cold.lock().dialing = false;
-}
-
-/// Whether somebody still wants the connection; if not, the dial ends here.
-fn goes_on(shared: &Shared, endpoint: &Endpoint) -> bool {
-    let mut cold = endpoint.cold.lock();
+/// Whether somebody still wants the connection.
+fn is_wanted(shared: &Shared, endpoint: &Endpoint) -> bool {
     let wanted = !shared.waiting.is_empty() || shared.lacks(endpoint);
-    let goes_on = wanted && !cold.removed && !shared.shutdown.load(Ordering::Acquire);
-    if !goes_on {
-        cold.dialing = false;
-    }
-    goes_on
+    wanted && !endpoint.cold.lock().removed && !shared.shutdown.load(Ordering::Acquire)
 }
 
 /// The connection is there: it starts with the calls that waited, in the preface's flight.
 fn arrived(
     shared: &Arc<Shared>,
-    endpoint: &Arc<Endpoint>,
+    dialing: Dialing,
     connected: Connected,
     socket: Socket,
     started: Instant,
 ) {
+    let endpoint = &Arc::clone(&dialing.0);
     let now = env::now();
     let Connected { io, info } = connected;
     let timings = info.timings;
@@ -117,7 +164,8 @@ fn arrived(
     shared.live.lock().push(Arc::clone(&handle));
     endpoint.add(Arc::clone(&handle));
     endpoint.rest(&handle);
-    stop(endpoint);
+    // The next one may be dialled from here on.
+    drop(dialing);
     shared.publish();
     shared.waiting.each(|slot| charge(slot, timings, started, now));
     shared.serve(now);
@@ -127,7 +175,13 @@ fn arrived(
         handle.goodbye();
     }
     shared.keep();
-    env::spawn(Driver::client(io, handle, shared.options.driver.clone()));
+    let options = Arc::clone(&shared.driver.lock());
+    match &shared.options.engine {
+        None => env::spawn(Driver::client(io, handle, options)),
+        Some(engine) => {
+            env::spawn(engine.client(io, Intake::new(handle, None), (*options).clone()))
+        }
+    };
 }
 
 /// The parts of the dial belong to the calls that waited for it.
@@ -142,22 +196,16 @@ fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) 
     x.timeline.enter(Phase::Settings, now);
 }
 
-/// The dial failed: calls without patience are told. `true` when somebody still waits for it.
-fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> bool {
+/// The dial failed: calls without patience are told. `None` when somebody still waits for it.
+fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> Option<Outcome> {
     shared.back_off(endpoint, env::now(), error.clone());
     shared.publish();
     if shared.options.balance == Balance::PickFirst && shared.next_endpoint(endpoint) {
-        return goes_nowhere(endpoint);
+        return Some(Outcome::Elsewhere);
     }
     if !shared.is_connected() && shared.broken(env::now()).is_some() {
         let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
-        shared.fail_waiting(impatient, &error.with_phase(Phase::Dial));
+        shared.fail_waiting(impatient, &error);
     }
-    goes_on(shared, endpoint)
-}
-
-/// Another endpoint is tried instead.
-fn goes_nowhere(endpoint: &Endpoint) -> bool {
-    stop(endpoint);
-    false
+    (!is_wanted(shared, endpoint)).then_some(Outcome::Unwanted)
 }

@@ -3,7 +3,8 @@
 
 use super::endpoint::Endpoint;
 use super::{Shared, fail};
-use crate::error::{Phase, Processed};
+use crate::error::{Error, Kind, Phase, Processed};
+use crate::grpc::status::Code;
 use crate::net::driver::deadline_error;
 use crate::net::env;
 use crate::net::handle::Handle;
@@ -77,7 +78,26 @@ impl Shared {
     }
 }
 
+/// A keeper at work. Dropped before its end, as when a runtime ends, it tells the calls that wait:
+/// nobody else would.
+struct Keeping {
+    shared: Arc<Shared>,
+    over: bool,
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shared.kept.store(false, Ordering::Release);
+            let text = "the runtime on which the channel waited has ended";
+            let error = Error::local(Kind::Shutdown, Code::Unavailable, text);
+            self.shared.fail_waiting(|_| true, &error);
+        }
+    }
+}
+
 async fn run(shared: Arc<Shared>) {
+    let mut keeping = Keeping { shared: Arc::clone(&shared), over: false };
     let mut known: HashMap<u64, Known> = HashMap::new();
     loop {
         let now = env::now();
@@ -87,6 +107,7 @@ async fn run(shared: Arc<Shared>) {
             shared.kept.store(false, Ordering::Release);
             // Somebody may have come and found a keeper that was leaving.
             if shared.is_forlorn() || shared.kept.swap(true, Ordering::AcqRel) {
+                keeping.over = true;
                 return;
             }
             continue;
@@ -152,14 +173,15 @@ impl Shared {
         if reading.calls > 0 || !spare {
             known.rest = None;
             // Nobody rings when it comes to rest.
-            return spare.then(|| now + (patience / 4).max(LOOK_MIN));
+            return now.checked_add((patience / 4).max(LOOK_MIN)).filter(|_| spare);
         }
         let since = match known.rest {
             Some((epoch, since)) if epoch == reading.epoch => since,
             _ => known.rest.insert((reading.epoch, now)).1,
         };
-        if now < since + patience {
-            return Some(since + patience);
+        let due = since.checked_add(patience)?;
+        if now < due {
+            return Some(due);
         }
         if member.life().evict(reading.epoch) {
             tracing::debug!(connection = member.id(), "closed: no calls for {patience:?}");

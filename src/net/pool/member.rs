@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::{Shared, fail};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
+use crate::net::driver::DriverOptions;
 use crate::net::env;
 use crate::net::handle::{Change, Handle, Home};
 use crate::net::life::Reading;
@@ -60,6 +61,7 @@ impl Home for Member {
                     shared.start_dial(&self.endpoint);
                 }
             }
+            Change::TooManyPings => shared.ping_less(),
             Change::Closed(error) => self.closed(&shared, handle, error, now),
         }
     }
@@ -84,13 +86,28 @@ impl Member {
         if !handle.is_ready() {
             // It never spoke HTTP/2: as good as a dial that failed.
             let error = error.unwrap_or_else(|| never_spoke(handle));
-            shared.back_off(&self.endpoint, now, error);
+            // It speaks to calls that were not sent there.
+            let error = error.with_processed(Processed::No);
+            shared.back_off(&self.endpoint, now, error.clone());
+            if shared.broken(now).is_some() {
+                let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
+                shared.fail_waiting(impatient, &error.with_phase(Phase::Settings));
+            }
         }
         shared.lost(&self.endpoint);
     }
 }
 
 impl Shared {
+    // gRPC keepalive: the interval of later connections doubles
+    fn ping_less(&self) {
+        let mut driver = self.driver.lock();
+        let least = Duration::from_secs(10);
+        let interval = driver.keepalive.map(|time| time.max(least).saturating_mul(2));
+        *driver = Arc::new(DriverOptions { keepalive: interval, ..(**driver).clone() });
+        tracing::warn!(target = %self.target, ?interval, "too_many_pings");
+    }
+
     /// A connection takes no more calls: others may be wanted.
     fn lost(&self, endpoint: &Arc<Endpoint>) {
         self.publish();

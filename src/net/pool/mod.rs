@@ -8,13 +8,15 @@
 mod cap;
 mod dial;
 mod endpoint;
+mod growth;
 mod keeper;
 mod member;
 mod options;
 mod resolve;
 mod wait;
 
-use super::connect::{Connect, ConnectError, Target};
+use super::connect::{Connect, ConnectError, ConnectPhase, Target};
+use super::driver::DriverOptions;
 use super::env::{self, Random};
 use super::handle::{Handle, Permit};
 use super::slot::{Slot, wake};
@@ -58,6 +60,8 @@ struct Shared {
     connector: Arc<dyn Connect>,
     resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
+    /// How connections behave, after what peers have said of PINGs.
+    driver: Mutex<Arc<DriverOptions>>,
     cap: Arc<Cap>,
     endpoints: RwLock<Arc<[Arc<Endpoint>]>>,
     /// Turns of the balance; the endpoint that PickFirst uses.
@@ -104,6 +108,7 @@ impl Pool {
             target,
             connector,
             resolver,
+            driver: Mutex::new(Arc::new(options.driver.clone())),
             cap: options.cap.clone().unwrap_or_else(Cap::process),
             endpoints: RwLock::new(endpoints.into()),
             turn: AtomicU32::new(0),
@@ -369,64 +374,6 @@ impl Shared {
         }
     }
 
-    /// More places are wanted: dials, as the balance says, where bounds allow.
-    fn grow(&self) {
-        let endpoints = self.endpoints();
-        if endpoints.is_empty() {
-            return self.resolve();
-        }
-        match self.options.balance {
-            Balance::PickFirst => {
-                let n = endpoints.len();
-                let first = self.turn.load(Ordering::Relaxed) as usize % n;
-                self.start_dial(&endpoints[first]);
-            }
-            Balance::RoundRobin | Balance::LeastLoaded => {
-                for endpoint in endpoints.iter() {
-                    self.start_dial(endpoint);
-                }
-            }
-        }
-    }
-
-    /// One dial in flight an endpoint.
-    fn start_dial(&self, endpoint: &Arc<Endpoint>) {
-        let mut cold = endpoint.cold.lock();
-        if cold.dialing || cold.removed || self.shutdown.load(Ordering::Acquire) {
-            return;
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        let (open, _) = endpoint.counts();
-        if open >= self.options.max_connections.max(1) + u32::from(self.is_replacing(endpoint)) {
-            return;
-        }
-        // What a connection can carry is known once its SETTINGS have come.
-        if !self.is_replacing(endpoint) && endpoint.members().iter().any(|m| !m.is_ready()) {
-            return;
-        }
-        cold.dialing = true;
-        drop(cold);
-        env::spawn(dial::run(me, Arc::clone(endpoint)));
-    }
-
-    /// PickFirst goes on to the next endpoint; `false` when all have been tried.
-    fn next_endpoint(&self, failed: &Arc<Endpoint>) -> bool {
-        let endpoints = self.endpoints();
-        let n = endpoints.len();
-        let now = env::now();
-        let from = endpoints.iter().position(|endpoint| endpoint.id == failed.id).unwrap_or(0);
-        for i in 1..n {
-            let at = (from + i) % n;
-            let untried = endpoints[at].cold.lock().retry_at.is_none_or(|retry| retry <= now);
-            if untried {
-                self.turn.store(at as u32, Ordering::Relaxed);
-                self.start_dial(&endpoints[at]);
-                return true;
-            }
-        }
-        false
-    }
-
     fn shut_down(&self) {
         self.shutdown.store(true, Ordering::Release);
         self.watch.send_replace(ChannelState::Shutdown);
@@ -442,34 +389,6 @@ impl Shared {
         for slot in self.waiting.take_if(which) {
             fail(&slot, error.clone());
         }
-    }
-
-    /// Publishes the state that the endpoints add up to.
-    fn publish(&self) {
-        let endpoints = self.endpoints();
-        let ready = endpoints.iter().flat_map(|e| e.members()).filter(|m| m.is_ready()).count();
-        self.ready.send_replace(ready as u32);
-        let mut failed = self.resolving.lock().error.is_some();
-        let mut dialing = false;
-        for endpoint in endpoints.iter() {
-            let cold = endpoint.cold.lock();
-            failed |= cold.last_error.is_some();
-            dialing |= cold.dialing && cold.retry_at.is_none();
-        }
-        let fresh = endpoints.iter().any(|endpoint| endpoint.is_connected());
-        let state = match (ready > 0, dialing || fresh, failed) {
-            (true, ..) => ChannelState::Ready,
-            (_, true, _) => ChannelState::Connecting,
-            (_, _, true) => ChannelState::TransientFailure,
-            _ => ChannelState::Idle,
-        };
-        self.watch.send_if_modified(|old| {
-            let changed = *old != state && *old != ChannelState::Shutdown;
-            if changed {
-                *old = state;
-            }
-            changed
-        });
     }
 
     /// `duration` give or take `fraction` of it.
@@ -507,7 +426,13 @@ fn refused(refusal: Refusal, deadline: Option<Instant>, now: Instant) -> Error {
 /// A dial that failed, as its callers see it.
 fn connect_error(error: &ConnectError) -> Error {
     let status = Status::new(Code::Unavailable, error.to_string());
-    Error::new(Kind::Connect, status, Initiator::Io, Processed::No)
+    let phase = match error.phase() {
+        ConnectPhase::Resolve => Phase::Resolve,
+        ConnectPhase::Socket => Phase::Dial,
+        ConnectPhase::Tls => Phase::Tls,
+        ConnectPhase::Http2 => Phase::Settings,
+    };
+    Error::new(Kind::Connect, status, Initiator::Io, Processed::No).with_phase(phase)
 }
 
 fn fail(slot: &Arc<Slot>, error: Error) {

@@ -3,6 +3,7 @@
 use super::cap::Cap;
 use super::endpoint::Balance;
 use crate::net::driver::DriverOptions;
+use crate::net::engine::Engine;
 use crate::net::handoff::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct PoolOptions {
     /// How each connection behaves.
     pub driver: DriverOptions,
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub engine: Option<Arc<dyn Engine>>,
     /// The mailbox of each connection.
     pub handoff: Policy,
     /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
@@ -67,6 +70,7 @@ impl PoolOptions {
     pub const fn new() -> Self {
         Self {
             driver: DriverOptions::new(crate::http2::Role::Client),
+            engine: None,
             handoff: Policy::ShortMutex,
             min_connections: 0,
             max_connections: 4,

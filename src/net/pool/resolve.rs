@@ -2,7 +2,7 @@
 
 use super::endpoint::Endpoint;
 use super::{Shared, connect_error};
-use crate::error::{Error, Phase};
+use crate::error::Error;
 use crate::net::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
 use crate::net::env;
 use std::future::Future;
@@ -120,7 +120,7 @@ impl Shared {
     fn unresolved(&self, error: io::Error, now: Instant) {
         let kind = ConnectErrorKind::Resolve;
         let error = ConnectError::new(kind, ConnectPhase::Resolve, &self.target).with_source(error);
-        let error = connect_error(&error).with_phase(Phase::Resolve);
+        let error = connect_error(&error);
         let pause = {
             let failures = self.resolving.lock().failures;
             let factor = 1.6f64.powi(failures.min(32) as i32);

@@ -1,32 +1,63 @@
-//! The client's side: roots, identity, sessions, the handshake and its verdict on ALPN.
+//! The client's side: roots, identity, sessions, and their replacement at run time.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::{Resumption, TicketRequest};
+use rustls::client::{Resumption, TicketRequest, WantsClientCert};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use super::material::{Material, TlsConfigError, add_roots, chain};
 use super::provider::Provider;
 use super::session::{SessionStats, SessionStore};
-use super::{ALPN_H2, info_of};
-use crate::net::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Scheme, Target,
-};
-use crate::net::env;
+use super::stats::{Counters, TlsStats};
+use super::{ALPN_H2, FIRST_GENERATION};
+use crate::net::sync::Mutex;
 
 /// Tickets kept for all connections of one configuration.
 const SESSION_CAPACITY: usize = 64;
 /// Tickets asked of a server at a full handshake, and at a resumed one (RFC 9149).
 const TICKET_REQUEST: (u8, u8) = (16, 1);
 
-/// A client's TLS configuration; clones share it and its sessions.
+/// A client's TLS configuration; clones share it and its sessions, and [`ClientTls::replace`]
+/// changes all of them.
 #[derive(Clone)]
 pub struct ClientTls {
-    pub(super) config: Arc<ClientConfig>,
+    pub(super) shared: Arc<Shared>,
     server_name: Option<ServerName<'static>>,
+}
+
+pub(super) struct Shared {
+    pub(super) current: Mutex<Current>,
+    counters: Counters,
+}
+
+/// A configuration and the sessions made under it. No two share a store of ours, so a session is
+/// resumed only by who made it.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) config: Arc<ClientConfig>,
     sessions: Option<Arc<SessionStore>>,
+    generation: u64,
+}
+
+impl Current {
+    /// The same configuration with an empty store.
+    fn without_sessions(&self) -> (Arc<ClientConfig>, Option<Arc<SessionStore>>) {
+        let Some(old) = &self.sessions else { return (self.config.clone(), None) };
+        let sessions = Arc::new(SessionStore::new(old.capacity()));
+        let mut config = (*self.config).clone();
+        config.resumption = resumption(&sessions);
+        (Arc::new(config), Some(sessions))
+    }
+}
+
+fn resumption(sessions: &Arc<SessionStore>) -> Resumption {
+    if sessions.capacity() == 0 {
+        Resumption::disabled()
+    } else {
+        Resumption::store(sessions.clone())
+    }
 }
 
 impl ClientTls {
@@ -38,13 +69,23 @@ impl ClientTls {
 
     /// Takes the caller's configuration as it is, but for three things: ALPN becomes `h2` alone,
     /// early data is off, and a protocol the server chose unasked is judged here, not by rustls.
+    ///
+    /// It keeps its own store of sessions. Where configurations share one, rustls resumes between
+    /// them only if verifier and identity are the same objects.
     #[must_use]
-    pub fn from_rustls(mut config: ClientConfig) -> Self {
+    pub fn from_rustls(config: ClientConfig) -> Self {
+        Self::with_sessions(config, None)
+    }
+
+    fn with_sessions(mut config: ClientConfig, sessions: Option<Arc<SessionStore>>) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         config.check_selected_alpn = false;
         // A request in early data can be replayed (RFC 8446 §8).
         config.enable_early_data = false;
-        Self { config: Arc::new(config), server_name: None, sessions: None }
+        let generation = FIRST_GENERATION;
+        let current = Mutex::new(Current { config: Arc::new(config), sessions, generation });
+        let shared = Arc::new(Shared { current, counters: Counters::default() });
+        Self { shared, server_name: None }
     }
 
     /// Checks certificates against `name` instead of the target's host, and sends it as SNI.
@@ -59,10 +100,54 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// What the session store has seen; `None` for a configuration made `from_rustls`.
+    /// Handshakes that begin from now on, at every clone, use `other`'s identity, roots and
+    /// options: a renewed certificate, another authority. Each clone keeps its server name.
+    ///
+    /// The first of them is a full one: no session made before is resumed, and none is shared with
+    /// `other`. Open connections stay; [`TlsInfo::generation`](crate::net::connect::TlsInfo) tells
+    /// which of them are older.
+    pub fn replace(&self, other: &Self) {
+        let new = other.shared.current.lock().clone();
+        let (config, sessions) = new.without_sessions();
+        let mut current = self.shared.current.lock();
+        let generation = current.generation + 1;
+        *current = Current { config, sessions, generation };
+    }
+
+    /// Counts the configurations that this one and its clones have had: 1 at first, one more with
+    /// each [`ClientTls::replace`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.current.lock().generation
+    }
+
+    /// What became of the handshakes.
+    ///
+    /// In TLS 1.3 a server judges a client's certificate when the client has already finished:
+    /// such a refusal counts as a success here and as a failure at the server.
+    #[must_use]
+    pub fn stats(&self) -> TlsStats {
+        self.shared.counters.read()
+    }
+
+    /// What the session store of the present generation has seen; `None` for a configuration made
+    /// `from_rustls`.
     #[must_use]
     pub fn session_stats(&self) -> Option<SessionStats> {
-        self.sessions.as_deref().map(SessionStore::stats)
+        self.shared.current.lock().sessions.as_deref().map(SessionStore::stats)
+    }
+
+    pub(super) fn current(&self) -> (Arc<ClientConfig>, u64) {
+        let current = self.shared.current.lock();
+        (current.config.clone(), current.generation)
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    pub(super) const fn own_server_name(&self) -> Option<&ServerName<'static>> {
+        self.server_name.as_ref()
     }
 }
 
@@ -70,6 +155,7 @@ impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls")
             .field("server_name", &self.server_name)
+            .field("generation", &self.generation())
             .field("sessions", &self.session_stats())
             .finish_non_exhaustive()
     }
@@ -82,6 +168,8 @@ pub struct ClientTlsBuilder {
     roots: Vec<Material>,
     #[cfg(feature = "webpki-roots")]
     webpki_roots: bool,
+    #[cfg(feature = "platform-verifier")]
+    platform_verifier: bool,
     identity: Option<(Material, Material)>,
     server_name: Option<String>,
     session_capacity: usize,
@@ -95,6 +183,8 @@ impl Default for ClientTlsBuilder {
             roots: Vec::new(),
             #[cfg(feature = "webpki-roots")]
             webpki_roots: false,
+            #[cfg(feature = "platform-verifier")]
+            platform_verifier: false,
             identity: None,
             server_name: None,
             session_capacity: SESSION_CAPACITY,
@@ -142,6 +232,20 @@ impl ClientTlsBuilder {
         self
     }
 
+    /// Trusts what the operating system trusts, and the own roots beside it, in the place of
+    /// Mozilla's. Default off.
+    ///
+    /// On Windows and Apple's systems their own verifiers judge, which know about revocation; on
+    /// Linux the installed root certificates do, read by `build`: rebuild and
+    /// [`ClientTls::replace`] after an update of them. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
+    /// else to look.
+    #[cfg(feature = "platform-verifier")]
+    #[must_use]
+    pub const fn platform_verifier(mut self) -> Self {
+        self.platform_verifier = true;
+        self
+    }
+
     /// Shows this chain to servers that ask for one; PEM texts, the own certificate first.
     #[must_use]
     pub fn identity_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
@@ -184,22 +288,10 @@ impl ClientTlsBuilder {
     ///
     /// # Errors
     ///
-    /// PEM or DER that is none, a key that does not fit its certificate, a name that is none, or no
-    /// root at all.
+    /// PEM or DER that is none, a key that does not fit its certificate, a name that is none, no
+    /// root at all, or Mozilla's roots together with the platform's verifier, which takes none.
     pub fn build(self) -> Result<ClientTls, TlsConfigError> {
-        let mut roots = RootCertStore::empty();
-        add_roots(&mut roots, &self.roots, "roots")?;
-        #[cfg(feature = "webpki-roots")]
-        if self.webpki_roots || self.roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        if roots.is_empty() {
-            return Err(TlsConfigError::new("roots", "there are none, and no server is trusted"));
-        }
-        let config = ClientConfig::builder_with_provider(self.provider.crypto())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsConfigError::new("provider", error))?
-            .with_root_certificates(roots);
+        let config = self.trusting()?;
         let mut config = match &self.identity {
             None => config.with_no_client_auth(),
             Some((certificates, key)) => config
@@ -210,89 +302,50 @@ impl ClientTlsBuilder {
                 .map_err(|error| TlsConfigError::new("identity", error))?,
         };
         let sessions = Arc::new(SessionStore::new(self.session_capacity));
-        if self.session_capacity == 0 {
-            config.resumption = Resumption::disabled();
-        } else {
-            config.resumption = Resumption::store(sessions.clone());
+        config.resumption = resumption(&sessions);
+        if self.session_capacity > 0 {
             config.send_ticket_request = self.ticket_request.map(|(new, resumed)| TicketRequest {
                 new_session_count: new,
                 resumption_count: resumed,
             });
         }
-        let tls = ClientTls { sessions: Some(sessions), ..ClientTls::from_rustls(config) };
+        let tls = ClientTls::with_sessions(config, Some(sessions));
         match &self.server_name {
             Some(name) => tls.with_server_name(name),
             None => Ok(tls),
         }
     }
-}
 
-/// Dials with another connector, then shakes hands. No octet of a request leaves before the
-/// certificate fits the name and ALPN chose `h2`.
-#[derive(Clone, Debug)]
-pub struct TlsConnector<C> {
-    inner: C,
-    tls: ClientTls,
-}
-
-impl<C: Connect> TlsConnector<C> {
-    /// TLS as `tls` says, over what `inner` opens.
-    pub const fn new(inner: C, tls: ClientTls) -> Self {
-        Self { inner, tls }
-    }
-}
-
-impl<C: Connect> Connect for TlsConnector<C> {
-    fn connect(&self, target: Target) -> ConnectFuture {
-        // Whoever configured TLS and wrote http:// must not be served plaintext in silence.
-        if target.scheme() == Scheme::Http && target.unix_path().is_none() {
-            let kind = ConnectErrorKind::Unsupported;
-            let error = ConnectError::new(kind, ConnectPhase::Tls, &target)
-                .with_detail("TLS is configured and the target says http://; write https://");
-            return Box::pin(async { Err(error) });
+    /// Provider, versions and trust.
+    fn trusting(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsConfigError> {
+        let config = ClientConfig::builder_with_provider(self.provider.crypto())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsConfigError::new("provider", error))?;
+        #[cfg(feature = "platform-verifier")]
+        if self.platform_verifier {
+            let verifier = self.platform()?;
+            return Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)));
         }
-        let dial = self.inner.connect(target.clone());
-        let tls = self.tls.clone();
-        Box::pin(async move { handshake(dial.await?, &tls, &target).await })
+        let mut roots = RootCertStore::empty();
+        add_roots(&mut roots, &self.roots, "roots")?;
+        #[cfg(feature = "webpki-roots")]
+        if self.webpki_roots || self.roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        if roots.is_empty() {
+            return Err(TlsConfigError::new("roots", "there are none, and no server is trusted"));
+        }
+        Ok(config.with_root_certificates(roots))
     }
-}
-
-fn server_name(tls: &ClientTls, target: &Target) -> Result<ServerName<'static>, ConnectError> {
-    if let Some(name) = &tls.server_name {
-        return Ok(name.clone());
+    #[cfg(feature = "platform-verifier")]
+    fn platform(&self) -> Result<rustls_platform_verifier::Verifier, TlsConfigError> {
+        #[cfg(feature = "webpki-roots")]
+        if self.webpki_roots {
+            let why = "the platform's verifier takes no roots of Mozilla's beside its own";
+            return Err(TlsConfigError::new("roots", why));
+        }
+        let own = chain(&self.roots, "roots")?;
+        rustls_platform_verifier::Verifier::new_with_extra_roots(own, self.provider.crypto())
+            .map_err(|error| TlsConfigError::new("platform verifier", error))
     }
-    // RFC 6066 §3: the name is sent without a trailing dot.
-    let host = target.host().strip_suffix('.').unwrap_or_else(|| target.host());
-    ServerName::try_from(host.to_owned()).map_err(|error| {
-        ConnectError::new(ConnectErrorKind::Unsupported, ConnectPhase::Tls, target)
-            .with_source(error)
-    })
-}
-
-async fn handshake(
-    connected: Connected,
-    tls: &ClientTls,
-    target: &Target,
-) -> Result<Connected, ConnectError> {
-    let name = server_name(tls, target)?;
-    let start = env::now();
-    let Connected { io, mut info } = connected;
-    let stream = tokio_rustls::TlsConnector::from(tls.config.clone())
-        .connect(name, io)
-        .await
-        .map_err(|error| ConnectError::from_io(ConnectPhase::Tls, target, error))?;
-    let session = info_of(stream.get_ref().1);
-    // RFC 9113 §3.2: over TLS, HTTP/2 is agreed on by ALPN and by nothing else.
-    let kind = match session.alpn.as_deref() {
-        Some(ALPN_H2) => None,
-        Some(b"http/1.1") => Some(ConnectErrorKind::AlpnHttp11),
-        Some(_) => Some(ConnectErrorKind::AlpnOther),
-        None => Some(ConnectErrorKind::AlpnNone),
-    };
-    if let Some(kind) = kind {
-        return Err(ConnectError::new(kind, ConnectPhase::Tls, target));
-    }
-    info.timings.tls = env::now().saturating_duration_since(start);
-    info.tls = Some(session);
-    Ok(Connected { io: Box::new(stream), info })
 }

@@ -1,35 +1,47 @@
 //! TLS over any connector or listener, through rustls, with ALPN `h2` and nothing else.
 
 mod client;
+mod connector;
 mod material;
 mod provider;
 mod server;
 mod session;
+mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::{AlertDescription, CertificateError, CommonState, HandshakeKind, InvalidMessage};
 
-pub use client::{ClientTls, ClientTlsBuilder, TlsConnector};
+pub use client::{ClientTls, ClientTlsBuilder};
+pub use connector::TlsConnector;
 pub use material::TlsConfigError;
 pub use provider::Provider;
-pub use server::{AcceptError, AcceptErrorKind, ServerTls, ServerTlsBuilder, accept};
+pub use server::{
+    AcceptError, AcceptErrorKind, ServerTls, ServerTlsBuilder, accept, accept_either,
+};
 pub use session::SessionStats;
+pub use stats::{Handshakes, TlsStats};
 
 use super::connect::{ConnectErrorKind, TlsInfo};
 
 /// RFC 9113 §3.2: the ALPN name of HTTP/2 over TLS.
 const ALPN_H2: &[u8] = b"h2";
+/// The generation of a configuration that was never replaced; 0 is none.
+const FIRST_GENERATION: u64 = 1;
 
-fn info_of(session: &CommonState) -> TlsInfo {
+/// All but the handshake's time, which whoever counts it knows.
+fn info_of(session: &CommonState, generation: u64) -> TlsInfo {
     let certificates = session.peer_certificates().unwrap_or_default();
     let version = session.protocol_version().and_then(|version| version.as_str());
     let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     TlsInfo {
+        generation,
+        handshake: Duration::ZERO,
         resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         version: version.unwrap_or("unknown"),
         cipher: suite.unwrap_or("unknown"),

@@ -9,12 +9,13 @@ use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CommonState, RootCertStore, ServerConfig};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::material::{Material, TlsConfigError, add_roots, chain};
 use super::provider::Provider;
-use super::stream::Remembering;
-use super::{ALPN_H2, info_of, rustls_error};
+use super::stats::{Counters, TlsStats};
+use super::stream::{Remembering, Replaying};
+use super::{ALPN_H2, FIRST_GENERATION, info_of, rustls_error};
 use crate::net::connect::TlsInfo;
 use crate::net::io::BoxedIo;
 use crate::net::sniff;
@@ -26,14 +27,20 @@ const TICKETS: usize = 16;
 /// A server's TLS configuration; clones share it, and [`ServerTls::replace`] changes all of them.
 #[derive(Clone)]
 pub struct ServerTls {
-    shared: Arc<Mutex<Current>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) current: Mutex<Current>,
+    counters: Counters,
 }
 
 #[derive(Clone)]
-struct Current {
-    config: Arc<ServerConfig>,
+pub(super) struct Current {
+    pub(super) config: Arc<ServerConfig>,
     /// Who judges a resumed client's certificate again.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    generation: u64,
 }
 
 impl ServerTls {
@@ -53,29 +60,54 @@ impl ServerTls {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         // A request in early data can be replayed (RFC 8446 §8).
         config.max_early_data_size = 0;
-        let current = Current { config: Arc::new(config), verifier: None };
-        Self { shared: Arc::new(Mutex::new(current)) }
+        Self::new(Arc::new(config), None)
+    }
+
+    fn new(config: Arc<ServerConfig>, verifier: Option<Arc<dyn ClientCertVerifier>>) -> Self {
+        let current = Mutex::new(Current { config, verifier, generation: FIRST_GENERATION });
+        Self { shared: Arc::new(Shared { current, counters: Counters::default() }) }
     }
 
     /// Judges the certificates of resumed clients by `verifier`, usually the configuration's own.
+    /// The result is apart from earlier clones.
     #[must_use]
     pub fn with_client_verifier(self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
-        let config = self.shared.lock().config.clone();
-        let current = Current { config, verifier: Some(verifier) };
-        Self { shared: Arc::new(Mutex::new(current)) }
+        let config = self.shared.current.lock().config.clone();
+        Self::new(config, Some(verifier))
     }
 
     /// Handshakes that begin from now on, at every clone, use `other`: a renewed certificate, new
-    /// client roots. Open connections stay; tickets of the old configuration are not accepted.
+    /// client roots. Open connections stay; [`TlsInfo::generation`] tells which of them are older.
+    ///
+    /// Tickets of the old configuration are not accepted, unless both came `from_rustls` with one
+    /// ticketer. Even then a resumed client's certificate is judged by the new verifier.
     pub fn replace(&self, other: &Self) {
-        let new = other.shared.lock().clone();
-        *self.shared.lock() = new;
+        let new = other.shared.current.lock().clone();
+        let mut current = self.shared.current.lock();
+        let generation = current.generation + 1;
+        *current = Current { generation, ..new };
+    }
+
+    /// Counts the configurations that this one and its clones have had: 1 at first, one more with
+    /// each [`ServerTls::replace`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.current.lock().generation
+    }
+
+    /// What became of the handshakes.
+    #[must_use]
+    pub fn stats(&self) -> TlsStats {
+        self.shared.counters.read()
     }
 }
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").finish_non_exhaustive()
+        f.debug_struct("ServerTls")
+            .field("generation", &self.generation())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
@@ -316,19 +348,44 @@ impl Error for AcceptError {
 ///
 /// [`AcceptError`]; the client was sent the alert that TLS has for the case.
 pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), AcceptError> {
-    let Current { config, verifier } = tls.shared.lock().clone();
+    let attempt = tls.shared.counters.begin();
+    let Current { config, verifier, generation } = tls.shared.current.lock().clone();
     let handshake = tokio_rustls::TlsAcceptor::from(config).accept(Remembering::new(io));
-    let mut stream = handshake
-        .into_fallible()
-        .await
-        .map_err(|(error, io)| AcceptError::caused(kind_of(&error, io.head()), error))?;
-    let info = info_of(stream.get_ref().1);
+    let mut stream = match handshake.into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, io)) => {
+            attempt.failed();
+            return Err(AcceptError::caused(kind_of(&error, io.head()), error));
+        }
+    };
+    let mut info = info_of(stream.get_ref().1, generation);
     if let Err(error) = judge(stream.get_ref().1, &info, verifier.as_deref()) {
+        attempt.failed();
         // The verdict stands whether or not the client still hears the close_notify.
         drop(stream.shutdown().await);
         return Err(error);
     }
+    info.handshake = attempt.succeeded(info.resumed);
     Ok((Box::new(stream), info))
+}
+
+/// As [`accept`] for a client whose first octet begins TLS; one that speaks plaintext is let in as
+/// it is, without [`TlsInfo`]. It has no time limit of its own either.
+///
+/// # Errors
+///
+/// [`AcceptError`], also for a client that leaves without a word.
+pub async fn accept_either(
+    mut io: BoxedIo,
+    tls: &ServerTls,
+) -> Result<(BoxedIo, Option<TlsInfo>), AcceptError> {
+    let first = io.read_u8().await;
+    let first = first.map_err(|error| AcceptError::caused(AcceptErrorKind::Closed, error))?;
+    let io = Box::new(Replaying::new(first, io));
+    if !sniff::begins_tls(first) {
+        return Ok((io, None));
+    }
+    accept(io, tls).await.map(|(io, info)| (io, Some(info)))
 }
 
 /// What rustls leaves open after a handshake it is content with.

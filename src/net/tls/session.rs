@@ -1,4 +1,4 @@
-//! The client's store of TLS sessions, one for all connections of a configuration.
+//! The client's store of TLS sessions, one for all connections of one generation of a configuration.
 //!
 //! A pool that dials many connections to one server wants as many tickets as connections; rustls'
 //! own store keeps eight a server whatever its size.
@@ -49,6 +49,10 @@ struct Sessions {
 impl SessionStore {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, inner: Mutex::new(Inner::default()) }
+    }
+
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
     }
 
     pub(super) fn stats(&self) -> SessionStats {

@@ -1,4 +1,4 @@
-//! A stream that remembers how it began.
+//! Streams that remember how they began, or tell it again.
 
 use std::io;
 use std::pin::Pin;
@@ -43,6 +43,64 @@ impl AsyncRead for Remembering {
 }
 
 impl AsyncWrite for Remembering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Gives back an octet that was read to see what it is, then what follows it.
+pub(super) struct Replaying {
+    io: BoxedIo,
+    first: Option<u8>,
+}
+
+impl Replaying {
+    pub(super) const fn new(first: u8, io: BoxedIo) -> Self {
+        Self { io, first: Some(first) }
+    }
+}
+
+impl AsyncRead for Replaying {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buf.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Replaying {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

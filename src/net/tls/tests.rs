@@ -1,9 +1,16 @@
+mod apart;
+mod hello;
+mod not_http2;
+#[cfg(feature = "platform-verifier")]
+mod platform;
+mod reuse;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -77,13 +84,28 @@ impl Authority {
     }
 
     fn raw_client(&self, alpn: &[&[u8]]) -> ClientConfig {
+        self.raw_client_of(rustls::DEFAULT_VERSIONS, None, alpn)
+    }
+
+    fn raw_client_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        identity: Option<&Leaf>,
+        alpn: &[&[u8]],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Provider::default().crypto())
-            .with_safe_default_protocol_versions()
+        let config = ClientConfig::builder_with_provider(Provider::default().crypto())
+            .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(leaf) => {
+                let key = PrivateKeyDer::try_from(leaf.key.clone()).unwrap();
+                config.with_client_auth_cert(vec![leaf.der.clone()], key).unwrap()
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config
     }
@@ -95,6 +117,41 @@ async fn pair() -> (TcpAcceptor, Target) {
     let acceptor = TcpAcceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let port = acceptor.local_addr().unwrap().port();
     (acceptor, Target::parse(&format!("https://localhost:{port}")).unwrap())
+}
+
+/// One handshake in memory; as [`meet`], both ends' verdicts.
+async fn dial(
+    client: &ClientTls,
+    server: &ServerTls,
+) -> (Result<TlsInfo, ConnectError>, Result<TlsInfo, AcceptError>) {
+    let (connector, mut listener) = crate::net::memory::listener(1 << 16);
+    let connector = TlsConnector::new(connector, client.clone());
+    let client_side = async {
+        let mut connected = connector.connect(localhost()).await?;
+        // The server's tickets come before its octet; its alert comes in the place of it.
+        drop(connected.io.read_u8().await);
+        Ok(connected.info.tls.unwrap())
+    };
+    let server_side = async {
+        let io = listener.accept().await.unwrap().io;
+        let (mut io, info) = accept(io, server).await?;
+        io.write_all(b"!").await.unwrap();
+        io.flush().await.unwrap();
+        Ok(info)
+    };
+    tokio::join!(client_side, server_side)
+}
+
+/// Whether a dial between two that trust each other was resumed; both ends must say the same.
+async fn resumes(client: &ClientTls, server: &ServerTls) -> bool {
+    let (dialled, accepted) = dial(client, server).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(dialled.resumed, accepted.resumed);
+    dialled.resumed
+}
+
+fn localhost() -> Target {
+    Target::parse("https://localhost").unwrap()
 }
 
 /// One handshake over a loopback socket. A client that is content greets with an octet and is
@@ -121,6 +178,13 @@ async fn meet(client: &ClientTls, server: &ServerTls) -> (Outcome, std::io::Resu
     };
     let ((dialled, answer), accepted) = tokio::join!(client_side, server_side);
     ((dialled, accepted), answer)
+}
+
+/// Lets a client of ours offer what it never would.
+fn offer(client: &ClientTls, alpn: &[&[u8]]) {
+    let mut current = client.shared.current.lock();
+    Arc::make_mut(&mut current.config).alpn_protocols =
+        alpn.iter().map(|name| name.to_vec()).collect();
 }
 
 /// Our client against a server of another make.
@@ -191,10 +255,9 @@ async fn tickets_are_sent_by_wish_and_by_limit() {
 #[tokio::test]
 async fn a_server_that_chooses_http11() {
     let authority = Authority::new();
-    let mut client = authority.client().build().unwrap();
+    let client = authority.client().build().unwrap();
     // rustls servers choose only what is offered; others choose http/1.1 unasked.
-    let config = Arc::make_mut(&mut client.config);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    offer(&client, &[b"h2", b"http/1.1"]);
     let error = meet_raw(&client, authority.raw_server(&[b"http/1.1"])).await;
     assert_eq!((error.kind(), error.phase()), (ConnectErrorKind::AlpnHttp11, ConnectPhase::Tls));
 }
@@ -383,9 +446,8 @@ async fn clients_without_h2_are_refused() {
         (&[][..], AcceptErrorKind::AlpnMissing),
         (&[&b"http/1.1"[..]][..], AcceptErrorKind::AlpnMismatch),
     ] {
-        let mut client = ClientTls::from_rustls(authority.raw_client(&[]));
-        Arc::make_mut(&mut client.config).alpn_protocols =
-            alpn.iter().map(|name| name.to_vec()).collect();
+        let client = ClientTls::from_rustls(authority.raw_client(&[]));
+        offer(&client, alpn);
         let ((_, accepted), _) = meet(&client, &authority.server()).await;
         assert_eq!(accepted.err().unwrap().kind(), kind);
     }
@@ -399,6 +461,20 @@ async fn foreign_configurations_get_our_alpn() {
     let ((dialled, accepted), _) = meet(&client, &server).await;
     assert_eq!(dialled.unwrap().info.tls.unwrap().alpn.as_deref(), Some(&b"h2"[..]));
     assert_eq!(accepted.unwrap().1.alpn.as_deref(), Some(&b"h2"[..]));
+}
+
+#[test]
+fn early_data_is_off_whoever_asks_for_it() {
+    let authority = Authority::new();
+    let mut client = authority.raw_client(&[]);
+    client.enable_early_data = true;
+    let mut server = (*authority.raw_server(&[])).clone();
+    server.max_early_data_size = 1024;
+    let (client, server) = (ClientTls::from_rustls(client), ServerTls::from_rustls(server));
+    assert!(!client.shared.current.lock().config.enable_early_data);
+    assert_eq!(server.shared.current.lock().config.max_early_data_size, 0);
+    client.replace(&authority.client().build().unwrap());
+    assert!(!client.shared.current.lock().config.enable_early_data);
 }
 
 #[tokio::test]

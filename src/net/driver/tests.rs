@@ -1,0 +1,58 @@
+use super::*;
+use crate::net::connect::ConnectionInfo;
+use crate::net::handle::{Change, Home};
+use crate::net::handoff::Policy;
+use crate::net::life::Reading;
+use crate::net::sync::Mutex;
+
+/// What a connection told its pool.
+#[derive(Default)]
+struct Told {
+    moved: Mutex<Vec<Arc<Slot>>>,
+    draining: Mutex<bool>,
+}
+
+impl Home for Told {
+    fn redispatch(&self, slot: Arc<Slot>) {
+        self.moved.lock().push(slot);
+    }
+
+    fn changed(&self, _handle: &Arc<Handle>, change: Change) {
+        if matches!(change, Change::Draining) {
+            *self.draining.lock() = true;
+        }
+    }
+
+    fn released(&self, _handle: &Arc<Handle>, _reading: Reading) {}
+}
+
+/// Stream identifiers that are used up: the calls that find none left move, one that waited for
+/// the peer's limit among them; no later one comes, and the connection ends with its last stream.
+#[tokio::test(start_paused = true)]
+async fn spent_identifiers_move_the_calls() {
+    for limit in [100, 1] {
+        let (near, _far) = tokio::io::duplex(64 * 1024);
+        let told = Arc::new(Told::default());
+        let home: Arc<dyn Home> = told.clone();
+        let info =
+            ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
+        let now = env::now();
+        let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
+        let mut options = DriverOptions::new(Role::Client);
+        options.limits.streams_before_settings = limit;
+        let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
+        driver.core.conn.set_next_stream_id(crate::http2::StreamId::MAX);
+        let slots = [Slot::new(now), Slot::new(now)];
+        for slot in &slots {
+            slot.lock().out.head = crate::net::slot::HeadState::Ready;
+            Handle::submit(handle.reserve().unwrap(), Arc::clone(slot));
+        }
+        tokio::spawn(driver);
+        env::sleep(Duration::from_millis(1)).await;
+        assert!(slots[0].lock().key.is_some(), "the last identifier is used");
+        let moved = told.moved.lock().clone();
+        assert_eq!(moved.len(), 1, "limit {limit}");
+        assert!(Arc::ptr_eq(&moved[0], &slots[1]), "limit {limit}");
+        assert!(!handle.is_accepting() && *told.draining.lock());
+    }
+}

@@ -1,0 +1,254 @@
+//! The two halves of a call's exchange: what goes out, what came in, and what a reader did with
+//! it.
+
+use super::stalls::Stalls;
+use crate::error::Error;
+use crate::http2::hpack::Template;
+use crate::http2::{Fields, Head};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Messages up to this are gathered in the slot, longer ones are chained.
+pub const INLINE_MAX: usize = 4096;
+/// Memory that a recycled slot keeps in each of its buffers.
+pub(super) const KEPT: usize = 8 * 1024;
+
+/// How far the head has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HeadState {
+    /// The caller has not written it.
+    #[default]
+    None,
+    /// The driver may send it.
+    Ready,
+    /// It was written to a connection.
+    Sent,
+}
+
+/// How our side of the exchange ends.
+#[derive(Clone, Debug, Default)]
+pub enum OutEnd {
+    /// More may follow.
+    #[default]
+    Open,
+    /// END_STREAM behind the last octet.
+    Finish,
+    /// [`Outgoing::trailers`] behind the last octet.
+    Trailers,
+    /// Stable trailers behind the last octet.
+    Template(Arc<Template>),
+}
+
+impl OutEnd {
+    /// Whether more may follow.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+/// What the caller sends.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Stable fields of the head.
+    pub template: Option<Arc<Template>>,
+    /// Further fields of the head.
+    pub extra: Fields,
+    /// How far the head has come.
+    pub head: HeadState,
+    /// The remaining time is added to the head as `grpc-timeout` when it is sent.
+    pub grpc_timeout: bool,
+    /// The whole request was written before the first submission and is kept for a replay.
+    pub replayable: bool,
+    /// Trailers, when the end says so.
+    pub trailers: Fields,
+    /// How our side ends.
+    pub end: OutEnd,
+    /// The end was handed to the connection.
+    pub end_sent: bool,
+    /// Octets handed to the connection and not yet framed.
+    pub in_flight: usize,
+    /// How long they waited for windows, on all connections.
+    pub stalls: Stalls,
+    chunks: VecDeque<Bytes>,
+    chunk_octets: usize,
+    tail: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Octets that wait in the slot or in the connection.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.in_flight + self.waiting()
+    }
+
+    /// Octets that wait in the slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.chunk_octets + self.tail.len()
+    }
+
+    /// Where small messages are encoded.
+    pub const fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Chains octets behind everything written so far.
+    pub fn chain(&mut self, octets: Bytes) {
+        self.seal();
+        self.chunk_octets += octets.len();
+        self.chunks.push_back(octets);
+    }
+
+    /// Closes the tail when it has become long, so that it is chained and not copied.
+    pub fn settle(&mut self) {
+        if self.tail.len() > INLINE_MAX {
+            self.seal();
+        }
+    }
+
+    /// Closes the tail: what is in it is chained.
+    pub fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            self.chunk_octets += tail.len();
+            self.chunks.push_back(tail);
+        }
+    }
+
+    /// The chained octets and the tail, in this order, for a request that is kept.
+    #[must_use]
+    pub fn parts(&self) -> (&VecDeque<Bytes>, &[u8]) {
+        (&self.chunks, &self.tail)
+    }
+
+    /// Takes the next chained octets.
+    pub fn take_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.chunk_octets -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Forgets what was sent; the response has begun, so nothing is replayed.
+    pub fn forget_body(&mut self) {
+        self.chunks.clear();
+        self.chunk_octets = 0;
+        self.tail.clear();
+        self.replayable = false;
+    }
+
+    /// Makes everything kept ready to be sent anew.
+    pub fn rewind(&mut self) {
+        if self.head == HeadState::Sent {
+            self.head = HeadState::Ready;
+        }
+        self.end_sent = false;
+        self.in_flight = 0;
+    }
+
+    /// Gives a long tail's memory back.
+    pub(super) fn shrink(&mut self) {
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.template = None;
+        self.extra.clear();
+        self.head = HeadState::None;
+        self.grpc_timeout = false;
+        self.forget_body();
+        self.trailers.clear();
+        self.end = OutEnd::Open;
+        self.end_sent = false;
+        self.in_flight = 0;
+        self.stalls = Stalls::default();
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+        if self.extra.capacity() > KEPT {
+            self.extra = Fields::new();
+        }
+    }
+}
+
+/// How the peer's side ended.
+#[derive(Clone, Debug)]
+pub enum InEnd {
+    /// END_STREAM without trailers.
+    Finished,
+    /// Trailers came; they stand in [`Incoming::trailers`].
+    Trailers,
+    /// It did not end well.
+    Failed(Error),
+}
+
+/// What a reader did with octets that were handed to it, not yet told to the driver.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    /// Octets of messages that were taken.
+    pub consumed: u32,
+    /// Octets that moved into the assembly of the message that is waited for.
+    pub gathered: u32,
+    /// Octets among those reported as gathered whose message was taken since.
+    pub delivered: u32,
+    /// Octets still to come of the message that is waited for, where its prefix has come.
+    pub expected: usize,
+}
+
+impl Credit {
+    /// Adds what was done since.
+    pub const fn add(&mut self, later: Self) {
+        self.consumed += later.consumed;
+        self.gathered += later.gathered;
+        self.delivered += later.delivered;
+        if later.delivered > 0 || later.expected > 0 {
+            self.expected = later.expected;
+        }
+    }
+
+    /// Octets to be credited by who keeps no budget.
+    #[must_use]
+    pub const fn owed(&self) -> u32 {
+        self.consumed + self.gathered
+    }
+
+    /// Octets worth a report.
+    #[must_use]
+    pub const fn octets(&self) -> u32 {
+        self.consumed + self.gathered + self.delivered
+    }
+}
+
+/// What the peer sends.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// The head, once [`Incoming::head_ready`].
+    pub head: Head,
+    /// The head has come.
+    pub head_ready: bool,
+    /// Octets of the body not yet taken by the caller.
+    pub body: BytesMut,
+    /// What the caller did with octets and the driver has not been told.
+    pub credit: Credit,
+    /// Trailers.
+    pub trailers: Fields,
+    /// How the peer's side ended.
+    pub end: Option<InEnd>,
+}
+
+impl Incoming {
+    pub(super) fn clear(&mut self) {
+        self.head.clear();
+        self.head_ready = false;
+        self.body.clear();
+        if self.body.capacity() > KEPT {
+            self.body = BytesMut::new();
+        }
+        self.credit = Credit::default();
+        self.trailers.clear();
+        self.end = None;
+    }
+}

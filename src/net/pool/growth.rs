@@ -1,0 +1,96 @@
+//! When more connections are wanted, to which endpoint, and what state that makes.
+
+use super::dial;
+use super::endpoint::{Balance, Endpoint};
+use super::{ChannelState, Shared};
+use crate::net::env;
+use crate::net::sync::Ordering;
+use std::sync::Arc;
+
+impl Shared {
+    /// More places are wanted: dials, as the balance says, where bounds allow.
+    pub(super) fn grow(&self) {
+        let endpoints = self.endpoints();
+        if endpoints.is_empty() {
+            return self.resolve();
+        }
+        match self.options.balance {
+            Balance::PickFirst => {
+                let n = endpoints.len();
+                let first = self.turn.load(Ordering::Relaxed) as usize % n;
+                self.start_dial(&endpoints[first]);
+            }
+            Balance::RoundRobin | Balance::LeastLoaded => {
+                for endpoint in endpoints.iter() {
+                    self.start_dial(endpoint);
+                }
+            }
+        }
+    }
+
+    /// One dial in flight an endpoint.
+    pub(super) fn start_dial(&self, endpoint: &Arc<Endpoint>) {
+        let mut cold = endpoint.cold.lock();
+        if cold.dialing || cold.removed || self.shutdown.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let (open, _) = endpoint.counts();
+        if open >= self.options.max_connections.max(1) + u32::from(self.is_replacing(endpoint)) {
+            return;
+        }
+        // What a connection can carry is known once its SETTINGS have come.
+        if !self.is_replacing(endpoint) && endpoint.members().iter().any(|m| !m.is_ready()) {
+            return;
+        }
+        cold.dialing = true;
+        drop(cold);
+        env::spawn(dial::run(me, Arc::clone(endpoint)));
+    }
+
+    /// PickFirst goes on to the next endpoint; `false` when all have been tried.
+    pub(super) fn next_endpoint(&self, failed: &Arc<Endpoint>) -> bool {
+        let endpoints = self.endpoints();
+        let n = endpoints.len();
+        let now = env::now();
+        let from = endpoints.iter().position(|endpoint| endpoint.id == failed.id).unwrap_or(0);
+        for i in 1..n {
+            let at = (from + i) % n;
+            let untried = endpoints[at].cold.lock().retry_at.is_none_or(|retry| retry <= now);
+            if untried {
+                self.turn.store(at as u32, Ordering::Relaxed);
+                self.start_dial(&endpoints[at]);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Publishes the state that the endpoints add up to.
+    pub(super) fn publish(&self) {
+        let endpoints = self.endpoints();
+        let ready = endpoints.iter().flat_map(|e| e.members()).filter(|m| m.is_ready()).count();
+        self.ready.send_replace(ready as u32);
+        let mut failed = self.resolving.lock().error.is_some();
+        let mut dialing = false;
+        for endpoint in endpoints.iter() {
+            let cold = endpoint.cold.lock();
+            failed |= cold.last_error.is_some();
+            dialing |= cold.dialing && cold.retry_at.is_none();
+        }
+        let fresh = endpoints.iter().any(|endpoint| endpoint.is_connected());
+        let state = match (ready > 0, dialing || fresh, failed) {
+            (true, ..) => ChannelState::Ready,
+            (_, true, _) => ChannelState::Connecting,
+            (_, _, true) => ChannelState::TransientFailure,
+            _ => ChannelState::Idle,
+        };
+        self.watch.send_if_modified(|old| {
+            let changed = *old != state && *old != ChannelState::Shutdown;
+            if changed {
+                *old = state;
+            }
+            changed
+        });
+    }
+}

@@ -1,0 +1,510 @@
+//! Rules whose bounds are large on a wire: the engine alone, with bounds of the test's choice.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use framewire::http2::{
+    Connection, ConnectionError, ErrorCode, Event, Fields, Limits, OpenRefusal, Payload,
+    RecvBuffer, Role, SendBuffer, SendError, SendHead, StreamId, StreamKey, Violation,
+};
+
+use crate::support::hpack::{block, entered, indexed, table_size};
+use crate::support::*;
+
+/// One side of a connection, fed with octets.
+struct Engine {
+    connection: Connection<u32>,
+    input: RecvBuffer,
+    out: SendBuffer,
+    now: Instant,
+}
+
+impl Engine {
+    fn new(role: Role, limits: Limits) -> Self {
+        let now = Instant::now();
+        let mut connection = Connection::new(role, limits, now);
+        let mut out = SendBuffer::new();
+        connection.start(&mut out);
+        if role == Role::Client {
+            out.advance(PREFACE.len());
+        }
+        Self { connection, input: RecvBuffer::new(), out, now }
+    }
+
+    /// A server that has the client's preface and empty SETTINGS, not yet their acknowledgement.
+    fn server(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits::server();
+        change(&mut limits);
+        let mut engine = Self::new(Role::Server, limits);
+        engine.octets(PREFACE).expect("a preface");
+        engine.feed(&[settings(&[])]).expect("SETTINGS");
+        engine
+    }
+
+    /// Feeds octets; the streams whose head or trailers, and those whose reset, were handed up.
+    fn octets(&mut self, octets: &[u8]) -> Result<(Vec<u32>, Vec<u32>), ConnectionError> {
+        self.input.extend(octets);
+        let (mut heads, mut resets) = (Vec::new(), Vec::new());
+        loop {
+            let key = match self.connection.next_event(&mut self.input, &mut self.out, self.now)? {
+                Some(Event::Head { id, .. }) => {
+                    heads.push(id.value());
+                    continue;
+                }
+                Some(Event::Trailers { key, .. }) => (key, true),
+                Some(Event::Reset { key, .. }) => (key, false),
+                Some(_) => continue,
+                None => return Ok((heads, resets)),
+            };
+            let id = self.connection.stream_id(key.0).expect("a stream").value();
+            if key.1 { heads.push(id) } else { resets.push(id) }
+        }
+    }
+
+    fn feed(&mut self, frames: &[RawFrame]) -> Result<(Vec<u32>, Vec<u32>), ConnectionError> {
+        self.octets(&wire(frames))
+    }
+
+    /// The frames written since the last look: type, stream, first number of the payload.
+    fn written(&mut self) -> Vec<(u8, u32, u32)> {
+        let number = |payload: &[u8]| payload.first_chunk().map_or(0, |n| u32::from_be_bytes(*n));
+        self.frames().iter().map(|f| (f.kind, f.stream, number(&f.payload))).collect()
+    }
+
+    /// The same, whole.
+    fn frames(&mut self) -> Vec<RawFrame> {
+        let octets: Vec<u8> = self.out.slices().collect::<Vec<_>>().concat();
+        self.out.advance(octets.len());
+        let (mut frames, mut rest) = (Vec::new(), &octets[..]);
+        while let Some((head, after)) = rest.split_first_chunk::<9>() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            frames.push(frame(head[3], head[4], stream, &after[..length]));
+            rest = &after[length..];
+        }
+        frames
+    }
+
+    /// Sends what waits.
+    fn schedule(&mut self) {
+        self.connection.schedule(&mut self.out, usize::MAX, self.now);
+    }
+
+    fn key(&self, id: u32) -> StreamKey {
+        let named = |key: &StreamKey| self.connection.stream_id(*key) == Some(StreamId::new(id));
+        self.connection.keys().into_iter().find(named).expect("a stream")
+    }
+}
+
+fn broken(result: Result<(Vec<u32>, Vec<u32>), ConnectionError>) -> Violation {
+    result.expect_err("a connection error").violation
+}
+
+/// RFC 9113 §3.4: what is no preface is named if it is a protocol that people mistake for it.
+#[test]
+fn other_protocols_are_named() {
+    for (octets, rule) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], Violation::PrefaceTls),
+        (b"GET / HTTP/1.1\r\n", Violation::PrefaceHttp1),
+        (b"POST / HTTP/1.1\r\n", Violation::PrefaceHttp1),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\0", Violation::Preface),
+        (b"\x00\x01\x02", Violation::Preface),
+    ] {
+        let mut server = Engine::new(Role::Server, Limits::server());
+        assert_eq!(broken(server.octets(octets)), rule, "{octets:?}");
+        assert_eq!(rule.code(), ErrorCode::PROTOCOL_ERROR);
+    }
+    let mut client = Engine::new(Role::Client, Limits::client());
+    let answer = client.octets(b"HTTP/1.1 400 Bad Request\r\n");
+    assert_eq!(broken(answer), Violation::PrefaceHttp1);
+}
+
+/// RFC 9113 §6.5.3, §6.9.3: a small window of ours binds from its acknowledgement on; before it the
+/// peer may use the initial 65,535.
+#[test]
+fn a_small_window_binds_once_acknowledged() {
+    let mut server = Engine::server(|limits| limits.stream_window = 1_000);
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    let early: Vec<_> = [16_384, 16_384, 16_384, 16_383].map(|n| data(1, NONE, vec![0; n])).into();
+    assert_eq!(server.feed(&early).expect("all of the initial window").1, []);
+    assert_eq!(server.feed(&[data(1, NONE, [0])]).expect("a stream error").1, [1]);
+
+    let mut server = Engine::server(|limits| limits.stream_window = 1_000);
+    let both = [headers(1, END_HEADERS, post("/", &[])), headers(3, END_HEADERS, post("/", &[]))];
+    server.feed(&both).expect("requests");
+    server.feed(&[data(1, NONE, vec![0; 1_001]), settings_ack()]).expect("early DATA");
+    assert_eq!(server.feed(&[data(3, NONE, vec![0; 1_000])]).expect("the window").1, []);
+    assert_eq!(server.feed(&[data(3, NONE, [0])]).expect("a stream error").1, [3]);
+    // The window of stream 1 is below zero now, as its sender counts it.
+    assert_eq!(server.feed(&[data(1, NONE, [0])]).expect("a stream error").1, [1]);
+}
+
+/// RFC 9113 §4.3.1, §6.5.3: a small table of ours binds the peer's encoder once acknowledged, and
+/// its next block must say so.
+#[test]
+fn a_small_table_binds_once_acknowledged() {
+    let mut first = get("/", &[]);
+    first.extend(entered(b"x-name", b"value"));
+    let mut second = get("/", &[]);
+    second.extend(indexed(62));
+    let mut told = table_size(0);
+    told.extend(get("/", &[]));
+
+    let mut server = Engine::server(|limits| limits.header_table_octets = 0);
+    let early = [headers(1, WHOLE, first.clone()), headers(3, WHOLE, second.clone())];
+    assert_eq!(server.feed(&early).expect("the initial table").0, [1, 3]);
+    server.feed(&[settings_ack()]).expect("an acknowledgement");
+    assert_eq!(server.feed(&[headers(5, WHOLE, told)]).expect("an update").0, [5]);
+    assert_eq!(
+        broken(server.feed(&[headers(7, WHOLE, second)])),
+        Violation::FieldBlockUndecodable,
+        "the table holds nothing"
+    );
+
+    let mut server = Engine::server(|limits| limits.header_table_octets = 0);
+    server.feed(&[headers(1, WHOLE, first), settings_ack()]).expect("the initial table");
+    let silent = server.feed(&[headers(3, WHOLE, get("/", &[]))]);
+    assert_eq!(broken(silent), Violation::FieldBlockUndecodable, "no update after a reduction");
+}
+
+/// RFC 9113 §4.3.1: a larger table of ours is used by the peer when its encoder says so; until then
+/// both evict at 4,096 octets.
+#[test]
+fn a_large_table_begins_at_the_initial_size() {
+    let large = |limits: &mut Limits| limits.header_table_octets = 8_192;
+    let mut blocks = Vec::new();
+    for n in 0..5 {
+        let mut one = get("/", &[]);
+        one.extend(entered(b"x", &[b'a' + n; 1_000]));
+        blocks.push(headers(2 * u32::from(n) + 1, WHOLE, one));
+    }
+    let mut oldest = get("/", &[]);
+    oldest.extend(indexed(62 + 4));
+    let mut server = Engine::server(large);
+    server.feed(&blocks).expect("requests");
+    let fifth = server.feed(&[headers(21, WHOLE, oldest.clone())]);
+    assert_eq!(broken(fifth), Violation::FieldBlockUndecodable, "evicted at 4,096 octets");
+
+    let mut server = Engine::server(large);
+    server.feed(&[settings_ack()]).expect("an acknowledgement");
+    let mut update = table_size(8_192);
+    update.append(&mut blocks[0].payload);
+    blocks[0].payload = update;
+    server.feed(&blocks).expect("requests");
+    assert_eq!(server.feed(&[headers(21, WHOLE, oldest)]).expect("all five stand").0, [21]);
+}
+
+/// RFC 9113 §6.8: streams above the identifier of our GOAWAY are ignored; their field blocks are
+/// decoded all the same and their DATA comes back to the connection's window.
+#[test]
+fn streams_above_our_goaway_are_ignored() {
+    let mut server = Engine::server(|limits| limits.connection_window = 100_000);
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.connection.goaway_now(&mut server.out, ErrorCode::NO_ERROR, "");
+    server.written();
+    let mut late = post("/", &[]);
+    late.extend(entered(b"x-late", b"value"));
+    let (heads, resets) = server.feed(&[headers(3, END_HEADERS, late)]).expect("ignored");
+    assert_eq!((heads, resets), (vec![], vec![]));
+    for _ in 0..4 {
+        server.feed(&[data(3, NONE, vec![0; 16_384])]).expect("ignored");
+    }
+    let mut credit = server.written();
+    credit.retain(|frame| frame.0 != PING);
+    assert!(credit.iter().all(|frame| (frame.0, frame.1) == (WINDOW_UPDATE, 0)), "{credit:?}");
+    assert!(credit.iter().map(|frame| frame.2).sum::<u32>() >= 50_000, "{credit:?}");
+    let trailers = [data(3, END_STREAM, []), headers(1, WHOLE, indexed(62))];
+    assert_eq!(server.feed(&trailers).expect("an entry of the ignored block").0, [1]);
+}
+
+/// RFC 9113 §6.8: the identifier of our GOAWAYs never goes up.
+#[test]
+fn our_goaway_only_goes_down() {
+    let mut server = Engine::server(|_| {});
+    server.feed(&[headers(1, WHOLE, get("/", &[]))]).expect("a request");
+    server.written();
+    server.connection.goaway_soon(&mut server.out);
+    server.feed(&[headers(3, WHOLE, get("/", &[]))]).expect("a request under way");
+    server.connection.goaway_now(&mut server.out, ErrorCode::NO_ERROR, "");
+    server.feed(&[headers(5, WHOLE, get("/", &[]))]).expect("ignored");
+    server.connection.goaway_now(&mut server.out, ErrorCode::NO_ERROR, "");
+    server.connection.goaway_soon(&mut server.out);
+    let said: Vec<_> = server.written().into_iter().filter(|frame| frame.0 == GOAWAY).collect();
+    assert_eq!(said, [(GOAWAY, 0, MAX_WINDOW), (GOAWAY, 0, 3), (GOAWAY, 0, 3)]);
+}
+
+/// RFC 9113 §6.9.1: DATA beyond the connection's window is a connection error FLOW_CONTROL_ERROR,
+/// though each stream's window has room; to the octet.
+#[test]
+fn data_past_the_connection_window() {
+    let mut server = Engine::server(|limits| {
+        limits.connection_window = 70_000;
+        limits.unread_free_octets = 0;
+    });
+    let open: Vec<_> = [1, 3, 5, 7, 9].map(|id| headers(id, END_HEADERS, post("/", &[]))).into();
+    server.feed(&open).expect("requests");
+    server.feed(&[1, 3, 5, 7].map(|id| data(id, NONE, vec![0; 16_384]))).expect("room");
+    server.feed(&[data(9, NONE, vec![0; 70_000 - 4 * 16_384])]).expect("all of it");
+    let past = server.feed(&[data(9, NONE, [0])]);
+    assert_eq!(broken(past), Violation::ConnectionWindowExceeded);
+    assert_eq!(Violation::ConnectionWindowExceeded.code(), ErrorCode::FLOW_CONTROL_ERROR);
+}
+
+/// RFC 9113 §4.3, §5.1: the field block of a stream that is refused is decoded like any other, and
+/// the DATA behind it, which was under way, is discarded.
+#[test]
+fn a_refused_streams_block_is_decoded() {
+    let mut server = Engine::server(|limits| limits.concurrent_streams = 1);
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.written();
+    let mut refused = get("/", &[]);
+    refused.extend(entered(b"x-refused", b"value"));
+    assert_eq!(server.feed(&[headers(3, WHOLE, refused)]).expect("a refusal").0, []);
+    assert_eq!(server.written(), [(RST_STREAM, 3, REFUSED_STREAM)]);
+    server.feed(&[data(3, NONE, *b"x"), data(3, END_STREAM, [])]).expect("discarded");
+    assert_eq!(server.written(), []);
+    assert_eq!(server.feed(&[headers(1, WHOLE, indexed(62))]).expect("trailers").0, [1]);
+}
+
+/// RFC 9113 §5.1.1: identifiers are used up, never used again.
+#[test]
+fn spent_identifiers_open_nothing() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    let mut fields = Fields::new();
+    fields.push(":method", "GET");
+    let head = SendHead { template: None, extra: &fields };
+    client.connection.set_next_stream_id(StreamId::new(0x7fff_fffd));
+    client.octets(&wire(&[settings(&[])])).expect("SETTINGS");
+    client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last but one");
+    client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last one");
+    let refused = client.connection.open(&mut client.out, head, true, 7, client.now);
+    assert_eq!(refused, Err((OpenRefusal::IdsExhausted, 7)));
+    let heads: Vec<_> = client.written().into_iter().filter(|f| f.0 == HEADERS).collect();
+    assert_eq!(heads.iter().map(|f| f.1).collect::<Vec<_>>(), [0x7fff_fffd, 0x7fff_ffff]);
+    // Late frames on it are no frames on an idle stream.
+    let answer = [headers(0x7fff_ffff, WHOLE, block(&[(":status", "200")]))];
+    assert_eq!(client.feed(&answer).expect("an answer").0, [0x7fff_ffff]);
+}
+
+/// RFC 9113 §5.4.2: one RST_STREAM for a stream, whatever else comes on it.
+#[test]
+fn one_reset_for_a_stream() {
+    let mut server = Engine::server(|_| {});
+    server.written();
+    let wrong = headers(1, END_HEADERS, post("/", &[("connection", "close")]));
+    let late = [data(1, NONE, *b"x"), headers(1, WHOLE, block(&[("x", "y")])), window_update(1, 0)];
+    server.feed(&[wrong]).expect("a stream error");
+    server.feed(&late).expect("discarded");
+    assert_eq!(server.written(), [(RST_STREAM, 1, PROTOCOL_ERROR)]);
+    // And for one that was under way.
+    server.feed(&[headers(3, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.feed(&[window_update(3, 0)]).expect("a stream error");
+    server.feed(&late.map(|frame| frame.on(3))).expect("discarded");
+    assert_eq!(server.written(), [(RST_STREAM, 3, PROTOCOL_ERROR)]);
+}
+
+/// A server that answers on streams 1 and 3 with 100,000 octets each and has sent none of them.
+fn answering(frame_octets: u32) -> Engine {
+    let mut server = Engine::server(|_| {});
+    let ours = [(MAX_FRAME_SIZE, frame_octets), (INITIAL_WINDOW_SIZE, 0)];
+    server.feed(&[settings(&ours)]).expect("SETTINGS");
+    server.feed(&[1, 3].map(|id| headers(id, WHOLE, get("/", &[])))).expect("requests");
+    let mut fields = Fields::new();
+    fields.push(":status", "200");
+    for key in server.connection.keys() {
+        let Engine { connection, out, now, .. } = &mut server;
+        let head = SendHead { template: None, extra: &fields };
+        connection.send_head(out, key, head, false).expect("a head");
+        let body = Payload::Shared(Bytes::from(vec![b'x'; 100_000]));
+        connection.send_data(out, key, body, false, *now).expect("a body");
+    }
+    server.schedule();
+    let sent = server.frames();
+    assert!(sent.iter().all(|frame| frame.kind != DATA), "{sent:?}");
+    server
+}
+
+/// RFC 9113 §4.2: a long body is cut where another stream waits, however long a frame the peer
+/// takes: neither gets two slices while the other gets none.
+#[test]
+fn streams_that_wait_share_by_slices() {
+    let mut server = answering(1 << 20);
+    server.feed(&[0, 1, 3].map(|id| window_update(id, 1 << 20))).expect("windows");
+    server.schedule();
+    let sent: Vec<_> =
+        server.frames().into_iter().map(|f| (f.kind, f.stream, f.payload.len())).collect();
+    let shared = Limits::server().data_slice_octets;
+    for (at, id) in [1, 3, 1, 3, 1, 3, 1, 3, 1, 3].into_iter().enumerate() {
+        assert_eq!(sent[at], (DATA, id, shared), "{sent:?}");
+    }
+}
+
+/// RFC 9113 §8.1: trailers end the message, so they wait for the DATA that waits for a window.
+#[test]
+fn trailers_wait_for_the_body() {
+    let mut server = answering(16_384);
+    let key = server.key(3);
+    let mut trailers = Fields::new();
+    trailers.push("grpc-status", "0");
+    server.connection.send_trailers(&mut server.out, key, &trailers).expect("accepted");
+    server.schedule();
+    assert!(server.frames().is_empty(), "nothing may leave");
+    server.feed(&[window_update(0, 1 << 20), window_update(3, 99_999)]).expect("windows");
+    server.schedule();
+    assert!(server.frames().iter().all(|f| f.kind == DATA && f.flags & END_STREAM == 0));
+    server.feed(&[window_update(3, 1)]).expect("the last octet");
+    server.schedule();
+    let last: Vec<_> = server.frames().iter().map(|f| (f.kind, f.flags, f.payload.len())).collect();
+    assert_eq!(last[0], (DATA, NONE, 1));
+    assert_eq!((last[1].0, last[1].1, last.len()), (HEADERS, WHOLE, 2));
+}
+
+/// RFC 9113 §5.2.2: what a stream that is given up never read comes back to the connection's window,
+/// however little may stay unread.
+#[test]
+fn unread_data_of_a_dropped_stream_is_credited() {
+    let mut server = Engine::server(|limits| {
+        limits.connection_window = 100_000;
+        limits.unread_free_octets = 0;
+    });
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.written();
+    server.feed(&[1, 1, 1, 1].map(|id| data(id, NONE, vec![0; 15_000]))).expect("a body");
+    assert_eq!((server.connection.unread(), server.written()), (60_000, vec![]));
+    let key = server.key(1);
+    server.connection.take(key, &mut server.out).expect("the stream");
+    server.connection.check_invariants();
+    assert_eq!(server.connection.unread(), 0);
+    assert_eq!(server.written(), [(RST_STREAM, 1, CANCEL), (WINDOW_UPDATE, 0, 60_000)]);
+}
+
+/// RFC 9113 §5.1: frames under way on a stream that we reset and let go are discarded, even when so
+/// many streams have ended since that this one is no longer remembered.
+#[test]
+fn late_frames_on_old_streams_are_discarded() {
+    let mut server = Engine::server(|limits| limits.recent_streams = 1);
+    server.feed(&[1, 3].map(|id| headers(id, END_HEADERS, post("/", &[])))).expect("requests");
+    for id in [1, 3] {
+        let key = server.key(id);
+        server.connection.take(key, &mut server.out).expect("the stream");
+    }
+    server.written();
+    for id in [3, 1] {
+        let late = [data(id, NONE, *b"x"), window_update(id, 1), headers(id, WHOLE, indexed(2))];
+        assert_eq!(server.feed(&late).expect("discarded"), (vec![], vec![]));
+    }
+    assert_eq!(server.written(), []);
+}
+
+/// RFC 9113 §6.9: a window that is opened for one long message keeps to its bound.
+#[test]
+fn a_window_opens_for_a_message_within_its_bound() {
+    let mut server = Engine::server(|limits| limits.stream_window_max = 300_000);
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.written();
+    let key = server.key(1);
+    assert_eq!(server.connection.lacking(key, 200_000), 0, "the window is wide enough");
+    for octets in [280_000, 1 << 30] {
+        let lacking = server.connection.lacking(key, octets);
+        server.connection.expand(&mut server.out, key, lacking);
+    }
+    let window = Limits::server().stream_window;
+    let wanted = [(WINDOW_UPDATE, 1, 280_000 - window), (WINDOW_UPDATE, 1, 20_000)];
+    assert_eq!(server.written(), wanted);
+}
+
+/// RFC 9113 §10.5: who resets more than the budget allows is not read for the time owed, and then
+/// is read again.
+#[test]
+fn a_pause_for_resets_ends() {
+    let mut server = Engine::server(|limits| {
+        limits.premature_resets = 10;
+        limits.premature_resets_per_second = 10;
+    });
+    for n in 0..12 {
+        let id = 2 * n + 1;
+        let both = [headers(id, WHOLE, get("/", &[])), rst_stream(id, CANCEL)];
+        server.feed(&both).expect("within the budget, or paused");
+    }
+    let until = server.connection.read_pause().expect("a pause");
+    assert_eq!(until, server.now + Duration::from_millis(200));
+    assert_eq!(server.connection.poll_timeout(), Some(until));
+    let before = until - Duration::from_millis(1);
+    server.connection.handle_timeout(&mut server.out, before).expect("no error");
+    assert_eq!(server.connection.read_pause(), Some(until));
+    server.connection.handle_timeout(&mut server.out, until).expect("no error");
+    assert_eq!((server.connection.read_pause(), server.connection.poll_timeout()), (None, None));
+}
+
+/// RFC 9113 §10.5: streams over the advertised limit are refused, and after too many the connection
+/// ends.
+#[test]
+fn refusals_have_a_budget() {
+    let mut server = Engine::server(|limits| {
+        limits.concurrent_streams = 1;
+        limits.refused_streams = 3;
+    });
+    let request = |n: u32| headers(2 * n + 1, WHOLE, get("/", &[]));
+    server.feed(&[0, 1, 2, 3].map(request)).expect("one taken, three refused");
+    assert_eq!(broken(server.feed(&[request(4)])), Violation::RefusedFlood);
+}
+
+/// RFC 9113 §10.5.1: a block that is small and decodes to far more than the limit ends the
+/// connection.
+#[test]
+fn the_decoded_size_has_a_bound() {
+    for (times, fatal) in [(15, false), (16, true)] {
+        let mut server = Engine::server(|_| {});
+        let mut bomb = get("/", &[]);
+        bomb.extend(entered(b"x-bomb", &[b'v'; 3_900]));
+        bomb.extend(indexed(62).repeat(times));
+        let result = server.feed(&[headers(1, WHOLE, bomb)]);
+        match result {
+            Ok((heads, _)) => assert!(!fatal && heads == [1]),
+            Err(error) => assert!(fatal && error.violation == Violation::FieldBlockTooLarge),
+        }
+    }
+}
+
+/// RFC 9113 §8.2: what a peer would have to refuse is not sent: heads and trailers of a response.
+#[test]
+fn malformed_fields_are_not_sent() {
+    let mut server = Engine::server(|_| {});
+    server.feed(&[headers(1, WHOLE, get("/", &[]))]).expect("a request");
+    server.written();
+    let key = server.key(1);
+    for (name, value, rule) in [
+        ("connection", "close", Violation::ConnectionSpecificField),
+        ("Upper", "v", Violation::FieldName),
+        ("x", "a\r\nb", Violation::FieldValue),
+    ] {
+        let mut fields = Fields::new();
+        fields.push(":status", "200");
+        fields.push(name, value);
+        let head = SendHead { template: None, extra: &fields };
+        let refused = server.connection.send_head(&mut server.out, key, head, false);
+        assert_eq!(refused, Err(SendError::Malformed(rule)));
+        let mut trailers = Fields::new();
+        trailers.push(name, value);
+        let refused = server.connection.send_trailers(&mut server.out, key, &trailers);
+        assert_eq!(refused, Err(SendError::Malformed(rule)));
+    }
+    assert_eq!(server.written(), []);
+}
+
+/// RFC 9113 §10.5: answers that have not left are counted, whatever asked for them, so that their
+/// reader can stop.
+#[test]
+fn answers_that_wait_have_a_bound() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    client.feed(&[settings(&[])]).expect("SETTINGS");
+    for asks in [ping([0; 8]), settings(&[])] {
+        client.connection.flushed();
+        for _ in 1..Limits::client().control_frames_queued {
+            client.feed(std::slice::from_ref(&asks)).expect("an answer");
+        }
+        assert!(!client.connection.control_full());
+        client.feed(&[asks]).expect("an answer");
+        assert!(client.connection.control_full());
+    }
+}

@@ -1,0 +1,161 @@
+//! The two directions of one stream, in either role.
+
+use super::fields::{self, Unsendable};
+use bytes::Bytes;
+use framewire::error::Error;
+use framewire::net::slot::{Exchange, InEnd, OutEnd, Outgoing, SEND_QUEUE};
+use h2::{RecvStream, SendStream};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+/// Our side: what was taken from the slot and waits for the peer's windows.
+pub(super) struct Sending {
+    stream: SendStream<Bytes>,
+    pending: VecDeque<Bytes>,
+    octets: usize,
+    /// A request that is kept for a replay was copied.
+    copied: bool,
+    /// END_STREAM is with `h2`.
+    pub(super) ended: bool,
+}
+
+impl Sending {
+    pub(super) fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+        Self { stream, pending: VecDeque::new(), octets: 0, copied: false, ended }
+    }
+
+    pub(super) const fn stream(&mut self) -> &mut SendStream<Bytes> {
+        &mut self.stream
+    }
+
+    /// Octets that the windows hold back.
+    pub(super) const fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Moves what the slot holds as far as the windows allow; returns a writer that may go on.
+    pub(super) fn poll(
+        &mut self,
+        x: &mut Exchange,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Waker>, Unsendable> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.gather(&mut x.out);
+        self.push(matches!(x.out.end, OutEnd::Finish), cx);
+        if self.octets == 0 && !self.ended {
+            self.end(&x.out)?;
+        }
+        x.out.in_flight = self.octets;
+        x.out.end_sent = self.ended;
+        Ok(if x.out.queued() < SEND_QUEUE { x.take_writer() } else { None })
+    }
+
+    fn gather(&mut self, out: &mut Outgoing) {
+        out.seal();
+        if !out.replayable {
+            while let Some(chunk) = out.take_chunk() {
+                self.octets += chunk.len();
+                self.pending.push_back(chunk);
+            }
+        } else if !self.copied {
+            self.copied = true;
+            self.pending.extend(out.parts().0.iter().cloned());
+            self.octets = self.pending.iter().map(Bytes::len).sum();
+        }
+    }
+
+    fn push(&mut self, finish: bool, cx: &mut Context<'_>) {
+        while let Some(front) = self.pending.front_mut() {
+            if front.is_empty() {
+                self.pending.pop_front();
+                continue;
+            }
+            self.stream.reserve_capacity(self.octets);
+            let mut room = self.stream.capacity();
+            if room == 0 {
+                match self.stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(octets))) => room = octets,
+                    // The reading side tells of a failure.
+                    _ => return,
+                }
+            }
+            let piece = front.split_to(room.min(front.len()));
+            self.octets -= piece.len();
+            self.ended = finish && self.octets == 0;
+            if self.stream.send_data(piece, self.ended).is_err() {
+                self.pending.clear();
+                self.octets = 0;
+                self.ended = true;
+            }
+        }
+    }
+
+    fn end(&mut self, out: &Outgoing) -> Result<(), Unsendable> {
+        // An error is a stream that is over: the reading side tells of it.
+        match &out.end {
+            OutEnd::Open => return Ok(()),
+            OutEnd::Finish => drop(self.stream.send_data(Bytes::new(), true)),
+            OutEnd::Trailers => drop(self.stream.send_trailers(fields::map(&out.trailers)?)),
+            OutEnd::Template(template) => {
+                drop(self.stream.send_trailers(fields::map(template.fields())?));
+            }
+        }
+        self.ended = true;
+        Ok(())
+    }
+}
+
+/// What came of reading the peer's side.
+pub(super) enum Read {
+    /// More may come.
+    Open,
+    /// It has ended; the slot says how.
+    Ended,
+    /// A whole message is over its limit.
+    Over(Error),
+    Failed(h2::Error),
+}
+
+/// Gives credit for what the caller consumed.
+pub(super) fn release(stream: &mut RecvStream, octets: u32) {
+    if octets > 0 {
+        // An error is a stream that is over: its credit went back with it.
+        drop(stream.flow_control().release_capacity(octets as usize));
+    }
+}
+
+/// Moves what has come into the slot.
+pub(super) fn read(stream: &mut RecvStream, x: &mut Exchange, cx: &mut Context<'_>) -> Read {
+    release(stream, std::mem::take(&mut x.inc.credit).owed());
+    loop {
+        match stream.poll_data(cx) {
+            Poll::Pending => return Read::Open,
+            Poll::Ready(None) => break,
+            Poll::Ready(Some(Err(error))) => return Read::Failed(error),
+            Poll::Ready(Some(Ok(data))) => {
+                x.inc.body.extend_from_slice(&data);
+                if x.whole {
+                    if let Some(error) = x.over_message_max() {
+                        return Read::Over(error);
+                    }
+                    release(stream, data.len() as u32);
+                }
+            }
+        }
+    }
+    match stream.poll_trailers(cx) {
+        Poll::Pending => Read::Open,
+        Poll::Ready(Err(error)) => Read::Failed(error),
+        Poll::Ready(Ok(None)) => {
+            x.inc.end = Some(InEnd::Finished);
+            Read::Ended
+        }
+        Poll::Ready(Ok(Some(trailers))) => {
+            fields::list(&trailers, &mut x.inc.trailers);
+            x.inc.end = Some(InEnd::Trailers);
+            Read::Ended
+        }
+    }
+}

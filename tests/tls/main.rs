@@ -1,0 +1,15 @@
+//! Calls over TLS, in memory.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+#![cfg(feature = "tls-ring")]
+
+mod either;
+#[path = "../support/identity.rs"]
+mod identity;
+mod replaced;
+mod versions;

@@ -1,0 +1,128 @@
+//! What users see of TLS: a channel and a server over a pipe, both replaced while they serve.
+
+use framewire::client::Channel;
+use framewire::grpc::{Method, Raw, Request, Response};
+use framewire::net::connect::ConnectionInfo;
+use framewire::net::memory;
+use framewire::net::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+use framewire::server::{Context, Router, Server};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::sync::mpsc;
+
+const WHO: Method<Raw, Raw> = Method::new("/test.Who/Am");
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+struct Leaf {
+    der: Vec<u8>,
+    pem: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, name: &str) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let der = certificate.der().to_vec();
+        Leaf { der, pem: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    fn client(&self, leaf: &Leaf) -> ClientTlsBuilder {
+        ClientTls::builder().roots_pem(&self.pem).identity_pem(&leaf.pem, &leaf.key)
+    }
+
+    fn server(&self) -> ServerTlsBuilder {
+        let leaf = self.sign("localhost");
+        ServerTls::builder().identity_pem(&leaf.pem, &leaf.key).client_roots_pem(&self.pem)
+    }
+}
+
+/// A server whose one method reports how its caller is connected, and the way to reach it.
+struct Served {
+    server: Server,
+    connector: memory::MemoryConnector,
+    told: mpsc::Receiver<ConnectionInfo>,
+}
+
+fn serve(tls: ServerTls) -> Served {
+    let (connector, listener) = memory::listener(1 << 16);
+    let (tell, told) = mpsc::channel();
+    let router = Router::new().unary(&WHO, move |context: Context, request| {
+        let info = context.connection().unwrap_or_default();
+        tell.send(info).unwrap();
+        async move { Ok(Response::new(request)) }
+    });
+    Served { server: Server::builder(router).tls(tls).serve(listener), connector, told }
+}
+
+impl Served {
+    fn channel(&self, tls: &ClientTls) -> Channel {
+        let builder = Channel::builder("https://localhost").connector(self.connector.clone());
+        builder.tls(tls.clone()).build().unwrap()
+    }
+
+    /// What the server knows of the connection that one call of `channel` takes.
+    async fn ask(&self, channel: &Channel) -> ConnectionInfo {
+        channel.unary(&WHO, Request::new(Raw::default())).await.unwrap();
+        self.told.try_recv().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_channel_shows_its_replaced_identity_on_its_next_connection() {
+    let authority = Authority::new();
+    let (old, new) = (authority.sign("old.example"), authority.sign("new.example"));
+    let (client, server) =
+        (authority.client(&old).build().unwrap(), authority.server().build().unwrap());
+    let served = serve(server.clone());
+    let channel = served.channel(&client);
+    let first = served.ask(&channel).await.tls.unwrap();
+    assert_eq!((first.generation, first.resumed), (1, false));
+    assert_eq!(first.peer_certificates, std::slice::from_ref(&old.der));
+
+    client.replace(&authority.client(&new).build().unwrap());
+    server.replace(&authority.server().build().unwrap());
+    // Open connections stay as they are; whoever connects now is new on both sides.
+    assert_eq!(served.ask(&channel).await.tls.unwrap(), first);
+    let next = served.channel(&client);
+    let info = served.ask(&next).await.tls.unwrap();
+    assert_eq!((info.generation, info.resumed), (2, false));
+    assert_eq!(info.peer_certificates, std::slice::from_ref(&new.der));
+    assert_eq!((client.stats().full.count, server.stats().full.count), (2, 2));
+    served.server.shutdown(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn channels_over_one_configuration_resume_each_others_sessions() {
+    let authority = Authority::new();
+    let leaf = authority.sign("client.example");
+    let (client, server) =
+        (authority.client(&leaf).build().unwrap(), authority.server().build().unwrap());
+    let served = serve(server.clone());
+    for dial in 0..8 {
+        let info = served.ask(&served.channel(&client)).await;
+        let tls = info.tls.unwrap();
+        assert_eq!(tls.resumed, dial > 0);
+        assert_eq!(
+            tls.peer_certificates,
+            std::slice::from_ref(&leaf.der),
+            "known from the first one"
+        );
+        assert_eq!(info.timings.tls, tls.handshake);
+    }
+    assert_eq!(server.stats().resumption_ratio(), Some(7.0 / 8.0));
+    assert_eq!(client.stats().resumption_ratio(), Some(7.0 / 8.0));
+    served.server.shutdown(std::time::Duration::ZERO).await;
+}
