@@ -60,7 +60,7 @@ pub(super) struct Resolving {
 impl Resolving {
     /// What callers are told until the question may be asked again.
     pub(super) fn told(&self, now: Instant) -> Option<Error> {
-        self.retry_at.filter(|at| now < *at).and(self.error.clone())
+        self.retry_at.filter(|at| now < *at).and_then(|_| self.error.clone())
     }
 }
 
