@@ -5,6 +5,7 @@
 //! here and nowhere else.
 
 mod dial;
+pub mod sizing;
 
 use super::connect::{Connect, ConnectError, Target};
 use super::driver::DriverOptions;
