@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod handle;
 pub mod handoff;
 pub mod io;
+pub mod liveness;
 #[cfg(all(test, framewire_loom))]
 mod loom_tests;
 pub mod memory;
