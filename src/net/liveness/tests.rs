@@ -277,8 +277,12 @@ fn a_learned_limit_moves_closing_and_probing() {
     ];
     for (preset, survived, died, close_idle, probe_after) in rows {
         let mut planner = planner(preset);
-        survived.map(|idle| planner.survived(s(idle), now));
-        died.map(|idle| planner.died_silently(s(idle), now));
+        if let Some(idle) = survived {
+            planner.survived(s(idle), now);
+        }
+        if let Some(idle) = died {
+            planner.died_silently(s(idle), now);
+        }
         assert_eq!(planner.close_idle(now), close_idle, "{survived:?} {died:?}");
         assert_eq!(planner.probe_after(now), probe_after, "{survived:?} {died:?}");
         assert_eq!(planner.close_idle(now + EVIDENCE_AGE), planner.preset().close_idle);
@@ -407,11 +411,12 @@ impl World {
                     _ => self.send(Up::Open),
                 }
             }
-            1 if self.pulse.calls() > 0 && self.server.calls == self.pulse.calls() => {
-                // A cancelled call's trailers do not come as well.
-                if self.down.is_empty() {
-                    self.send(Up::Cancel);
-                }
+            // A cancelled call's trailers do not come as well.
+            1 if self.pulse.calls() > 0
+                && self.server.calls == self.pulse.calls()
+                && self.down.is_empty() =>
+            {
+                self.send(Up::Cancel);
             }
             2 if self.server.calls > 0 => {
                 self.server.forgiving = true;

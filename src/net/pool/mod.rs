@@ -6,6 +6,7 @@
 
 mod dial;
 pub mod sizing;
+pub mod trend;
 
 use super::connect::{Connect, ConnectError, Target};
 use super::driver::DriverOptions;

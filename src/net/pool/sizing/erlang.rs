@@ -3,8 +3,8 @@
 //! Calls arrive at random, each holds one server for a while; `offered` is the mean number of calls
 //! in service if nobody had to wait (arrival rate × mean service time), in erlangs.
 
-/// Most servers that [`search`] looks at: 2^21, more streams than any client's file descriptors
-/// carry. One pass over as many costs a few milliseconds.
+/// Most servers that [`search`] looks at: 2^21. A million calls in flight to one target is beyond any
+/// client, and one pass is a division for each.
 pub const SERVERS_MAX: u64 = 1 << 21;
 
 /// Below this probability a further server changes nothing that anybody can measure, and the
