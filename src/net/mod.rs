@@ -14,6 +14,7 @@ pub mod handle;
 pub mod handoff;
 pub mod io;
 pub mod life;
+pub mod liveness;
 #[cfg(all(test, framewire_loom))]
 mod loom_tests;
 pub mod memory;

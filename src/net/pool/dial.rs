@@ -151,6 +151,7 @@ fn arrived(
     tracing::debug!(peer = ?info.peer, "connected");
     let member = Member {
         shared: Arc::downgrade(shared),
+        waiting: Arc::clone(&shared.waiting),
         endpoint: Arc::clone(endpoint),
         socket: Mutex::new(Some(socket)),
     };

@@ -8,6 +8,16 @@ use crate::net::sync::Ordering;
 use std::sync::Arc;
 
 impl Shared {
+    /// A call found every connection of its endpoint full to the soft target.
+    pub(super) fn pressed(&self, connection: u64) {
+        for endpoint in self.endpoints().iter() {
+            let its_own = endpoint.members().iter().any(|member| member.id() == connection);
+            if its_own && endpoint.stays_pressed() {
+                self.start_dial(endpoint);
+            }
+        }
+    }
+
     /// More places are wanted: dials, as the balance says, where bounds allow.
     pub(super) fn grow(&self) {
         let endpoints = self.endpoints();

@@ -3,6 +3,7 @@
 
 use super::cap::Socket;
 use super::endpoint::Endpoint;
+use super::wait::WaitQueue;
 use super::{Shared, fail};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 /// One connection's home.
 pub(super) struct Member {
     pub(super) shared: Weak<Shared>,
+    pub(super) waiting: Arc<WaitQueue>,
     pub(super) endpoint: Arc<Endpoint>,
     /// Its place among the process's sockets, until it is closed.
     pub(super) socket: Mutex<Option<Socket>>,
@@ -70,8 +72,10 @@ impl Home for Member {
         if reading.calls == 0 && reading.open {
             self.endpoint.rest(handle);
         }
-        let Some(shared) = self.shared.upgrade() else { return };
-        if reading.open && !shared.waiting.is_empty() {
+        if reading.open
+            && !self.waiting.is_empty()
+            && let Some(shared) = self.shared.upgrade()
+        {
             shared.serve(env::now());
         }
     }

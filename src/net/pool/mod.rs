@@ -13,6 +13,8 @@ mod keeper;
 mod member;
 mod options;
 mod resolve;
+pub mod sizing;
+pub mod trend;
 mod wait;
 
 use super::connect::{Connect, ConnectError, ConnectPhase, Target};
@@ -66,7 +68,7 @@ struct Shared {
     endpoints: RwLock<Arc<[Arc<Endpoint>]>>,
     /// Turns of the balance; the endpoint that PickFirst uses.
     turn: AtomicU32,
-    waiting: WaitQueue,
+    waiting: Arc<WaitQueue>,
     random: Mutex<Random>,
     watch: watch::Sender<ChannelState>,
     slots: SegQueue<Arc<Slot>>,
@@ -112,7 +114,7 @@ impl Pool {
             cap: options.cap.clone().unwrap_or_else(Cap::process),
             endpoints: RwLock::new(endpoints.into()),
             turn: AtomicU32::new(0),
-            waiting: WaitQueue::new(options.max_waiting),
+            waiting: Arc::new(WaitQueue::new(options.max_waiting)),
             random: Mutex::new(Random::new(seed)),
             watch: watch::Sender::new(ChannelState::Idle),
             slots: SegQueue::new(),
@@ -232,17 +234,12 @@ impl Drop for Pool {
 impl Shared {
     fn submit(&self, slot: Arc<Slot>) {
         // Nobody overtakes those that wait.
-        let (endpoint, pick) = match self.waiting.is_empty() {
-            true => self.pick(),
-            false => (None, Pick::Full),
-        };
-        match pick {
+        match if self.waiting.is_empty() { self.pick() } else { Pick::Full } {
             Pick::Place(permit) => Handle::submit(permit, slot),
             Pick::Pressed(permit) => {
+                let connection = permit.handle().id();
                 Handle::submit(permit, slot);
-                if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.stays_pressed()) {
-                    self.start_dial(&endpoint);
-                }
+                self.pressed(connection);
             }
             Pick::Full | Pick::None => self.wait(slot),
         }
@@ -252,15 +249,15 @@ impl Shared {
         Arc::clone(&self.endpoints.read())
     }
 
-    /// A place on one of the endpoints; else the endpoint that is to grow.
-    fn pick(&self) -> (Option<Arc<Endpoint>>, Pick) {
-        let endpoints = self.endpoints();
+    /// A place on one of the endpoints.
+    fn pick(&self) -> Pick {
+        let endpoints = self.endpoints.read();
         if let [endpoint] = &endpoints[..] {
-            return (Some(Arc::clone(endpoint)), endpoint.pick());
+            return endpoint.pick();
         }
         let n = endpoints.len();
         if n == 0 {
-            return (None, Pick::None);
+            return Pick::None;
         }
         let first = match self.options.balance {
             Balance::PickFirst => self.turn.load(Ordering::Relaxed) as usize % n,
@@ -273,14 +270,12 @@ impl Shared {
             match endpoint.pick() {
                 Pick::None => {}
                 // With one endpoint in use, its limit is the limit.
-                Pick::Full if self.options.balance == Balance::PickFirst => {
-                    return (Some(Arc::clone(endpoint)), Pick::Full);
-                }
+                Pick::Full if self.options.balance == Balance::PickFirst => return Pick::Full,
                 Pick::Full => last = Pick::Full,
-                found => return (Some(Arc::clone(endpoint)), found),
+                found => return found,
             }
         }
-        (None, last)
+        last
     }
 
     /// Of two connected endpoints drawn at random, the one with fewer calls.
@@ -331,7 +326,7 @@ impl Shared {
     /// Gives free places to the calls that wait, in order.
     fn serve(&self, now: Instant) {
         while !self.waiting.is_empty() {
-            let (_, Pick::Place(permit) | Pick::Pressed(permit)) = self.pick() else { return };
+            let (Pick::Place(permit) | Pick::Pressed(permit)) = self.pick() else { return };
             if !self.hand_over(permit, now) {
                 return;
             }
