@@ -2,6 +2,7 @@
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
 use super::handoff::{Handoff, Policy};
+use super::life::Life;
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use loom::sync::Arc;
 use loom::thread;
@@ -141,5 +142,53 @@ fn loom_wake_cancel() {
         canceller.join().unwrap();
         handoff.drain(&mut inbox);
         assert!(saw || inbox.len() == 1, "the cancellation reaches nobody");
+    });
+}
+
+fn bounded(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// checkout/evict: a connection that rests is taken by a call or closed by the keeper, never both.
+#[test]
+fn loom_checkout_evict() {
+    bounded(|| {
+        let life = Arc::new(Life::new());
+        // A call has come and gone, so that the epoch is not the first.
+        assert!(life.reserve(4).is_ok());
+        life.release();
+        let caller = {
+            let life = Arc::clone(&life);
+            thread::spawn(move || life.reserve(4).is_ok())
+        };
+        let seen = life.read();
+        let evicted = seen.calls == 0 && life.evict(seen.epoch);
+        let taken = caller.join().unwrap();
+        assert!(taken != evicted || (!taken && !evicted), "both won");
+        assert!(taken || evicted, "the call was refused by a connection that stays open");
+        let end = life.read();
+        assert_eq!((end.calls == 1, end.open), (taken, !evicted));
+    });
+}
+
+/// GOAWAY/open: a connection that closes lets each call in or out, and counts those it let in.
+#[test]
+fn loom_goaway_open() {
+    bounded(|| {
+        let life = Arc::new(Life::new());
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let life = Arc::clone(&life);
+                thread::spawn(move || u32::from(life.reserve(1).is_ok()))
+            })
+            .collect();
+        assert!(life.close());
+        let before = life.read().calls;
+        let taken: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert_eq!(taken, before, "a call came in after the connection had closed");
+        assert!(taken <= 1, "the limit");
+        assert_eq!(life.read().calls, taken);
     });
 }

@@ -217,3 +217,49 @@ mod tests {
         assert_eq!(queue.len(), 2);
     }
 }
+
+#[cfg(all(test, framewire_loom))]
+mod loom_models {
+    use super::*;
+    use crate::net::life::Life;
+    use loom::sync::Arc as Shared;
+    use loom::thread;
+
+    /// waiter/hand-over: a place that comes free and a call that joins never both stay.
+    #[test]
+    fn loom_waiter_hand_over() {
+        let now = Instant::now();
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let life = Shared::new(Life::new());
+            let queue = Shared::new(WaitQueue::new(10));
+            assert!(life.reserve(1).is_ok(), "the only place is taken");
+            // As the pool serves: a place first, then who is to have it.
+            let serve = move |life: &Life, queue: &WaitQueue| {
+                if queue.is_empty() || life.reserve(1).is_err() {
+                    return false;
+                }
+                if queue.pop(now).is_some() {
+                    return true;
+                }
+                life.release();
+                false
+            };
+            let releaser = {
+                let (life, queue) = (Shared::clone(&life), Shared::clone(&queue));
+                thread::spawn(move || {
+                    life.release();
+                    serve(&life, &queue)
+                })
+            };
+            assert!(queue.join(Slot::new(now), None, now).is_ok());
+            let mine = serve(&life, &queue);
+            let theirs = releaser.join().unwrap();
+            assert!(mine || theirs, "the call waits beside a free place");
+            assert!(!(mine && theirs), "one call, one place");
+            assert_eq!(queue.len(), 0);
+            assert_eq!(life.read().calls, 1);
+        });
+    }
+}
