@@ -25,6 +25,8 @@ pub(super) struct Options {
     wait_for_ready: bool,
     encoding: Encoding,
     whole: bool,
+    /// Attempts by policy that came before.
+    previous: u32,
 }
 
 impl Options {
@@ -34,7 +36,13 @@ impl Options {
             wait_for_ready: request.wait_for_ready(),
             encoding: request.encoding(),
             whole,
+            previous: 0,
         }
+    }
+
+    /// The same call again, with the time that is left.
+    pub(super) const fn again(self, previous: u32, timeout: Option<Duration>) -> Self {
+        Self { previous, timeout, ..self }
     }
 }
 
@@ -44,6 +52,28 @@ pub(super) struct Call {
     channel: Channel,
     /// `None` once the slot has been given back.
     slot: Option<Arc<Slot>>,
+    answer: Answer,
+}
+
+/// What a response that is no success says of trying again (gRFC A6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Its head came apart from its trailers: the call is settled, whatever the status.
+    pub(super) committed: bool,
+    /// `grpc-retry-pushback-ms`: wait so long; `None` inside: do not try again.
+    pub(super) pushback: Option<Option<Duration>>,
+}
+
+impl Answer {
+    fn of(inc: &Incoming) -> Self {
+        let committed = inc.head_ready && matches!(inc.end, Some(InEnd::Trailers));
+        let said = inc.head.fields().get("grpc-retry-pushback-ms");
+        let pushback = said.map(|value| {
+            let number = std::str::from_utf8(value).ok()?.parse::<u32>().ok()?;
+            Some(Duration::from_millis(number.into()))
+        });
+        Self { committed, pushback }
+    }
 }
 
 impl Call {
@@ -62,6 +92,10 @@ impl Call {
         let mut extra = Fields::new();
         if let Some(name) = announce(options.encoding) {
             extra.push("grpc-encoding", name);
+        }
+        if options.previous > 0 {
+            // gRFC A6: the server sees which attempt this is
+            extra.push("grpc-previous-rpc-attempts", options.previous.to_string());
         }
         metadata.append_to(&mut extra);
         Self::submit(channel, Some(template), &extra, options, true, |out| {
@@ -101,7 +135,11 @@ impl Call {
         x.out.extra.extend_from(extra);
         x.out.head = HeadState::Ready;
         drop(x);
-        let call = Self { channel: channel.clone(), slot: Some(Arc::clone(&slot)) };
+        let call = Self {
+            channel: channel.clone(),
+            slot: Some(Arc::clone(&slot)),
+            answer: Answer::default(),
+        };
         channel.inner.pool.submit(slot);
         Ok(call)
     }
@@ -123,6 +161,7 @@ impl Call {
         &mut self,
         max: usize,
     ) -> Result<(Response<M>, Timeline), Error> {
+        let answer = &mut self.answer;
         let result = match self.slot.as_ref() {
             None => return Err(gone()),
             Some(slot) => {
@@ -133,6 +172,7 @@ impl Call {
                         return std::task::Poll::Pending;
                     }
                     let timeline = x.timeline.clone();
+                    *answer = Answer::of(&x.inc);
                     let read = read_whole(&mut x.inc, max);
                     let read = read.map_err(|error| x.located(error, env::now()));
                     std::task::Poll::Ready(read.map(|response| (response, timeline)))
@@ -144,6 +184,11 @@ impl Call {
             self.channel.inner.pool.give_back(slot);
         }
         result
+    }
+
+    /// What its response said of trying again.
+    pub(super) const fn answer(&self) -> Answer {
+        self.answer
     }
 
     /// The call has ended: nothing is left to cancel.

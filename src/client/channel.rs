@@ -1,6 +1,7 @@
 //! A channel: a cheap clone over the pool.
 
 use super::call::{Call, CallTimeline, Options};
+use super::retry::{Retries, RetryPolicy};
 use super::streaming::{Sender, Streaming};
 use crate::error::{Error, Phase};
 use crate::grpc::{
@@ -39,6 +40,8 @@ pub(super) struct Inner {
     authority: String,
     user_agent: String,
     pub(super) interceptors: Vec<Interceptor>,
+    /// Most channels have none.
+    retries: Option<Box<Retries>>,
     /// One prepared head a method, and the last one used.
     templates: Mutex<Templates>,
 }
@@ -90,6 +93,7 @@ pub struct ChannelBuilder {
     limits: MessageLimits,
     user_agent: Option<String>,
     interceptors: Vec<Interceptor>,
+    retries: Option<Box<Retries>>,
 }
 
 impl ChannelBuilder {
@@ -154,6 +158,27 @@ impl ChannelBuilder {
         self
     }
 
+    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`]
+    /// goes before it. Only for methods that may run twice.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retries.get_or_insert_default().set(None, policy);
+        self
+    }
+
+    /// Tries unary calls of `/package.Service/Method`, or of all methods of `/package.Service/`,
+    /// again as `policy` says.
+    pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
+        self.retries.get_or_insert_default().set(Some(name), policy);
+        self
+    }
+
+    /// Nothing is tried again while more than half of `max_tokens` (1 to 1000) are spent: a failure
+    /// that a policy covers spends one, any other end earns `ratio`. Off by default.
+    pub fn retry_throttle(mut self, max_tokens: u32, ratio: f64) -> Self {
+        self.retries.get_or_insert_default().throttle(max_tokens, ratio);
+        self
+    }
+
     /// Builds the channel; nothing is connected.
     ///
     /// # Errors
@@ -183,6 +208,7 @@ impl ChannelBuilder {
             user_agent: self.user_agent.unwrap_or_else(|| request::USER_AGENT.to_owned()),
             limits: self.limits,
             interceptors: self.interceptors,
+            retries: self.retries,
             templates: Mutex::new(Templates::default()),
             pool: Pool::resolved(target, connector, self.resolver, self.options),
         };
@@ -212,6 +238,7 @@ impl Channel {
             limits: MessageLimits::new(),
             user_agent: None,
             interceptors: Vec::new(),
+            retries: None,
         }
     }
 
@@ -227,9 +254,25 @@ impl Channel {
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
     ) -> Result<Response<Res>, Error> {
-        let mut call = self.whole_request(method.path(), request.into_request(), true)?;
-        let (response, _) = call.whole_response(self.inner.limits.receive).await?;
+        let request = request.into_request();
+        let (response, _) = self.unary_attempts(method.path(), request).await?;
         Ok(response)
+    }
+
+    /// One attempt, or as many as the method's policy allows.
+    async fn unary_attempts<Req: Encode, Res: Decode>(
+        &self,
+        path: Path<'static>,
+        request: Request<Req>,
+    ) -> Result<(Response<Res>, CallTimeline), Error> {
+        if let Some(retries) = &self.inner.retries
+            && let Some(policy) = retries.of(path.as_str())
+        {
+            // Boxed: a future that few calls need should not make that of all others larger.
+            return Box::pin(self.unary_retried(path, request, retries, policy)).await;
+        }
+        let mut call = self.whole_request(path, request, true)?;
+        call.whole_response(self.inner.limits.receive).await
     }
 
     /// As [`Channel::unary`], with where the time went: the phases add up to the time from the
@@ -242,10 +285,52 @@ impl Channel {
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
-        let mut call = self.whole_request(method.path(), request.into_request(), true)?;
-        let (response, mut timeline) = call.whole_response(self.inner.limits.receive).await?;
+        let request = request.into_request();
+        let (response, mut timeline) = self.unary_attempts(method.path(), request).await?;
         timeline.enter(Phase::Caller, env::now());
         Ok((response, timeline))
+    }
+
+    /// A unary call that may be tried again: the deadline holds for all attempts together.
+    async fn unary_retried<Req: Encode, Res: Decode>(
+        &self,
+        path: Path<'static>,
+        request: Request<Req>,
+        retries: &Retries,
+        policy: &RetryPolicy,
+    ) -> Result<(Response<Res>, CallTimeline), Error> {
+        let encoding = request.encoding();
+        let deadline = request.timeout().and_then(|timeout| env::now().checked_add(timeout));
+        let options = Options::of(&request, true);
+        let (message, metadata) = split(request);
+        let mut made = 0;
+        loop {
+            let left = deadline.map(|at| at.saturating_duration_since(env::now()));
+            let options = options.again(made, left);
+            let mut call = self.start_whole(path, &message, metadata.clone(), encoding, options)?;
+            let result = call.whole_response(self.inner.limits.receive).await;
+            made += 1;
+            let Err(error) = &result else {
+                retries.note(false);
+                return result;
+            };
+            let answer = call.answer();
+            let refused = answer.pushback == Some(None);
+            let covered = policy.covers(error);
+            let allowed = retries.note(covered || refused);
+            if !covered || refused || !allowed || answer.committed || made >= policy.attempts() {
+                return result;
+            }
+            let pause = match answer.pushback {
+                Some(Some(pause)) => pause,
+                _ => self.inner.pool.jitter(policy.pause(made + 1), 0.2),
+            };
+            if deadline.is_some_and(|at| env::now() + pause >= at) {
+                return result;
+            }
+            tracing::debug!(%error, attempt = made + 1, "tried again by policy");
+            env::sleep(pause).await;
+        }
     }
 
     /// One request, many responses.
@@ -298,11 +383,22 @@ impl Channel {
         whole: bool,
     ) -> Result<Call, Error> {
         let encoding = request.encoding();
-        let max = self.inner.limits.send;
         let options = Options::of(&request, whole);
         let (message, metadata) = split(request);
+        self.start_whole(path, &message, metadata, encoding, options)
+    }
+
+    fn start_whole<Req: Encode>(
+        &self,
+        path: Path<'static>,
+        message: &Req,
+        metadata: Metadata,
+        encoding: Encoding,
+        options: Options,
+    ) -> Result<Call, Error> {
+        let max = self.inner.limits.send;
         Call::start(self, path, metadata, options, |out| {
-            let large = crate::grpc::codec::encode_message(&message, encoding, max, out.tail())?;
+            let large = crate::grpc::codec::encode_message(message, encoding, max, out.tail())?;
             out.settle();
             if let Some(large) = large {
                 out.chain(large);

@@ -3,6 +3,7 @@
 mod call;
 mod channel;
 mod plain;
+mod retry;
 mod streaming;
 
 pub use crate::net::pool::{
@@ -11,4 +12,5 @@ pub use crate::net::pool::{
 pub use call::CallTimeline;
 pub use channel::{BuildError, Channel, ChannelBuilder, Interceptor};
 pub use plain::{HttpRequest, HttpResponse};
+pub use retry::RetryPolicy;
 pub use streaming::{Sender, Streaming};

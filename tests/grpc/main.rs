@@ -30,6 +30,7 @@ mod kinds;
 mod late;
 mod limits;
 mod many;
+mod retry;
 mod stalls;
 mod streaming;
 mod timeline;

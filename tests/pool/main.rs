@@ -20,7 +20,7 @@ mod lost;
 mod size;
 mod waiting;
 
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
 use framewire::grpc::{Method, Raw, Response};
 use framewire::http2::Role;
@@ -70,6 +70,8 @@ pub fn allowing(calls: u32) -> DriverOptions {
 pub fn options() -> PoolOptions {
     let mut options = PoolOptions::new();
     options.seed = Some(11);
+    // What others in this process dial does not count.
+    options.cap = Some(Cap::new(1024, 1024));
     options
 }
 

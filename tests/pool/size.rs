@@ -133,23 +133,30 @@ async fn a_cap_holds_over_channels() {
 /// Dials in a second are bounded too: a fleet that comes back is not met by a storm.
 #[tokio::test(start_paused = true)]
 async fn dials_are_rationed() {
-    let cap = Cap::new(1000, 5);
-    let pools: Vec<_> = (0..20)
+    let cap = Cap::new(20, 5);
+    let pools: Vec<_> = (0..35)
         .map(|_| {
             let mut options = options();
             options.cap = Some(cap.clone());
             one(100, options)
         })
         .collect();
-    let calls: Vec<_> = pools.iter().map(|one| begin(&one.channel, 0)).collect();
+    let mut calls: Vec<_> = pools.iter().take(20).map(|one| begin(&one.channel, 0)).collect();
     ms(50).await;
-    assert_eq!(cap.dials(), 5);
-    ms(1000).await;
-    assert!((9..=11).contains(&cap.dials()), "{}", cap.dials());
+    assert_eq!(cap.dials(), 20);
+    for one in pools.iter().take(20) {
+        one.channel.connections()[0].goodbye();
+    }
+    ms(50).await;
+    assert_eq!(cap.open(), 0);
+    // There is room for all of the others, but not at once.
+    calls.extend(pools.iter().skip(20).map(|one| begin(&one.channel, 0)));
+    ms(900).await;
+    assert!((24..=26).contains(&cap.dials()), "{}", cap.dials());
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(cap.dials(), 20);
+    assert_eq!(cap.dials(), 35);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
-use framewire::client::{Channel, ChannelBuilder, PoolOptions};
+use framewire::client::{Cap, Channel, ChannelBuilder, PoolOptions};
 use framewire::grpc::Raw;
 use framewire::grpc::{Method, Response};
 use framewire::http2::Role;
@@ -67,6 +67,8 @@ impl On {
     pub const H2_SERVER: Self = Self { client: false, server: true };
 
     fn client_options(self, mut options: PoolOptions) -> PoolOptions {
+        // What others in this process dial does not count.
+        options.cap.get_or_insert_with(|| Cap::new(1024, 1 << 20));
         if self.client {
             options.engine = Some(Arc::new(H2Engine));
         }

@@ -12,7 +12,7 @@ use framewire::net::driver::{Drain, Driver, DriverOptions};
 use framewire::net::exchange::{Body, End, Reader, ServerCall, Writer};
 use framewire::net::handle::Handle;
 use framewire::net::handoff::Policy;
-use framewire::net::pool::{Pool, PoolOptions};
+use framewire::net::pool::{Cap, Pool, PoolOptions};
 use framewire::net::slot::{Credit, HeadState, OutEnd, Slot};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
@@ -36,7 +36,10 @@ impl Subject for Framewire {
     fn connect(&self, io: DuplexStream) -> Box<dyn Caller> {
         let target = Target::parse("http://localhost:80").expect("a target");
         let connector = Arc::new(Once(Mutex::new(Some(io))));
-        let pool = Arc::new(Pool::new(target, connector, PoolOptions::new()));
+        let mut options = PoolOptions::new();
+        // What others in this process dial does not count.
+        options.cap = Some(Cap::new(1024, 1 << 20));
+        let pool = Arc::new(Pool::new(target, connector, options));
         pool.connect();
         Box::new(Client { pool })
     }

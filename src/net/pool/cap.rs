@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Connections of a process, all channels together. Every one is a descriptor here and a socket,
 /// perhaps a TLS session, at the server.
 const SOCKETS: u32 = 1024;
-/// Dials that may begin at once, and that come back in a second.
-const DIALS: u32 = 64;
+/// Dials that come back in a second, once as many as there may be sockets have begun at once.
+const DIALS: u32 = 256;
 
 /// A bound on connections and on the rate of dials. There is none that bounds nothing.
 #[derive(Debug)]
@@ -31,8 +31,7 @@ pub(super) enum Capped {
 }
 
 impl Cap {
-    /// At most `sockets` connections at a time, and `dials` begun in a second after as many at
-    /// once. Zero counts as one: a pool that may not connect is an error, not a bound.
+    /// At most `sockets` connections at a time; `dials` begun in a second, after `sockets` at once. Zero counts as one: a pool that may not connect is an error, not a bound.
     #[must_use]
     pub fn new(sockets: u32, dials: u32) -> Arc<Self> {
         Arc::new(Self {
@@ -45,7 +44,7 @@ impl Cap {
         })
     }
 
-    /// The process's: 1024 connections, 64 dials a second.
+    /// The process's: 1024 connections, 256 dials a second.
     #[must_use]
     pub fn process() -> Arc<Self> {
         static PROCESS: OnceLock<Arc<Cap>> = OnceLock::new();
@@ -94,14 +93,14 @@ impl Cap {
 
     /// One token of a bucket that fills evenly.
     fn spend(&self, now: Instant) -> Result<(), Duration> {
-        let most = f64::from(self.dials);
+        let (most, rate) = (f64::from(self.sockets), f64::from(self.dials));
         let mut bucket = self.bucket.lock();
         let (tokens, since) = bucket.unwrap_or((most, now));
         let passed = now.saturating_duration_since(since).as_secs_f64();
-        let tokens = (tokens + passed * most).min(most);
+        let tokens = (tokens + passed * rate).min(most);
         if tokens < 1.0 {
             *bucket = Some((tokens, now));
-            return Err(Duration::from_secs_f64((1.0 - tokens) / most));
+            return Err(Duration::from_secs_f64((1.0 - tokens) / rate));
         }
         *bucket = Some((tokens - 1.0, now));
         Ok(())
@@ -128,6 +127,7 @@ mod tests {
         let now = Instant::now();
         let first = cap.dial(now).unwrap();
         let _second = cap.dial(now).unwrap();
+        drop(cap.dial(now).unwrap());
         assert_eq!(cap.dial(now).unwrap_err(), Capped::Rate(Duration::from_millis(500)));
         assert_eq!(cap.open(), 2, "a refused dial holds nothing");
         let later = now + Duration::from_secs(5);
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(cap.dial(later).unwrap_err(), Capped::Sockets);
         drop(first);
         assert!(cap.dial(later).is_ok());
-        assert_eq!((cap.dials(), cap.refused()), (4, 2));
+        assert_eq!((cap.dials(), cap.refused()), (5, 2));
     }
 
     #[test]

@@ -218,6 +218,12 @@ impl Pool {
         self.shared.waiting.len()
     }
 
+    /// `duration` give or take `fraction` of it, by the pool's seed.
+    #[must_use]
+    pub fn jitter(&self, duration: Duration, fraction: f64) -> Duration {
+        self.shared.jitter(duration, fraction)
+    }
+
     /// What is dialled.
     #[must_use]
     pub fn target(&self) -> &Target {
