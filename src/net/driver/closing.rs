@@ -118,6 +118,10 @@ impl Core {
     pub(super) fn check_goodbye(&mut self) {
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+            // Calls that waited for the peer's limit find another connection.
+            while let Some(slot) = self.waiting.pop_front() {
+                self.redispatch(slot);
+            }
         }
     }
 

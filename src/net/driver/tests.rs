@@ -56,3 +56,34 @@ async fn spent_identifiers_move_the_calls() {
         assert!(!handle.is_accepting() && *told.draining.lock());
     }
 }
+
+/// A connection that is to close does not keep the calls that wait for the peer's limit.
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_moves_the_calls_that_wait() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let told = Arc::new(Told::default());
+    let home: Arc<dyn Home> = told.clone();
+    let now = env::now();
+    let info = ConnectionInfo::default();
+    let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
+    let mut options = DriverOptions::new(Role::Client);
+    options.limits.streams_before_settings = 1;
+    let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
+    let slots = [Slot::new(now), Slot::new(now)];
+    for slot in &slots {
+        slot.lock().out.head = crate::net::slot::HeadState::Ready;
+        Handle::submit(handle.reserve().unwrap(), Arc::clone(slot));
+    }
+    tokio::spawn(driver);
+    // The peer's SETTINGS: one stream at a time.
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+    tokio::io::AsyncWriteExt::write_all(&mut far, &settings).await.unwrap();
+    env::sleep(Duration::from_millis(1)).await;
+    assert!(slots[0].lock().key.is_some() && told.moved.lock().is_empty());
+    handle.goodbye();
+    env::sleep(Duration::from_millis(1)).await;
+    let moved = told.moved.lock().clone();
+    assert_eq!(moved.len(), 1);
+    assert!(Arc::ptr_eq(&moved[0], &slots[1]));
+    assert_eq!(handle.life().read().calls, 1, "the other one goes on");
+}
