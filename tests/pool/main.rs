@@ -17,6 +17,7 @@ mod network;
 mod endpoints;
 mod lifetime;
 mod lost;
+mod simulation;
 mod size;
 mod waiting;
 

@@ -45,8 +45,10 @@ impl Drop for Attempt {
 /// How a dial's task ends.
 enum Outcome {
     Found(Box<Connected>, Socket, Instant),
-    /// Nobody waits for a connection, or there are as many as allowed.
+    /// Nobody waits for a connection.
     Unwanted,
+    /// There are as many connections as allowed.
+    Bounded,
     /// Another endpoint is tried instead.
     Elsewhere,
 }
@@ -65,7 +67,7 @@ pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
                 shared.start_dial(&endpoint);
             }
         }
-        Outcome::Elsewhere => {}
+        Outcome::Bounded | Outcome::Elsewhere => {}
     }
 }
 
@@ -81,7 +83,8 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
         let replacing = shared.is_replacing(endpoint);
         let socket = match endpoint.open_one(&shared.cap, env::now(), replacing) {
             Ok(socket) => socket,
-            Err(None) => return Outcome::Unwanted,
+            // Whoever closes a connection looks again.
+            Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
                 let wait = match capped {
                     Capped::Rate(wait) => wait,

@@ -11,6 +11,9 @@ use crate::net::sync::{ArrayQueue, AtomicBool, AtomicU32, Mutex, Ordering, RwLoc
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Times `max_connections` that may be draining while no other connection is left.
+const LEAVING: u32 = 4;
+
 /// How calls are spread over the endpoints of a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Balance {
@@ -170,7 +173,10 @@ impl Endpoint {
         replacing: bool,
     ) -> Result<Socket, Option<Capped>> {
         let most = self.most + u32::from(replacing);
-        if self.leaving.load(Ordering::Acquire) > self.most {
+        // Calls that end late must not keep those that come from a server that is there.
+        let none = self.open.load(Ordering::Acquire) == 0;
+        let leaving = if none { self.most.saturating_mul(LEAVING) } else { self.most };
+        if self.leaving.load(Ordering::Acquire) > leaving {
             return Err(None);
         }
         let room = |open: u32| (open < most).then_some(open + 1);

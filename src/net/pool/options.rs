@@ -22,7 +22,8 @@ pub struct PoolOptions {
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
     /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1.
-    /// As many again may be draining: they finish their calls and take no new ones.
+    /// As many again may be draining: they finish their calls and take no new ones. Four times as
+    /// many may, before a server that is there is not dialled for want of any other connection.
     pub max_connections: u32,
     /// The share of the peer's stream limit up to which a connection is filled before the next one
     /// is used, in percent. Default 75.
