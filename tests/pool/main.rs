@@ -18,6 +18,7 @@ mod endpoints;
 mod lifetime;
 mod lost;
 mod size;
+mod stats;
 mod waiting;
 
 use framewire::client::{Channel, PoolOptions};
