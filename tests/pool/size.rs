@@ -6,7 +6,8 @@ use framewire::client::{BuildError, Cap, Channel, Severity};
 use framewire::grpc::Code;
 use framewire::net::connect::Target;
 use framewire::net::pool::Pool;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -122,6 +123,40 @@ async fn warnings_are_kept() {
     assert!(whats[0].starts_with("shrink_after"), "{whats:?}");
     assert!(whats[1].starts_with("max_receive_message 1073741824"), "{whats:?}");
     assert!(told.iter().all(|finding| finding.severity == Severity::Warning));
+}
+
+/// What a subscriber of this thread wrote.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_are_logged_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let make = move || writer.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(make).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut options = options();
+    options.driver.keepalive = Some(Duration::from_secs(60));
+    let one = one(10, options);
+    for _ in 0..3 {
+        begin(&one.channel.clone(), 0).await.unwrap().unwrap();
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let warned: Vec<_> = text.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warned.len(), 1, "{text}");
+    assert!(warned[0].contains("keepalive 60s is below 300s") && warned[0].contains("http://test"));
 }
 
 /// A thousand callers at once on a cold channel: one dial at a time, and each proves itself before

@@ -109,6 +109,25 @@ async fn a_server_that_is_down() {
     assert!(endpoint.last_error.is_none());
 }
 
+/// A connection is there and full, and the next one cannot be had: calls wait for that reason.
+#[tokio::test(start_paused = true)]
+async fn full_and_no_other_to_be_had() {
+    let one = one(1, options());
+    let first = begin(&one.channel, 100);
+    ms(10).await;
+    one.network.silence(addr(1));
+    let second = begin(&one.channel, 0);
+    ms(10).await;
+    let stats = one.channel.stats();
+    assert_eq!((stats.state, stats.calls(), stats.waiting), (ChannelState::Ready, 1, 1));
+    let line = first_line(&stats);
+    let begin = "ready, 1 call under way, 1 waiting: 1 dial failed in a row, the next may begin in";
+    assert!(line.starts_with(begin), "{line}");
+    for call in [first, second] {
+        call.await.unwrap().unwrap();
+    }
+}
+
 /// The bound that several channels share is the reason, and named.
 #[tokio::test(start_paused = true)]
 async fn a_cap_that_puts_off() {
@@ -154,7 +173,7 @@ async fn a_few_lines_for_people() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
     assert_eq!(lines[0], "ready, 1 call under way, 0 waiting: calls find a place at once");
-    assert_eq!(lines[1], "connections: 0 dialing, 0 handshaking, 1 active, 0 draining");
+    assert_eq!(lines[1], "connections: 0 dialling, 0 handshaking, 1 active, 0 draining");
     assert_eq!(lines[2], "  http://test:80: 1 of 4 open, 0 leaving");
     let id = one.channel.connections()[0].id();
     assert_eq!(lines[3], format!("  #{id} to memory, active, 1.5s old: 1 of 100 calls"));

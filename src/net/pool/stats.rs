@@ -228,6 +228,9 @@ impl PoolStats {
             ChannelState::Ready if self.endpoints.iter().any(full) => {
                 f.write_str("connections are full, and there are max_connections of them")
             }
+            _ if self.endpoints.iter().any(|endpoint| endpoint.retry_in.is_some()) => {
+                self.why_failed(f)
+            }
             _ => f.write_str("a connection is about to be dialled"),
         }
     }
@@ -275,7 +278,7 @@ impl fmt::Display for PoolStats {
         self.why(f)?;
         write!(
             f,
-            "\nconnections: {} dialing, {} handshaking, {} active, {} draining",
+            "\nconnections: {} dialling, {} handshaking, {} active, {} draining",
             self.dialing(),
             self.count(ConnectionState::Handshaking),
             self.count(ConnectionState::Active),
