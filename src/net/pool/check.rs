@@ -6,16 +6,12 @@
 
 use super::cap::Cap;
 use super::options::PoolOptions;
+use crate::grpc::message::PREFIX;
+use crate::http2::settings::MAX_WINDOW;
 use crate::net::liveness::{KEEPALIVE_FLOOR, PingRule, Preset};
 use crate::net::messages::MessageLimits;
 use std::fmt;
 use std::time::Duration;
-
-/// The largest flow-control window.
-// RFC 9113 §6.9.1: A flow-control window MUST NOT exceed 2^31-1 octets
-const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// A gRPC message's compression flag and length.
-const PREFIX: usize = 5;
 
 /// How bad a [`Finding`] is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -292,11 +288,11 @@ impl Findings {
         let pairs =
             [("stream_window", stream, stream_max), ("connection_window", whole, whole_max)];
         for (name, window, max) in pairs {
-            if window.max(max) > WINDOW_MAX {
+            if window.max(max) > MAX_WINDOW {
                 self.error(
                     format!("{name} is {window}, {name}_max {max}"),
                     "no window may exceed 2^31-1 octets: peers end the connection",
-                    format!("{name} and {name}_max of at most {WINDOW_MAX}"),
+                    format!("{name} and {name}_max of at most {MAX_WINDOW}"),
                 );
             } else if max < window {
                 self.error(

@@ -23,7 +23,8 @@ pub struct PoolOptions {
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
     /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1: a
-    /// channel with 0 is not built. As many again may be draining: they finish their calls and take no new ones.
+    /// channel with 0 is not built. As many again may be draining: they finish their calls and take
+    /// no new ones.
     pub max_connections: u32,
     /// The share of the peer's stream limit up to which a connection is filled before the next one
     /// is used, in percent. Default 75.
