@@ -7,7 +7,7 @@
 use super::cap::Cap;
 use super::options::PoolOptions;
 use crate::grpc::message::PREFIX;
-use crate::http2::settings::MAX_WINDOW;
+use crate::http2::settings::{MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE};
 use crate::net::liveness::{KEEPALIVE_FLOOR, PingRule, Preset};
 use crate::net::messages::MessageLimits;
 use std::fmt;
@@ -59,6 +59,7 @@ pub fn check(options: &PoolOptions, limits: &MessageLimits, path: Option<&Preset
     found.dials(options);
     found.pings(options, path);
     found.windows(options, limits);
+    found.frames(options);
     found.servers_only(options);
     found.0
 }
@@ -327,6 +328,18 @@ impl Findings {
                 format!("the budget of {octets} octets is below connection_window {whole}"),
                 "it does not last for one connection: all begin with windows of 64 KiB",
                 format!("a Budget of several times {whole}, or a smaller connection_window"),
+            );
+        }
+    }
+
+    /// What is announced to the peer and would end the connection.
+    fn frames(&mut self, options: &PoolOptions) {
+        let octets = options.driver.limits.frame_octets;
+        if !(MIN_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&octets) {
+            self.error(
+                format!("frame_octets is {octets}"),
+                "no such SETTINGS_MAX_FRAME_SIZE may be announced: peers end the connection",
+                format!("frame_octets from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
             );
         }
     }

@@ -1,9 +1,9 @@
 //! Where a channel's calls find a connection.
 //!
-//! A call takes a place on a connection that has room ([`endpoint`]), or waits for one ([`wait`]).
+//! A call takes a place on a connection that has room (`endpoint`), or waits for one (`wait`).
 //! Who gives a place back, brings a connection or learns of a larger limit serves those that wait.
-//! One task a pool looks after what only time brings ([`keeper`]); one dial an endpoint is in
-//! flight ([`dial`]).
+//! One task a pool looks after what only time brings (`keeper`); one dial an endpoint is in
+//! flight (`dial`).
 
 mod cap;
 mod check;

@@ -26,7 +26,7 @@ fn the_defaults_are_no_finding() {
 /// What is often set, and right.
 #[test]
 fn sound_options_are_no_finding() {
-    let sets: [fn(&mut PoolOptions); 8] = [
+    let sets: [fn(&mut PoolOptions); 14] = [
         |o| (o.min_connections, o.max_connections) = (4, 4),
         |o| o.fill_percent = 100,
         |o| o.fill_percent = 1,
@@ -35,13 +35,19 @@ fn sound_options_are_no_finding() {
         |o| o.driver.keepalive = Some(300 * SECOND),
         |o| o.idle_time = Duration::MAX,
         |o| o.cap = Some(Cap::new(4, 1)),
+        |o| (o.idle_time, o.shrink_after) = (20 * SECOND, 20 * SECOND),
+        |o| o.max_age = Some(21 * SECOND),
+        |o| o.backoff = 120 * SECOND,
+        |o| o.driver.budget = Some(Budget::new(4 * 1024 * 1024)),
+        |o| o.driver.limits.connection_window = 1024 * KIB,
+        |o| o.driver.limits.stream_window_max = 4 * KIB * KIB + 5,
     ];
     for (i, set) in sets.iter().enumerate() {
         assert_eq!(found(set, None), [], "{i}");
     }
 }
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 32] = [
     ("no connections", |o| o.max_connections = 0, Error, "max_connections is 0"),
     ("min over max", |o| o.min_connections = 5, Error, "min_connections 5 is above max"),
     (
@@ -105,6 +111,8 @@ const CASES: [Case; 30] = [
         Warning,
         "the budget of 4194303 octets is below connection_window 4194304",
     ),
+    ("small frames", |o| o.driver.limits.frame_octets = 16_383, Error, "frame_octets is 16383"),
+    ("large frames", |o| o.driver.limits.frame_octets = 1 << 24, Error, "frame_octets is 16777216"),
     ("a server's age", |o| o.driver.max_age = Some(SECOND), Warning, "driver.max_age is 1s on"),
     ("a server's idle", |o| o.driver.max_idle = Some(SECOND), Warning, "driver.max_idle is 1s on"),
 ];
