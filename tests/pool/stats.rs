@@ -103,6 +103,9 @@ async fn a_server_that_is_down() {
     // It comes back: what failed is forgotten.
     let _server = one.network.serve(addr(1), crate::router(&one.journal), allowing(2));
     ms(2000).await;
+    let stats = one.channel.stats();
+    assert_eq!((stats.endpoints[0].failures, stats.endpoints[0].retry_in), (1, None));
+    assert!(first_line(&stats).contains("the next begins when a call comes"), "{stats}");
     begin(&one.channel, 0).await.unwrap().unwrap();
     let endpoint = &one.channel.stats().endpoints[0];
     assert_eq!((endpoint.failures, endpoint.retry_in), (0, None));
