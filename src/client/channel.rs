@@ -11,8 +11,11 @@ use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::env;
+use crate::net::liveness::Preset;
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{ChannelState, Pool, PoolOptions, Resolve};
+use crate::net::pool::{
+    self, ChannelState, Finding, Pool, PoolOptions, PoolStats, Resolve, Severity,
+};
 use crate::net::sync::Mutex;
 use crate::net::tcp::TcpConnector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -42,6 +45,8 @@ pub(super) struct Inner {
     pub(super) interceptors: Vec<Interceptor>,
     /// Most channels have none.
     retries: Option<Box<Retries>>,
+    /// Warnings about the options.
+    findings: Vec<Finding>,
     /// One prepared head a method, and the last one used.
     templates: Mutex<Templates>,
 }
@@ -62,6 +67,8 @@ pub enum BuildError {
     TlsMissing,
     /// A TLS configuration was given, but the target says `http`.
     TlsUnused,
+    /// Options that contradict each other: every error that was found.
+    Options(Vec<Finding>),
 }
 
 impl fmt::Display for BuildError {
@@ -75,6 +82,12 @@ impl fmt::Display for BuildError {
                 "a TLS configuration was given, but the target says http; write https, or leave it \
                  out",
             ),
+            Self::Options(findings) => {
+                for (i, finding) in findings.iter().enumerate() {
+                    write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -91,6 +104,7 @@ pub struct ChannelBuilder {
     resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
     limits: MessageLimits,
+    path: Option<Preset>,
     user_agent: Option<String>,
     interceptors: Vec<Interceptor>,
     retries: Option<Box<Retries>>,
@@ -122,6 +136,20 @@ impl ChannelBuilder {
     pub fn options(mut self, options: PoolOptions) -> Self {
         self.options = options;
         self
+    }
+
+    /// What is known of the way to the server: [`ChannelBuilder::findings`] compares the options
+    /// with it. It changes none of them. Default nothing.
+    pub fn path(mut self, path: Preset) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// What contradicts what in the options, or will hurt, as [`ChannelBuilder::build`] finds it;
+    /// errors included.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        pool::check(&self.options, &self.limits, self.path.as_ref())
     }
 
     /// The largest message received, in octets, inflated. Default 4 MiB.
@@ -179,11 +207,14 @@ impl ChannelBuilder {
         self
     }
 
-    /// Builds the channel; nothing is connected.
+    /// Builds the channel; nothing is connected. Options that work, though not as they read, are
+    /// logged once as warnings and kept in [`Channel::findings`].
     ///
     /// # Errors
     /// What contradicts what.
     pub fn build(self) -> Result<Channel, BuildError> {
+        let (errors, findings): (Vec<_>, Vec<_>) =
+            self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
         let target = self.target.map_err(BuildError::Target)?;
         let https = target.scheme() == Scheme::Https;
         let connector = self.connector;
@@ -202,7 +233,14 @@ impl ChannelBuilder {
             true => return Err(BuildError::TlsMissing),
             false => connector.unwrap_or_else(|| plain_connector(&target)),
         };
+        if !errors.is_empty() {
+            return Err(BuildError::Options(errors));
+        }
+        for finding in &findings {
+            tracing::warn!(%target, %finding, "options of a channel");
+        }
         let inner = Inner {
+            findings,
             scheme: if https { "https" } else { "http" },
             authority: target.authority().to_owned(),
             user_agent: self.user_agent.unwrap_or_else(|| request::USER_AGENT.to_owned()),
@@ -236,6 +274,7 @@ impl Channel {
             resolver: None,
             options: PoolOptions::new(),
             limits: MessageLimits::new(),
+            path: None,
             user_agent: None,
             interceptors: Vec::new(),
             retries: None,
@@ -431,6 +470,19 @@ impl Channel {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<ChannelState> {
         self.inner.pool.watch()
+    }
+
+    /// What the channel does at this instant, and why: connections, calls that wait, dials, bounds.
+    /// Printed, it is a few lines for people. It takes short locks; ask it often, but not per call.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.inner.pool.stats()
+    }
+
+    /// Warnings about the channel's options, found when it was built.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.inner.findings
     }
 
     /// The connections that live.

@@ -7,7 +7,8 @@ mod retry;
 mod streaming;
 
 pub use crate::net::pool::{
-    Balance, Cap, ChannelState, Dns, PoolOptions, Resolve, ResolveFuture, Static,
+    Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Dns, EndpointStats,
+    Finding, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity, Static,
 };
 pub use call::CallTimeline;
 pub use channel::{BuildError, Channel, ChannelBuilder, Interceptor};

@@ -19,6 +19,7 @@ mod lifetime;
 mod lost;
 mod simulation;
 mod size;
+mod stats;
 mod waiting;
 
 use framewire::client::{Cap, Channel, PoolOptions};

@@ -2,8 +2,12 @@
 //! allowed.
 
 use crate::{begin, ms, one, options, places};
-use framewire::client::Cap;
+use framewire::client::{BuildError, Cap, Channel, Severity};
 use framewire::grpc::Code;
+use framewire::net::connect::Target;
+use framewire::net::pool::Pool;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -74,17 +78,85 @@ async fn never_more_than_allowed() {
     assert_eq!(one.journal.take().len(), 50);
 }
 
-/// Zero is no number of connections: it counts as one, and the build says so elsewhere.
+/// Zero is no number of connections: there is none that means "without bound", and none at all
+/// would carry no calls. The channel is not built.
+#[tokio::test(start_paused = true)]
+async fn none_is_refused() {
+    let mut options = options();
+    (options.max_connections, options.attempts) = (0, 0);
+    let refused = Channel::builder("http://test").options(options).build();
+    let Err(BuildError::Options(findings)) = refused else { panic!("{refused:?}") };
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.severity == Severity::Error));
+    let text = BuildError::Options(findings).to_string();
+    assert!(text.contains("max_connections is 0") && text.contains("attempts is 0"), "{text}");
+}
+
+/// Below the channel, where nothing is checked, zero counts as one.
 #[tokio::test(start_paused = true)]
 async fn one_is_the_least() {
     let mut options = options();
     options.max_connections = 0;
-    let one = one(2, options);
-    let calls: Vec<_> = (0..20).map(|_| begin(&one.channel, 1)).collect();
-    for call in calls {
-        call.await.unwrap().unwrap();
+    let one = one(2, crate::options());
+    let target = Target::parse("http://test").unwrap();
+    let pool = Pool::new(target, Arc::new(one.network.clone()), options);
+    for _ in 0..3 {
+        pool.connect();
+        ms(20).await;
     }
-    assert_eq!(one.peak(), 1);
+    assert_eq!((pool.connections().len(), one.dials()), (1, 1));
+}
+
+/// What works, though not as it reads, is told and built.
+#[tokio::test(start_paused = true)]
+async fn warnings_are_kept() {
+    let quiet = one(10, options());
+    assert_eq!(quiet.channel.findings(), []);
+    let mut options = options();
+    options.idle_time = Duration::from_secs(30);
+    let builder = Channel::builder("http://test").options(options).max_receive_message(1 << 30);
+    let told = builder.findings();
+    let channel = builder.build().unwrap();
+    assert_eq!(channel.findings(), told);
+    let whats: Vec<_> = told.iter().map(|finding| finding.what.as_str()).collect();
+    assert_eq!(whats.len(), 2, "{whats:?}");
+    assert!(whats[0].starts_with("shrink_after"), "{whats:?}");
+    assert!(whats[1].starts_with("max_receive_message 1073741824"), "{whats:?}");
+    assert!(told.iter().all(|finding| finding.severity == Severity::Warning));
+}
+
+/// What a subscriber of this thread wrote.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_are_logged_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let make = move || writer.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(make).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut options = options();
+    options.driver.keepalive = Some(Duration::from_secs(60));
+    let one = one(10, options);
+    for _ in 0..3 {
+        begin(&one.channel.clone(), 0).await.unwrap().unwrap();
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let warned: Vec<_> = text.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warned.len(), 1, "{text}");
+    assert!(warned[0].contains("keepalive 60s is below 300s") && warned[0].contains("http://test"));
 }
 
 /// A thousand callers at once on a cold channel: one dial at a time, and each proves itself before

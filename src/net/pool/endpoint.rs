@@ -242,6 +242,11 @@ impl Endpoint {
         self.members.read().clone()
     }
 
+    /// The most connections that take calls or are being dialled.
+    pub(super) const fn most(&self) -> u32 {
+        self.most
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.members.read().iter().any(|member| member.is_accepting())
     }

@@ -6,6 +6,7 @@
 //! flight (`dial`).
 
 mod cap;
+mod check;
 mod dial;
 mod endpoint;
 mod growth;
@@ -14,6 +15,7 @@ mod member;
 mod options;
 mod resolve;
 pub mod sizing;
+mod stats;
 pub mod trend;
 mod wait;
 
@@ -32,9 +34,11 @@ use tokio::sync::{Notify, watch};
 use wait::{Refusal, WaitQueue};
 
 pub use cap::Cap;
+pub use check::{Finding, Severity, check};
 pub use endpoint::Balance;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};
+pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
 
 /// A channel's state, with the names that gRPC gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

@@ -8,7 +8,8 @@ use crate::net::handoff::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How connections are made, how many, and how long they live.
+/// How connections are made, how many, and how long they live. What contradicts what is found by
+/// [`check`](super::check()).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolOptions {
@@ -21,9 +22,9 @@ pub struct PoolOptions {
     /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
-    /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1.
-    /// As many again may be draining: they finish their calls and take no new ones. Four times as
-    /// many may, before a server that is there is not dialled for want of any other connection.
+    /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1: a
+    /// channel with 0 is not built. As many again may be draining: they finish their calls and take
+    /// no new ones. Four times as many may while no other connection is left.
     pub max_connections: u32,
     /// The share of the peer's stream limit up to which a connection is filled before the next one
     /// is used, in percent. Default 75.

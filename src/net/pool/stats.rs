@@ -1,0 +1,343 @@
+//! What a pool does at this instant, and why: a snapshot, without any recorder.
+
+use super::endpoint::Endpoint;
+use super::{ChannelState, Pool, Shared};
+use crate::error::Error;
+use crate::net::budget::Budget;
+use crate::net::env;
+use crate::net::handle::Handle;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A pool at one instant. Its parts are read one after another, so that they may differ by what
+/// happens in between.
+///
+/// `Display` is a few lines for people: the first says what the pool does and why, then come the
+/// endpoints, the connections, and the bounds shared with others.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// The channel's state.
+    pub state: ChannelState,
+    /// Calls that wait for a place on a connection.
+    pub waiting: u32,
+    /// The addresses.
+    pub endpoints: Vec<EndpointStats>,
+    /// The connections that live, oldest first; those being dialled are in
+    /// [`EndpointStats::dialing`].
+    pub connections: Vec<ConnectionStats>,
+    /// Why the resolver has no answer, while it has none.
+    pub resolve_error: Option<Error>,
+    /// The bound on sockets and dials that the pool shares with others.
+    pub cap: CapStats,
+    /// Octets that connections lease from the budget, those of other pools included.
+    pub budget_used: u64,
+    /// The budget's size in octets.
+    pub budget_limit: u64,
+}
+
+/// One address.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// What is dialled.
+    pub target: String,
+    /// Connections that take calls or are being dialled.
+    pub open: u32,
+    /// The most of them: `PoolOptions::max_connections`.
+    pub max: u32,
+    /// Of them, those being dialled now, TLS included.
+    pub dialing: u32,
+    /// A dial is due, but the [`Cap`](super::Cap) puts it off.
+    pub capped: bool,
+    /// Connections that take no more calls and are not closed.
+    pub leaving: u32,
+    /// Dials that failed in a row.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub last_error: Option<Error>,
+    /// Time until the next one may begin, while the endpoint is in back-off.
+    pub retry_in: Option<Duration>,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// The peer's SETTINGS have not come.
+    Handshaking,
+    /// It takes calls.
+    Active,
+    /// It takes no new calls, and closes once those under way have ended.
+    Draining,
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Unique within the process.
+    pub id: u64,
+    /// The other end.
+    pub peer: String,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// Time since it was made.
+    pub age: Duration,
+    /// Calls under way.
+    pub calls: u32,
+    /// Calls that the peer allows at a time; `u32::MAX` when it names no number.
+    pub limit: u32,
+    /// Octets that wait for the socket or a window.
+    pub queued: u32,
+    /// How long the slowest call of the driver's last turn had waited for it.
+    pub lag: Duration,
+    /// Time, in all, that octets waited for the connection's window.
+    pub stalled: Duration,
+}
+
+/// A [`Cap`](super::Cap), all pools that share it together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct CapStats {
+    /// Connections open or being dialled.
+    pub open: u32,
+    /// The most of them.
+    pub sockets: u32,
+    /// Dials begun so far.
+    pub dials: u64,
+    /// Times that a dial was put off.
+    pub refused: u64,
+}
+
+impl Pool {
+    /// What the pool does at this instant, and why.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.shared.stats(env::now())
+    }
+}
+
+impl Shared {
+    fn stats(&self, now: Instant) -> PoolStats {
+        let live = self.live.lock().clone();
+        let budget = self.options.driver.budget.clone().unwrap_or_else(Budget::process);
+        let endpoints = self.endpoints();
+        let endpoint = |endpoint: &_| EndpointStats::new(endpoint, now);
+        PoolStats {
+            state: *self.watch.borrow(),
+            waiting: self.waiting.len(),
+            endpoints: endpoints.iter().map(|one| endpoint(one)).collect(),
+            connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),
+            resolve_error: self.resolving.lock().error.clone(),
+            cap: CapStats {
+                open: self.cap.open(),
+                sockets: self.cap.sockets(),
+                dials: self.cap.dials(),
+                refused: self.cap.refused(),
+            },
+            budget_used: budget.used(),
+            budget_limit: budget.limit(),
+        }
+    }
+}
+
+impl EndpointStats {
+    fn new(endpoint: &Endpoint, now: Instant) -> Self {
+        let cold = endpoint.cold.lock();
+        let members = endpoint.members().len() as u32;
+        let (open, leaving) = endpoint.counts();
+        let dialing = open.saturating_sub(members);
+        let retry_in = cold.retry_at.map(|at| at.saturating_duration_since(now));
+        let retry_in = retry_in.filter(|wait| !wait.is_zero());
+        Self {
+            target: endpoint.target.to_string(),
+            open,
+            max: endpoint.most(),
+            dialing,
+            capped: cold.dialing && dialing == 0 && retry_in.is_none(),
+            leaving,
+            failures: cold.failures,
+            last_error: cold.last_error.clone(),
+            retry_in,
+        }
+    }
+}
+
+impl ConnectionStats {
+    fn new(handle: &Handle, now: Instant) -> Self {
+        let facts = handle.facts(now);
+        let reading = handle.life().read();
+        let state = match (reading.open, handle.is_ready()) {
+            (false, _) => ConnectionState::Draining,
+            (_, false) => ConnectionState::Handshaking,
+            _ => ConnectionState::Active,
+        };
+        Self {
+            id: facts.id,
+            peer: facts.peer,
+            state,
+            age: facts.age,
+            calls: reading.calls,
+            limit: handle.limit(),
+            queued: handle.queued(),
+            lag: handle.lag(),
+            stalled: handle.connection_stalled(),
+        }
+    }
+}
+
+impl PoolStats {
+    /// Connections that are doing this.
+    #[must_use]
+    pub fn count(&self, state: ConnectionState) -> usize {
+        self.connections.iter().filter(|connection| connection.state == state).count()
+    }
+
+    /// Connections that are being dialled.
+    #[must_use]
+    pub fn dialing(&self) -> u32 {
+        self.endpoints.iter().map(|endpoint| endpoint.dialing).sum()
+    }
+
+    /// Calls under way on connections.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.connections.iter().map(|connection| u64::from(connection.calls)).sum()
+    }
+
+    /// Why there is no connection, or why calls wait although there is one.
+    fn why(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let capped = self.endpoints.iter().any(|endpoint| endpoint.capped);
+        let full = |endpoint: &EndpointStats| endpoint.open >= endpoint.max;
+        match self.state {
+            ChannelState::Shutdown => f.write_str("the channel is gone"),
+            ChannelState::Idle if self.waiting == 0 => {
+                f.write_str("no connection; the next call opens one")
+            }
+            ChannelState::TransientFailure => self.why_failed(f),
+            _ if capped => {
+                let CapStats { open, sockets, refused, .. } = self.cap;
+                write!(f, "the Cap puts dials off: {open} of {sockets} sockets, {refused} refused")
+            }
+            _ if self.dialing() > 0 => write!(f, "dialling {}", self.dialing()),
+            _ if self.count(ConnectionState::Handshaking) > 0 => {
+                f.write_str("the peer's SETTINGS are awaited")
+            }
+            ChannelState::Ready if self.waiting == 0 => f.write_str("calls find a place at once"),
+            ChannelState::Ready if self.endpoints.iter().any(full) => {
+                f.write_str("connections are full, and there are max_connections of them")
+            }
+            _ if self.endpoints.iter().any(|endpoint| endpoint.retry_in.is_some()) => {
+                self.why_failed(f)
+            }
+            _ => f.write_str("a connection is about to be dialled"),
+        }
+    }
+
+    fn why_failed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.resolve_error {
+            return write!(f, "the name cannot be resolved: {error}");
+        }
+        let failed = self.endpoints.iter().filter(|endpoint| endpoint.last_error.is_some());
+        let Some(next) = failed.min_by_key(|endpoint| endpoint.retry_in) else {
+            return f.write_str("a dial failed");
+        };
+        write!(f, "{} failed in a row", count(next.failures.into(), "dial"))?;
+        match next.retry_in {
+            Some(wait) => write!(f, ", the next may begin in {wait:.1?}")?,
+            None => f.write_str(", the next begins when a call comes")?,
+        }
+        match &next.last_error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number with its noun.
+fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            ChannelState::Idle => "idle",
+            ChannelState::Connecting => "connecting",
+            ChannelState::Ready => "ready",
+            ChannelState::TransientFailure => "transient failure",
+            ChannelState::Shutdown => "shut down",
+        };
+        write!(
+            f,
+            "{state}, {} under way, {} waiting: ",
+            count(self.calls(), "call"),
+            self.waiting
+        )?;
+        self.why(f)?;
+        write!(
+            f,
+            "\nconnections: {} dialling, {} handshaking, {} active, {} draining",
+            self.dialing(),
+            self.count(ConnectionState::Handshaking),
+            self.count(ConnectionState::Active),
+            self.count(ConnectionState::Draining),
+        )?;
+        for endpoint in &self.endpoints {
+            write!(f, "\n  {endpoint}")?;
+        }
+        for connection in &self.connections {
+            write!(f, "\n  {connection}")?;
+        }
+        let CapStats { open, sockets, dials, refused } = self.cap;
+        write!(
+            f,
+            "\nshared: {open} of {sockets} sockets, {}, {refused} put off; {} of {} KiB of the budget",
+            count(dials, "dial"),
+            self.budget_used.div_ceil(1024),
+            self.budget_limit / 1024,
+        )
+    }
+}
+
+impl fmt::Display for EndpointStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of {} open, {} leaving", self.target, self.open, self.max, self.leaving)?;
+        if self.failures > 0 {
+            write!(f, ", {} failed in a row", count(self.failures.into(), "dial"))?;
+        }
+        if let Some(wait) = self.retry_in {
+            write!(f, ", next dial in {wait:.1?}")?;
+        }
+        match &self.last_error {
+            Some(error) => write!(f, " ({error})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            ConnectionState::Handshaking => "handshaking",
+            ConnectionState::Active => "active",
+            ConnectionState::Draining => "draining",
+        };
+        write!(f, "#{} to {}, {state}, {:.1?} old: ", self.id, self.peer, self.age)?;
+        match self.limit {
+            u32::MAX => write!(f, "{}", count(self.calls.into(), "call"))?,
+            limit => write!(f, "{} of {}", self.calls, count(limit.into(), "call"))?,
+        }
+        if self.queued > 0 {
+            write!(f, ", {} queued", count(self.queued.into(), "octet"))?;
+        }
+        if !self.lag.is_zero() {
+            write!(f, ", {:.1?} behind", self.lag)?;
+        }
+        if !self.stalled.is_zero() {
+            write!(f, ", {:.1?} without window", self.stalled)?;
+        }
+        Ok(())
+    }
+}
