@@ -18,6 +18,7 @@ mod endpoints;
 mod lifetime;
 mod lost;
 mod size;
+mod stale;
 mod waiting;
 
 use framewire::client::{Channel, PoolOptions};
@@ -96,6 +97,10 @@ impl One {
 
     pub fn peak(&self) -> usize {
         self.network.counts(addr(1)).peak.load(Ordering::SeqCst)
+    }
+
+    pub fn pings(&self) -> usize {
+        self.network.counts(addr(1)).pings.load(Ordering::SeqCst)
     }
 
     pub fn dials(&self) -> usize {
