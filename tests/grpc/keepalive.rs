@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+/// Half of a window: what arrives makes the client measure the path.
+const WINDOW_HALF: usize = 64 * 1024;
+
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
@@ -149,9 +152,9 @@ impl Enforcement {
     }
 }
 
-/// Serves for `time`, counting: unary calls are answered, streams get a head and a message each
-/// `beat`.
-async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>) -> Enforcement {
+/// Serves for `time`, counting: unary calls are answered, streams get a head and `octets` each
+/// `beat`, as many as make a client measure the path if they are a window's half.
+async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>, octets: usize) -> Enforcement {
     let mut law = Enforcement::default();
     let until = Instant::now() + Duration::from_secs(time);
     let mut streams: Vec<u32> = Vec::new();
@@ -163,7 +166,9 @@ async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>) -> Enforcement {
                 return law;
             }
             for id in &streams {
-                peer.data(*id, &framed(b"beat"), false).await;
+                for piece in framed(&vec![7; octets]).chunks(16_384) {
+                    peer.data(*id, piece, false).await;
+                }
                 law.forgiven = true;
             }
             next = beat.map(|beat| Instant::now() + Duration::from_secs(beat));
@@ -189,36 +194,52 @@ async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>) -> Enforcement {
     }
 }
 
-/// A stream that is silent for an hour, or speaks now and then, costs no strike too many.
+/// A stream that is silent for an hour, or speaks now and then, costs no strike too many: with
+/// doubt, probes for the calls beside it, measuring PINGs and a keepalive that suits the rule.
 #[tokio::test(start_paused = true)]
 async fn a_stream_silent_for_an_hour_offends_no_default_server() {
-    for beat in [None, Some(7), Some(11), Some(45), Some(400)] {
-        let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
-        let stream = tokio::spawn({
-            let channel = channel.clone();
-            async move {
-                let mut replies = channel.server_streaming(&DOWN, raw("")).unwrap();
-                while replies.message().await.unwrap().is_some() {}
+    for keepalive in [None, Some(320)] {
+        for octets in [4, WINDOW_HALF] {
+            for beat in [None, Some(7), Some(11), Some(45), Some(400)] {
+                let law = beside_calls(keepalive, octets, beat).await;
+                let case = format!("keepalive {keepalive:?}, {octets} octets each {beat:?} s");
+                assert!(law.worst <= 2, "{} strikes: {case}", law.worst);
+                let measured = octets == WINDOW_HALF && beat.is_some();
+                assert!(law.pings > 0 || beat == Some(7), "doubt asks: {case}");
+                assert!(law.pings > 5 || !measured, "{} PINGs: {case}", law.pings);
             }
-        });
-        let mut peer = Peer::accept(&mut listener, &[]).await;
-        // Calls come beside it, at times when the connection is in use and when it is not.
-        let calls = tokio::spawn({
-            let channel = channel.clone();
-            async move {
-                for pause in [1, 1, 61, 130, 5, 400, 12, 12, 90] {
-                    tokio::time::sleep(Duration::from_secs(pause)).await;
-                    channel.unary(&UNARY, raw("")).await.unwrap();
-                }
-            }
-        });
-        let law = enforce(&mut peer, 3600, beat).await;
-        assert!(law.worst <= 2, "{} strikes in a beat of {beat:?}", law.worst);
-        assert!(law.pings > 0 || beat == Some(7), "doubt asks");
-        calls.await.unwrap();
-        assert_eq!(channel.connections().len(), 1);
-        stream.abort();
+        }
     }
+}
+
+/// An hour of a stream, and of calls at times when the connection is in use and when it is not.
+async fn beside_calls(keepalive: Option<u64>, octets: usize, beat: Option<u64>) -> Enforcement {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = keepalive.map(Duration::from_secs);
+    options.driver.limits.connection_window = 2 * WINDOW_HALF as u32;
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    let stream = tokio::spawn({
+        let channel = channel.clone();
+        async move {
+            let mut replies = channel.server_streaming(&DOWN, raw("")).unwrap();
+            while replies.message().await.unwrap().is_some() {}
+        }
+    });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let calls = tokio::spawn({
+        let channel = channel.clone();
+        async move {
+            for pause in [1, 1, 61, 130, 5, 400, 12, 12, 90] {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                channel.unary(&UNARY, raw("")).await.unwrap();
+            }
+        }
+    });
+    let law = enforce(&mut peer, 3600, beat, octets).await;
+    calls.await.unwrap();
+    assert_eq!(channel.connections().len(), 1);
+    stream.abort();
+    law
 }
 
 /// Alone for an hour, the stream is asked about once.
@@ -230,7 +251,7 @@ async fn doubt_asks_once_between_answers() {
         replies.message().await.unwrap();
     });
     let mut peer = Peer::accept(&mut listener, &[]).await;
-    let law = enforce(&mut peer, 3600, None).await;
+    let law = enforce(&mut peer, 3600, None, 4).await;
     assert_eq!((law.pings, law.worst), (1, 0));
     stream.abort();
 }
@@ -244,13 +265,13 @@ async fn keepalive_rests_without_calls() {
     let (channel, mut listener) = lone_channel(options, Faults::default());
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
-    let law = enforce(&mut peer, 3600, None).await;
+    let law = enforce(&mut peer, 3600, None, 4).await;
     assert_eq!(law.pings, 0, "nobody asked for PINGs without calls");
     let stream = tokio::spawn(async move {
         let mut replies = channel.server_streaming(&DOWN, raw("")).unwrap();
         replies.message().await.unwrap();
     });
-    let law = enforce(&mut peer, 3600, None).await;
+    let law = enforce(&mut peer, 3600, None, 4).await;
     assert!((11..=13).contains(&law.pings), "{}", law.pings);
     assert!(law.worst <= 1, "{}", law.worst);
     stream.abort();

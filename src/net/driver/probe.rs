@@ -60,8 +60,7 @@ impl Core {
     /// Two round trips, and no less than a scheduler's hiccup.
     fn patience(&self) -> Duration {
         let tcp = self.handle.info().timings.tcp;
-        let known = [self.timers.rtt(), self.conn.rtt(), Some(tcp)];
-        let rtt = known.into_iter().flatten().max().unwrap_or_default();
+        let rtt = self.timers.rtt().max(self.conn.rtt().unwrap_or_default()).max(tcp);
         (rtt * 2).max(PATIENCE_MIN)
     }
 

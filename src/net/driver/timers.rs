@@ -39,11 +39,9 @@ pub(super) struct Timers {
     pub(super) probe: Option<Instant>,
     pub(super) strikes: Strikes,
     /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
-    measured: (u64, u64),
-    /// When the last PING of ours was sent, until it is answered.
-    pinged: Option<Instant>,
-    /// The last round trip.
-    rtt: Option<Duration>,
+    measured: (u32, u32),
+    /// The last round trip in microseconds.
+    rtt: u32,
     quiet: Option<Instant>,
     rested: bool,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -63,8 +61,7 @@ impl Timers {
             probe: None,
             strikes: Strikes::new(),
             measured: (0, 0),
-            pinged: None,
-            rtt: None,
+            rtt: 0,
             quiet: None,
             rested: false,
             sleep: None,
@@ -95,15 +92,18 @@ impl Timers {
 
     /// The peer's first SETTINGS came: about one round trip, unless its server was slow to accept.
     pub(super) fn settled(&mut self, now: Instant) {
-        self.rtt = Some(now.saturating_duration_since(self.born).min(RTT_MAX));
+        self.set_rtt(now.saturating_duration_since(self.born).min(RTT_MAX));
     }
 
-    /// A PING of ours, whatever for, was answered.
+    /// A PING, whatever for, was answered.
     pub(super) fn acknowledged(&mut self, now: Instant) {
-        self.strikes.acknowledged(now);
-        if let Some(at) = self.pinged.take() {
-            self.rtt = Some(now.saturating_duration_since(at));
+        if let Some(rtt) = self.strikes.acknowledged(now) {
+            self.set_rtt(rtt);
         }
+    }
+
+    fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
     }
 
     /// A PING is unanswered since, and nothing else was heard either.
@@ -115,8 +115,8 @@ impl Timers {
         self.doubt_spent
     }
 
-    pub(super) const fn rtt(&self) -> Option<Duration> {
-        self.rtt
+    pub(super) const fn rtt(&self) -> Duration {
+        Duration::from_micros(self.rtt as u64)
     }
 
     /// HEADERS or DATA came: a server's strike rule starts anew, so doubt is free again.
@@ -221,21 +221,21 @@ impl Core {
         let (interval, now) = (self.ping_interval(), self.now);
         self.timers.strikes.sent(interval, now);
         self.timers.doubt = Some(now);
-        self.timers.pinged = Some(now);
         self.conn.ping(&mut self.out, opaque);
     }
 
     /// The engine's measuring PINGs count like all others.
     fn note_pings(&mut self) {
         let stats = self.conn.stats();
-        let (sent, answered) = (stats.bdp_pings, stats.bdp_samples);
+        // Modulo 2^32: only what was added counts.
+        let (sent, answered) = (stats.bdp_pings as u32, stats.bdp_samples as u32);
         let (interval, now) = (self.ping_interval(), self.now);
         let timers = &mut self.timers;
-        for _ in timers.measured.0..sent {
+        for _ in 0..sent.wrapping_sub(timers.measured.0) {
             timers.strikes.sent(interval, now);
         }
-        for _ in timers.measured.1..answered {
-            timers.strikes.acknowledged(now);
+        for _ in 0..answered.wrapping_sub(timers.measured.1) {
+            timers.acknowledged(now);
         }
         timers.measured = (sent, answered);
     }

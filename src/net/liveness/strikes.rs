@@ -10,13 +10,13 @@ pub const STRIKES: u32 = 2;
 /// go into it, since the peer does not tell them apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Strikes {
-    count: u32,
+    count: u8,
     /// When the last PING was certainly at the peer: its ACK, or its sending while none came.
     last: Option<Instant>,
-    outstanding: u32,
+    outstanding: u8,
     /// HEADERS or DATA came since the last PING was sent, with so many PINGs on their way: of these
     /// the first was forgiven, or all were and the next one will be.
-    forgiven: Option<u32>,
+    forgiven: Option<u8>,
 }
 
 impl Strikes {
@@ -34,22 +34,23 @@ impl Strikes {
         // Two clocks differ by some hundred parts in a million, and timers round to milliseconds.
         let interval = interval + (interval / 100).max(Duration::from_millis(100));
         let early = now.saturating_duration_since(last) < interval;
-        let count = self.count + u32::from(early);
-        self.forgiven.map_or(count, |most| count.min(most))
+        let count = self.count.saturating_add(u8::from(early));
+        self.forgiven.map_or(count, |most| count.min(most)).into()
     }
 
     /// A PING was sent.
     pub fn sent(&mut self, interval: Duration, now: Instant) {
-        self.count = self.with_another(interval, now);
+        self.count = u8::try_from(self.with_another(interval, now)).unwrap_or(u8::MAX);
         self.last = Some(now);
-        self.outstanding += 1;
+        self.outstanding = self.outstanding.saturating_add(1);
         self.forgiven = None;
     }
 
-    /// A PING was acknowledged.
-    pub const fn acknowledged(&mut self, now: Instant) {
-        self.last = Some(now);
+    /// A PING was acknowledged; the round trip, if it was the only one on its way.
+    pub fn acknowledged(&mut self, now: Instant) -> Option<Duration> {
+        let sent = self.last.replace(now).filter(|_| self.outstanding == 1);
         self.outstanding = self.outstanding.saturating_sub(1);
+        sent.map(|sent| now.saturating_duration_since(sent))
     }
 
     /// HEADERS or DATA came: the peer forgave before it sent them.
@@ -102,7 +103,7 @@ mod tests {
         strikes.sent(FIVE, begin);
         strikes.content();
         assert_eq!(strikes.with_another(FIVE, at(begin, 1)), 1);
-        strikes.acknowledged(at(begin, 1));
+        assert_eq!(strikes.acknowledged(at(begin, 1)), Some(Duration::from_secs(1)));
         // What came after the ACK was sent after it.
         strikes.content();
         assert_eq!(strikes.with_another(FIVE, at(begin, 1)), 0);
