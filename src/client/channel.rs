@@ -36,8 +36,8 @@ pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) limits: MessageLimits,
     scheme: &'static str,
-    authority: String,
-    user_agent: String,
+    authority: Box<str>,
+    user_agent: Box<str>,
     pub(super) interceptors: Vec<Interceptor>,
     /// One prepared head a method, and the last one used.
     templates: Mutex<Templates>,
@@ -179,8 +179,8 @@ impl ChannelBuilder {
         };
         let inner = Inner {
             scheme: if https { "https" } else { "http" },
-            authority: target.authority().to_owned(),
-            user_agent: self.user_agent.unwrap_or_else(|| request::USER_AGENT.to_owned()),
+            authority: target.authority().into(),
+            user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
             interceptors: self.interceptors,
             templates: Mutex::new(Templates::default()),
