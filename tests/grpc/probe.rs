@@ -1,9 +1,9 @@
 //! A connection that was silent for long is proved before a call depends on it, from the wire.
 
-use crate::keepalive::begin;
+use crate::keepalive::{WINDOW_HALF, begin};
 use crate::link::Faults;
 use crate::memory_pair::{DOWN, UNARY, lone_channel, raw};
-use crate::peer::{Frame, Peer};
+use crate::peer::{Frame, Peer, framed};
 use framewire::client::{Channel, PoolOptions};
 use framewire::http2::frame::FrameType;
 use framewire::net::memory::MemoryListener;
@@ -111,7 +111,7 @@ async fn streams_outlive_a_probe_that_was_answered_late() {
     seconds(5).await;
     peer.pong(&probe).await;
     seconds(20).await;
-    peer.data(stream.id, &crate::peer::framed(b"late"), false).await;
+    peer.data(stream.id, &framed(b"late"), false).await;
     assert_eq!(down.message().await.unwrap(), Some(raw("late")));
 }
 
@@ -158,6 +158,43 @@ async fn no_probe_is_a_strike_too_many() {
     call.await.unwrap().unwrap();
     while let Some(frame) = peer.unanswered().await {
         assert_ne!(frame.kind, FrameType::Ping);
+    }
+}
+
+/// The PING that measures the path uses up what the DATA before it forgave: one probe fewer.
+#[tokio::test(start_paused = true)]
+async fn measuring_pings_count_like_all_others() {
+    let mut options = PoolOptions::new();
+    options.driver.limits.connection_window = 2 * WINDOW_HALF as u32;
+    let (channel, mut listener, mut peer) = used(options).await;
+    let _down = channel.server_streaming(&DOWN, raw("")).unwrap();
+    let stream = next(&mut peer).await;
+    peer.response(stream.id).await;
+    for piece in framed(&vec![7; WINDOW_HALF]).chunks(16_384) {
+        peer.data(stream.id, piece, false).await;
+    }
+    for opaque in [b"fw.bdp.1", b"fw.doubt", b"fw.probe"] {
+        let call = (opaque == b"fw.probe").then(|| begin(&channel, raw("x")));
+        let ping = next(&mut peer).await;
+        assert_eq!((ping.kind, &ping.payload[..]), (FrameType::Ping, &opaque[..]));
+        peer.pong(&ping).await;
+        if let Some(call) = call {
+            assert_eq!(next(&mut peer).await.kind, FrameType::Headers);
+            call.abort();
+        } else if opaque == b"fw.doubt" {
+            seconds(61).await;
+        }
+    }
+    seconds(61).await;
+    let call = begin(&channel, raw("x"));
+    let mut second = Peer::accept(&mut listener, &[]).await;
+    let head = next(&mut second).await;
+    second.answer(head.id, b"").await;
+    call.await.unwrap().unwrap();
+    while let Ok(Some(frame)) =
+        tokio::time::timeout(Duration::from_secs(600), peer.unanswered()).await
+    {
+        assert_ne!(frame.kind, FrameType::Ping, "the third strike");
     }
 }
 
