@@ -40,8 +40,8 @@ pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) limits: MessageLimits,
     scheme: &'static str,
-    authority: String,
-    user_agent: String,
+    authority: Box<str>,
+    user_agent: Box<str>,
     pub(super) interceptors: Vec<Interceptor>,
     /// Most channels have none.
     retries: Option<Box<Retries>>,
@@ -242,8 +242,8 @@ impl ChannelBuilder {
         let inner = Inner {
             findings,
             scheme: if https { "https" } else { "http" },
-            authority: target.authority().to_owned(),
-            user_agent: self.user_agent.unwrap_or_else(|| request::USER_AGENT.to_owned()),
+            authority: target.authority().into(),
+            user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
             interceptors: self.interceptors,
             retries: self.retries,

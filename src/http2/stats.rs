@@ -20,6 +20,8 @@ pub struct Stats {
     pub data_sent: u64,
     /// Frames received.
     pub frames_received: u64,
+    /// PINGs sent to measure the bandwidth–delay product.
+    pub bdp_pings: u64,
     /// PING round trips measured for the bandwidth–delay product.
     pub bdp_samples: u64,
     /// Time in which DATA waited for the connection's window.

@@ -9,11 +9,15 @@
 
 mod path;
 mod planner;
+mod strikes;
 #[cfg(test)]
 mod tests;
 
+pub(super) use planner::PATIENCE_MIN;
+
 pub use path::{EVIDENCE_AGE, PathLimit, SHORTEST_LIMIT};
 pub use planner::{INTERVAL_MAX, KEEPALIVE_FLOOR, Ping, Planner, Pulse, Reason, Reuse};
+pub use strikes::{STRIKES, Strikes};
 
 use super::tcp::SocketOptions;
 use std::time::Duration;
@@ -29,7 +33,7 @@ const CLOSE_IDLE_MAX: Duration = Duration::from_secs(1800);
 
 /// Age of idleness from which a connection is proved before a call depends on it: 60 s, the
 /// shortest limit that any common middlebox has by default.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const PROBE_AFTER: Duration = Duration::from_secs(60);
 
 /// A PING interval that fits between what a default gRPC server tolerates (300 s, and 1 % for its
 /// clock) and what an AWS load balancer remembers (350 s, less our margin).

@@ -1,7 +1,7 @@
 //! Connections that come and go under calls: GOAWAY, refusal, drain, back-off, states.
 
 use crate::link::{Faults, FaultyConnector};
-use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, lone_channel, raw, router};
+use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, ChannelState, PoolOptions};
 use framewire::error::{Kind, Processed};
@@ -395,104 +395,4 @@ async fn a_drain_says_goaway_twice() {
         assert_eq!((answer.id, answer.payload), (id, framed(b"x")));
     }
     assert_eq!(drain.await.unwrap().forced, 0);
-}
-
-/// A peer that has fallen silent is asked with one PING whether it lives; without an answer the
-/// call ends with UNAVAILABLE, with one it goes on.
-#[tokio::test(start_paused = true)]
-async fn a_silent_peer_is_asked_once_and_given_up() {
-    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
-    let call = begin(&channel, raw(""));
-    let mut peer = Peer::accept(&mut listener, &[]).await;
-    peer.next(FrameType::Headers).await;
-    // Nobody reads the PING.
-    let started = Instant::now();
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
-    let took = started.elapsed().as_secs();
-    assert!((19..=21).contains(&took), "twice the time of doubt: {took} s");
-    let mut pings = 0;
-    while let Some(frame) = peer.unanswered().await {
-        pings += usize::from(frame.kind == FrameType::Ping);
-    }
-    assert_eq!(pings, 1);
-
-    let call = begin(&channel, raw(""));
-    let mut peer = Peer::accept(&mut listener, &[]).await;
-    let script = tokio::spawn(async move {
-        peer.next(FrameType::Headers).await;
-        peer.next(FrameType::Ping).await;
-        tokio::time::sleep(Duration::from_secs(300)).await;
-        peer.answer(1, b"late").await;
-        peer
-    });
-    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("late"));
-    drop(script.await.unwrap());
-}
-
-/// Periodic PINGs are sent when asked for, and no more often than every ten seconds.
-#[tokio::test(start_paused = true)]
-async fn keepalive_is_a_wish_and_has_a_least_interval() {
-    for (wish, least) in [(None, None), (Some(1), Some(10)), (Some(25), Some(25))] {
-        let mut options = PoolOptions::new();
-        options.driver.keepalive = wish.map(Duration::from_secs);
-        let (channel, mut listener) = lone_channel(options, Faults::default());
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &[]).await;
-        let until = Instant::now() + Duration::from_secs(120);
-        let mut pings = Vec::new();
-        while let Ok(frame) = tokio::time::timeout_at(until, peer.unanswered()).await {
-            let frame = frame.expect("the connection lives");
-            if frame.kind == FrameType::Ping {
-                pings.push(Instant::now());
-                peer.pong(&frame).await;
-            }
-        }
-        let gaps: Vec<u64> = pings.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
-        match least {
-            None => assert!(pings.is_empty(), "{pings:?}"),
-            Some(least) => {
-                assert!(!gaps.is_empty() && gaps.iter().all(|gap| *gap == least), "{gaps:?}");
-            }
-        }
-    }
-}
-
-/// A peer that finds the PINGs too many: the next connection sends half as many.
-#[tokio::test(start_paused = true)]
-async fn too_many_pings_double_the_interval() {
-    let mut options = PoolOptions::new();
-    options.driver.keepalive = Some(Duration::from_secs(15));
-    let (channel, mut listener) = lone_channel(options, Faults::default());
-    for interval in [15, 30, 60] {
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &[]).await;
-        let started = Instant::now();
-        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
-        assert_eq!(started.elapsed().as_secs(), interval);
-        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
-        settle().await;
-    }
-    // Another reason to be calm changes nothing.
-    channel.connect();
-    let mut peer = Peer::accept(&mut listener, &[]).await;
-    peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "").await;
-    settle().await;
-    channel.connect();
-    let mut peer = Peer::accept(&mut listener, &[]).await;
-    let started = Instant::now();
-    while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
-    assert_eq!(started.elapsed().as_secs(), 120);
-}
-
-/// A lost PING: the quiet connection is given up, and the next call dials anew.
-#[tokio::test(start_paused = true)]
-async fn a_keepalive_without_an_answer_ends_the_connection() {
-    let mut options = PoolOptions::new();
-    options.driver.keepalive = Some(Duration::from_secs(10));
-    let (channel, mut listener) = lone_channel(options, Faults::default());
-    channel.connect();
-    let mut peer = Peer::accept(&mut listener, &[]).await;
-    while peer.unanswered().await.is_some() {}
-    assert!(channel.connections().is_empty());
 }

@@ -19,6 +19,7 @@ mod lifetime;
 mod lost;
 mod simulation;
 mod size;
+mod stale;
 mod stats;
 mod waiting;
 
@@ -100,6 +101,10 @@ impl One {
 
     pub fn peak(&self) -> usize {
         self.network.counts(addr(1)).peak.load(Ordering::SeqCst)
+    }
+
+    pub fn pings(&self) -> usize {
+        self.network.counts(addr(1)).pings.load(Ordering::SeqCst)
     }
 
     pub fn dials(&self) -> usize {

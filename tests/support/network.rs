@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Octets that a link holds in each direction.
 const BUFFER: usize = 64 * 1024;
+/// The header of a PING that is no ACK.
+const PING: [u8; 9] = [0, 0, 8, 6, 0, 0, 0, 0, 0];
 
 pub fn addr(n: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, n], 443))
@@ -32,12 +34,16 @@ pub struct Counts {
     pub open: AtomicUsize,
     /// The most connections that were ever open at a time.
     pub peak: AtomicUsize,
+    /// PINGs that clients sent, ACKs apart.
+    pub pings: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Host {
     connector: Option<MemoryConnector>,
     counts: Arc<Counts>,
+    /// Links that live or did: set where the path has forgotten one.
+    forgotten: Vec<Arc<AtomicBool>>,
 }
 
 /// The network. Clones are the same network.
@@ -72,6 +78,14 @@ impl Network {
         self.hosts.lock().unwrap().entry(at).or_default().connector = None;
     }
 
+    /// The path forgets every link to that address: octets vanish, nobody is told.
+    pub fn forget(&self, at: SocketAddr) {
+        let mut hosts = self.hosts.lock().unwrap();
+        for link in hosts.entry(at).or_default().forgotten.drain(..) {
+            link.store(true, Ordering::SeqCst);
+        }
+    }
+
     pub fn counts(&self, at: SocketAddr) -> Arc<Counts> {
         Arc::clone(&self.hosts.lock().unwrap().entry(at).or_default().counts)
     }
@@ -104,14 +118,16 @@ impl Accept for Patient {
 impl Connect for Network {
     fn connect(&self, target: Target) -> ConnectFuture {
         let at = target.address().unwrap_or_else(|| addr(1));
+        let forgotten = Arc::new(AtomicBool::new(false));
         let (connector, counts) = {
             let mut hosts = self.hosts.lock().unwrap();
             let host = hosts.entry(at).or_default();
+            host.forgotten.push(Arc::clone(&forgotten));
             (host.connector.clone(), Arc::clone(&host.counts))
         };
         counts.dials.fetch_add(1, Ordering::SeqCst);
         // The socket counts from the dial on.
-        let socket = Socket::new(counts);
+        let socket = Socket::new(Arc::clone(&counts));
         let time = self.dial_time;
         Box::pin(async move {
             tokio::time::sleep(time).await;
@@ -120,7 +136,7 @@ impl Connect for Network {
                 return Err(ConnectError::new(kind, ConnectPhase::Socket, &target));
             };
             let Connected { io, info } = connector.connect(target).await?;
-            Ok(Connected { io: Box::new(Counted { io, _socket: socket }), info })
+            Ok(Connected { io: Box::new(Counted { io, counts, forgotten, _socket: socket }), info })
         })
     }
 }
@@ -155,6 +171,8 @@ impl Drop for Socket {
 
 struct Counted {
     io: BoxedIo,
+    counts: Arc<Counts>,
+    forgotten: Arc<AtomicBool>,
     _socket: Socket,
 }
 
@@ -164,6 +182,9 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.forgotten.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
         Pin::new(&mut *self.io).poll_read(cx, buf)
     }
 }
@@ -174,6 +195,11 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let pings = octets.windows(PING.len()).filter(|octets| *octets == PING).count();
+        self.counts.pings.fetch_add(pings, Ordering::SeqCst);
+        if self.forgotten.load(Ordering::SeqCst) {
+            return Poll::Ready(Ok(octets.len()));
+        }
         Pin::new(&mut *self.io).poll_write(cx, octets)
     }
 
@@ -182,6 +208,9 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.forgotten.load(Ordering::SeqCst) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut *self.io).poll_shutdown(cx)
     }
 }

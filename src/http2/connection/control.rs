@@ -94,6 +94,7 @@ impl<T> Connection<T> {
         self.uncredited += withheld;
         self.recv_window.credit(octets - withheld as u32);
         if self.update_connection(out) && self.bdp.start(now) {
+            self.stats.bdp_pings += 1;
             write::ping(out.tail(), false, bdp::OPAQUE);
         }
     }

@@ -202,6 +202,7 @@ impl Core {
     }
 
     pub(super) fn pong(&mut self, opaque: [u8; 8]) {
+        self.timers.acknowledged(self.now);
         if opaque == DRAIN && !self.closing.now {
             self.goaway_last();
         }

@@ -77,7 +77,10 @@ impl Core {
                     timers.content();
                     body(key, user, data, end_stream, server)
                 }
-                Event::Trailers { key, user, head } => trailers(key, user, head, server),
+                Event::Trailers { key, user, head } => {
+                    timers.content();
+                    trailers(key, user, head, server)
+                }
                 Event::Reset { key, cause, .. } => Then::Reset(key, cause),
                 Event::Settings { first } => Then::Settings(first),
                 Event::Pong(opaque) => Then::Pong(opaque),
@@ -118,6 +121,7 @@ impl Core {
                 let limit = self.conn.peer_settings().max_concurrent_streams;
                 self.handle.set_limit(limit.unwrap_or(u32::MAX));
                 if first {
+                    self.timers.settled(self.now);
                     self.handle.set_ready();
                 }
                 self.open_waiting();

@@ -44,9 +44,13 @@ impl Core {
         }
         let parked = x.parked;
         drop(x);
-        if !parked {
-            self.begin(slot);
+        if parked {
+            return;
         }
+        if self.is_unproved() {
+            return self.hold(slot);
+        }
+        self.begin(slot);
     }
 
     /// A new call: opened now, or queued for the peer's stream limit.
@@ -139,6 +143,9 @@ impl Core {
 
     /// Opens what waited for the stream limit, as far as it allows.
     pub(super) fn open_waiting(&mut self) {
+        if self.timers.probe.is_some() {
+            return;
+        }
         while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
             let Some(slot) = self.waiting.pop_front() else { return };
             let done = {
@@ -157,7 +164,7 @@ impl Core {
 
     /// No stream can be opened here any more: calls go to another connection, and this one ends
     /// with its last stream.
-    fn retire(&mut self) {
+    pub(super) fn retire(&mut self) {
         if self.handle.is_accepting() {
             self.handle.goodbye();
             self.tell_home(Change::Draining);

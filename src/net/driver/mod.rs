@@ -12,6 +12,7 @@ mod drain;
 mod events;
 mod flush;
 mod intake;
+mod probe;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use super::dispatch::{Dispatch, Handler};
 use super::env;
 use super::handle::{Change, Handle};
 use super::io::BoxedIo;
+use super::liveness::{PROBE_AFTER, Preset};
 use super::slot::Slot;
 use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
 use flush::Flush;
@@ -68,9 +70,17 @@ pub struct DriverOptions {
     pub write_stall_time: Duration,
     /// Quiet time after which buffers are given back. Default 500 ms.
     pub quiet_time: Duration,
-    /// Interval of a periodic PING; off by default, at least 10 s. A channel doubles it for its next
-    /// connections when a peer says `too_many_pings`.
+    /// Silence after which a PING is sent, again and again; off by default, at least 10 s. A client
+    /// sends none while it has no calls. A channel doubles it for its next connections when a peer
+    /// says `too_many_pings`; gRPC servers allow 5 min by default.
     pub keepalive: Option<Duration>,
+    /// Whether a client's `keepalive` goes on without calls. Off by default: gRPC servers allow one
+    /// PING in 2 h then.
+    pub keepalive_without_calls: bool,
+    /// Silence after which a client sends a PING before the next call, and holds the call back until
+    /// it hears something: for two round trips, at least 20 ms; then the call goes to another
+    /// connection, and this one takes no more. Default 60 s; `None` sends calls at once.
+    pub probe_after: Option<Duration>,
     /// Time without progress after which a stream whose peer takes none of its octets is reset
     /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
     /// honest, and only a process short of memory lets go of them, after a minute.
@@ -101,6 +111,8 @@ impl DriverOptions {
             write_stall_time: Duration::from_secs(30),
             quiet_time: Duration::from_millis(500),
             keepalive: None,
+            keepalive_without_calls: false,
+            probe_after: if server { None } else { Some(PROBE_AFTER) },
             stream_stall_time: None,
             budget: None,
             max_age: None,
@@ -108,6 +120,27 @@ impl DriverOptions {
             max_idle: None,
             seed: None,
         }
+    }
+
+    /// Takes a client's times from a preset: `keepalive` and, without calls, none; `doubt_time`, the
+    /// longer of the preset's silence and its time for an answer; `probe_after`. By preset, in
+    /// seconds:
+    ///
+    /// | preset | `keepalive` | `doubt_time` | `probe_after` |
+    /// |---|---|---|---|
+    /// | plain, Kubernetes | off | 10 | 60 |
+    /// | AWS NLB | 320 | 10 | 60 |
+    /// | AWS ALB | off | 10 | 45 |
+    /// | cloud | 320 if it fits below the limit | 10 | 60, or ¾ of the limit if that is less |
+    ///
+    /// The preset's socket options are the connector's; see `PoolOptions::liveness` for idle time.
+    #[must_use]
+    pub fn liveness(mut self, preset: &Preset) -> Self {
+        self.keepalive = preset.keepalive;
+        self.keepalive_without_calls = false;
+        self.doubt_time = preset.doubt.after.max(preset.doubt.answer);
+        self.probe_after = Some(preset.probe_after);
+        self
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{Connection, ErrorCode, Role, StreamKey};
 use crate::net::env;
+use crate::net::liveness::{KEEPALIVE_FLOOR, PingRule, STRIKES, Strikes};
 use crate::net::slot::Slot;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,6 +20,8 @@ use tokio::time::Sleep;
 pub(super) const DOUBT: [u8; 8] = *b"fw.doubt";
 /// Stale deadlines kept before they are swept out.
 const STALE: usize = 1024;
+/// The longest round trip that is inferred from the peer's SETTINGS.
+const RTT_MAX: Duration = Duration::from_secs(1);
 
 /// What waits for the clock.
 pub(super) struct Timers {
@@ -30,6 +33,15 @@ pub(super) struct Timers {
     /// A PING of doubt is unanswered since; one at a time, and only after the peer was heard.
     doubt: Option<Instant>,
     doubt_spent: bool,
+    /// There have been calls since.
+    busy: Option<Instant>,
+    /// Calls are held back for a sign of life, until then.
+    pub(super) probe: Option<Instant>,
+    pub(super) strikes: Strikes,
+    /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
+    measured: (u32, u32),
+    /// The last round trip in microseconds.
+    rtt: u32,
     quiet: Option<Instant>,
     rested: bool,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -45,6 +57,11 @@ impl Timers {
             heard: now,
             doubt: None,
             doubt_spent: false,
+            busy: None,
+            probe: None,
+            strikes: Strikes::new(),
+            measured: (0, 0),
+            rtt: 0,
             quiet: None,
             rested: false,
             sleep: None,
@@ -66,11 +83,46 @@ impl Timers {
     pub(super) const fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.doubt = None;
+        self.probe = None;
+    }
+
+    pub(super) const fn heard_at(&self) -> Instant {
+        self.heard
+    }
+
+    /// The peer's first SETTINGS came: about one round trip, unless its server was slow to accept.
+    pub(super) fn settled(&mut self, now: Instant) {
+        self.set_rtt(now.saturating_duration_since(self.born).min(RTT_MAX));
+    }
+
+    /// A PING, whatever for, was answered.
+    pub(super) fn acknowledged(&mut self, now: Instant) {
+        if let Some(rtt) = self.strikes.acknowledged(now) {
+            self.set_rtt(rtt);
+        }
+    }
+
+    fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+    }
+
+    /// A PING is unanswered since, and nothing else was heard either.
+    pub(super) const fn asked(&self) -> Option<Instant> {
+        self.doubt
+    }
+
+    pub(super) const fn is_doubt_spent(&self) -> bool {
+        self.doubt_spent
+    }
+
+    pub(super) const fn rtt(&self) -> Duration {
+        Duration::from_micros(self.rtt as u64)
     }
 
     /// HEADERS or DATA came: a server's strike rule starts anew, so doubt is free again.
     pub(super) const fn content(&mut self) {
         self.doubt_spent = false;
+        self.strikes.content();
     }
 
     /// A stream began: quiet, if it comes back, begins anew.
@@ -131,7 +183,10 @@ impl Core {
         if self.timers.waiting.is_some_and(|at| at <= now) {
             self.expire_waiting();
         }
+        self.note_pings();
+        self.note_calls();
         self.check_silence();
+        self.check_probe();
         self.check_stalls();
         if self.conn.role() == Role::Server {
             self.check_age();
@@ -150,32 +205,81 @@ impl Core {
         if self.flush.blocked.is_some_and(|at| since(at) >= self.options.write_stall_time) {
             self.end_with(ErrorCode::NO_ERROR, "the socket took no octet in time");
         }
-        let doubt = self.options.doubt_time;
-        if self.timers.doubt.is_some_and(|at| since(at) >= doubt) {
+        let time = self.options.doubt_time;
+        if self.timers.doubt.is_some_and(|at| since(at) >= time) {
             self.end_with(ErrorCode::NO_ERROR, "the peer did not answer a PING in time");
-        } else if self.may_doubt() && since(self.timers.heard) >= doubt {
-            self.timers.doubt = Some(now);
+        } else if self.doubt_at().is_some_and(|at| at <= now) {
             self.timers.doubt_spent = true;
-            self.conn.ping(&mut self.out, DOUBT);
-        }
-        if let Some(interval) = self.keepalive()
-            && self.timers.doubt.is_none()
-            && since(self.timers.heard) >= interval
-        {
-            self.timers.doubt = Some(now);
-            self.conn.ping(&mut self.out, DOUBT);
+            self.ask(DOUBT);
+        } else if self.keepalive_at().is_some_and(|at| at <= now) {
+            self.ask(DOUBT);
         }
     }
 
-    fn may_doubt(&self) -> bool {
-        self.conn.role() == Role::Client
-            && self.conn.streams() > 0
-            && self.timers.doubt.is_none()
-            && !self.timers.doubt_spent
+    /// Sends a PING to which the peer owes an answer in time.
+    pub(super) fn ask(&mut self, opaque: [u8; 8]) {
+        let (interval, now) = (self.ping_interval(), self.now);
+        self.timers.strikes.sent(interval, now);
+        self.timers.doubt = Some(now);
+        self.conn.ping(&mut self.out, opaque);
+    }
+
+    /// The engine's measuring PINGs count like all others.
+    fn note_pings(&mut self) {
+        let stats = self.conn.stats();
+        // Modulo 2^32: only what was added counts.
+        let (sent, answered) = (stats.bdp_pings as u32, stats.bdp_samples as u32);
+        let (interval, now) = (self.ping_interval(), self.now);
+        let timers = &mut self.timers;
+        for _ in 0..sent.wrapping_sub(timers.measured.0) {
+            timers.strikes.sent(interval, now);
+        }
+        for _ in 0..answered.wrapping_sub(timers.measured.1) {
+            timers.acknowledged(now);
+        }
+        timers.measured = (sent, answered);
+    }
+
+    fn note_calls(&mut self) {
+        if self.conn.streams() == 0 {
+            self.timers.busy = None;
+        } else {
+            self.timers.busy.get_or_insert(self.now);
+        }
+    }
+
+    /// The least time between two PINGs that the peer is taken to allow: a default gRPC server's,
+    /// or what the user says with `keepalive`.
+    pub(super) fn ping_interval(&self) -> Duration {
+        let calls = self.conn.streams() > 0;
+        let rule = PingRule::GRPC.interval(calls);
+        let wish = self.keepalive().filter(|_| calls || self.options.keepalive_without_calls);
+        wish.map_or(rule, |wish| wish.min(rule))
+    }
+
+    /// When silence means doubt: counted from the first call, since before it nothing was owed.
+    fn doubt_at(&self) -> Option<Instant> {
+        let timers = &self.timers;
+        let busy = timers.busy.filter(|_| self.conn.role() == Role::Client)?;
+        if timers.doubt.is_some() || timers.doubt_spent {
+            return None;
+        }
+        // Strikes only fall by HEADERS or DATA, or the bound is one that a default server allows.
+        let strikes = timers.strikes.with_another(self.ping_interval(), self.now);
+        (strikes <= STRIKES).then(|| timers.heard.max(busy) + self.options.doubt_time)
+    }
+
+    /// When the next periodic PING is due. Every ACK is heard, so all kinds of PINGs put it off.
+    fn keepalive_at(&self) -> Option<Instant> {
+        // gRFC A8: by default no keepalive pings without calls
+        let always = self.options.keepalive_without_calls || self.conn.role() == Role::Server;
+        let since = if always { Some(self.timers.born) } else { self.timers.busy };
+        let since = since.filter(|_| self.timers.doubt.is_none())?;
+        Some(self.timers.heard.max(since) + self.keepalive()?)
     }
 
     fn keepalive(&self) -> Option<Duration> {
-        self.options.keepalive.map(|interval| interval.max(Duration::from_secs(10)))
+        self.options.keepalive.map(|interval| interval.max(KEEPALIVE_FLOOR))
     }
 
     /// When this connection wants to be looked at again.
@@ -184,12 +288,7 @@ impl Core {
         let timers = &self.timers;
         let handshaken = self.conn.lifecycle().is_handshaken();
         let quiet = timers.quiet.filter(|_| !timers.rested);
-        let doubt = match timers.doubt {
-            Some(at) => Some(at + options.doubt_time),
-            None if self.may_doubt() => Some(timers.heard + options.doubt_time),
-            None => None,
-        };
-        let keepalive = self.keepalive().filter(|_| timers.doubt.is_none());
+        let doubt = timers.doubt.map(|at| at + options.doubt_time).or_else(|| self.doubt_at());
         [
             self.conn.poll_timeout(),
             timers.next_deadline(),
@@ -197,7 +296,8 @@ impl Core {
             (!handshaken).then(|| timers.born + options.settings_time),
             self.flush.blocked.map(|at| at + options.write_stall_time),
             doubt,
-            keepalive.map(|interval| timers.heard + interval),
+            self.keepalive_at(),
+            timers.probe,
             quiet.map(|at| at + options.quiet_time),
             self.memory.next_look(),
             self.next_drain_time(),

@@ -12,7 +12,7 @@ pub const KEEPALIVE_FLOOR: Duration = Duration::from_secs(10);
 pub const INTERVAL_MAX: Duration = Duration::from_secs(7200);
 
 /// The least that a call waits behind a probe: a scheduler's hiccup must not look like a death.
-const PATIENCE_MIN: Duration = Duration::from_millis(20);
+pub(in crate::net) const PATIENCE_MIN: Duration = Duration::from_millis(20);
 
 /// What a connection has been doing, as far as PINGs are concerned. One for each connection.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use super::endpoint::Balance;
 use crate::net::driver::DriverOptions;
 use crate::net::engine::Engine;
 use crate::net::handoff::Policy;
+use crate::net::liveness::Preset;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,10 +95,47 @@ impl PoolOptions {
             seed: None,
         }
     }
+
+    /// Takes the times from a preset: [`DriverOptions::liveness`], and `idle_time` so that the
+    /// channel closes a connection without calls before the path forgets it: 300 s on a plain path
+    /// and in Kubernetes, 339.5 s behind AWS NLB, 54 s behind AWS ALB, at most the limit less 6 s or
+    /// 3 % elsewhere. `shrink_after` is shortened to it if it is longer.
+    #[must_use]
+    pub fn liveness(mut self, preset: &Preset) -> Self {
+        self.driver = self.driver.liveness(preset);
+        self.idle_time = preset.close_idle;
+        self.shrink_after = self.shrink_after.min(preset.close_idle);
+        self
+    }
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_bring_the_numbers_that_are_documented() {
+        let numbers = |preset: &Preset| {
+            let options = PoolOptions::new().liveness(preset);
+            let driver = &options.driver;
+            let seconds = |time: Duration| time.as_millis() as f64 / 1000.0;
+            assert!(!driver.keepalive_without_calls);
+            assert!(options.shrink_after <= options.idle_time);
+            let keepalive = driver.keepalive.map(seconds);
+            let probe = driver.probe_after.map(seconds);
+            (seconds(options.idle_time), keepalive, seconds(driver.doubt_time), probe)
+        };
+        assert_eq!(numbers(&Preset::plain()), (300.0, None, 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::kubernetes()), (300.0, None, 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::aws_nlb()), (339.5, Some(320.0), 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::aws_alb()), (54.0, None, 10.0, Some(45.0)));
+        let azure = Preset::cloud(Duration::from_secs(240));
+        assert_eq!(numbers(&azure), (232.8, None, 10.0, Some(60.0)));
     }
 }
