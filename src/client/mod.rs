@@ -5,6 +5,7 @@ mod channel;
 mod plain;
 mod streaming;
 
+pub use crate::net::liveness::Preset;
 pub use crate::net::pool::{
     Balance, Cap, ChannelState, Dns, PoolOptions, Resolve, ResolveFuture, Static,
 };
