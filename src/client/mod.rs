@@ -6,6 +6,7 @@ mod plain;
 mod retry;
 mod streaming;
 
+pub use crate::net::liveness::Preset;
 pub use crate::net::pool::{
     Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Dns, EndpointStats,
     Finding, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity, Static,
