@@ -1,5 +1,6 @@
 //! A channel: a cheap clone over the pool.
 
+use super::builder::ChannelBuilder;
 use super::call::{Call, CallTimeline, Options};
 use super::retry::{Retries, RetryPolicy};
 use super::streaming::{Sender, Streaming};
@@ -9,17 +10,10 @@ use crate::grpc::{
 };
 use crate::grpc::{method::Path, request};
 use crate::http2::Template;
-use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::env;
-use crate::net::liveness::Preset;
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{
-    self, ChannelState, Finding, Pool, PoolOptions, PoolStats, Resolve, Severity,
-};
+use crate::net::pool::{ChannelState, Finding, Pool, PoolStats};
 use crate::net::sync::Mutex;
-use crate::net::tcp::TcpConnector;
-#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use crate::net::tls::{ClientTls, TlsConnector};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -39,246 +33,28 @@ pub struct Channel {
 pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) limits: MessageLimits,
-    scheme: &'static str,
-    authority: Box<str>,
-    user_agent: Box<str>,
+    pub(super) scheme: &'static str,
+    pub(super) authority: Box<str>,
+    pub(super) user_agent: Box<str>,
     pub(super) interceptors: Vec<Interceptor>,
     /// Most channels have none.
-    retries: Option<Box<Retries>>,
+    pub(super) retries: Option<Box<Retries>>,
     /// Warnings about the options.
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
     /// One prepared head a method, and the last one used.
-    templates: Mutex<Templates>,
+    pub(super) templates: Mutex<Templates>,
 }
 
 #[derive(Default)]
-struct Templates {
+pub(super) struct Templates {
     last: Option<(&'static str, Arc<Template>)>,
     all: HashMap<&'static str, Arc<Template>>,
-}
-
-/// Why a channel cannot be built.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The target cannot be read.
-    Target(TargetError),
-    /// `https` needs a TLS configuration: [`ChannelBuilder::tls`].
-    TlsMissing,
-    /// A TLS configuration was given, but the target says `http`.
-    TlsUnused,
-    /// Options that contradict each other: every error that was found.
-    Options(Vec<Finding>),
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Target(error) => error.fmt(f),
-            Self::TlsMissing => f.write_str(
-                "the target says https, but no TLS configuration was given (ChannelBuilder::tls)",
-            ),
-            Self::TlsUnused => f.write_str(
-                "a TLS configuration was given, but the target says http; write https, or leave it \
-                 out",
-            ),
-            Self::Options(findings) => {
-                for (i, finding) in findings.iter().enumerate() {
-                    write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-/// How a channel is to be.
-#[must_use]
-pub struct ChannelBuilder {
-    target: Result<Target, TargetError>,
-    connector: Option<Arc<dyn Connect>>,
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    tls: Option<ClientTls>,
-    resolver: Option<Arc<dyn Resolve>>,
-    options: PoolOptions,
-    limits: MessageLimits,
-    path: Option<Preset>,
-    user_agent: Option<String>,
-    interceptors: Vec<Interceptor>,
-    retries: Option<Box<Retries>>,
-}
-
-impl ChannelBuilder {
-    /// Speaks TLS as configured; the target must say `https`.
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    pub fn tls(mut self, tls: ClientTls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// Connects by other means than TCP; TLS, if configured, goes on top of it.
-    pub fn connector(mut self, connector: impl Connect) -> Self {
-        self.connector = Some(Arc::new(connector));
-        self
-    }
-
-    /// Finds the addresses behind the target; each becomes an endpoint, and
-    /// [`PoolOptions::balance`] spreads calls over them. Without one the target is one endpoint,
-    /// and the connector resolves its name.
-    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Some(Arc::new(resolver));
-        self
-    }
-
-    /// How connections are made and behave.
-    pub fn options(mut self, options: PoolOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// What is known of the way to the server: [`ChannelBuilder::findings`] compares the options
-    /// with it. It changes none of them. Default nothing.
-    pub fn path(mut self, path: Preset) -> Self {
-        self.path = Some(path);
-        self
-    }
-
-    /// What contradicts what in the options, or will hurt, as [`ChannelBuilder::build`] finds it;
-    /// errors included.
-    #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
-        pool::check(&self.options, &self.limits, self.path.as_ref())
-    }
-
-    /// The largest message received, in octets, inflated. Default 4 MiB.
-    pub const fn max_receive_message(mut self, octets: usize) -> Self {
-        self.limits.receive = octets;
-        self
-    }
-
-    /// The largest message sent, in octets. Default 2 GiB − 1.
-    pub const fn max_send_message(mut self, octets: usize) -> Self {
-        self.limits.send = octets;
-        self
-    }
-
-    /// The `:authority` of requests, `host` or `host:port`; dialling and TLS keep the target's
-    /// host. What cannot be read is an error of [`ChannelBuilder::build`].
-    pub fn authority(mut self, authority: &str) -> Self {
-        self.target = self.target.and_then(|target| target.with_authority(authority));
-        self
-    }
-
-    /// Put in front of this crate's own `user-agent`.
-    pub fn user_agent(mut self, name: &str) -> Self {
-        self.user_agent = Some(format!("{name} {}", request::USER_AGENT));
-        self
-    }
-
-    /// Shows every call's metadata to `f` before it leaves.
-    pub fn intercept(
-        mut self,
-        f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
-    ) -> Self {
-        self.interceptors.push(Arc::new(f));
-        self
-    }
-
-    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`]
-    /// goes before it. Only for methods that may run twice.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retries.get_or_insert_default().set(None, policy);
-        self
-    }
-
-    /// Tries unary calls of `/package.Service/Method`, or of all methods of `/package.Service/`,
-    /// again as `policy` says.
-    pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
-        self.retries.get_or_insert_default().set(Some(name), policy);
-        self
-    }
-
-    /// Nothing is tried again while more than half of `max_tokens` (1 to 1000) are spent: a failure
-    /// that a policy covers spends one, any other end earns `ratio`. Off by default.
-    pub fn retry_throttle(mut self, max_tokens: u32, ratio: f64) -> Self {
-        self.retries.get_or_insert_default().throttle(max_tokens, ratio);
-        self
-    }
-
-    /// Builds the channel; nothing is connected. Options that work, though not as they read, are
-    /// logged once as warnings and kept in [`Channel::findings`].
-    ///
-    /// # Errors
-    /// What contradicts what.
-    pub fn build(self) -> Result<Channel, BuildError> {
-        let (errors, findings): (Vec<_>, Vec<_>) =
-            self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
-        let target = self.target.map_err(BuildError::Target)?;
-        let https = target.scheme() == Scheme::Https;
-        let connector = self.connector;
-        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-        let connector: Arc<dyn Connect> = match (https, self.tls) {
-            (true, Some(tls)) => {
-                let inner = connector.unwrap_or_else(|| plain_connector(&target));
-                Arc::new(TlsConnector::new(inner, tls))
-            }
-            (true, None) => return Err(BuildError::TlsMissing),
-            (false, Some(_)) => return Err(BuildError::TlsUnused),
-            (false, None) => connector.unwrap_or_else(|| plain_connector(&target)),
-        };
-        #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
-        let connector: Arc<dyn Connect> = match https {
-            true => return Err(BuildError::TlsMissing),
-            false => connector.unwrap_or_else(|| plain_connector(&target)),
-        };
-        if !errors.is_empty() {
-            return Err(BuildError::Options(errors));
-        }
-        for finding in &findings {
-            tracing::warn!(%target, %finding, "options of a channel");
-        }
-        let inner = Inner {
-            findings,
-            scheme: if https { "https" } else { "http" },
-            authority: target.authority().into(),
-            user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
-            limits: self.limits,
-            interceptors: self.interceptors,
-            retries: self.retries,
-            templates: Mutex::new(Templates::default()),
-            pool: Pool::resolved(target, connector, self.resolver, self.options),
-        };
-        Ok(Channel { inner: Arc::new(inner) })
-    }
-}
-
-fn plain_connector(target: &Target) -> Arc<dyn Connect> {
-    #[cfg(unix)]
-    if target.unix_path().is_some() {
-        return Arc::new(crate::net::unix::UnixConnector);
-    }
-    let _ = target;
-    Arc::new(TcpConnector::new())
 }
 
 impl Channel {
     /// Begins a channel to a target: `https://host:port`, `http://host:port` or `unix:path`.
     pub fn builder(target: &str) -> ChannelBuilder {
-        ChannelBuilder {
-            target: Target::parse(target),
-            connector: None,
-            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-            tls: None,
-            resolver: None,
-            options: PoolOptions::new(),
-            limits: MessageLimits::new(),
-            path: None,
-            user_agent: None,
-            interceptors: Vec::new(),
-            retries: None,
-        }
+        ChannelBuilder::new(target)
     }
 
     /// One request, one response.
@@ -523,12 +299,6 @@ fn split<T>(request: Request<T>) -> (T, Metadata) {
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("pool", &self.inner.pool).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ChannelBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChannelBuilder").field("target", &self.target).finish_non_exhaustive()
     }
 }
 

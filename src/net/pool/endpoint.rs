@@ -87,7 +87,7 @@ impl Endpoint {
             pick_wait: options.pick_wait,
             members: RwLock::new(Vec::new()),
             // Those that left stand in it until they are popped.
-            resting: ArrayQueue::new(most as usize * 4),
+            resting: ArrayQueue::new(most as usize * 2),
             open: AtomicU32::new(0),
             leaving: AtomicU32::new(0),
             pressed_at: AtomicU32::new(0),
