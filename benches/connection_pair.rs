@@ -1,18 +1,50 @@
 //! Unary calls between two engines in memory: no kernel, no runtime, no gRPC above the fields.
 //!
-//! `cargo bench --bench connection_pair`: time per call for HEADERS and DATA one way, HEADERS,
-//! DATA and trailers the other, both ends together.
+//! `cargo bench --bench connection_pair`: time, allocations and, where valgrind is there,
+//! instructions per call for HEADERS and DATA one way, HEADERS, DATA and trailers the other, both
+//! ends together.
 #![allow(clippy::unwrap_used, clippy::panic)] // a bench that fails should stop
 #![allow(missing_docs)]
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use framewire::grpc::{Encoding, Method, request, response};
 use framewire::http2::hpack::Template;
 use framewire::http2::{
     Connection, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead, StreamKey,
 };
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+/// Counts every allocation.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(unsafe_code, reason = "an allocator that counts passes every call on as it came")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: `memory` came from `alloc` above, with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: `memory` came from `alloc` above, with this layout.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
 
 /// One end: an engine and its two buffers.
 struct End {
@@ -159,4 +191,52 @@ fn unary(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, unary);
-criterion_main!(benches);
+
+/// So many calls, a hundred at a time; the allocations of all but the first thousand.
+fn run(calls: usize) -> u64 {
+    let mut pair = Pair::new();
+    let mut before = 0;
+    for round in 0..calls / 100 {
+        if round == 10 {
+            before = ALLOCATIONS.load(Ordering::Relaxed);
+        }
+        pair.ask(100);
+        pair.serve();
+        assert_eq!(pair.read(), 100);
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// Instructions of so many calls in a process of their own, as callgrind counts them.
+fn instructions(calls: usize) -> Option<u64> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    command.arg(std::env::current_exe().ok()?).args(["--calls", &calls.to_string()]);
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, number) = text.lines().find_map(|line| line.split_once("Collected :"))?;
+    number.trim().parse().ok()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|word| word != "--calls").skip(1);
+    if let Some(calls) = arguments.next() {
+        let calls = calls.parse().unwrap();
+        black_box(run(calls));
+        return;
+    }
+    // `cargo test` builds benches and asks them for nothing.
+    if std::env::args().any(|word| word == "--bench") {
+        let calls = 100_000;
+        let allocations = run(calls) as f64 / (calls - 1000) as f64;
+        println!("allocations per call, 100 at a time: {allocations:.3}");
+        match instructions(12_000).zip(instructions(2_000)) {
+            Some((more, less)) => {
+                println!("instructions per call, 100 at a time: {}", (more - less) / 10_000);
+            }
+            None => println!("instructions per call: valgrind is not there"),
+        }
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
