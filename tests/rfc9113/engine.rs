@@ -286,6 +286,21 @@ fn spent_identifiers_open_nothing() {
     assert_eq!(client.feed(&answer).expect("an answer").0, [0x7fff_ffff]);
 }
 
+/// RFC 9113 §5.1.2: no more streams than the peer's SETTINGS_MAX_CONCURRENT_STREAMS, whoever asks.
+#[test]
+fn the_peers_stream_limit_binds_the_engine() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    let mut fields = Fields::new();
+    fields.push(":method", "GET");
+    let head = SendHead { template: None, extra: &fields };
+    client.octets(&wire(&[settings(&[(3, 2)])])).expect("SETTINGS");
+    for _ in 0..2 {
+        client.connection.open(&mut client.out, head, true, 0, client.now).expect("within it");
+    }
+    let refused = client.connection.open(&mut client.out, head, true, 7, client.now);
+    assert_eq!(refused, Err((OpenRefusal::StreamLimit, 7)));
+}
+
 /// RFC 9113 §5.4.2: one RST_STREAM for a stream, whatever else comes on it.
 #[test]
 fn one_reset_for_a_stream() {
