@@ -12,7 +12,7 @@ use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::env;
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{ChannelState, Finding, Pool, PoolStats};
+use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats};
 use crate::net::sync::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -253,6 +253,19 @@ impl Channel {
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.inner.pool.stats()
+    }
+
+    /// How many connections the load of the last half minute or so wants, with the arithmetic
+    /// spelled out; see [`Pool::advice`]. `None` before anything was measured.
+    #[must_use]
+    pub fn advice(&self) -> Option<PoolAdvice> {
+        self.inner.pool.advice()
+    }
+
+    /// Replaces the connections that were made before the last `ClientTls::replace`; says how many
+    /// there are. Younger ones are ready before they take no more calls, and calls under way end as they would.
+    pub fn drain_replaced(&self) -> usize {
+        self.inner.pool.drain_replaced()
     }
 
     /// Warnings about the channel's options, found when it was built.

@@ -7,10 +7,14 @@ mod plain;
 mod retry;
 mod streaming;
 
+pub use crate::net::handle::Leak;
 pub use crate::net::liveness::Preset;
+pub use crate::net::pool::sizing::{ControllerOptions, Goal, Wait};
+pub use crate::net::pool::trend::Warning;
 pub use crate::net::pool::{
-    Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Dns, EndpointStats,
-    Finding, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity, Static,
+    Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
+    EndpointStats, Finding, PoolAdvice, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity,
+    Static, metrics,
 };
 pub use builder::{BuildError, ChannelBuilder};
 pub use call::CallTimeline;

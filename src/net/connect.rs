@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 pub use super::connect_error::{ConnectError, ConnectErrorKind, ConnectPhase, Fault};
 use super::io::BoxedIo;
+pub use super::progress::Progress;
 pub use super::target::{Scheme, Target, TargetError, TargetErrorKind};
 
 /// The future of one dial. Dropping it abandons the dial and closes what was opened.

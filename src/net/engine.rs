@@ -12,7 +12,7 @@
 use super::dispatch::Dispatch;
 use super::driver::{Drain, DriverOptions};
 use super::env;
-use super::handle::{Change, Handle, Permit};
+use super::handle::{Change, Ending, Handle, Permit};
 use super::io::BoxedIo;
 use super::slot::Slot;
 use crate::error::{Error, Initiator, Kind, Processed};
@@ -164,7 +164,8 @@ impl Intake {
         if let Some(drain) = &self.drain {
             drain.leave(&self.handle);
         }
-        self.tell_home(Change::Closed(error));
+        let ending = if error.is_some() { Ending::Aborted } else { Ending::Shutdown };
+        self.tell_home(Change::Closed(error, ending));
     }
 
     fn tell_home(&self, change: Change) {

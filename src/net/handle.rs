@@ -6,8 +6,9 @@ use super::handoff::{Handoff, Policy};
 use super::life::{Life, Reading, Refused};
 use super::slot::{Credit, HeadState, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
+use super::tally::Tally;
 use crate::error::{ConnectionFacts, Error};
-use crate::http2::Blocked;
+use crate::http2::{Blocked, ErrorCode};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +23,101 @@ pub enum Change {
     StreamLimit,
     /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
     Draining,
+    /// The peer sent GOAWAY.
+    Goaway(ErrorCode),
     /// The peer's GOAWAY said `too_many_pings`.
     TooManyPings,
+    /// Calls are held back behind a PING: the connection was silent for long.
+    Probing,
+    /// A live peer would have answered that PING: another connection had better be dialled.
+    Overdue,
+    /// The peer was heard in time, after so long without an octet.
+    Proved(Duration),
+    /// A PING was not answered in time, after so long without an octet.
+    Unproved(Duration),
+    /// It died without FIN or RST, after so long without an octet.
+    DiedSilently(Duration),
+    /// Somebody holds a call and does not wait for it.
+    Leaked(Leak),
     /// It is over.
-    Closed(Option<Error>),
+    Closed(Option<Error>, Ending),
+}
+
+/// How a connection came to its end, in the words of gRFC A94.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum Ending {
+    /// This side closed it.
+    #[default]
+    Shutdown,
+    /// RST.
+    Reset,
+    /// Nothing was heard in time.
+    TimedOut,
+    /// The peer closed it.
+    Aborted,
+    /// The socket failed otherwise, or the peer broke HTTP/2.
+    Socket,
+}
+
+impl Ending {
+    /// The value of `grpc.disconnect_error`.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Shutdown => "subchannel shutdown",
+            Self::Reset => "connection reset",
+            Self::TimedOut => "connection timed out",
+            Self::Aborted => "connection aborted",
+            Self::Socket => "socket error",
+        }
+    }
+
+    pub(super) fn of(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => Self::Reset,
+            std::io::ErrorKind::TimedOut => Self::TimedOut,
+            std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::UnexpectedEof => {
+                Self::Aborted
+            }
+            _ => Self::Socket,
+        }
+    }
+}
+
+/// A call that somebody holds and nobody waits for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Leak {
+    /// The method's path, if the call has one.
+    pub method: Option<String>,
+    /// Where in the caller's code it was begun.
+    pub site: Option<&'static std::panic::Location<'static>>,
+    /// How long ago it began.
+    pub age: Duration,
+    /// How long nobody has waited for it and nothing has moved.
+    pub still: Duration,
+    /// What it was last seen doing.
+    pub phase: crate::error::Phase,
+    /// Its connection.
+    pub connection: u64,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {}", self.method.as_deref().unwrap_or("without a method"))?;
+        if let Some(site) = self.site {
+            write!(f, ", begun at {site},")?;
+        }
+        write!(
+            f,
+            " is held and nobody waits for it: {:.0?} old, still for {:.0?}, last seen {}, on \
+             connection {}",
+            self.age,
+            self.still,
+            self.phase.words(),
+            self.connection
+        )
+    }
 }
 
 /// Where a connection's calls go when it cannot carry them, and who hears of its life.
@@ -105,6 +197,11 @@ pub struct Handle {
     resting: AtomicBool,
     /// Milliseconds that DATA waited for the connection's window.
     stalled: AtomicU32,
+    /// Calls are held back until the peer is heard.
+    unproved: AtomicBool,
+    /// Calls that are held back shall look for another connection.
+    let_go: AtomicBool,
+    tally: Tally,
     /// Consumed octets that are worth a report.
     credit_step: u32,
     /// A message with more octets to come is worth a report at once.
@@ -138,6 +235,9 @@ impl Handle {
             turns: AtomicU32::new(0),
             resting: AtomicBool::new(false),
             stalled: AtomicU32::new(0),
+            unproved: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
+            tally: Tally::default(),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
@@ -220,6 +320,32 @@ impl Handle {
         self.queued.store(u32::try_from(queued).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.lag.store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// What its driver has counted.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether calls are held back here until the peer is heard.
+    #[must_use]
+    pub fn is_unproved(&self) -> bool {
+        self.unproved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unproved(&self, unproved: bool) {
+        self.unproved.store(unproved, Ordering::Relaxed);
+    }
+
+    /// Another connection is there for the calls that are held back.
+    pub(super) fn let_held_go(&self) {
+        self.let_go.store(true, Ordering::Release);
+        self.mailbox.ring();
+    }
+
+    pub(super) fn take_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Relaxed) && self.let_go.swap(false, Ordering::AcqRel)
     }
 
     /// Claims the place in the queue of connections without calls; `false` when it stands there.

@@ -172,7 +172,11 @@ impl Exchange {
     pub fn let_go(&mut self) -> Wakers {
         self.done = true;
         self.key = None;
-        Wakers { permit: self.handle.as_mut().and_then(Permit::take), ..self.take_wakers() }
+        let permit = self.handle.as_mut().and_then(Permit::take);
+        if let Some(permit) = &permit {
+            permit.handle().tally().ended(&self.timeline);
+        }
+        Wakers { permit, ..self.take_wakers() }
     }
 
     /// Everybody who waits.

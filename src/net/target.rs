@@ -1,5 +1,6 @@
 //! Where to connect to: a URI, checked once.
 
+use super::progress::Progress;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub struct Target {
     authority: String,
     unix: Option<PathBuf>,
     address: Option<SocketAddr>,
+    progress: Progress,
 }
 
 impl Target {
@@ -99,6 +101,19 @@ impl Target {
     pub const fn at(mut self, address: SocketAddr) -> Self {
         self.address = Some(address);
         self
+    }
+
+    /// The same target, whose dial tells `progress` how far it has come.
+    #[must_use]
+    pub fn reporting(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Where a connector says how far it has come; optional, for those who look at a channel.
+    #[must_use]
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Requests will carry this `:authority` instead. Dialling and TLS keep the host.
@@ -248,6 +263,7 @@ fn parse(uri: &str) -> Result<Target, TargetErrorKind> {
         authority,
         unix: None,
         address: None,
+        progress: Progress::default(),
     })
 }
 
@@ -273,6 +289,7 @@ fn parse_unix(path: &str) -> Result<Target, TargetErrorKind> {
         authority: "localhost".to_owned(),
         unix: Some(PathBuf::from(path)),
         address: None,
+        progress: Progress::default(),
     })
 }
 

@@ -127,6 +127,7 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         .with_detail("a TCP connector was given a Unix socket"));
     }
     let start = env::now();
+    target.progress().enter(ConnectPhase::Resolve);
     let addresses = match target.address() {
         Some(address) => vec![address],
         None => env::resolve(target.host(), target.port()).await.map_err(|error| {
@@ -135,6 +136,7 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         })?,
     };
     let resolved = env::now();
+    target.progress().enter(ConnectPhase::Socket);
     let dial = |addr| {
         let options = options.clone();
         async move { env::connect_tcp(addr, &options).await }

@@ -43,6 +43,12 @@ impl Timeline {
         self.started
     }
 
+    /// When the current phase began.
+    #[must_use]
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The time from the start to `now` of a call that is still in its first phase; zero later.
     #[must_use]
     pub fn first_phase(&self, now: Instant) -> Duration {

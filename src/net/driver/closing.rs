@@ -5,7 +5,7 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
-use crate::net::handle::{Change, Handle};
+use crate::net::handle::{Change, Ending, Handle};
 use crate::net::slot::{Slot, wake};
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ const SPARE: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     cause: Option<(String, Initiator, Option<ErrorCode>)>,
+    ending: Option<Ending>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
@@ -40,6 +41,10 @@ impl Closing {
 
     fn because(&mut self, text: String, initiator: Initiator, code: Option<ErrorCode>) {
         self.cause.get_or_insert((text, initiator, code));
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.unwrap_or_default()
     }
 
     /// The error for a call that the connection's end took down.
@@ -67,6 +72,13 @@ impl Core {
                 None => ("the peer closed the connection".to_owned(), Initiator::Remote),
             };
             self.closing.because(text, initiator, None);
+            let ending = error.as_ref().map_or(Ending::Aborted, Ending::of);
+            if self.conn.life() != Life::Closed {
+                self.closing.ending.get_or_insert(ending);
+            }
+            if ending == Ending::TimedOut {
+                self.died_silently();
+            }
         }
         self.handle.stop_accepting();
         self.conn.close();
@@ -78,6 +90,10 @@ impl Core {
         tracing::debug!(connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
         self.closing.because(error.to_string(), Initiator::Remote, Some(code));
+        self.closing.ending.get_or_insert(Ending::Socket);
+        if code == ErrorCode::ENHANCE_YOUR_CALM {
+            self.handle.tally().tripped();
+        }
         self.handle.stop_accepting();
     }
 
@@ -87,6 +103,7 @@ impl Core {
             return;
         }
         self.closing.because(text.to_owned(), Initiator::Io, None);
+        self.closing.ending.get_or_insert(Ending::TimedOut);
         self.handle.stop_accepting();
         self.conn.goaway_now(&mut self.out, code, text);
         self.conn.close();

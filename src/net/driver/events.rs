@@ -110,6 +110,9 @@ impl Core {
                 }
             }
             Then::Fail(key, error) => {
+                if error.kind() == Kind::Limit {
+                    self.handle.tally().tripped();
+                }
                 if !self.reject(key, &error) {
                     self.fail_stream(key, error, ErrorCode::CANCEL);
                 }
@@ -190,6 +193,7 @@ impl Core {
         );
         self.handle.stop_accepting();
         self.closing.peer_said(code, said);
+        self.tell_home(Change::Goaway(code));
         self.tell_home(Change::Draining);
         if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
             self.tell_home(Change::TooManyPings);

@@ -309,7 +309,7 @@ impl Driver {
                     let n = buf.filled().len();
                     octets += n;
                     self.recv.filled(n);
-                    self.core.timers.heard(self.core.now);
+                    self.core.heard();
                     self.events(cx);
                 }
                 Poll::Ready(Err(error)) => {
@@ -401,6 +401,10 @@ impl Driver {
         if core.conn.role() == Role::Client {
             let queued = core.out.len() + core.conn.waiting_octets();
             self.handle.publish(queued, std::mem::take(&mut core.lag));
+            let stats = core.conn.stats();
+            let (sent, received) = (stats.data_sent, stats.data_received);
+            let rtt = core.timers.rtt().max(core.conn.rtt().unwrap_or_default());
+            self.handle.tally().publish(sent, received, stats.stream_stalls, rtt);
         }
     }
 
@@ -422,7 +426,7 @@ impl Driver {
         }
         if let Some(home) = self.handle.home() {
             let error = self.core.closing.error(&self.handle, self.core.now);
-            home.changed(&self.handle, Change::Closed(error));
+            home.changed(&self.handle, Change::Closed(error, self.core.closing.ending()));
         }
         tracing::debug!(connection = self.handle.id(), "connection closed");
     }

@@ -7,10 +7,11 @@
 use super::Core;
 use crate::error::Phase;
 use crate::http2::Role;
+use crate::net::handle::Change;
 use crate::net::liveness::{PATIENCE_MIN, STRIKES};
 use crate::net::slot::Slot;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The opaque octets of the PING behind which calls wait.
 const PROBE: [u8; 8] = *b"fw.probe";
@@ -45,16 +46,52 @@ impl Core {
         }
         // Nothing was heard since a PING that is on its way: it is this call's proof as well.
         if let Some(asked) = self.timers.asked() {
-            self.timers.probe = Some(asked + self.patience());
-            return;
+            return self.await_answer(asked);
         }
         let strikes = self.timers.strikes.with_another(self.ping_interval(), self.now);
         // One is left for a call in doubt.
         if strikes + u32::from(!self.timers.is_doubt_spent()) > STRIKES {
             return self.retire();
         }
-        self.timers.probe = Some(self.now + self.patience());
         self.ask(PROBE);
+        self.await_answer(self.now);
+    }
+
+    fn await_answer(&mut self, asked: Instant) {
+        let patience = self.patience();
+        self.timers.probe = Some(asked + patience);
+        self.timers.overdue = Some(asked + patience / 2);
+        self.handle.set_unproved(true);
+        self.handle.take_let_go();
+        self.tell_home(Change::Probing);
+    }
+
+    /// Octets came.
+    pub(super) fn heard(&mut self) {
+        let probed = self.timers.probe.is_some() || self.handle.is_unproved();
+        let silence = self.now.saturating_duration_since(self.timers.heard_at());
+        self.timers.heard(self.now);
+        if probed {
+            self.handle.set_unproved(false);
+            self.tell_home(Change::Proved(silence));
+        }
+    }
+
+    /// Another connection has come before an answer: the calls that are held back go there.
+    pub(super) fn check_let_go(&mut self) {
+        if self.timers.probe.is_some() && self.handle.take_let_go() {
+            while let Some(slot) = self.waiting.pop_front() {
+                self.redispatch(slot);
+            }
+        }
+    }
+
+    /// Neither FIN nor RST told of the connection's end.
+    pub(super) fn died_silently(&mut self) {
+        if self.conn.role() == Role::Client && self.timers.died() {
+            let silence = self.timers.silence_before(self.now);
+            self.tell_home(Change::DiedSilently(silence));
+        }
     }
 
     /// Two round trips, and no less than a scheduler's hiccup.
@@ -67,9 +104,17 @@ impl Core {
     /// No sign of life in time: the calls move, and no new ones come. Streams that are left go on
     /// until the PING's answer is overdue.
     pub(super) fn check_probe(&mut self) {
+        if self.timers.overdue.is_some_and(|at| at <= self.now) {
+            self.timers.overdue = None;
+            self.tell_home(Change::Overdue);
+        }
         if self.timers.probe.is_some_and(|at| at <= self.now) {
             self.timers.probe = None;
+            self.timers.overdue = None;
+            let asked = self.timers.asked().unwrap_or(self.now);
+            let silence = self.timers.silence_before(asked);
             tracing::debug!(connection = self.handle.id(), "no answer to a probe in time");
+            self.tell_home(Change::Unproved(silence));
             self.retire();
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Timers {
     busy: Option<Instant>,
     /// Calls are held back for a sign of life, until then.
     pub(super) probe: Option<Instant>,
+    /// A live peer would have answered by then.
+    pub(super) overdue: Option<Instant>,
     pub(super) strikes: Strikes,
     /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
     measured: (u32, u32),
@@ -44,6 +46,7 @@ pub(super) struct Timers {
     rtt: u32,
     quiet: Option<Instant>,
     rested: bool,
+    died: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
 }
@@ -59,11 +62,13 @@ impl Timers {
             doubt_spent: false,
             busy: None,
             probe: None,
+            overdue: None,
             strikes: Strikes::new(),
             measured: (0, 0),
             rtt: 0,
             quiet: None,
             rested: false,
+            died: false,
             sleep: None,
             armed: None,
         }
@@ -84,6 +89,13 @@ impl Timers {
         self.heard = now;
         self.doubt = None;
         self.probe = None;
+        self.overdue = None;
+    }
+
+    /// How long nothing was heard before something was owed: when a call came, or a PING was sent.
+    pub(super) fn silence_before(&self, asked: Instant) -> Duration {
+        let owed = self.busy.map_or(asked, |busy| busy.min(asked));
+        owed.saturating_duration_since(self.heard)
     }
 
     pub(super) const fn heard_at(&self) -> Instant {
@@ -104,6 +116,11 @@ impl Timers {
 
     fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+    }
+
+    /// Told once: the connection died without a word.
+    pub(super) const fn died(&mut self) -> bool {
+        !std::mem::replace(&mut self.died, true)
     }
 
     /// A PING is unanswered since, and nothing else was heard either.
@@ -186,6 +203,7 @@ impl Core {
         self.note_pings();
         self.note_calls();
         self.check_silence();
+        self.check_let_go();
         self.check_probe();
         self.check_stalls();
         if self.conn.role() == Role::Server {
@@ -207,6 +225,7 @@ impl Core {
         }
         let time = self.options.doubt_time;
         if self.timers.doubt.is_some_and(|at| since(at) >= time) {
+            self.died_silently();
             self.end_with(ErrorCode::NO_ERROR, "the peer did not answer a PING in time");
         } else if self.doubt_at().is_some_and(|at| at <= now) {
             self.timers.doubt_spent = true;
@@ -221,6 +240,7 @@ impl Core {
         let (interval, now) = (self.ping_interval(), self.now);
         self.timers.strikes.sent(interval, now);
         self.timers.doubt = Some(now);
+        self.handle.tally().pinged();
         self.conn.ping(&mut self.out, opaque);
     }
 
@@ -232,6 +252,7 @@ impl Core {
         let (interval, now) = (self.ping_interval(), self.now);
         let timers = &mut self.timers;
         for _ in 0..sent.wrapping_sub(timers.measured.0) {
+            self.handle.tally().pinged();
             timers.strikes.sent(interval, now);
         }
         for _ in 0..answered.wrapping_sub(timers.measured.1) {
@@ -298,6 +319,7 @@ impl Core {
             doubt,
             self.keepalive_at(),
             timers.probe,
+            timers.overdue,
             quiet.map(|at| at + options.quiet_time),
             self.memory.next_look(),
             self.next_drain_time(),

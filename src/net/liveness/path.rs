@@ -1,6 +1,7 @@
 //! What a path's idle limit is, learned from the connections that outlived an idle time and from
 //! those that did not.
 
+use super::three_quarters;
 use std::time::{Duration, Instant};
 
 /// A silent death after less idleness than this tells of the peer, not of the path: half of the
@@ -68,6 +69,16 @@ impl PathLimit {
     #[must_use]
     pub fn at_most(&self, now: Instant) -> Option<Duration> {
         fresh(self.at_most, now).map(|(idle, _)| idle)
+    }
+
+    /// Silence after which a connection is proved before use, where `wish` is the configured one:
+    /// later if longer silences were survived, up to three quarters of the longest; never later
+    /// than three quarters of what was not survived.
+    #[must_use]
+    pub fn probe_after(&self, wish: Duration, now: Instant) -> Duration {
+        let survived = self.above(now).map_or(Duration::ZERO, three_quarters);
+        let age = wish.max(survived);
+        self.at_most(now).map_or(age, |limit| age.min(three_quarters(limit)))
     }
 
     /// Counts how often what was known has been given up.

@@ -264,10 +264,8 @@ impl Planner {
     /// than three quarters of the path's limit, known or learned.
     #[must_use]
     pub fn probe_after(&self, now: Instant) -> Duration {
-        let survived = self.path.above(now).map_or(Duration::ZERO, three_quarters);
-        let limits = [self.preset.path_limit, self.path.at_most(now)];
-        let age = self.preset.probe_after.max(survived);
-        limits.into_iter().flatten().map(three_quarters).fold(age, Duration::min)
+        let age = self.path.probe_after(self.preset.probe_after, now);
+        self.preset.path_limit.map_or(age, |limit| age.min(three_quarters(limit)))
     }
 
     /// What to do with a call that would go on this connection now. `rtt` is its last round trip.

@@ -2,17 +2,21 @@
 
 use super::cap::{Capped, Socket};
 use super::endpoint::{Balance, Endpoint};
+use super::ledger::Count;
 use super::member::Member;
 use super::{Shared, connect_error};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
-use crate::net::connect::{ConnectTimings, Connected};
+use crate::net::connect::{
+    ConnectError, ConnectPhase, ConnectTimings, Connected, ConnectionInfo,
+};
 use crate::net::driver::Driver;
 use crate::net::engine::Intake;
 use crate::net::env;
 use crate::net::handle::{Handle, Home};
 use crate::net::slot::Slot;
 use crate::net::sync::{Mutex, Ordering};
+use crate::net::tcp::ATTEMPT_DELAY;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,12 +84,13 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
                 return Outcome::Unwanted;
             }
         }
-        let replacing = shared.is_replacing(endpoint);
-        let socket = match endpoint.open_one(&shared.cap, env::now(), replacing) {
+        let beyond = endpoint.may_exceed();
+        let socket = match endpoint.open_one(&shared.cap, env::now(), beyond) {
             Ok(socket) => socket,
             // Whoever closes a connection looks again.
             Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
+                shared.ledger.note(Count::DialsPutOff);
                 let wait = match capped {
                     Capped::Rate(wait) => wait,
                     Capped::Sockets => SOCKET_WAIT,
@@ -98,19 +103,28 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
             }
         };
         let mut attempt = Attempt { endpoint: Arc::clone(endpoint), socket: Some(socket) };
-        // Cleared: the state is CONNECTING again, though what failed last is still known.
-        endpoint.cold.lock().retry_at = None;
-        shared.publish();
         let started = env::now();
-        match (dial(shared, endpoint).await, attempt.socket.take()) {
-            (Ok(connected), Some(socket)) => {
-                return Outcome::Found(Box::new(connected), socket, started);
-            }
-            (Ok(_), None) => return Outcome::Unwanted,
-            (Err(error), socket) => {
-                endpoint.not_opened();
-                drop(socket);
+        {
+            let mut cold = endpoint.cold.lock();
+            // Cleared: the state is CONNECTING again, though what failed last is still known.
+            cold.retry_at = None;
+            cold.began = Some(started);
+        }
+        endpoint.progress.enter(ConnectPhase::Resolve);
+        shared.publish();
+        let dialled = attend(shared, endpoint).await;
+        endpoint.cold.lock().began = None;
+        match dialled {
+            None => return Outcome::Unwanted,
+            Some(Ok(_)) if is_late(shared, endpoint) => return Outcome::Unwanted,
+            Some(Ok(connected)) => match attempt.socket.take() {
+                Some(socket) => return Outcome::Found(Box::new(connected), socket, started),
+                None => return Outcome::Unwanted,
+            },
+            Some(Err(error)) => {
+                drop(attempt);
                 tracing::debug!(%error, "dial failed");
+                shared.ledger.note(Count::DialsFailed);
                 if let Some(outcome) = failed(shared, endpoint, error) {
                     return outcome;
                 }
@@ -119,23 +133,92 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
     }
 }
 
+/// Dials, and sees to what happens meanwhile; `None` when the dial has become needless.
+async fn attend(shared: &Shared, endpoint: &Arc<Endpoint>) -> Option<Result<Connected, Error>> {
+    let beside = endpoint.probing.load(Ordering::Acquire);
+    let mut alone = shared.options.balance == Balance::PickFirst && !shared.is_connected();
+    let mut dialled = std::pin::pin!(dial(shared, endpoint));
+    let mut patience = std::pin::pin!(env::sleep(ATTEMPT_DELAY));
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut dialled => return Some(result),
+            () = endpoint.answered(), if beside => {
+                if !is_wanted(shared, endpoint) {
+                    return None;
+                }
+            }
+            // RFC 8305 §5: an address that stays silent is not waited for alone.
+            () = &mut patience, if alone => {
+                alone = false;
+                shared.dial_beside(endpoint);
+            }
+        }
+    }
+}
+
+/// Whether another endpoint was first, so that nobody needs this connection.
+fn is_late(shared: &Shared, endpoint: &Endpoint) -> bool {
+    shared.options.balance == Balance::PickFirst
+        && !endpoint.is_connected()
+        && shared.is_connected()
+        && shared.waiting.is_empty()
+}
+
 async fn dial(shared: &Shared, endpoint: &Endpoint) -> Result<Connected, Error> {
     let time = shared.options.dial_time;
-    match env::timeout(time, shared.connector.connect(endpoint.target.clone())).await {
+    let target = endpoint.target.clone().reporting(endpoint.progress.clone());
+    match env::timeout(time, shared.connector.connect(target)).await {
         Ok(Ok(connected)) => Ok(connected),
-        Ok(Err(error)) => Err(connect_error(&error)),
-        Err(_) => Err(Error::local(
-            Kind::Connect,
-            Code::Unavailable,
-            format!("{}: no connection within {time:?} (dial_time)", endpoint.target),
-        )
-        .with_phase(Phase::Dial)),
+        Ok(Err(error)) => {
+            shared.note_failure(endpoint, &error);
+            Err(connect_error(&error))
+        }
+        Err(_) => {
+            let phase = match endpoint.progress.phase() {
+                ConnectPhase::Resolve => Phase::Resolve,
+                ConnectPhase::Tls => Phase::Tls,
+                _ => Phase::Dial,
+            };
+            let text = format!("{}: no connection within {time:?} (dial_time)", endpoint.target);
+            Err(Error::local(Kind::Connect, Code::Unavailable, text).with_phase(phase))
+        }
+    }
+}
+
+impl Shared {
+    /// Counts a handshake that failed; tells once that the target speaks no HTTP/2.
+    fn note_failure(&self, endpoint: &Endpoint, error: &ConnectError) {
+        if error.phase() == ConnectPhase::Tls {
+            self.ledger.note(Count::TlsFailed);
+            self.meter().handshake_failed(error.kind());
+        }
+        if !error.kind().is_not_http2() {
+            return;
+        }
+        let before = endpoint.cold.lock().http2.replace(false);
+        if before != Some(false) {
+            self.ledger.note(Count::LostHttp2);
+            let spoke = before == Some(true);
+            tracing::warn!(target = %endpoint.target, %error, spoke, "the target speaks no HTTP/2");
+        }
+    }
+
+    /// Counts what a connection cost.
+    fn note_success(&self, info: &ConnectionInfo, took: Duration) {
+        self.meter().dialed(took);
+        if let Some(tls) = &info.tls {
+            self.ledger.note(if tls.resumed { Count::TlsResumed } else { Count::TlsFull });
+            self.meter().handshake(tls.resumed, tls.handshake);
+        }
     }
 }
 
 /// Whether somebody still wants the connection.
 fn is_wanted(shared: &Shared, endpoint: &Endpoint) -> bool {
-    let wanted = !shared.waiting.is_empty() || shared.lacks(endpoint);
+    let wanted = !shared.waiting.is_empty()
+        || shared.lacks(endpoint)
+        || endpoint.probing.load(Ordering::Acquire);
     wanted && !endpoint.cold.lock().removed && !shared.shutdown.load(Ordering::Acquire)
 }
 
@@ -151,12 +234,15 @@ fn arrived(
     let now = env::now();
     let Connected { io, info } = connected;
     let timings = info.timings;
+    shared.note_success(&info, now.saturating_duration_since(started));
+    shared.prefer(endpoint);
     tracing::debug!(peer = ?info.peer, "connected");
     let member = Member {
         shared: Arc::downgrade(shared),
         waiting: Arc::clone(&shared.waiting),
         endpoint: Arc::clone(endpoint),
         socket: Mutex::new(Some(socket)),
+        goaway: Mutex::new(None),
     };
     let home: Arc<dyn Home> = Arc::new(member);
     let limits = &shared.options.driver.limits;
@@ -204,7 +290,8 @@ fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) 
 fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> Option<Outcome> {
     shared.back_off(endpoint, env::now(), error.clone());
     shared.publish();
-    if shared.options.balance == Balance::PickFirst && shared.next_endpoint(endpoint) {
+    let first = shared.options.balance == Balance::PickFirst && !shared.is_connected();
+    if first && shared.next_endpoint(endpoint) {
         return Some(Outcome::Elsewhere);
     }
     if !shared.is_connected() && shared.broken(env::now()).is_some() {

@@ -5,11 +5,12 @@
 use super::cap::{Cap, Capped, Socket};
 use super::options::PoolOptions;
 use crate::error::Error;
-use crate::net::connect::Target;
+use crate::net::connect::{Progress, Target};
 use crate::net::handle::{Handle, Permit};
 use crate::net::sync::{ArrayQueue, AtomicBool, AtomicU32, Mutex, Ordering, RwLock, next_id};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Times `max_connections` that may be draining while no other connection is left.
 const LEAVING: u32 = 4;
@@ -60,6 +61,12 @@ pub(super) struct Endpoint {
     pressed_at: AtomicU32,
     /// A connection has grown old: one more than the bound may be dialled.
     pub(super) replacing: AtomicBool,
+    /// Calls wait behind a PING on one of its connections: one more may be dialled beside it.
+    pub(super) probing: AtomicBool,
+    /// Such a PING was answered.
+    answered: Notify,
+    /// How far the dial under way has come.
+    pub(super) progress: Progress,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -73,6 +80,10 @@ pub(super) struct Cold {
     pub(super) last_error: Option<Error>,
     /// The resolver no longer names it.
     pub(super) removed: bool,
+    /// When the dial under way began.
+    pub(super) began: Option<Instant>,
+    /// Whether it spoke HTTP/2 the last time; `None` before it was known.
+    pub(super) http2: Option<bool>,
 }
 
 impl Endpoint {
@@ -92,6 +103,9 @@ impl Endpoint {
             leaving: AtomicU32::new(0),
             pressed_at: AtomicU32::new(0),
             replacing: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
+            answered: Notify::new(),
+            progress: Progress::watched(),
             cold: Mutex::new(Cold::default()),
         })
     }
@@ -107,7 +121,7 @@ impl Endpoint {
         for (i, member) in members.iter().enumerate() {
             let reading = member.life().read();
             // The oldest may rest; others that do are found below, the longest-resting first.
-            if !reading.open || (reading.calls == 0 && i > 0) {
+            if !reading.open || (reading.calls == 0 && i > 0) || member.is_unproved() {
                 continue;
             }
             if !self.is_pressed(member, reading.calls)
@@ -254,6 +268,31 @@ impl Endpoint {
     /// Whether a connection has had its peer's SETTINGS.
     pub(super) fn is_ready(&self) -> bool {
         self.members.read().iter().any(|member| member.is_accepting() && member.is_ready())
+    }
+
+    /// One connection more than the bound may be dialled: it takes another one's place.
+    pub(super) fn may_exceed(&self) -> bool {
+        self.replacing.load(Ordering::Acquire) || self.probing.load(Ordering::Acquire)
+    }
+
+    /// A PING was answered: a dial that went on beside it may be needless.
+    pub(super) fn proved(&self) {
+        self.probing.store(false, Ordering::Release);
+        self.answered.notify_waiters();
+    }
+
+    /// Completes when a dial that began beside a PING is needless because that was answered.
+    pub(super) async fn answered(&self) {
+        self.answered.notified().await;
+    }
+
+    /// A connection has come: calls that are held back on others move there.
+    pub(super) fn relieve(&self) {
+        if self.probing.swap(false, Ordering::AcqRel) {
+            for member in self.members.read().iter().filter(|member| member.is_unproved()) {
+                member.let_held_go();
+            }
+        }
     }
 
     /// Calls under way on all its connections.

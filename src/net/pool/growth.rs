@@ -46,11 +46,12 @@ impl Shared {
         }
         let Some(me) = self.me.upgrade() else { return };
         let (open, _) = endpoint.counts();
-        if open >= self.options.max_connections.max(1) + u32::from(self.is_replacing(endpoint)) {
+        let beyond = endpoint.may_exceed();
+        if open >= self.options.max_connections.max(1) + u32::from(beyond) {
             return;
         }
         // What a connection can carry is known once its SETTINGS have come.
-        if !self.is_replacing(endpoint) && endpoint.members().iter().any(|m| !m.is_ready()) {
+        if !beyond && endpoint.members().iter().any(|m| !m.is_ready()) {
             return;
         }
         cold.dialing = true;
@@ -60,20 +61,45 @@ impl Shared {
 
     /// PickFirst goes on to the next endpoint; `false` when all have been tried.
     pub(super) fn next_endpoint(&self, failed: &Arc<Endpoint>) -> bool {
+        match self.untried(failed) {
+            Some((at, next)) => {
+                self.turn.store(at, Ordering::Relaxed);
+                self.start_dial(&next);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// PickFirst tries the next endpoint beside one that is slow to answer.
+    pub(super) fn dial_beside(&self, slow: &Arc<Endpoint>) {
+        if let Some((_, next)) = self.untried(slow).filter(|_| !self.is_connected()) {
+            self.start_dial(&next);
+        }
+    }
+
+    /// PickFirst stays with the endpoint that was first to answer.
+    pub(super) fn prefer(&self, endpoint: &Arc<Endpoint>) {
+        if self.options.balance != Balance::PickFirst || self.is_connected() {
+            return;
+        }
+        if let Some(at) = self.endpoints().iter().position(|other| other.id == endpoint.id) {
+            self.turn.store(at as u32, Ordering::Relaxed);
+        }
+    }
+
+    /// The next endpoint that is neither being dialled nor in back-off.
+    fn untried(&self, after: &Arc<Endpoint>) -> Option<(u32, Arc<Endpoint>)> {
         let endpoints = self.endpoints();
         let n = endpoints.len();
         let now = env::now();
-        let from = endpoints.iter().position(|endpoint| endpoint.id == failed.id).unwrap_or(0);
-        for i in 1..n {
-            let at = (from + i) % n;
-            let untried = endpoints[at].cold.lock().retry_at.is_none_or(|retry| retry <= now);
-            if untried {
-                self.turn.store(at as u32, Ordering::Relaxed);
-                self.start_dial(&endpoints[at]);
-                return true;
-            }
-        }
-        false
+        let from = endpoints.iter().position(|endpoint| endpoint.id == after.id).unwrap_or(0);
+        (1..n).map(|i| (from + i) % n).find_map(|at| {
+            let endpoint = endpoints.get(at)?;
+            let cold = endpoint.cold.lock();
+            let untried = !cold.removed && cold.retry_at.is_none_or(|retry| retry <= now);
+            (untried && !cold.dialing).then(|| (at as u32, Arc::clone(endpoint)))
+        })
     }
 
     /// Publishes the state that the endpoints add up to.

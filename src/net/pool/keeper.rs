@@ -2,6 +2,8 @@
 //! old, a floor that is to be kept. One task a pool, while there is something to look after.
 
 use super::endpoint::Endpoint;
+use super::ledger::Count;
+use super::observer::Observer;
 use super::{Shared, fail};
 use crate::error::{Error, Kind, Phase, Processed};
 use crate::grpc::status::Code;
@@ -48,7 +50,8 @@ impl Shared {
 
     /// Connections that each endpoint is to have.
     pub(super) fn floor(&self) -> u32 {
-        self.warm.load(Ordering::Relaxed).max(self.options.min_connections)
+        let sized = self.sized.load(Ordering::Relaxed);
+        self.warm.load(Ordering::Relaxed).max(self.options.min_connections).max(sized)
     }
 
     /// Whether the endpoint has fewer connections than it is to have, or one that is to be replaced.
@@ -72,6 +75,7 @@ impl Shared {
                 (_, true) => Phase::PoolWait,
                 _ => Phase::Dial,
             };
+            self.ledger.note(Count::Expired);
             fail(&slot, deadline_error(Processed::No).with_phase(phase));
         }
         next
@@ -99,20 +103,23 @@ impl Drop for Keeping {
 async fn run(shared: Arc<Shared>) {
     let mut keeping = Keeping { shared: Arc::clone(&shared), over: false };
     let mut known: HashMap<u64, Known> = HashMap::new();
+    let mut observer = Box::new(Observer::new(&shared, env::now()));
     loop {
         let now = env::now();
         let deadline = shared.expire(now);
         let look = shared.tend(&mut known, now);
+        let watch = observer.look(&shared, now);
         if shared.is_forlorn() {
             shared.kept.store(false, Ordering::Release);
             // Somebody may have come and found a keeper that was leaving.
             if shared.is_forlorn() || shared.kept.swap(true, Ordering::AcqRel) {
                 keeping.over = true;
+                shared.publish_metrics();
                 return;
             }
             continue;
         }
-        let next = [deadline, look].into_iter().flatten().min();
+        let next = [deadline, look, Some(watch)].into_iter().flatten().min();
         tokio::select! {
             () = shared.news.notified() => {}
             () = async {
@@ -138,6 +145,10 @@ impl Shared {
                     rest: None,
                     old_at: self.options.max_age.map(|age| now + self.jitter(age, 0.1)),
                 });
+                if self.is_outdated(member) {
+                    entry.old_at.get_or_insert(now);
+                    entry.old_at = entry.old_at.min(Some(now));
+                }
                 let first = i == 0;
                 for at in [self.tend_rest(endpoint, member, entry, first, now), entry.old_at] {
                     next = next.into_iter().chain(at).min();
@@ -169,6 +180,7 @@ impl Shared {
         let spare = count > self.floor();
         // The youngest go first: calls fill the oldest.
         let patience = if first { self.options.idle_time } else { self.options.shrink_after };
+        let patience = self.rest_at_most(patience, now);
         let reading = member.life().read();
         if reading.calls > 0 || !spare {
             known.rest = None;
@@ -185,6 +197,7 @@ impl Shared {
         }
         if member.life().evict(reading.epoch) {
             tracing::debug!(connection = member.id(), "closed: no calls for {patience:?}");
+            self.ledger.note(Count::Shrunk);
             endpoint.remove(member);
             member.goodbye();
             self.publish();
@@ -198,6 +211,7 @@ impl Shared {
         let younger = members.iter().any(|other| other.id() > member.id() && other.is_ready());
         if younger {
             tracing::debug!(connection = member.id(), "replaced: it has grown old");
+            self.ledger.note(Count::Replaced);
             endpoint.replacing.store(false, Ordering::Release);
             endpoint.remove(member);
             member.goodbye();

@@ -3,13 +3,15 @@
 
 use super::cap::Socket;
 use super::endpoint::Endpoint;
+use super::ledger::Count;
 use super::wait::WaitQueue;
 use super::{Shared, fail};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::net::driver::DriverOptions;
 use crate::net::env;
-use crate::net::handle::{Change, Handle, Home};
+use crate::http2::ErrorCode;
+use crate::net::handle::{Change, Ending, Handle, Home};
 use crate::net::life::Reading;
 use crate::net::slot::Slot;
 use crate::net::sync::Mutex;
@@ -23,6 +25,8 @@ pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     /// Its place among the process's sockets, until it is closed.
     pub(super) socket: Mutex<Option<Socket>>,
+    /// The code of the first GOAWAY that came.
+    pub(super) goaway: Mutex<Option<ErrorCode>>,
 }
 
 impl Home for Member {
@@ -38,7 +42,10 @@ impl Home for Member {
         let now = env::now();
         match change {
             Change::Ready => {
+                shared.ledger.note(Count::DialsSucceeded);
                 self.endpoint.cold.lock().forgive();
+                self.spoke_http2(&shared);
+                self.endpoint.relieve();
                 if handle.life().read().calls == 0 {
                     self.endpoint.rest(handle);
                 }
@@ -58,13 +65,23 @@ impl Home for Member {
             Change::Draining => {
                 let used = self.endpoint.remove(handle) && handle.life().read().calls > 0;
                 shared.lost(&self.endpoint);
-                if used {
+                if used && !self.endpoint.is_connected() {
                     // More calls will come: the next one need not wait for the whole dial.
                     shared.start_dial(&self.endpoint);
                 }
             }
+            Change::Goaway(code) => {
+                shared.ledger.note(Count::Goaways);
+                self.goaway.lock().get_or_insert(code);
+            }
             Change::TooManyPings => shared.ping_less(),
-            Change::Closed(error) => self.closed(&shared, handle, error, now),
+            Change::Probing
+            | Change::Overdue
+            | Change::Proved(_)
+            | Change::Unproved(_)
+            | Change::DiedSilently(_) => self.doubted(&shared, &change, now),
+            Change::Leaked(leak) => shared.leaked(leak),
+            Change::Closed(error, ending) => self.closed(&shared, handle, error, ending, now),
         }
     }
 
@@ -82,12 +99,58 @@ impl Home for Member {
 }
 
 impl Member {
-    fn closed(&self, shared: &Shared, handle: &Handle, error: Option<Error>, now: Instant) {
+    fn spoke_http2(&self, shared: &Shared) {
+        if self.endpoint.cold.lock().http2.replace(true) == Some(false) {
+            tracing::info!(target = %self.endpoint.target, peer = %shared.target, "speaks HTTP/2 again");
+        }
+    }
+
+    /// Whether the connection lives was asked, or answered one way or the other.
+    fn doubted(&self, shared: &Shared, change: &Change, now: Instant) {
+        match *change {
+            Change::Probing => shared.ledger.note(Count::Probes),
+            Change::Overdue => {
+                self.endpoint.probing.store(true, super::Ordering::Release);
+                shared.start_dial(&self.endpoint);
+            }
+            Change::Proved(silence) => {
+                self.endpoint.proved();
+                shared.survived(silence, now);
+            }
+            Change::Unproved(silence) => {
+                shared.ledger.note(Count::ProbesFailed);
+                self.endpoint.probing.store(false, super::Ordering::Release);
+                shared.died_silently(silence, now);
+            }
+            Change::DiedSilently(silence) => {
+                shared.ledger.note(Count::SilentDeaths);
+                shared.died_silently(silence, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn closed(
+        &self,
+        shared: &Shared,
+        handle: &Handle,
+        error: Option<Error>,
+        ending: Ending,
+        now: Instant,
+    ) {
         self.endpoint.remove(handle);
         self.endpoint.left();
         drop(self.socket.lock().take());
         shared.live.lock().retain(|other| other.id() != handle.id());
-        if !handle.is_ready() {
+        let stalled = handle.connection_stalled().as_millis() as u64;
+        shared.ledger.close(&handle.tally().read(), stalled);
+        if handle.is_ready() {
+            shared.ledger.note(Count::Disconnections);
+            let code = self.goaway.lock().take();
+            let why = code.map_or_else(|| ending.words().to_owned(), |c| format!("GOAWAY {c}"));
+            shared.meter().disconnected(why);
+        } else {
+            shared.ledger.note(Count::DialsFailed);
             // It never spoke HTTP/2: as good as a dial that failed.
             let error = error.unwrap_or_else(|| never_spoke(handle));
             // It speaks to calls that were not sent there.
@@ -105,6 +168,7 @@ impl Member {
 impl Shared {
     // gRPC keepalive: the interval of later connections doubles
     fn ping_less(&self) {
+        self.ledger.note(Count::TooManyPings);
         let mut driver = self.driver.lock();
         let least = Duration::from_secs(10);
         let interval = driver.keepalive.map(|time| time.max(least).saturating_mul(2));
@@ -141,6 +205,7 @@ impl Shared {
             x.timeline.enter(Phase::PoolWait, env::now());
             x.attempts
         };
+        self.ledger.note(Count::Moved);
         if attempts >= self.options.attempts {
             let status = Status::new(
                 Code::Unavailable,

@@ -11,8 +11,12 @@ mod dial;
 mod endpoint;
 mod growth;
 mod keeper;
+mod ledger;
 mod member;
+pub mod metrics;
+mod observer;
 mod options;
+mod path;
 mod resolve;
 pub mod sizing;
 mod stats;
@@ -24,11 +28,13 @@ use super::driver::DriverOptions;
 use super::env::{self, Random};
 use super::handle::{Handle, Permit};
 use super::slot::{Slot, wake};
-use super::sync::{AtomicBool, AtomicU32, Mutex, Ordering, RwLock, SegQueue};
+use super::liveness::PathLimit;
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, RwLock, SegQueue};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use endpoint::{Endpoint, Pick};
-use std::sync::{Arc, Weak};
+use ledger::Ledger;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use wait::{Refusal, WaitQueue};
@@ -36,6 +42,8 @@ use wait::{Refusal, WaitQueue};
 pub use cap::Cap;
 pub use check::{Finding, Severity, check};
 pub use endpoint::Balance;
+pub use ledger::{Count, Counts};
+pub use observer::PoolAdvice;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
@@ -86,6 +94,17 @@ struct Shared {
     /// Connections that a warm-up asked for, to each endpoint.
     warm: AtomicU32,
     ready: watch::Sender<u32>,
+    ledger: Ledger,
+    /// How long calls have waited, all together.
+    waited_micros: AtomicU64,
+    meter: OnceLock<Box<metrics::Meter>>,
+    measured: Mutex<Option<Box<observer::Measured>>>,
+    /// Connections to each endpoint that the controller wants.
+    sized: AtomicU32,
+    events: Mutex<observer::Events>,
+    path: Mutex<PathLimit>,
+    /// Connections made with an older TLS configuration than this generation are replaced.
+    tls_since: AtomicU64,
 }
 
 impl Pool {
@@ -129,6 +148,14 @@ impl Pool {
             resolving: Mutex::new(resolve::Resolving::default()),
             warm: AtomicU32::new(0),
             ready: watch::Sender::new(0),
+            ledger: Ledger::default(),
+            waited_micros: AtomicU64::new(0),
+            meter: OnceLock::new(),
+            measured: Mutex::new(None),
+            sized: AtomicU32::new(0),
+            events: Mutex::new(observer::Events::default()),
+            path: Mutex::new(PathLimit::new()),
+            tls_since: AtomicU64::new(0),
             options,
         });
         Self { shared }
@@ -197,6 +224,19 @@ impl Pool {
                 _ = state.changed() => {}
             }
         }
+    }
+
+    /// Replaces the connections that were made with another TLS configuration than the present one,
+    /// as those that have grown old: younger ones are ready before they take no more calls. Says
+    /// how many there are.
+    pub fn drain_replaced(&self) -> usize {
+        let shared = &self.shared;
+        let Some(generation) = shared.connector.tls_generation() else { return 0 };
+        shared.tls_since.store(generation, Ordering::Release);
+        let older = |handle: &&Arc<Handle>| shared.is_outdated(handle) && handle.is_accepting();
+        let count = shared.live.lock().iter().filter(older).count();
+        shared.news.notify_one();
+        count
     }
 
     /// A call that waits for a connection was given up.
@@ -321,7 +361,13 @@ impl Shared {
                     self.news.notify_one();
                 }
             }
-            Err((refusal, slot)) => return fail(&slot, refused(refusal, deadline, now)),
+            Err((refusal, slot)) => {
+                self.ledger.note(match refusal {
+                    Refusal::Full(_) => Count::RefusedFull,
+                    Refusal::Hopeless { .. } => Count::RefusedHopeless,
+                });
+                return fail(&slot, refused(refusal, deadline, now));
+            }
         }
         // A place may have come free since the call looked; then nobody else would serve it.
         self.serve(now);
@@ -346,6 +392,8 @@ impl Shared {
     /// A place for the call that has waited longest; `false` when there is none.
     fn hand_over(&self, permit: Permit, now: Instant) -> bool {
         let Some(slot) = self.waiting.pop(now) else { return false };
+        let began = slot.lock().timeline.since();
+        self.note_waited(now.saturating_duration_since(began));
         Handle::submit(permit, slot);
         true
     }
@@ -366,6 +414,12 @@ impl Shared {
             last.clone_from(&cold.last_error);
         }
         last
+    }
+
+    /// Whether a connection was made with a TLS configuration whose connections are to go.
+    fn is_outdated(&self, handle: &Handle) -> bool {
+        let since = self.tls_since.load(Ordering::Acquire);
+        handle.info().tls.as_ref().is_some_and(|tls| tls.generation < since)
     }
 
     fn is_connected(&self) -> bool {

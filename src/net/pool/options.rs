@@ -2,6 +2,7 @@
 
 use super::cap::Cap;
 use super::endpoint::Balance;
+use super::sizing::ControllerOptions;
 use crate::net::driver::DriverOptions;
 use crate::net::engine::Engine;
 use crate::net::handoff::Policy;
@@ -63,6 +64,10 @@ pub struct PoolOptions {
     pub resolve_interval: Duration,
     /// Bounds shared with other channels: sockets and dials per second. The process's by default.
     pub cap: Option<Arc<Cap>>,
+    /// Follows the load: connections are dialled before calls wait and drained when fewer would do,
+    /// within `min_connections..=max_connections`, by [`sizing::Controller`](super::sizing::Controller).
+    /// Default off: the pool grows when connections are full and shrinks when they rest.
+    pub sizing: Option<ControllerOptions>,
     /// Same seed, same jitter; drawn at random by default.
     pub seed: Option<u64>,
 }
@@ -92,6 +97,7 @@ impl PoolOptions {
             balance: Balance::PickFirst,
             resolve_interval: Duration::from_secs(30),
             cap: None,
+            sizing: None,
             seed: None,
         }
     }

@@ -1,11 +1,14 @@
 //! What a pool does at this instant, and why: a snapshot, without any recorder.
 
 use super::endpoint::Endpoint;
+use super::ledger::{Count, Counts};
+use super::trend::Warning;
 use super::{ChannelState, Pool, Shared};
 use crate::error::Error;
 use crate::net::budget::Budget;
 use crate::net::env;
-use crate::net::handle::Handle;
+use crate::net::connect::ConnectPhase;
+use crate::net::handle::{Handle, Leak};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -34,6 +37,14 @@ pub struct PoolStats {
     pub budget_used: u64,
     /// The budget's size in octets.
     pub budget_limit: u64,
+    /// How often each thing has happened since the channel was built.
+    pub counts: Counts,
+    /// The last warning that places run out, and how long ago it was given.
+    pub exhaustion: Option<(Duration, Warning)>,
+    /// The last call found held by nobody who waits for it, and how long ago.
+    pub leak: Option<(Duration, Leak)>,
+    /// Silence that a connection on this path did not survive, as far as it was learned.
+    pub path_limit: Option<Duration>,
 }
 
 /// One address.
@@ -48,6 +59,10 @@ pub struct EndpointStats {
     pub max: u32,
     /// Of them, those being dialled now, TLS included.
     pub dialing: u32,
+    /// What the dial under way is doing, and for how long it has been under way.
+    pub dial: Option<(ConnectPhase, Duration)>,
+    /// Whether the target spoke HTTP/2 the last time; `None` before it was known.
+    pub http2: Option<bool>,
     /// A dial is due, but the [`Cap`](super::Cap) puts it off.
     pub capped: bool,
     /// Connections that take no more calls and are not closed.
@@ -124,6 +139,14 @@ impl Shared {
         let budget = self.options.driver.budget.clone().unwrap_or_else(Budget::process);
         let endpoints = self.endpoints();
         let endpoint = |endpoint: &_| EndpointStats::new(endpoint, now);
+        let (exhaustion, leak) = {
+            let events = self.events.lock();
+            let ago = |at: &Instant| now.saturating_duration_since(*at);
+            (
+                events.exhaustion.as_deref().map(|(at, warning)| (ago(at), warning.clone())),
+                events.leak.as_deref().map(|(at, leak)| (ago(at), leak.clone())),
+            )
+        };
         PoolStats {
             state: *self.watch.borrow(),
             waiting: self.waiting.len(),
@@ -138,6 +161,10 @@ impl Shared {
             },
             budget_used: budget.used(),
             budget_limit: budget.limit(),
+            counts: self.counts(),
+            exhaustion,
+            leak,
+            path_limit: self.path.lock().at_most(now),
         }
     }
 }
@@ -155,6 +182,10 @@ impl EndpointStats {
             open,
             max: endpoint.most(),
             dialing,
+            dial: cold.began.map(|at| {
+                (endpoint.progress.phase(), now.saturating_duration_since(at))
+            }),
+            http2: cold.http2,
             capped: cold.dialing && dialing == 0 && retry_in.is_none(),
             leaving,
             failures: cold.failures,
@@ -198,6 +229,12 @@ impl PoolStats {
     #[must_use]
     pub fn dialing(&self) -> u32 {
         self.endpoints.iter().map(|endpoint| endpoint.dialing).sum()
+    }
+
+    /// How often something has happened since the channel was built.
+    #[must_use]
+    pub fn counted(&self, count: Count) -> u64 {
+        self.counts.get(count)
     }
 
     /// Calls under way on connections.
@@ -297,13 +334,41 @@ impl fmt::Display for PoolStats {
             count(dials, "dial"),
             self.budget_used.div_ceil(1024),
             self.budget_limit / 1024,
-        )
+        )?;
+        self.told(f)
+    }
+}
+
+impl PoolStats {
+    /// What was found amiss, if anything was.
+    fn told(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((ago, warning)) = &self.exhaustion {
+            write!(f, "\n{ago:.0?} ago: {warning}")?;
+        }
+        if let Some((ago, leak)) = &self.leak {
+            write!(f, "\n{ago:.0?} ago: {leak}")?;
+        }
+        if let Some(limit) = self.path_limit {
+            write!(f, "\nthe path forgets connections that are silent for {limit:.0?}")?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for EndpointStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} of {} open, {} leaving", self.target, self.open, self.max, self.leaving)?;
+        if let Some((phase, time)) = self.dial {
+            let step = match phase {
+                ConnectPhase::Resolve => "resolving",
+                ConnectPhase::Tls => "in the TLS handshake",
+                _ => "dialling",
+            };
+            write!(f, ", {step} (dial begun {time:.1?} ago)")?;
+        }
+        if self.http2 == Some(false) {
+            f.write_str(", speaks no HTTP/2")?;
+        }
         if self.failures > 0 {
             write!(f, ", {} failed in a row", count(self.failures.into(), "dial"))?;
         }

@@ -61,6 +61,7 @@ async fn secure(
     target: &Target,
 ) -> Result<Connected, ConnectError> {
     let attempt = tls.counters().begin();
+    target.progress().enter(ConnectPhase::Tls);
     match handshake(connected, tls, target).await {
         Ok((mut connected, mut session)) => {
             session.handshake = attempt.succeeded(session.resumed);
