@@ -12,14 +12,8 @@ const SAMPLED: u64 = 16;
 const ALL: u64 = 32;
 
 /// Where a call's time is not the connection's: what comes before it has a stream.
-const BEFORE: [Phase; 6] = [
-    Phase::Resolve,
-    Phase::PoolWait,
-    Phase::Dial,
-    Phase::Tls,
-    Phase::Settings,
-    Phase::StreamQuota,
-];
+const BEFORE: [Phase; 6] =
+    [Phase::Resolve, Phase::PoolWait, Phase::Dial, Phase::Tls, Phase::Settings, Phase::StreamQuota];
 
 /// The numbers. One task writes them, so an update is a load and a store.
 #[derive(Debug, Default)]

@@ -7,9 +7,7 @@ use super::member::Member;
 use super::{Shared, connect_error};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
-use crate::net::connect::{
-    ConnectError, ConnectPhase, ConnectTimings, Connected, ConnectionInfo,
-};
+use crate::net::connect::{ConnectError, ConnectPhase, ConnectTimings, Connected, ConnectionInfo};
 use crate::net::driver::Driver;
 use crate::net::engine::Intake;
 use crate::net::env;

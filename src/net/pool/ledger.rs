@@ -126,7 +126,9 @@ impl Ledger {
 
     /// A connection is gone, and its tally with it.
     pub(super) fn close(&self, tallied: &Tallied, stalled_millis: u64) {
-        of_connection(tallied, stalled_millis).into_iter().for_each(|(count, n)| self.add(count, n));
+        of_connection(tallied, stalled_millis)
+            .into_iter()
+            .for_each(|(count, n)| self.add(count, n));
     }
 
     /// What was counted, that of connections which live included.

@@ -37,7 +37,11 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
     Metric { name, kind: MetricKind::Counter, unit: Unit::Count, labels, help }
 }
 
@@ -93,7 +97,11 @@ pub const METRICS: [Metric; 37] = [
         "connections that are `dialing`, `handshaking`, `active` or `draining`",
     ),
     gauge("grpc.subchannel.open_connections", &[], "connections that are open, draining included"),
-    counter("grpc.subchannel.connection_attempts_succeeded", &[], "dials that brought a connection"),
+    counter(
+        "grpc.subchannel.connection_attempts_succeeded",
+        &[],
+        "dials that brought a connection",
+    ),
     counter("grpc.subchannel.connection_attempts_failed", &[], "dials that failed"),
     counter("framewire.dials.put_off", &[], "times that a cap put a dial off"),
     histogram("framewire.dials.duration", Unit::Seconds, &[], "dials that succeeded, TLS included"),
@@ -105,7 +113,11 @@ pub const METRICS: [Metric; 37] = [
         &[RESUMED],
         "TLS handshakes that succeeded",
     ),
-    counter("framewire.target.lost_http2", &[], "times that the target was found to speak no HTTP/2"),
+    counter(
+        "framewire.target.lost_http2",
+        &[],
+        "times that the target was found to speak no HTTP/2",
+    ),
     counter("framewire.connections.goaways", &[], "GOAWAYs received"),
     counter("framewire.connections.too_many_pings", &[], "GOAWAYs that complained of PINGs"),
     counter("framewire.connections.pings", &[], "PINGs sent, whatever for"),
@@ -186,7 +198,8 @@ pub(super) struct Levels {
 /// A pool's handles.
 pub(super) struct Meter {
     target: SharedString,
-    counters: Vec<(Count, Counter)>,
+    /// In the order of [`Count::ALL`], those that are published here.
+    counters: Box<[Counter]>,
     gauges: [Gauge; 4],
     states: [Gauge; 4],
     wait: Histogram,
@@ -199,7 +212,7 @@ impl Meter {
             let (name, label) = published(count)?;
             let mut labels = vec![metrics::Label::new("grpc.target", target.clone())];
             labels.extend(label.map(|(key, value)| metrics::Label::new(key, value)));
-            Some((count, metrics::counter!(name, labels)))
+            Some(metrics::counter!(name, labels))
         });
         let gauge = |name: &'static str| metrics::gauge!(name, "grpc.target" => target.clone());
         let state = |state: &'static str| {
@@ -222,16 +235,11 @@ impl Meter {
     }
 
     pub(super) fn publish(&self, counts: &Counts, levels: &Levels) {
-        for (count, counter) in &self.counters {
-            counter.absolute(counts.get(*count));
-        }
+        let values = counts.iter().filter(|(count, _)| published(*count).is_some());
+        self.counters.iter().zip(values).for_each(|(counter, (_, n))| counter.absolute(n));
         let open = levels.handshaking + levels.ready + levels.draining;
-        let values = [
-            levels.active as f64,
-            f64::from(levels.waiting),
-            levels.places as f64,
-            open as f64,
-        ];
+        let values =
+            [levels.active as f64, f64::from(levels.waiting), levels.places as f64, open as f64];
         self.gauges.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
         let states = [
             f64::from(levels.dialing),
@@ -298,8 +306,7 @@ impl Meter {
 
     /// A call has ended that its policy tried more than once.
     pub(super) fn attempts(&self, hedged: bool, further: u32, paused: Duration) {
-        let name =
-            if hedged { "grpc.client.call.hedges" } else { "grpc.client.call.retries" };
+        let name = if hedged { "grpc.client.call.hedges" } else { "grpc.client.call.retries" };
         let target = self.target.clone();
         metrics::histogram!(name, "grpc.target" => target.clone()).record(f64::from(further));
         if !hedged {
@@ -318,9 +325,9 @@ impl super::Shared {
     /// What was counted since the pool was made.
     pub(super) fn counts(&self) -> Counts {
         let live = self.live.lock();
-        let tallies = live.iter().map(|handle| {
-            (handle.tally().read(), handle.connection_stalled().as_millis() as u64)
-        });
+        let tallies = live
+            .iter()
+            .map(|handle| (handle.tally().read(), handle.connection_stalled().as_millis() as u64));
         self.ledger.read(tallies)
     }
 
@@ -349,10 +356,8 @@ impl super::Shared {
     /// A call that waited since `since` has a place.
     pub(super) fn note_waited(&self, time: Duration) {
         self.ledger.note(Count::Waited);
-        self.waited_micros.fetch_add(
-            u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.waited_micros
+            .fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.meter().waited(time);
     }
 }

@@ -8,7 +8,6 @@ use super::trend::{Detector, Sample};
 use crate::net::env;
 use crate::net::sync::Ordering;
 use crate::net::tally::Tallied;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Time between two looks while there are calls.
@@ -92,7 +91,7 @@ pub(super) struct Observer {
     last: Instant,
     next: Instant,
     pause: Duration,
-    seen: HashMap<u64, Tallied>,
+    seen: Vec<(u64, Tallied)>,
     sums: Sums,
     waited: (u64, u64),
     dials: u64,
@@ -107,7 +106,7 @@ impl Observer {
             last: now,
             next: now + TICK,
             pause: TICK,
-            seen: HashMap::new(),
+            seen: Vec::new(),
             sums: Sums::default(),
             waited: (0, 0),
             dials: 0,
@@ -137,13 +136,11 @@ impl Observer {
         let faded = self.sums.ended;
         self.sums.seconds += passed;
         let view = View::of(shared);
-        let mut seen = HashMap::with_capacity(view.tallies.len());
         for (id, tallied) in &view.tallies {
-            let last = self.seen.get(id).copied().unwrap_or_default();
-            self.sums.add(&last, tallied);
-            seen.insert(*id, *tallied);
+            let last = self.seen.iter().find(|(seen, _)| seen == id);
+            self.sums.add(&last.map(|(_, tallied)| *tallied).unwrap_or_default(), tallied);
         }
-        self.seen = seen;
+        self.seen.clone_from(&view.tallies);
         let ended = self.sums.ended > faded;
         self.sums.work += view.calls as f64 * passed;
         let waited = shared.ledger.get(Count::Waited);
@@ -185,12 +182,20 @@ impl Observer {
     }
 
     /// Feeds the trend detector.
-    fn watch(&mut self, shared: &Shared, view: &View, waits: (u64, u64), passed: f64, now: Instant) {
+    fn watch(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        waits: (u64, u64),
+        passed: f64,
+        now: Instant,
+    ) {
         let in_use = view.calls + u64::from(view.waiting);
         if self.detector.is_none() && in_use < WATCHED {
             return;
         }
-        let dials = shared.ledger.get(Count::DialsSucceeded) + shared.ledger.get(Count::DialsFailed);
+        let dials =
+            shared.ledger.get(Count::DialsSucceeded) + shared.ledger.get(Count::DialsFailed);
         let new = dials.saturating_sub(self.dials);
         self.dials = dials;
         let sample = Sample {

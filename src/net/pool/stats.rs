@@ -6,8 +6,8 @@ use super::trend::Warning;
 use super::{ChannelState, Pool, Shared};
 use crate::error::Error;
 use crate::net::budget::Budget;
-use crate::net::env;
 use crate::net::connect::ConnectPhase;
+use crate::net::env;
 use crate::net::handle::{Handle, Leak};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -182,9 +182,9 @@ impl EndpointStats {
             open,
             max: endpoint.most(),
             dialing,
-            dial: cold.began.map(|at| {
-                (endpoint.progress.phase(), now.saturating_duration_since(at))
-            }),
+            dial: cold
+                .began
+                .map(|at| (endpoint.progress.phase(), now.saturating_duration_since(at))),
             http2: cold.http2,
             capped: cold.dialing && dialing == 0 && retry_in.is_none(),
             leaving,
