@@ -1,7 +1,8 @@
 //! How a channel is put together, and what may be wrong with that.
 
 use super::channel::{Channel, Inner, Interceptor, Templates};
-use super::retry::{Retries, RetryPolicy};
+use super::hedge::HedgePolicy;
+use super::retry::{Policy, Retries, RetryPolicy};
 use crate::grpc::{Metadata, Status, request};
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::liveness::Preset;
@@ -160,21 +161,38 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`]
-    /// goes before it. Only for methods that may run twice.
+    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
+    /// [`ChannelBuilder::hedge_for`] go before it. Only for methods that may run twice. A method has
+    /// one policy, for retries or for hedges: the one said last.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retries.get_or_insert_default().set(None, policy);
+        self.retries.get_or_insert_default().set(None, Policy::Retry(policy));
         self
     }
 
     /// Tries unary calls of `/package.Service/Method`, or of all methods of `/package.Service/`,
     /// again as `policy` says.
     pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
-        self.retries.get_or_insert_default().set(Some(name), policy);
+        self.retries.get_or_insert_default().set(Some(name), Policy::Retry(policy));
         self
     }
 
-    /// Nothing is tried again while more than half of `max_tokens` (1 to 1000) are spent: a failure
+    /// Sends unary calls of every method once more as `policy` says when the answer is late, to a
+    /// connection with room to spare; [`ChannelBuilder::hedge_for`] and
+    /// [`ChannelBuilder::retry_for`] go before it. Only for methods that may run twice at the same
+    /// time.
+    pub fn hedge(mut self, policy: HedgePolicy) -> Self {
+        self.retries.get_or_insert_default().set(None, Policy::Hedge(policy));
+        self
+    }
+
+    /// As [`ChannelBuilder::hedge`], for `/package.Service/Method`, or all methods of
+    /// `/package.Service/`.
+    pub fn hedge_for(mut self, name: &str, policy: HedgePolicy) -> Self {
+        self.retries.get_or_insert_default().set(Some(name), Policy::Hedge(policy));
+        self
+    }
+
+    /// Nothing is tried again or hedged while more than half of `max_tokens` (1 to 1000) are spent: a failure
     /// that a policy covers spends one, any other end earns `ratio`. Off by default.
     pub fn retry_throttle(mut self, max_tokens: u32, ratio: f64) -> Self {
         self.retries.get_or_insert_default().throttle(max_tokens, ratio);

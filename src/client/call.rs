@@ -1,7 +1,7 @@
 //! One call of a client: filled, sent on its way, and given up when dropped.
 
 use super::channel::{Channel, announce};
-use crate::error::{Error, Initiator, Kind, Processed};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::codec::{self, Decode};
 use crate::grpc::method::Path;
 use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
@@ -9,11 +9,13 @@ use crate::http2::Template;
 use crate::http2::{ErrorCode, Fields};
 use crate::net::env;
 use crate::net::exchange::{Reader, Writer};
+use crate::net::handle::{Handle, Permit};
 use crate::net::slot::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
 use crate::net::timeline::Timeline;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// Where a call's time went.
 pub type CallTimeline = Timeline;
@@ -27,6 +29,8 @@ pub(super) struct Options {
     whole: bool,
     /// Attempts by policy that came before.
     previous: u32,
+    /// One of several attempts at a time.
+    race: bool,
 }
 
 impl Options {
@@ -37,12 +41,18 @@ impl Options {
             encoding: request.encoding(),
             whole,
             previous: 0,
+            race: false,
         }
     }
 
     /// The same call again, with the time that is left.
     pub(super) const fn again(self, previous: u32, timeout: Option<Duration>) -> Self {
         Self { previous, timeout, ..self }
+    }
+
+    /// As one of several attempts at a time, with the time that is left.
+    pub(super) const fn in_race(self, timeout: Option<Duration>) -> Self {
+        Self { race: true, timeout, ..self }
     }
 }
 
@@ -58,7 +68,7 @@ pub(super) struct Call {
 /// What a response that is no success says of trying again (gRFC A6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Its head came apart from its trailers: the call is settled, whatever the status.
+    /// A gRPC response had begun: the call is settled, whatever the status.
     pub(super) committed: bool,
     /// `grpc-retry-pushback-ms`: wait so long; `None` inside: do not try again.
     pub(super) pushback: Option<Option<Duration>>,
@@ -66,7 +76,9 @@ pub(super) struct Answer {
 
 impl Answer {
     fn of(inc: &Incoming) -> Self {
-        let committed = inc.head_ready && matches!(inc.end, Some(InEnd::Trailers));
+        let trailers_only = matches!(inc.end, Some(InEnd::Finished))
+            && inc.head.fields().get("grpc-status").is_some();
+        let committed = inc.head_ready && !trailers_only && response::check_head(&inc.head).is_ok();
         let said = inc.head.fields().get("grpc-retry-pushback-ms");
         let pushback = said.map(|value| {
             let number = std::str::from_utf8(value).ok()?.parse::<u32>().ok()?;
@@ -81,32 +93,52 @@ impl Call {
     pub(super) fn start(
         channel: &Channel,
         path: Path<'static>,
-        mut metadata: Metadata,
+        metadata: Metadata,
         options: Options,
         body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
     ) -> Result<Self, Error> {
+        let extra = Self::extra(channel, metadata, options)?;
+        let call = Self::grpc(channel, path, &extra, options, body)?;
+        call.send();
+        Ok(call)
+    }
+
+    /// What a head has beside the stable fields, once the interceptors have seen the metadata.
+    pub(super) fn extra(
+        channel: &Channel,
+        mut metadata: Metadata,
+        options: Options,
+    ) -> Result<Fields, Error> {
         for interceptor in &channel.inner.interceptors {
             interceptor(&mut metadata).map_err(local)?;
         }
-        let template = channel.template(path);
         let mut extra = Fields::new();
         if let Some(name) = announce(options.encoding) {
             extra.push("grpc-encoding", name);
         }
-        if options.previous > 0 {
-            // gRFC A6: the server sees which attempt this is
-            extra.push("grpc-previous-rpc-attempts", options.previous.to_string());
-        }
+        announce_previous(&mut extra, options.previous);
         metadata.append_to(&mut extra);
-        Self::submit(channel, Some(template), &extra, options, true, |out| {
+        Ok(extra)
+    }
+
+    /// A call that is still to be sent. `body` writes a whole request, or nothing for a stream.
+    pub(super) fn grpc(
+        channel: &Channel,
+        path: Path<'static>,
+        extra: &Fields,
+        options: Options,
+        body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
+    ) -> Result<Self, Error> {
+        let template = channel.template(path);
+        Self::fill(channel, Some(template), extra, options, true, |out| {
             let empty = out.waiting();
             body(out)?;
             Ok(out.waiting() > empty)
         })
     }
 
-    /// `body` returns whether the request is whole.
-    pub(super) fn submit(
+    /// A call that is still to be sent. `body` returns whether the request is whole.
+    pub(super) fn fill(
         channel: &Channel,
         template: Option<Arc<Template>>,
         extra: &Fields,
@@ -123,6 +155,7 @@ impl Call {
         }
         x.wait_for_ready = options.wait_for_ready;
         x.whole = options.whole;
+        x.early = options.race;
         if grpc && options.whole {
             x.message_max = channel.inner.limits.receive;
         }
@@ -135,13 +168,22 @@ impl Call {
         x.out.extra.extend_from(extra);
         x.out.head = HeadState::Ready;
         drop(x);
-        let call = Self {
-            channel: channel.clone(),
-            slot: Some(Arc::clone(&slot)),
-            answer: Answer::default(),
-        };
-        channel.inner.pool.submit(slot);
-        Ok(call)
+        Ok(Self { channel: channel.clone(), slot: Some(slot), answer: Answer::default() })
+    }
+
+    /// Sends it on its way, once.
+    pub(super) fn send(&self) {
+        if let Some(slot) = &self.slot {
+            self.channel.inner.pool.submit(Arc::clone(slot));
+        }
+    }
+
+    /// Sends it as a hedge, on the place that was found for it.
+    pub(super) fn send_on(&self, place: Permit) {
+        if let Some(slot) = &self.slot {
+            slot.lock().spare = true;
+            Handle::submit(place, Arc::clone(slot));
+        }
     }
 
     pub(super) fn slot(&self) -> Option<&Arc<Slot>> {
@@ -169,13 +211,13 @@ impl Call {
                     let mut x = slot.lock();
                     if x.inc.end.is_none() {
                         x.wait_read(cx);
-                        return std::task::Poll::Pending;
+                        return Poll::Pending;
                     }
                     let timeline = x.timeline.clone();
                     *answer = Answer::of(&x.inc);
                     let read = read_whole(&mut x.inc, max);
                     let read = read.map_err(|error| x.located(error, env::now()));
-                    std::task::Poll::Ready(read.map(|response| (response, timeline)))
+                    Poll::Ready(read.map(|response| (response, timeline)))
                 })
                 .await
             }
@@ -186,6 +228,60 @@ impl Call {
         result
     }
 
+    /// Waits until the response begins or the call ends.
+    pub(super) fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(slot) = &self.slot else { return Poll::Ready(()) };
+        let mut x = slot.lock();
+        if x.inc.head_ready || x.inc.end.is_some() {
+            return Poll::Ready(());
+        }
+        x.wait_read(cx);
+        Poll::Pending
+    }
+
+    /// How the call failed, if it did so before its response began.
+    pub(super) fn failure(&self) -> Option<(Error, Answer)> {
+        let x = self.slot.as_ref()?.lock();
+        let answer = Answer::of(&x.inc);
+        if answer.committed {
+            return None;
+        }
+        let error = match &x.inc.end {
+            _ if x.inc.head_ready => match response::check_head(&x.inc.head) {
+                Err(status) => answered(status),
+                Ok(_) => Error::from_peer(response::check_end(&x.inc.head, None).err()?),
+            },
+            Some(InEnd::Failed(error)) => error.clone(),
+            _ => return None,
+        };
+        Some((x.located(error, env::now()), answer))
+    }
+
+    /// The connection on which it has its place.
+    pub(super) fn connection(&self) -> Option<u64> {
+        let x = self.slot.as_ref()?.lock();
+        x.handle.as_ref().map(|place| place.handle().id())
+    }
+
+    /// Whether its head was ever written.
+    pub(super) fn is_sent(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.lock().attempts > 0)
+    }
+
+    /// Where its time went, up to now.
+    pub(super) fn timeline(&self) -> Option<Timeline> {
+        self.slot.as_ref().map(|slot| slot.lock().timeline.clone())
+    }
+
+    /// Its time goes on from that of an attempt before it.
+    pub(super) fn go_on_from(&self, before: Option<&Timeline>, now: Instant) {
+        if let (Some(slot), Some(before)) = (&self.slot, before) {
+            let mut x = slot.lock();
+            x.timeline = before.clone();
+            x.timeline.enter(Phase::PoolWait, now);
+        }
+    }
+
     /// What its response said of trying again.
     pub(super) const fn answer(&self) -> Answer {
         self.answer
@@ -194,6 +290,13 @@ impl Call {
     /// The call has ended: nothing is left to cancel.
     pub(super) fn done(&mut self) {
         self.slot = None;
+    }
+}
+
+// gRFC A6: the server sees which attempt this is
+pub(super) fn announce_previous(extra: &mut Fields, previous: u32) {
+    if previous > 0 {
+        extra.push("grpc-previous-rpc-attempts", previous.to_string());
     }
 }
 

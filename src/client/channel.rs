@@ -1,8 +1,9 @@
 //! A channel: a cheap clone over the pool.
 
 use super::builder::ChannelBuilder;
-use super::call::{Call, CallTimeline, Options};
-use super::retry::{Retries, RetryPolicy};
+use super::call::{Call, CallTimeline, Options, announce_previous};
+use super::hedge::{HedgePolicy, Race};
+use super::retry::{Policy, Retries, RetryPolicy};
 use super::streaming::{Sender, Streaming};
 use crate::error::{Error, Phase};
 use crate::grpc::{
@@ -13,9 +14,11 @@ use crate::http2::Template;
 use crate::net::env;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats};
+use crate::net::slot::Outgoing;
 use crate::net::sync::Mutex;
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -80,11 +83,15 @@ impl Channel {
         path: Path<'static>,
         request: Request<Req>,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
-        if let Some(retries) = &self.inner.retries
-            && let Some(policy) = retries.of(path.as_str())
-        {
-            // Boxed: a future that few calls need should not make that of all others larger.
-            return Box::pin(self.unary_retried(path, request, retries, policy)).await;
+        // Boxed: a future that few calls need should not make that of all others larger.
+        match self.inner.retries.as_ref().and_then(|retries| retries.of(path.as_str())) {
+            None => {}
+            Some(Policy::Retry(policy)) => {
+                return Box::pin(self.unary_retried(path, request, policy)).await;
+            }
+            Some(Policy::Hedge(policy)) => {
+                return Box::pin(self.unary_hedged(path, request, policy)).await;
+            }
         }
         let mut call = self.whole_request(path, request, true)?;
         call.whole_response(self.inner.limits.receive).await
@@ -111,7 +118,6 @@ impl Channel {
         &self,
         path: Path<'static>,
         request: Request<Req>,
-        retries: &Retries,
         policy: &RetryPolicy,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
         let encoding = request.encoding();
@@ -125,14 +131,15 @@ impl Channel {
             let mut call = self.start_whole(path, &message, metadata.clone(), encoding, options)?;
             let result = call.whole_response(self.inner.limits.receive).await;
             made += 1;
+            let note = |covered| self.inner.retries.as_ref().is_none_or(|all| all.note(covered));
             let Err(error) = &result else {
-                retries.note(false);
+                note(false);
                 return result;
             };
             let answer = call.answer();
             let refused = answer.pushback == Some(None);
             let covered = policy.covers(error);
-            let allowed = retries.note(covered || refused);
+            let allowed = note(covered || refused);
             if !covered || refused || !allowed || answer.committed || made >= policy.attempts() {
                 return result;
             }
@@ -146,6 +153,32 @@ impl Channel {
             tracing::debug!(%error, attempt = made + 1, "tried again by policy");
             env::sleep(pause).await;
         }
+    }
+
+    /// A unary call with several attempts at a time.
+    async fn unary_hedged<Req: Encode, Res: Decode>(
+        &self,
+        path: Path<'static>,
+        request: Request<Req>,
+        policy: &HedgePolicy,
+    ) -> Result<(Response<Res>, CallTimeline), Error> {
+        let encoding = request.encoding();
+        let deadline = request.timeout().and_then(|timeout| env::now().checked_add(timeout));
+        let options = Options::of(&request, true);
+        let (message, metadata) = split(request);
+        let extra = Call::extra(self, metadata, options)?;
+        let mut race = Race::start(self, policy, deadline, |previous| {
+            let left = deadline.map(|at| at.saturating_duration_since(env::now()));
+            let mut extra = extra.clone();
+            announce_previous(&mut extra, previous);
+            Call::grpc(self, path, &extra, options.in_race(left), |out| {
+                self.write_whole(&message, encoding, out)
+            })
+        })?;
+        let mut call = poll_fn(|cx| race.poll(cx)).await?;
+        let result = call.whole_response(self.inner.limits.receive).await;
+        race.note(result.as_ref().err());
+        result.map_err(|error| race.told(error))
     }
 
     /// One request, many responses.
@@ -211,15 +244,23 @@ impl Channel {
         encoding: Encoding,
         options: Options,
     ) -> Result<Call, Error> {
+        let body = |out: &mut Outgoing| self.write_whole(message, encoding, out);
+        Call::start(self, path, metadata, options, body)
+    }
+
+    fn write_whole<Req: Encode>(
+        &self,
+        message: &Req,
+        encoding: Encoding,
+        out: &mut Outgoing,
+    ) -> Result<(), Status> {
         let max = self.inner.limits.send;
-        Call::start(self, path, metadata, options, |out| {
-            let large = crate::grpc::codec::encode_message(message, encoding, max, out.tail())?;
-            out.settle();
-            if let Some(large) = large {
-                out.chain(large);
-            }
-            Ok(())
-        })
+        let large = crate::grpc::codec::encode_message(message, encoding, max, out.tail())?;
+        out.settle();
+        if let Some(large) = large {
+            out.chain(large);
+        }
+        Ok(())
     }
 
     /// Connects without waiting for a call. Watch [`Channel::state`] for the outcome.

@@ -3,6 +3,7 @@
 mod builder;
 mod call;
 mod channel;
+mod hedge;
 mod plain;
 mod retry;
 mod streaming;
@@ -19,6 +20,7 @@ pub use crate::net::pool::{
 pub use builder::{BuildError, ChannelBuilder};
 pub use call::CallTimeline;
 pub use channel::{Channel, Interceptor};
+pub use hedge::HedgePolicy;
 pub use plain::{HttpRequest, HttpResponse};
 pub use retry::RetryPolicy;
 pub use streaming::{Sender, Streaming};

@@ -91,12 +91,13 @@ impl Channel {
             wish = wish.with_timeout(timeout);
         }
         let body = request.body;
-        let mut call = Call::submit(self, None, &head, Options::of(&wish, true), false, |out| {
+        let mut call = Call::fill(self, None, &head, Options::of(&wish, true), false, |out| {
             if !body.is_empty() {
                 out.chain(body);
             }
             Ok(true)
         })?;
+        call.send();
         let response = poll_fn(|cx| {
             let Some(slot) = call.slot() else {
                 let gone = Status::new(Code::Internal, "the exchange has ended");

@@ -3,6 +3,7 @@
 //! Calls that the peer surely did not process are moved by the pool whatever the policy says; this is
 //! for those it may have seen, when the caller has said that running twice does no harm.
 
+use super::hedge::HedgePolicy;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
 use crate::net::sync::{AtomicU32, Ordering};
@@ -10,9 +11,33 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Attempts of one call, the first included (gRFC A6).
-const ATTEMPTS_MAX: u32 = 5;
+pub(super) const ATTEMPTS_MAX: u32 = 5;
 /// Tokens are counted in thousandths.
 const TOKEN: u32 = 1000;
+
+/// A set of gRPC codes, never OK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Codes(u32);
+
+impl Codes {
+    pub(super) const fn with(self, code: Code) -> Self {
+        if matches!(code, Code::Ok) { self } else { Self(self.0 | 1 << code as u32) }
+    }
+
+    /// Whether a call that ended so may be tried again, as far as its end goes.
+    pub(super) fn cover(self, error: &Error) -> bool {
+        let of_the_peer_or_the_way = matches!(
+            error.kind(),
+            Kind::Status
+                | Kind::Reset
+                | Kind::GoAway
+                | Kind::ConnectionLost
+                | Kind::Connect
+                | Kind::NotGrpc
+        );
+        of_the_peer_or_the_way && self.0 & (1 << error.code() as u32) != 0
+    }
+}
 
 /// Which failures are tried again, how often and when. Only for methods that may run twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +46,7 @@ pub struct RetryPolicy {
     initial: Duration,
     max: Duration,
     multiplier: f64,
-    codes: u32,
+    codes: Codes,
 }
 
 impl RetryPolicy {
@@ -29,22 +54,19 @@ impl RetryPolicy {
     /// again on UNAVAILABLE, after 100 ms, then times 2 up to 1 s, give or take a fifth.
     #[must_use]
     pub fn new(attempts: u32) -> Self {
-        let policy = Self {
+        Self {
             attempts: attempts.clamp(2, ATTEMPTS_MAX),
             initial: Duration::from_millis(100),
             max: Duration::from_secs(1),
             multiplier: 2.0,
-            codes: 0,
-        };
-        policy.on(Code::Unavailable)
+            codes: Codes::default().with(Code::Unavailable),
+        }
     }
 
     /// This code, too, is tried again. OK never is.
     #[must_use]
     pub const fn on(mut self, code: Code) -> Self {
-        if !matches!(code, Code::Ok) {
-            self.codes |= 1 << code as u32;
-        }
+        self.codes = self.codes.with(code);
         self
     }
 
@@ -65,16 +87,7 @@ impl RetryPolicy {
 
     /// Whether a call that ended so may be tried again, as far as its end goes.
     pub(super) fn covers(&self, error: &Error) -> bool {
-        let of_the_peer_or_the_way = matches!(
-            error.kind(),
-            Kind::Status
-                | Kind::Reset
-                | Kind::GoAway
-                | Kind::ConnectionLost
-                | Kind::Connect
-                | Kind::NotGrpc
-        );
-        of_the_peer_or_the_way && self.codes & (1 << error.code() as u32) != 0
+        self.codes.cover(error)
     }
 
     /// The wait before attempt number `next`, without jitter.
@@ -85,17 +98,24 @@ impl RetryPolicy {
     }
 }
 
+/// What a method has: one or the other (gRFC A6).
+#[derive(Clone, Debug)]
+pub(super) enum Policy {
+    Retry(RetryPolicy),
+    Hedge(HedgePolicy),
+}
+
 /// A channel's policies, by method, by service, for all; and the throttle they share.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
-    all: Option<RetryPolicy>,
-    named: HashMap<String, RetryPolicy>,
+    all: Option<Policy>,
+    named: HashMap<String, Policy>,
     throttle: Option<Throttle>,
 }
 
 impl Retries {
     /// `name` is `/package.Service/Method`, or `/package.Service/` for all of its methods.
-    pub(super) fn set(&mut self, name: Option<&str>, policy: RetryPolicy) {
+    pub(super) fn set(&mut self, name: Option<&str>, policy: Policy) {
         match name {
             Some(name) => drop(self.named.insert(name.to_owned(), policy)),
             None => self.all = Some(policy),
@@ -107,7 +127,7 @@ impl Retries {
     }
 
     /// The policy of a method, the nearest name first.
-    pub(super) fn of(&self, path: &str) -> Option<&RetryPolicy> {
+    pub(super) fn of(&self, path: &str) -> Option<&Policy> {
         if self.named.is_empty() {
             return self.all.as_ref();
         }
@@ -118,6 +138,11 @@ impl Retries {
     /// An attempt has ended; whether another one may be made.
     pub(super) fn note(&self, retryable: bool) -> bool {
         self.throttle.as_ref().is_none_or(|throttle| throttle.note(retryable))
+    }
+
+    /// Whether another attempt may be made, with none ended since.
+    pub(super) fn allows(&self) -> bool {
+        self.throttle.as_ref().is_none_or(Throttle::allows)
     }
 }
 
@@ -149,6 +174,10 @@ impl Throttle {
         let before = self.tokens.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
         before.ok().and_then(next).is_some_and(|after| after > self.max / 2)
     }
+
+    fn allows(&self) -> bool {
+        self.tokens.load(Ordering::Acquire) > self.max / 2
+    }
 }
 
 #[cfg(all(test, not(framewire_loom)))]
@@ -168,11 +197,19 @@ mod tests {
     fn the_nearest_name_counts() {
         let mut retries = Retries::default();
         assert!(retries.of("/a.B/C").is_none());
-        retries.set(None, RetryPolicy::new(2));
-        retries.set(Some("/a.B/"), RetryPolicy::new(3));
-        retries.set(Some("/a.B/C"), RetryPolicy::new(4));
-        let of = |path| retries.of(path).map(RetryPolicy::attempts);
-        assert_eq!([of("/a.B/C"), of("/a.B/D"), of("/a.X/C")], [Some(4), Some(3), Some(2)]);
+        let retry = |n| Policy::Retry(RetryPolicy::new(n));
+        retries.set(None, retry(2));
+        retries.set(Some("/a.B/"), retry(3));
+        retries.set(Some("/a.B/C"), retry(4));
+        let of = |retries: &Retries, path| match retries.of(path) {
+            Some(Policy::Retry(policy)) => (policy.attempts(), false),
+            Some(Policy::Hedge(policy)) => (policy.attempts(), true),
+            None => (0, false),
+        };
+        let all = ["/a.B/C", "/a.B/D", "/a.X/C"].map(|path| of(&retries, path));
+        assert_eq!(all, [(4, false), (3, false), (2, false)]);
+        retries.set(Some("/a.B/C"), Policy::Hedge(HedgePolicy::new(5, Duration::ZERO)));
+        assert_eq!(of(&retries, "/a.B/C"), (5, true), "the later one");
     }
 
     #[test]

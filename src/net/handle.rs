@@ -287,6 +287,15 @@ impl Handle {
         Ok(Permit { handle: Arc::clone(self), counted: true })
     }
 
+    /// Takes a place for a call if fewer than `most` are taken.
+    ///
+    /// # Errors
+    /// As [`Handle::reserve`].
+    pub fn reserve_within(self: &Arc<Self>, most: u32) -> Result<Permit, Refused> {
+        self.life.reserve(most.min(self.limit()))?;
+        Ok(Permit { handle: Arc::clone(self), counted: true })
+    }
+
     /// Calls that the peer allows at a time.
     #[must_use]
     pub fn limit(&self) -> u32 {

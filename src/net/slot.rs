@@ -39,8 +39,12 @@ pub struct Exchange {
     pub attempts: u32,
     /// Waits for a connection instead of failing with the last dial's error.
     pub wait_for_ready: bool,
+    /// A hedge: it goes where there is room to spare, or nowhere.
+    pub spare: bool,
     /// The reader wants nothing but the whole: it is woken once, at the end.
     pub whole: bool,
+    /// Though it wants the whole, the reader is woken at the head, too.
+    pub early: bool,
     /// Octets of one message that the reader accepts; checked on the prefix when `whole`.
     pub message_max: usize,
     /// Stands in a driver's queue for the peer's stream limit.
@@ -223,7 +227,9 @@ impl Slot {
                 timeline: Timeline::new(Phase::PoolWait, now),
                 attempts: 0,
                 wait_for_ready: false,
+                spare: false,
                 whole: false,
+                early: false,
                 message_max: usize::MAX,
                 parked: false,
                 cancel: None,
@@ -258,7 +264,9 @@ impl Slot {
         x.deadline = None;
         x.attempts = 0;
         x.wait_for_ready = false;
+        x.spare = false;
         x.whole = false;
+        x.early = false;
         x.message_max = usize::MAX;
         x.parked = false;
         x.cancel = None;

@@ -26,6 +26,7 @@ mod deadline;
 mod drain;
 mod engines;
 mod expiry;
+mod hedge;
 mod keepalive;
 mod kinds;
 mod late;

@@ -15,6 +15,7 @@
 mod network;
 
 mod endpoints;
+mod hedge;
 mod lifetime;
 mod lost;
 mod simulation;
@@ -48,6 +49,10 @@ pub struct Journal(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Journal {
     pub fn take(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    pub fn note(&self, octets: &[u8]) {
+        self.0.lock().unwrap().push(octets.to_vec());
     }
 }
 

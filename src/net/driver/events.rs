@@ -247,7 +247,7 @@ fn response_head(
         x.inc.end = Some(InEnd::Finished);
         return Then::Ended(key);
     }
-    if !x.whole {
+    if !x.whole || x.early {
         let reader = x.take_reader();
         drop(x);
         if let Some(reader) = reader {

@@ -156,10 +156,15 @@ impl Endpoint {
         Pick::Place(permit)
     }
 
+    /// Calls up to which a connection is filled before another one is wanted.
+    pub(super) fn soft_target(&self, member: &Handle) -> u32 {
+        let soft = (u64::from(member.limit()) * self.fill_percent).div_ceil(100);
+        u32::try_from(soft).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Full to the soft target: by calls, by octets that wait, or by the time calls waited.
-    fn is_pressed(&self, member: &Handle, calls: u32) -> bool {
-        let soft = (u64::from(member.limit()) * self.fill_percent).div_ceil(100).max(1);
-        u64::from(calls) >= soft
+    pub(super) fn is_pressed(&self, member: &Handle, calls: u32) -> bool {
+        calls >= self.soft_target(member)
             || (calls > 0 && member.queued() > self.queue_octets)
             || (calls > 1 && member.lag() > self.pick_wait)
     }

@@ -200,10 +200,10 @@ impl Shared {
 
     /// A call that was surely not processed looks for another connection.
     pub(super) fn redispatch(&self, slot: Arc<Slot>) {
-        let attempts = {
+        let (attempts, spare) = {
             let mut x = slot.lock();
             x.timeline.enter(Phase::PoolWait, env::now());
-            x.attempts
+            (x.attempts, x.spare)
         };
         self.ledger.note(Count::Moved);
         if attempts >= self.options.attempts {
@@ -213,6 +213,9 @@ impl Shared {
             );
             let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
             return fail(&slot, error);
+        }
+        if spare {
+            return self.bounce(slot);
         }
         // Never written, or once: at once. More often: the peer is given time.
         if attempts < 2 {

@@ -19,6 +19,7 @@ mod options;
 mod path;
 mod resolve;
 pub mod sizing;
+mod spare;
 mod stats;
 pub mod trend;
 mod wait;

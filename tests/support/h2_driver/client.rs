@@ -370,7 +370,8 @@ impl Stream {
                         drop(x);
                         return self.ended();
                     }
-                    let reader = if x.whole { None } else { x.take_reader() };
+                    let quiet = x.whole && !x.early;
+                    let reader = if quiet { None } else { x.take_reader() };
                     drop(x);
                     if let Some(reader) = reader {
                         reader.wake();

@@ -1,0 +1,307 @@
+//! Hedging by policy (gRFC A6): further attempts beside one that has not answered yet. The first
+//! whose response begins, or that fails for good, is the call; the others are cancelled.
+//!
+//! A hedge goes to a connection with room to spare or is put off: it never waits for a place, never
+//! fills a connection beyond its soft target and never makes the pool dial.
+
+use super::call::Call;
+use super::channel::Channel;
+use super::retry::{ATTEMPTS_MAX, Codes, Retries};
+use crate::error::{Error, Kind, Processed};
+use crate::grpc::status::Code;
+use crate::net::env;
+use crate::net::timeline::Timeline;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// The least time by which a hedge is put off when no connection has room to spare.
+const PUT_OFF_MIN: Duration = Duration::from_millis(10);
+/// It doubles so often, so that many calls do not keep asking a pool that has no room.
+const PUT_OFF_DOUBLED: u32 = 3;
+
+/// When a call that has not been answered is sent once more, and how often. Only for methods that
+/// may run twice, at the same time.
+///
+/// Each answered call with hedges under way cancels them. Servers take resets of more than half of
+/// all streams for an attack, so keep `delay` at a time that most calls do not need, and `attempts`
+/// at 2 where it is short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HedgePolicy {
+    attempts: u32,
+    delay: Duration,
+    codes: Codes,
+}
+
+impl HedgePolicy {
+    /// At most `attempts` of them, the first included: 2 to 5, others count as the nearest. The next
+    /// one is sent `delay` after the one before, at zero all at once. When no connection has room to
+    /// spare it is put off by another `delay`, at least 10 ms, then by up to eight times as long. A
+    /// failure with UNAVAILABLE is not fatal.
+    #[must_use]
+    pub fn new(attempts: u32, delay: Duration) -> Self {
+        let codes = Codes::default().with(Code::Unavailable);
+        Self { attempts: attempts.clamp(2, ATTEMPTS_MAX), delay, codes }
+    }
+
+    /// A failure with this code, too, is not fatal: the next attempt is sent at once, and the call
+    /// ends so only when no attempt is left. Any other code ends the call.
+    #[must_use]
+    pub const fn non_fatal(mut self, code: Code) -> Self {
+        self.codes = self.codes.with(code);
+        self
+    }
+
+    /// Most attempts, the first included.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Time between one attempt and the next.
+    #[must_use]
+    pub const fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// Whether a failure leaves the call to other attempts.
+    pub(super) fn covers(&self, error: &Error) -> bool {
+        self.codes.cover(error)
+    }
+}
+
+/// An attempt under way.
+struct Running {
+    call: Call,
+    hedge: bool,
+}
+
+/// The attempts of one call. Dropped, it cancels those under way.
+pub(super) struct Race<F> {
+    channel: Channel,
+    policy: HedgePolicy,
+    /// Fills an attempt, told how many came before.
+    fill: F,
+    running: Vec<Running>,
+    made: u32,
+    /// When the next attempt is due, if there may be one.
+    next: Option<Instant>,
+    /// Times in a row that it was put off.
+    put_off: u32,
+    /// The server or the throttle wants no more of them.
+    closed: bool,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// How the last attempt was lost.
+    lost: Option<Error>,
+    /// Where the call's time went before the next attempt.
+    timeline: Option<Timeline>,
+    /// The peer may have acted on an attempt that is not the call.
+    seen: bool,
+}
+
+impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
+    /// Sends the first attempt.
+    pub(super) fn start(
+        channel: &Channel,
+        policy: &HedgePolicy,
+        deadline: Option<Instant>,
+        mut fill: F,
+    ) -> Result<Self, Error> {
+        let call = fill(0)?;
+        call.send();
+        let mut race = Self {
+            channel: channel.clone(),
+            policy: policy.clone(),
+            fill,
+            running: Vec::with_capacity(policy.attempts as usize),
+            made: 0,
+            next: None,
+            put_off: 0,
+            closed: false,
+            deadline,
+            timer: None,
+            lost: None,
+            timeline: None,
+            seen: false,
+        };
+        race.began(call, false);
+        Ok(race)
+    }
+
+    fn retries(&self) -> Option<&Retries> {
+        self.channel.inner.retries.as_deref()
+    }
+
+    /// The attempt that is the call: its response has begun, or it has ended and no other follows.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Call, Error>> {
+        loop {
+            if let Some(winner) = self.look(cx) {
+                return Poll::Ready(Ok(winner));
+            }
+            let now = env::now();
+            if self.next.is_some_and(|at| at <= now) {
+                match self.launch(now) {
+                    // Its waker is still to be left with it.
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            let in_vain = match (self.next, self.deadline) {
+                (None, _) => true,
+                (Some(at), Some(deadline)) => at >= deadline,
+                (Some(_), None) => false,
+            };
+            if in_vain && self.running.is_empty() {
+                let error = self.lost.take().unwrap_or_else(gone);
+                return Poll::Ready(Err(self.told(error)));
+            }
+            let Some(at) = self.next else { return Poll::Pending };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(env::sleep_until(at)));
+            if timer.deadline().into_std() != at {
+                timer.as_mut().reset(at.into());
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    /// Looks at the attempts under way; the winner leaves, the others are cancelled.
+    fn look(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        let mut i = 0;
+        while let Some(Running { call, hedge }) = self.running.get(i) {
+            if call.poll_begun(cx).is_pending() {
+                i += 1;
+                continue;
+            }
+            let lost = call.failure().filter(|(error, _)| self.policy.covers(error));
+            let hedge = *hedge;
+            let call = self.running.remove(i).call;
+            let Some((error, answer)) = lost else {
+                self.seen |= self.running.iter().any(|other| other.call.is_sent());
+                self.running.clear();
+                return Some(call);
+            };
+            if let Some(spent) = call.timeline() {
+                self.timeline = Some(spent);
+            }
+            drop(call);
+            if hedge && error.kind() == Kind::GoAway && error.processed() == Processed::No {
+                // It found no place after all: as if it had not been sent.
+                self.made -= 1;
+                self.put_off();
+            } else {
+                self.lose(error, answer.pushback);
+            }
+        }
+        None
+    }
+
+    /// An attempt failed, and others may do better.
+    fn lose(&mut self, error: Error, pushback: Option<Option<Duration>>) {
+        let allowed = self.retries().is_none_or(|retries| retries.note(true));
+        self.closed |= !allowed || pushback == Some(None);
+        self.seen |= error.processed() != Processed::No;
+        let pause = pushback.flatten().unwrap_or_default();
+        self.schedule(pause);
+        tracing::debug!(%error, attempts = self.made, "an attempt of a hedged call was lost");
+        self.lost = Some(error);
+    }
+
+    fn schedule(&mut self, pause: Duration) {
+        let may = self.made < self.policy.attempts && !self.closed;
+        self.next = env::now().checked_add(pause).filter(|_| may);
+    }
+
+    fn put_off(&mut self) {
+        let pause = self.policy.delay.max(PUT_OFF_MIN);
+        self.schedule(pause.saturating_mul(1 << self.put_off));
+        self.put_off = (self.put_off + 1).min(PUT_OFF_DOUBLED);
+    }
+
+    /// Sends the next attempt; `false` when it was put off. One beside which no other is under way is
+    /// no hedge: it goes the way of every call.
+    fn launch(&mut self, now: Instant) -> Result<bool, Error> {
+        let hedge = !self.running.is_empty();
+        let mut place = None;
+        if hedge {
+            if self.retries().is_some_and(|retries| !retries.allows()) {
+                self.closed = true;
+                self.next = None;
+                return Ok(false);
+            }
+            let not_on: Vec<u64> =
+                self.running.iter().filter_map(|other| other.call.connection()).collect();
+            place = self.channel.inner.pool.spare(&not_on);
+            if place.is_none() {
+                self.put_off();
+                return Ok(false);
+            }
+        }
+        let call = (self.fill)(self.made)?;
+        let first = self.running.first().and_then(|first| first.call.timeline());
+        call.go_on_from(first.as_ref().or(self.timeline.as_ref()), now);
+        match place {
+            Some(place) => call.send_on(place),
+            None => call.send(),
+        }
+        self.began(call, hedge);
+        Ok(true)
+    }
+
+    fn began(&mut self, call: Call, hedge: bool) {
+        self.running.push(Running { call, hedge });
+        self.made += 1;
+        self.put_off = 0;
+        self.schedule(self.policy.delay);
+    }
+
+    /// The call has ended with the winner's `error`, `None` being success: for the throttle.
+    pub(super) fn note(&self, error: Option<&Error>) {
+        if let Some(retries) = self.retries() {
+            retries.note(error.is_some_and(|error| self.policy.covers(error)));
+        }
+    }
+
+    /// What the caller is told: the peer may have acted on another attempt than the last.
+    pub(super) fn told(&self, error: Error) -> Error {
+        let unseen = error.processed() == Processed::No;
+        if unseen && self.seen { error.with_processed(Processed::Maybe) } else { error }
+    }
+}
+
+fn gone() -> Error {
+    Error::local(Kind::Misuse, Code::Internal, "the call has been read to its end")
+}
+
+impl<F> Drop for Race<F> {
+    fn drop(&mut self) {
+        if self.made > 1 {
+            self.channel.inner.pool.note_attempts(true, self.made - 1, Duration::ZERO);
+        }
+    }
+}
+
+impl<F> fmt::Debug for Race<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Race")
+            .field("policy", &self.policy)
+            .field("made", &self.made)
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_have_bounds() {
+        let of = |n| HedgePolicy::new(n, Duration::ZERO).attempts();
+        assert_eq!([of(0), of(1), of(3), of(9)], [2, 2, 3, 5]);
+    }
+}
