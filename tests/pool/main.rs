@@ -14,6 +14,7 @@
 #[path = "../support/network.rs"]
 mod network;
 
+mod caps;
 mod endpoints;
 mod lifetime;
 mod lost;

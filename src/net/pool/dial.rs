@@ -1,6 +1,6 @@
 //! One dial at a time an endpoint. It outlives the call that asked for it and serves whoever waits.
 
-use super::cap::{Capped, Socket};
+use super::cap::Socket;
 use super::endpoint::{Balance, Endpoint};
 use super::member::Member;
 use super::{Shared, connect_error};
@@ -24,7 +24,8 @@ struct Dialing(Arc<Endpoint>);
 
 impl Drop for Dialing {
     fn drop(&mut self) {
-        self.0.cold.lock().dialing = false;
+        let mut cold = self.0.cold.lock();
+        (cold.dialing, cold.capped) = (false, None);
     }
 }
 
@@ -86,11 +87,8 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
             // Whoever closes a connection looks again.
             Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
-                let wait = match capped {
-                    Capped::Rate(wait) => wait,
-                    Capped::Sockets => SOCKET_WAIT,
-                };
-                env::sleep(wait).await;
+                endpoint.cold.lock().capped = Some(capped.by);
+                env::sleep(capped.wait.unwrap_or(SOCKET_WAIT)).await;
                 if !is_wanted(shared, endpoint) {
                     return Outcome::Unwanted;
                 }
@@ -99,7 +97,10 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
         };
         let mut attempt = Attempt { endpoint: Arc::clone(endpoint), socket: Some(socket) };
         // Cleared: the state is CONNECTING again, though what failed last is still known.
-        endpoint.cold.lock().retry_at = None;
+        {
+            let mut cold = endpoint.cold.lock();
+            (cold.retry_at, cold.capped) = (None, None);
+        }
         shared.publish();
         let started = env::now();
         match (dial(shared, endpoint).await, attempt.socket.take()) {
