@@ -16,6 +16,7 @@ mod network;
 
 mod caps;
 mod endpoints;
+mod isolation;
 mod lifetime;
 mod lost;
 mod simulation;

@@ -118,6 +118,11 @@ impl Cap {
         std::iter::successors(Some(self), |cap| cap.parent.as_deref())
     }
 
+    /// Most connections open at a time that every level allows.
+    pub(super) fn most(&self) -> u32 {
+        self.levels().map(Self::sockets).min().unwrap_or(self.sockets)
+    }
+
     /// Whether `other` is this bound or one round it.
     #[must_use]
     pub fn is_inside(&self, other: &Arc<Self>) -> bool {

@@ -82,8 +82,7 @@ impl Findings {
     /// How many connections.
     fn connections(&mut self, options: &PoolOptions) {
         let (min, max) = (options.min_connections, options.max_connections);
-        let cap = options.cap.clone().unwrap_or_else(Cap::process);
-        let sockets = cap.levels().map(Cap::sockets).min().unwrap_or(u32::MAX);
+        let sockets = options.cap.as_ref().map_or_else(|| Cap::process().most(), |cap| cap.most());
         if max == 0 {
             self.error(
                 "max_connections is 0".into(),

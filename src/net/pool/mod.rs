@@ -131,6 +131,7 @@ impl Pool {
             ready: watch::Sender::new(0),
             options,
         });
+        shared.provide();
         Self { shared }
     }
 
