@@ -214,7 +214,7 @@ impl ChannelBuilder {
         let connector: Arc<dyn Connect> = match (https, self.tls) {
             (true, Some(tls)) => {
                 let inner = connector.unwrap_or_else(|| plain_connector(&target));
-                Arc::new(TlsConnector::new(inner, tls))
+                Arc::new(TlsConnector::apart(inner, tls))
             }
             (true, None) => return Err(BuildError::TlsMissing),
             (false, Some(_)) => return Err(BuildError::TlsUnused),

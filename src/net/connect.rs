@@ -31,6 +31,13 @@ pub trait Connect: Send + Sync + 'static {
     fn tls_generation(&self) -> Option<u64> {
         None
     }
+
+    /// Hears how many connections its channel may hold at a time, before the first dial and whenever
+    /// that changes: for what is sized by it, as a store of TLS sessions is. Whoever wraps another
+    /// connector passes it on. Default nothing.
+    fn provide_for(&self, connections: u32) {
+        let _ = connections;
+    }
 }
 
 impl<C: Connect + ?Sized> Connect for Arc<C> {
@@ -41,6 +48,10 @@ impl<C: Connect + ?Sized> Connect for Arc<C> {
     fn tls_generation(&self) -> Option<u64> {
         (**self).tls_generation()
     }
+
+    fn provide_for(&self, connections: u32) {
+        (**self).provide_for(connections);
+    }
 }
 
 impl<C: Connect + ?Sized> Connect for Box<C> {
@@ -50,6 +61,10 @@ impl<C: Connect + ?Sized> Connect for Box<C> {
 
     fn tls_generation(&self) -> Option<u64> {
         (**self).tls_generation()
+    }
+
+    fn provide_for(&self, connections: u32) {
+        (**self).provide_for(connections);
     }
 }
 

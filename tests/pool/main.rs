@@ -14,8 +14,10 @@
 #[path = "../support/network.rs"]
 mod network;
 
+mod caps;
 mod endpoints;
 mod hedge;
+mod isolation;
 mod lifetime;
 mod lost;
 mod simulation;

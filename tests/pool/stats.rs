@@ -152,7 +152,7 @@ async fn a_cap_that_puts_off() {
     assert_eq!((stats.cap.open, stats.cap.sockets, stats.cap.dials), (1, 1, 1));
     assert_eq!((stats.cap.refused, stats.budget_limit), (1, 64 * 1024 * 1024));
     let line = first_line(&stats);
-    assert!(line.ends_with("the Cap puts dials off: 1 of 1 sockets, 1 refused"), "{line}");
+    assert!(line.ends_with("the Cap (own) puts dials off: 1 of 1 sockets, 1 refused"), "{line}");
     // What the first one has leased is seen there.
     let leased = pools[0].channel.stats();
     assert!(leased.budget_used > 0 && !leased.endpoints[0].capped, "{leased}");
@@ -180,7 +180,7 @@ async fn a_few_lines_for_people() {
     assert_eq!(lines[2], "  http://test:80: 1 of 4 open, 0 leaving");
     let id = one.channel.connections()[0].id();
     assert_eq!(lines[3], format!("  #{id} to memory, active, 1.5s old: 1 of 100 calls"));
-    assert!(lines[4].starts_with("shared: 1 of 8 sockets, 1 dial, 0 put off; "), "{text}");
+    assert!(lines[4].starts_with("shared: 1 of 8 sockets (own), 1 dial, 0 put off; "), "{text}");
     assert!(lines[4].ends_with(" of 1048576 KiB of the budget"), "{text}");
     call.await.unwrap().unwrap();
 }

@@ -82,8 +82,7 @@ impl Findings {
     /// How many connections.
     fn connections(&mut self, options: &PoolOptions) {
         let (min, max) = (options.min_connections, options.max_connections);
-        let sockets =
-            options.cap.as_ref().map_or_else(|| Cap::process().sockets(), |c| c.sockets());
+        let sockets = options.cap.as_ref().map_or_else(|| Cap::process().most(), |cap| cap.most());
         if max == 0 {
             self.error(
                 "max_connections is 0".into(),

@@ -1,6 +1,6 @@
 //! One dial at a time an endpoint. It outlives the call that asked for it and serves whoever waits.
 
-use super::cap::{Capped, Socket};
+use super::cap::Socket;
 use super::endpoint::{Balance, Endpoint};
 use super::ledger::Count;
 use super::member::Member;
@@ -26,7 +26,8 @@ struct Dialing(Arc<Endpoint>);
 
 impl Drop for Dialing {
     fn drop(&mut self) {
-        self.0.cold.lock().dialing = false;
+        let mut cold = self.0.cold.lock();
+        (cold.dialing, cold.capped) = (false, None);
     }
 }
 
@@ -89,11 +90,8 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
             Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
                 shared.ledger.note(Count::DialsPutOff);
-                let wait = match capped {
-                    Capped::Rate(wait) => wait,
-                    Capped::Sockets => SOCKET_WAIT,
-                };
-                env::sleep(wait).await;
+                endpoint.cold.lock().capped = Some(capped.by);
+                env::sleep(capped.wait.unwrap_or(SOCKET_WAIT)).await;
                 if !is_wanted(shared, endpoint) {
                     return Outcome::Unwanted;
                 }
@@ -105,7 +103,7 @@ async fn search(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>) -> Outcome {
         {
             let mut cold = endpoint.cold.lock();
             // Cleared: the state is CONNECTING again, though what failed last is still known.
-            cold.retry_at = None;
+            (cold.retry_at, cold.capped) = (None, None);
             cold.began = Some(started);
         }
         endpoint.progress.enter(ConnectPhase::Resolve);

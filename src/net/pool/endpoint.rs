@@ -75,6 +75,8 @@ pub(super) struct Endpoint {
 pub(super) struct Cold {
     /// One dial in flight.
     pub(super) dialing: bool,
+    /// The level of the Cap that puts it off.
+    pub(super) capped: Option<&'static str>,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<Error>,

@@ -159,6 +159,7 @@ impl Pool {
             tls_since: AtomicU64::new(0),
             options,
         });
+        shared.provide();
         Self { shared }
     }
 

@@ -141,6 +141,13 @@ impl Shared {
         }
     }
 
+    /// Tells the connector how many connections there may be.
+    pub(super) fn provide(&self) {
+        let endpoints = u32::try_from(self.endpoints().len().max(1)).unwrap_or(u32::MAX);
+        let most = self.options.max_connections.max(1).saturating_mul(endpoints);
+        self.connector.provide_for(most.min(self.cap.most()));
+    }
+
     /// Keeps the endpoints that are still named, adds new ones, lets the others go.
     fn name_endpoints(&self, addresses: &[SocketAddr]) {
         let before = self.endpoints();
@@ -161,6 +168,7 @@ impl Shared {
         let gone = before.iter().filter(|old| !after.iter().any(|new| new.id == old.id));
         let gone: Vec<_> = gone.cloned().collect();
         *self.endpoints.write() = after.into();
+        self.provide();
         for endpoint in gone {
             endpoint.cold.lock().removed = true;
             for member in endpoint.members() {

@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use super::ledger::{Count, Counts};
 use super::trend::Warning;
-use super::{ChannelState, Pool, Shared};
+use super::{Cap, ChannelState, Pool, Shared};
 use crate::error::Error;
 use crate::net::budget::Budget;
 use crate::net::connect::ConnectPhase;
@@ -31,8 +31,10 @@ pub struct PoolStats {
     pub connections: Vec<ConnectionStats>,
     /// Why the resolver has no answer, while it has none.
     pub resolve_error: Option<Error>,
-    /// The bound on sockets and dials that the pool shares with others.
+    /// The bound on sockets and dials that the pool is under, and perhaps shares with others.
     pub cap: CapStats,
+    /// The bounds round that one, the process's last: see [`Cap::inside`](super::Cap::inside).
+    pub outer_caps: Vec<CapStats>,
     /// Octets that connections lease from the budget, those of other pools included.
     pub budget_used: u64,
     /// The budget's size in octets.
@@ -65,6 +67,8 @@ pub struct EndpointStats {
     pub http2: Option<bool>,
     /// A dial is due, but the [`Cap`](super::Cap) puts it off.
     pub capped: bool,
+    /// The level that does: [`Cap::name`](super::Cap::name).
+    pub capped_by: Option<&'static str>,
     /// Connections that take no more calls and are not closed.
     pub leaving: u32,
     /// Dials that failed in a row.
@@ -115,6 +119,8 @@ pub struct ConnectionStats {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct CapStats {
+    /// Its level: [`Cap::name`](super::Cap::name).
+    pub name: &'static str,
     /// Connections open or being dialled.
     pub open: u32,
     /// The most of them.
@@ -153,18 +159,26 @@ impl Shared {
             endpoints: endpoints.iter().map(|one| endpoint(one)).collect(),
             connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),
             resolve_error: self.resolving.lock().error.clone(),
-            cap: CapStats {
-                open: self.cap.open(),
-                sockets: self.cap.sockets(),
-                dials: self.cap.dials(),
-                refused: self.cap.refused(),
-            },
+            cap: CapStats::new(&self.cap),
+            outer_caps: self.cap.levels().skip(1).map(CapStats::new).collect(),
             budget_used: budget.used(),
             budget_limit: budget.limit(),
             counts: self.counts(),
             exhaustion,
             leak,
             path_limit: self.path.lock().at_most(now),
+        }
+    }
+}
+
+impl CapStats {
+    fn new(cap: &Cap) -> Self {
+        Self {
+            name: cap.name(),
+            open: cap.open(),
+            sockets: cap.sockets(),
+            dials: cap.dials(),
+            refused: cap.refused(),
         }
     }
 }
@@ -187,6 +201,7 @@ impl EndpointStats {
                 .map(|at| (endpoint.progress.phase(), now.saturating_duration_since(at))),
             http2: cold.http2,
             capped: cold.dialing && dialing == 0 && retry_in.is_none(),
+            capped_by: cold.capped,
             leaving,
             failures: cold.failures,
             last_error: cold.last_error.clone(),
@@ -245,7 +260,7 @@ impl PoolStats {
 
     /// Why there is no connection, or why calls wait although there is one.
     fn why(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let capped = self.endpoints.iter().any(|endpoint| endpoint.capped);
+        let capped = self.endpoints.iter().find(|endpoint| endpoint.capped);
         let full = |endpoint: &EndpointStats| endpoint.open >= endpoint.max;
         match self.state {
             ChannelState::Shutdown => f.write_str("the channel is gone"),
@@ -253,9 +268,14 @@ impl PoolStats {
                 f.write_str("no connection; the next call opens one")
             }
             ChannelState::TransientFailure => self.why_failed(f),
-            _ if capped => {
-                let CapStats { open, sockets, refused, .. } = self.cap;
-                write!(f, "the Cap puts dials off: {open} of {sockets} sockets, {refused} refused")
+            _ if capped.is_some() => {
+                let by = capped.and_then(|endpoint| endpoint.capped_by);
+                let level = self.outer_caps.iter().find(|cap| Some(cap.name) == by);
+                let CapStats { name, open, sockets, refused, .. } = *level.unwrap_or(&self.cap);
+                write!(
+                    f,
+                    "the Cap ({name}) puts dials off: {open} of {sockets} sockets, {refused} refused"
+                )
             }
             _ if self.dialing() > 0 => write!(f, "dialling {}", self.dialing()),
             _ if self.count(ConnectionState::Handshaking) > 0 => {
@@ -327,11 +347,13 @@ impl fmt::Display for PoolStats {
         for connection in &self.connections {
             write!(f, "\n  {connection}")?;
         }
-        let CapStats { open, sockets, dials, refused } = self.cap;
+        f.write_str("\nshared:")?;
+        for (i, cap) in std::iter::once(&self.cap).chain(&self.outer_caps).enumerate() {
+            write!(f, "{} {cap}", if i == 0 { "" } else { "," })?;
+        }
         write!(
             f,
-            "\nshared: {open} of {sockets} sockets, {}, {refused} put off; {} of {} KiB of the budget",
-            count(dials, "dial"),
+            "; {} of {} KiB of the budget",
             self.budget_used.div_ceil(1024),
             self.budget_limit / 1024,
         )?;
@@ -352,6 +374,14 @@ impl PoolStats {
             write!(f, "\nthe path forgets connections that are silent for {limit:.0?}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for CapStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, open, sockets, dials, refused } = *self;
+        let dials = count(dials, "dial");
+        write!(f, "{open} of {sockets} sockets ({name}), {dials}, {refused} put off")
     }
 }
 

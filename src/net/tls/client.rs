@@ -3,24 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::{Resumption, TicketRequest, WantsClientCert};
+use rustls::client::{TicketRequest, WantsClientCert};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
+use super::apart::StorePlan;
 use super::material::{Material, TlsConfigError, add_roots, chain};
 use super::provider::Provider;
-use super::session::{SessionStats, SessionStore};
+use super::session::{SessionStats, SessionStore, Totals};
 use super::stats::{Counters, TlsStats};
 use super::{ALPN_H2, FIRST_GENERATION};
 use crate::net::sync::Mutex;
 
-/// Tickets kept for all connections of one configuration.
-const SESSION_CAPACITY: usize = 64;
 /// Tickets asked of a server at a full handshake, and at a resumed one (RFC 9149).
 const TICKET_REQUEST: (u8, u8) = (16, 1);
 
-/// A client's TLS configuration; clones share it and its sessions, and [`ClientTls::replace`]
-/// changes all of them.
+/// A client's TLS configuration; clones share it, and [`ClientTls::replace`] changes all of them.
+///
+/// Sessions are a channel's own: each keeps those of its connections, and none is resumed by
+/// another. A [`TlsConnector`](super::TlsConnector) outside of a channel uses the configuration's.
 #[derive(Clone)]
 pub struct ClientTls {
     pub(super) shared: Arc<Shared>,
@@ -37,26 +38,25 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) config: Arc<ClientConfig>,
+    /// A foreign configuration brings its own.
     sessions: Option<Arc<SessionStore>>,
-    generation: u64,
+    pub(super) plan: StorePlan,
+    /// What all stores of this generation saw.
+    pub(super) totals: Arc<Totals>,
+    pub(super) generation: u64,
 }
 
 impl Current {
     /// The same configuration with an empty store.
-    fn without_sessions(&self) -> (Arc<ClientConfig>, Option<Arc<SessionStore>>) {
-        let Some(old) = &self.sessions else { return (self.config.clone(), None) };
-        let sessions = Arc::new(SessionStore::new(old.capacity()));
-        let mut config = (*self.config).clone();
-        config.resumption = resumption(&sessions);
-        (Arc::new(config), Some(sessions))
-    }
-}
-
-fn resumption(sessions: &Arc<SessionStore>) -> Resumption {
-    if sessions.capacity() == 0 {
-        Resumption::disabled()
-    } else {
-        Resumption::store(sessions.clone())
+    fn renewed(&self, generation: u64) -> Self {
+        let totals = Arc::new(Totals::default());
+        let mut config = self.config.clone();
+        let sessions = self.sessions.as_ref().map(|_| {
+            let sessions = self.plan.store(0, &totals);
+            Arc::make_mut(&mut config).resumption = self.plan.resumption(&sessions);
+            sessions
+        });
+        Self { config, sessions, plan: self.plan, totals, generation }
     }
 }
 
@@ -70,20 +70,33 @@ impl ClientTls {
     /// Takes the caller's configuration as it is, but for three things: ALPN becomes `h2` alone,
     /// early data is off, and a protocol the server chose unasked is judged here, not by rustls.
     ///
-    /// It keeps its own store of sessions. Where configurations share one, rustls resumes between
-    /// them only if verifier and identity are the same objects.
+    /// Outside of channels it keeps its own store of sessions; where configurations share one, rustls
+    /// resumes between them only if verifier and identity are the same objects. A channel puts a
+    /// store of its own in its place, unless the configuration has resumption turned off.
     #[must_use]
     pub fn from_rustls(config: ClientConfig) -> Self {
-        Self::with_sessions(config, None)
+        let plan = StorePlan::of(&config.resumption);
+        Self::with_sessions(config, plan, None)
     }
 
-    fn with_sessions(mut config: ClientConfig, sessions: Option<Arc<SessionStore>>) -> Self {
+    fn with_sessions(
+        mut config: ClientConfig,
+        plan: StorePlan,
+        own: Option<(Arc<SessionStore>, Arc<Totals>)>,
+    ) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         config.check_selected_alpn = false;
         // A request in early data can be replayed (RFC 8446 §8).
         config.enable_early_data = false;
-        let generation = FIRST_GENERATION;
-        let current = Mutex::new(Current { config: Arc::new(config), sessions, generation });
+        let (sessions, totals) = own.unzip();
+        let current = Current {
+            config: Arc::new(config),
+            sessions,
+            plan,
+            totals: totals.unwrap_or_default(),
+            generation: FIRST_GENERATION,
+        };
+        let current = Mutex::new(current);
         let shared = Arc::new(Shared { current, counters: Counters::default() });
         Self { shared, server_name: None }
     }
@@ -103,15 +116,13 @@ impl ClientTls {
     /// Handshakes that begin from now on, at every clone, use `other`'s identity, roots and
     /// options: a renewed certificate, another authority. Each clone keeps its server name.
     ///
-    /// The first of them is a full one: no session made before is resumed, and none is shared with
-    /// `other`. Open connections stay; [`TlsInfo::generation`](crate::net::connect::TlsInfo) tells
+    /// The first of them in each channel is a full one: no session made before is resumed, and none
+    /// is shared with `other`. Open connections stay; [`TlsInfo::generation`](crate::net::connect::TlsInfo) tells
     /// which of them are older.
     pub fn replace(&self, other: &Self) {
         let new = other.shared.current.lock().clone();
-        let (config, sessions) = new.without_sessions();
         let mut current = self.shared.current.lock();
-        let generation = current.generation + 1;
-        *current = Current { config, sessions, generation };
+        *current = new.renewed(current.generation + 1);
     }
 
     /// Counts the configurations that this one and its clones have had: 1 at first, one more with
@@ -130,11 +141,13 @@ impl ClientTls {
         self.shared.counters.read()
     }
 
-    /// What the session store of the present generation has seen; `None` for a configuration made
-    /// `from_rustls`.
+    /// What the session stores of the present generation have seen, those of all channels and the
+    /// configuration's own together; what a foreign configuration brought along is not among them.
+    /// `None` while resumption is turned off.
     #[must_use]
     pub fn session_stats(&self) -> Option<SessionStats> {
-        self.shared.current.lock().sessions.as_deref().map(SessionStore::stats)
+        let current = self.shared.current.lock();
+        current.plan.is_on().then(|| current.totals.read())
     }
 
     pub(super) fn current(&self) -> (Arc<ClientConfig>, u64) {
@@ -172,7 +185,7 @@ pub struct ClientTlsBuilder {
     platform_verifier: bool,
     identity: Option<(Material, Material)>,
     server_name: Option<String>,
-    session_capacity: usize,
+    session_capacity: Option<usize>,
     ticket_request: Option<(u8, u8)>,
 }
 
@@ -187,7 +200,7 @@ impl Default for ClientTlsBuilder {
             platform_verifier: false,
             identity: None,
             server_name: None,
-            session_capacity: SESSION_CAPACITY,
+            session_capacity: None,
             ticket_request: Some(TICKET_REQUEST),
         }
     }
@@ -269,10 +282,11 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Tickets kept, over all servers and connections. Default 64; 0 turns resumption off.
+    /// Tickets that each channel keeps, over all servers and connections. Default 64, or as many as
+    /// the channel may have connections, if that is more; 0 turns resumption off.
     #[must_use]
     pub const fn session_capacity(mut self, tickets: usize) -> Self {
-        self.session_capacity = tickets;
+        self.session_capacity = Some(tickets);
         self
     }
 
@@ -301,15 +315,17 @@ impl ClientTlsBuilder {
                 )
                 .map_err(|error| TlsConfigError::new("identity", error))?,
         };
-        let sessions = Arc::new(SessionStore::new(self.session_capacity));
-        config.resumption = resumption(&sessions);
-        if self.session_capacity > 0 {
+        let plan = StorePlan::new(self.session_capacity);
+        let totals = Arc::new(Totals::default());
+        let sessions = plan.store(0, &totals);
+        config.resumption = plan.resumption(&sessions);
+        if plan.is_on() {
             config.send_ticket_request = self.ticket_request.map(|(new, resumed)| TicketRequest {
                 new_session_count: new,
                 resumption_count: resumed,
             });
         }
-        let tls = ClientTls::with_sessions(config, Some(sessions));
+        let tls = ClientTls::with_sessions(config, plan, Some((sessions, totals)));
         match &self.server_name {
             Some(name) => tls.with_server_name(name),
             None => Ok(tls),

@@ -1,7 +1,10 @@
 //! The dialling side: TLS over another connector, and the handshake's verdict on ALPN.
 
+use std::sync::Arc;
+
 use rustls::pki_types::ServerName;
 
+use super::apart::Apart;
 use super::client::ClientTls;
 use super::{ALPN_H2, info_of};
 use crate::net::connect::{
@@ -15,12 +18,21 @@ use crate::net::connect::{
 pub struct TlsConnector<C> {
     inner: C,
     tls: ClientTls,
+    /// A channel's sessions.
+    apart: Option<Arc<Apart>>,
 }
 
 impl<C: Connect> TlsConnector<C> {
-    /// TLS as `tls` says, over what `inner` opens.
+    /// TLS as `tls` says, over what `inner` opens. Sessions are those of `tls`.
     pub const fn new(inner: C, tls: ClientTls) -> Self {
-        Self { inner, tls }
+        Self { inner, tls, apart: None }
+    }
+
+    /// The same with sessions that this connector and its clones alone know, as a channel has them:
+    /// an empty store for each generation, of a size that [`Connect::provide_for`] tells.
+    pub fn apart(inner: C, tls: ClientTls) -> Self {
+        let apart = Some(Arc::new(Apart::new(tls.clone())));
+        Self { inner, tls, apart }
     }
 }
 
@@ -34,12 +46,19 @@ impl<C: Connect> Connect for TlsConnector<C> {
             return Box::pin(async { Err(error) });
         }
         let dial = self.inner.connect(target.clone());
-        let tls = self.tls.clone();
-        Box::pin(async move { secure(dial.await?, &tls, &target).await })
+        let (tls, apart) = (self.tls.clone(), self.apart.clone());
+        Box::pin(async move { secure(dial.await?, &tls, apart.as_deref(), &target).await })
     }
 
     fn tls_generation(&self) -> Option<u64> {
         Some(self.tls.generation())
+    }
+
+    fn provide_for(&self, connections: u32) {
+        if let Some(apart) = &self.apart {
+            apart.provide_for(connections as usize);
+        }
+        self.inner.provide_for(connections);
     }
 }
 
@@ -58,11 +77,12 @@ fn server_name(tls: &ClientTls, target: &Target) -> Result<ServerName<'static>, 
 async fn secure(
     connected: Connected,
     tls: &ClientTls,
+    apart: Option<&Apart>,
     target: &Target,
 ) -> Result<Connected, ConnectError> {
     let attempt = tls.counters().begin();
     target.progress().enter(ConnectPhase::Tls);
-    match handshake(connected, tls, target).await {
+    match handshake(connected, tls, apart, target).await {
         Ok((mut connected, mut session)) => {
             session.handshake = attempt.succeeded(session.resumed);
             connected.info.timings.tls = session.handshake;
@@ -79,10 +99,11 @@ async fn secure(
 async fn handshake(
     connected: Connected,
     tls: &ClientTls,
+    apart: Option<&Apart>,
     target: &Target,
 ) -> Result<(Connected, TlsInfo), ConnectError> {
     let name = server_name(tls, target)?;
-    let (config, generation) = tls.current();
+    let (config, generation) = apart.map_or_else(|| tls.current(), Apart::current);
     let Connected { io, info } = connected;
     let stream = tokio_rustls::TlsConnector::from(config)
         .connect(name, io)

@@ -1,5 +1,6 @@
 //! TLS over any connector or listener, through rustls, with ALPN `h2` and nothing else.
 
+mod apart;
 mod client;
 mod connector;
 mod material;

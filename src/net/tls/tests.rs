@@ -4,6 +4,7 @@ mod not_http2;
 #[cfg(feature = "platform-verifier")]
 mod platform;
 mod reuse;
+mod scopes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
