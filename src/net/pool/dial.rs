@@ -158,7 +158,7 @@ fn is_late(shared: &Shared, endpoint: &Endpoint) -> bool {
     shared.options.balance == Balance::PickFirst
         && !endpoint.is_connected()
         && shared.is_connected()
-        && shared.waiting.is_empty()
+        && !is_wanted(shared, endpoint)
 }
 
 async fn dial(shared: &Shared, endpoint: &Endpoint) -> Result<Connected, Error> {
