@@ -13,6 +13,7 @@ use crate::net::handle::{Handle, Permit};
 use crate::net::slot::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
 use crate::net::timeline::Timeline;
 use std::future::poll_fn;
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub(super) struct Options {
     previous: u32,
     /// One of several attempts at a time.
     race: bool,
+    /// Where in the caller's code it was begun.
+    site: Option<&'static Location<'static>>,
 }
 
 impl Options {
@@ -42,6 +45,7 @@ impl Options {
             whole,
             previous: 0,
             race: false,
+            site: request.site(),
         }
     }
 
@@ -154,6 +158,7 @@ impl Call {
             x.out.grpc_timeout = grpc;
         }
         x.wait_for_ready = options.wait_for_ready;
+        x.site = options.site;
         x.whole = options.whole;
         x.early = options.race;
         if grpc && options.whole {

@@ -67,14 +67,14 @@ impl Channel {
     ///
     /// # Cancel safety
     /// Dropping the future resets the stream with CANCEL; the connection lives on.
-    pub async fn unary<Req: Encode, Res: Decode>(
+    #[track_caller]
+    pub fn unary<Req: Encode, Res: Decode>(
         &self,
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
-    ) -> Result<Response<Res>, Error> {
-        let request = request.into_request();
-        let (response, _) = self.unary_attempts(method.path(), request).await?;
-        Ok(response)
+    ) -> impl Future<Output = Result<Response<Res>, Error>> {
+        let (path, request) = (method.path(), request.into_request().begun_here());
+        async move { Ok(self.unary_attempts(path, request).await?.0) }
     }
 
     /// One attempt, or as many as the method's policy allows.
@@ -102,15 +102,18 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::unary`].
-    pub async fn unary_timed<Req: Encode, Res: Decode>(
+    #[track_caller]
+    pub fn unary_timed<Req: Encode, Res: Decode>(
         &self,
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
-    ) -> Result<(Response<Res>, CallTimeline), Error> {
-        let request = request.into_request();
-        let (response, mut timeline) = self.unary_attempts(method.path(), request).await?;
-        timeline.enter(Phase::Caller, env::now());
-        Ok((response, timeline))
+    ) -> impl Future<Output = Result<(Response<Res>, CallTimeline), Error>> {
+        let (path, request) = (method.path(), request.into_request().begun_here());
+        async move {
+            let (response, mut timeline) = self.unary_attempts(path, request).await?;
+            timeline.enter(Phase::Caller, env::now());
+            Ok((response, timeline))
+        }
     }
 
     /// A unary call that may be tried again: the deadline holds for all attempts together.
@@ -185,12 +188,14 @@ impl Channel {
     ///
     /// # Errors
     /// What is wrong with the request itself; everything else comes from the stream.
+    #[track_caller]
     pub fn server_streaming<Req: Encode, Res: Decode>(
         &self,
         method: &Method<Req, Res>,
         request: impl IntoRequest<Req>,
     ) -> Result<Streaming<Res>, Error> {
-        let call = self.whole_request(method.path(), request.into_request(), false)?;
+        let request = request.into_request().begun_here();
+        let call = self.whole_request(method.path(), request, false)?;
         Ok(Streaming::new(call, self.inner.limits.receive))
     }
 
@@ -198,6 +203,7 @@ impl Channel {
     ///
     /// # Errors
     /// What is wrong with the metadata; everything else comes from the two halves.
+    #[track_caller]
     pub fn client_streaming<Req: Encode, Res: Decode>(
         &self,
         method: &Method<Req, Res>,
@@ -210,12 +216,13 @@ impl Channel {
     ///
     /// # Errors
     /// What is wrong with the metadata; everything else comes from the two halves.
+    #[track_caller]
     pub fn bidi<Req: Encode, Res: Decode>(
         &self,
         method: &Method<Req, Res>,
         request: impl IntoRequest<()>,
     ) -> Result<(Sender<Req>, Streaming<Res>), Error> {
-        let request = request.into_request();
+        let request = request.into_request().begun_here();
         let encoding = request.encoding();
         let options = Options::of(&request, false);
         let (_, metadata) = split(request);

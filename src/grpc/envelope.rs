@@ -2,6 +2,7 @@
 
 use super::compression::Encoding;
 use super::metadata::Metadata;
+use std::panic::Location;
 use std::time::Duration;
 
 /// A request: a message, its metadata, and how the call is to be made.
@@ -12,6 +13,7 @@ pub struct Request<T> {
     timeout: Option<Duration>,
     wait_for_ready: bool,
     encoding: Encoding,
+    site: Option<&'static Location<'static>>,
 }
 
 impl<T> Request<T> {
@@ -24,6 +26,7 @@ impl<T> Request<T> {
             timeout: None,
             wait_for_ready: false,
             encoding: Encoding::Identity,
+            site: None,
         }
     }
 
@@ -102,6 +105,21 @@ impl<T> Request<T> {
         self.encoding
     }
 
+    /// Where in the caller's code the call was begun; a channel notes it, to name calls that are
+    /// held for too long.
+    #[must_use]
+    pub const fn site(&self) -> Option<&'static Location<'static>> {
+        self.site
+    }
+
+    /// Notes where the caller of this function stands.
+    #[must_use]
+    #[track_caller]
+    pub(crate) const fn begun_here(mut self) -> Self {
+        self.site = Some(Location::caller());
+        self
+    }
+
     /// The same call with another message.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Request<U> {
         Request {
@@ -110,6 +128,7 @@ impl<T> Request<T> {
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
             encoding: self.encoding,
+            site: self.site,
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Exchange {
     pub done: bool,
     /// Its place on a connection.
     pub handle: Option<Permit>,
+    /// Where in the caller's code it was begun.
+    pub site: Option<&'static std::panic::Location<'static>>,
     /// Its stream there.
     pub key: Option<StreamKey>,
     /// The identifier of that stream, or of the last one: errors name it.
@@ -106,6 +108,12 @@ impl Exchange {
         let error = MessageError::TooLarge { len: size, max: self.message_max };
         let status = Status::from(error);
         Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
+    }
+
+    /// Whether somebody waits for it.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.reader.is_some() || self.writer.is_some() || !self.watchers.is_empty()
     }
 
     /// Remembers whom to wake when something arrives.
@@ -236,6 +244,7 @@ impl Slot {
                 detached: false,
                 done: false,
                 handle: None,
+                site: None,
                 key: None,
                 stream_id: None,
                 failure: None,
@@ -273,6 +282,7 @@ impl Slot {
         x.detached = false;
         x.done = false;
         x.handle = None;
+        x.site = None;
         x.key = None;
         x.stream_id = None;
         x.failure = None;

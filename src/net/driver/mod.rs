@@ -12,6 +12,7 @@ mod drain;
 mod events;
 mod flush;
 mod intake;
+mod leaks;
 mod probe;
 mod serve;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub(super) struct Entry {
     handler: Option<Arc<dyn Handler>>,
     abort: Option<AbortHandle>,
     holding: assembly::Holding,
+    watch: leaks::Watch,
 }
 
 /// How a driver behaves; the engine's own bounds are in [`Limits`].
@@ -85,6 +87,10 @@ pub struct DriverOptions {
     /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
     /// honest, and only a process short of memory lets go of them, after a minute.
     pub stream_stall_time: Option<Duration>,
+    /// A client's call that nobody has waited for, and on which nothing has moved, for so long is
+    /// reported once, with the place where it was begun: a warning, and in the channel's stats. It
+    /// goes on. Default 10 min; `None` looks for none.
+    pub leak_after: Option<Duration>,
     /// What this connection and its streams may hold for the peer. The process's by default.
     pub budget: Option<Arc<Budget>>,
     /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
@@ -114,6 +120,7 @@ impl DriverOptions {
             keepalive_without_calls: false,
             probe_after: if server { None } else { Some(PROBE_AFTER) },
             stream_stall_time: None,
+            leak_after: if server { None } else { Some(Duration::from_secs(600)) },
             budget: None,
             max_age: None,
             max_age_grace: None,
@@ -181,6 +188,8 @@ pub(super) struct Core {
     /// How long the slowest call of this turn had waited for it.
     lag: Duration,
     memory: assembly::Memory,
+    /// When streams are looked at for some that nobody waits for.
+    leak_look: Option<Instant>,
 }
 
 /// Whether giving the run queue one round before a write gathers more calls (one wake-up runs
@@ -257,6 +266,7 @@ impl Driver {
             in_place: Duration::ZERO,
             lag: Duration::ZERO,
             memory: assembly::Memory::new(budget),
+            leak_look: None,
         };
         Self {
             io,

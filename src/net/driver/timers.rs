@@ -206,6 +206,7 @@ impl Core {
         self.check_let_go();
         self.check_probe();
         self.check_stalls();
+        self.check_leaks();
         if self.conn.role() == Role::Server {
             self.check_age();
         }
@@ -322,6 +323,7 @@ impl Core {
             timers.overdue,
             quiet.map(|at| at + options.quiet_time),
             self.memory.next_look(),
+            self.next_leak_look(),
             self.next_drain_time(),
             self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
         ]
