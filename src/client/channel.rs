@@ -3,7 +3,7 @@
 use super::builder::ChannelBuilder;
 use super::call::{Call, CallTimeline, Options, announce_previous};
 use super::hedge::{HedgePolicy, Race};
-use super::retry::{Policy, Retries, RetryPolicy};
+use super::retry::{Further, Policy, Retries, RetryPolicy};
 use super::streaming::{Sender, Streaming};
 use crate::error::{Error, Phase};
 use crate::grpc::{
@@ -128,6 +128,7 @@ impl Channel {
         let options = Options::of(&request, true);
         let (message, metadata) = split(request);
         let mut made = 0;
+        let mut counted = Further::new(&self.inner.pool);
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(env::now()));
             let options = options.again(made, left);
@@ -154,6 +155,7 @@ impl Channel {
                 return result;
             }
             tracing::debug!(%error, attempt = made + 1, "tried again by policy");
+            counted.note(pause);
             env::sleep(pause).await;
         }
     }

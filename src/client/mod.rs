@@ -8,6 +8,9 @@ mod plain;
 mod retry;
 mod streaming;
 
+#[doc = include_str!("pool.md")]
+pub mod pool {}
+
 pub use crate::net::handle::Leak;
 pub use crate::net::liveness::Preset;
 pub use crate::net::pool::sizing::{ControllerOptions, Goal, Wait};

@@ -6,6 +6,7 @@
 use super::hedge::HedgePolicy;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
+use crate::net::pool::Pool;
 use crate::net::sync::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -103,6 +104,34 @@ impl RetryPolicy {
 pub(super) enum Policy {
     Retry(RetryPolicy),
     Hedge(HedgePolicy),
+}
+
+/// Attempts of one call beyond its first, told to the pool when the call is over.
+#[derive(Debug)]
+pub(super) struct Further<'a> {
+    pool: &'a Pool,
+    made: u32,
+    paused: Duration,
+}
+
+impl<'a> Further<'a> {
+    pub(super) const fn new(pool: &'a Pool) -> Self {
+        Self { pool, made: 0, paused: Duration::ZERO }
+    }
+
+    /// One more is made after this pause.
+    pub(super) fn note(&mut self, pause: Duration) {
+        self.made += 1;
+        self.paused += pause;
+    }
+}
+
+impl Drop for Further<'_> {
+    fn drop(&mut self) {
+        if self.made > 0 {
+            self.pool.note_attempts(false, self.made, self.paused);
+        }
+    }
 }
 
 /// A channel's policies, by method, by service, for all; and the throttle they share.

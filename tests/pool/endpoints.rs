@@ -173,3 +173,38 @@ async fn a_name_that_is_unknown_is_told_and_asked_again() {
     calls(&three.channel, 3).await;
     assert_eq!(three.ran(), [0, 3, 0]);
 }
+
+/// An address that stays silent is not waited for alone: the next is tried beside it after 250 ms,
+/// and the first to answer keeps the calls.
+#[tokio::test(start_paused = true)]
+async fn a_silent_address_costs_a_quarter_of_a_second() {
+    let mut three = three(Balance::PickFirst);
+    three.network.slow(addr(1), std::time::Duration::from_secs(3600));
+    let started = tokio::time::Instant::now();
+    calls(&three.channel, 1).await;
+    let took = started.elapsed().as_millis();
+    assert!((250..270).contains(&took), "{took}");
+    calls(&three.channel, 20).await;
+    assert_eq!(three.ran(), [0, 21, 0]);
+    assert_eq!(three.dials(3), 0, "the second had answered");
+    // The first one's dial ends with its time, and nothing comes of it.
+    ms(30_000).await;
+    assert_eq!((three.open(1), three.open(2)), (0, 1));
+    // Lost, the one that answered is tried first again.
+    three.network.silence(addr(2));
+    three.servers.remove(1).shutdown(std::time::Duration::from_secs(1)).await;
+    calls(&three.channel, 1).await;
+    assert_eq!(three.open(3), 1);
+}
+
+/// A dial that answers late, when another one serves, is closed unless somebody wants it.
+#[tokio::test(start_paused = true)]
+async fn a_late_connection_is_closed() {
+    let three = three(Balance::PickFirst);
+    three.network.slow(addr(1), std::time::Duration::from_secs(2));
+    calls(&three.channel, 1).await;
+    ms(5_000).await;
+    assert_eq!((three.open(1), three.open(2), three.dials(1)), (0, 1, 1));
+    calls(&three.channel, 5).await;
+    assert_eq!(three.ran(), [0, 6, 0]);
+}

@@ -25,6 +25,7 @@ mod size;
 mod stale;
 mod stats;
 mod waiting;
+mod watched;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;

@@ -44,6 +44,8 @@ struct Host {
     counts: Arc<Counts>,
     /// Links that live or did: set where the path has forgotten one.
     forgotten: Vec<Arc<AtomicBool>>,
+    /// Time that a dial there takes on top.
+    slow: Duration,
 }
 
 /// The network. Clones are the same network.
@@ -73,6 +75,11 @@ impl Network {
         Server::builder(router).options(options).serve(Patient(self.listen(at)))
     }
 
+    /// Listens as [`Network::listen`], for a server that stays when the address is taken from it.
+    pub fn patient(&self, at: SocketAddr) -> impl Accept + use<> {
+        Patient(self.listen(at))
+    }
+
     /// Nobody listens there any more: dials are refused.
     pub fn silence(&self, at: SocketAddr) {
         self.hosts.lock().unwrap().entry(at).or_default().connector = None;
@@ -84,6 +91,11 @@ impl Network {
         for link in hosts.entry(at).or_default().forgotten.drain(..) {
             link.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// Dials there take so much longer from now on.
+    pub fn slow(&self, at: SocketAddr, time: Duration) {
+        self.hosts.lock().unwrap().entry(at).or_default().slow = time;
     }
 
     pub fn counts(&self, at: SocketAddr) -> Arc<Counts> {
@@ -119,16 +131,16 @@ impl Connect for Network {
     fn connect(&self, target: Target) -> ConnectFuture {
         let at = target.address().unwrap_or_else(|| addr(1));
         let forgotten = Arc::new(AtomicBool::new(false));
-        let (connector, counts) = {
+        let (connector, counts, slow) = {
             let mut hosts = self.hosts.lock().unwrap();
             let host = hosts.entry(at).or_default();
             host.forgotten.push(Arc::clone(&forgotten));
-            (host.connector.clone(), Arc::clone(&host.counts))
+            (host.connector.clone(), Arc::clone(&host.counts), host.slow)
         };
         counts.dials.fetch_add(1, Ordering::SeqCst);
         // The socket counts from the dial on.
         let socket = Socket::new(Arc::clone(&counts));
-        let time = self.dial_time;
+        let time = self.dial_time + slow;
         Box::pin(async move {
             tokio::time::sleep(time).await;
             let Some(connector) = connector else {
