@@ -12,7 +12,7 @@ mod notes;
 mod reader;
 
 use floors::{BANS, FLOORS, HTTP2_WORDS, allowed, exports};
-use notes::{Requirement, check_place, cited, requirements};
+use notes::{Requirement, check_place, cited, faults, requirements};
 use reader::{Source, code_only, files, has_word, item_end, paths, source};
 use std::collections::BTreeSet;
 use std::fs;
@@ -212,6 +212,21 @@ fn places_in_notes_exist() {
         }
     }
     report(&findings, "name the file (and item) that obeys or tests the requirement");
+}
+
+#[test]
+fn every_fault_has_its_tests() {
+    let mut findings = Vec::new();
+    for (place, tests) in faults() {
+        for test in tests {
+            let named = test.contains("::");
+            let why = if named { check_place(&test, true) } else { Err("no function".to_owned()) };
+            if let Err(why) = why {
+                findings.push(format!("{place} {test}: {why}"));
+            }
+        }
+    }
+    report(&findings, "name each test as `path::function` in the last column");
 }
 
 #[test]

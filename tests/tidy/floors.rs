@@ -31,7 +31,7 @@ pub(crate) const HTTP2_WORDS: &str =
 pub(crate) type Ban =
     (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static str);
 
-pub(crate) const BANS: [Ban; 7] = [
+pub(crate) const BANS: [Ban; 8] = [
     (
         &["src/http2", "src/grpc"],
         &[],
@@ -71,7 +71,6 @@ pub(crate) const BANS: [Ban; 7] = [
         &["src/net/env.rs"],
         &[
             "Instant::now",
-            "SystemTime::now",
             "tokio::spawn",
             "task::spawn",
             "task::spawn_blocking",
@@ -92,6 +91,12 @@ pub(crate) const BANS: [Ban; 7] = [
             "RandomState",
         ],
         "clock, timers, tasks, sockets and chance come through net/env.rs alone",
+    ),
+    (
+        &["src"],
+        &[],
+        &["SystemTime", "UNIX_EPOCH"],
+        "the wall clock jumps: deadlines, ages and timers are kept on the monotonic one",
     ),
     (
         &["src"],

@@ -56,6 +56,24 @@ fn listed(line: &Line, label: &str) -> Vec<String> {
     rest.split(", ").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
+/// The rows of the tables in `spec-notes/faults.md`: where each stands, and its tests.
+pub(crate) fn faults() -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for note in files("spec-notes/faults.md", &["md"]) {
+        for line in note.lines.iter().filter(|line| line.text.starts_with("| ")) {
+            let cells: Vec<&str> = line.text.trim_matches('|').split('|').collect();
+            let tests = cells.get(3).map_or("", |cell| cell.trim());
+            if ["test", "---"].contains(&tests) {
+                continue;
+            }
+            let places = tests.split(", ").map(|place| place.trim_matches('`').to_owned());
+            found.push((format!("{}:{}", note.path, line.number), places.collect()));
+        }
+    }
+    assert!(found.len() >= 25, "the reader does not find the faults");
+    found
+}
+
 /// `path`, `path::item`, or `none`, which wants a sentence in the note and no file.
 pub(crate) fn check_place(place: &str, test: bool) -> Result<(), String> {
     if place == "none" {

@@ -1,0 +1,164 @@
+//! Servers of ours in processes of their own: this test's binary, run again in another part.
+//!
+//! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
+
+use framewire::grpc::{Method, Raw, Response};
+use framewire::http2::Role;
+use framewire::server::{DriverOptions, Router, Server};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Answers with its request after as many milliseconds as the first octet says. The rest of the
+/// request is noted.
+pub const WORK: Method<Raw, Raw> = Method::new("/test.Work/Do");
+/// Never answers.
+pub const SILENT: Method<Raw, Raw> = Method::new("/test.Work/Silent");
+/// Answers with as many KiB as the four octets of the request say.
+pub const LARGE: Method<Raw, Raw> = Method::new("/test.Work/Large");
+
+/// Set in a server's process: where it is to listen.
+const LISTEN: &str = "FRAMEWIRE_TEST_LISTEN";
+/// Time that calls under way have at SIGTERM.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A request of [`WORK`]: an identifier, and the milliseconds that it takes.
+pub fn work(id: u32, milliseconds: u8) -> Raw {
+    let mut octets = vec![milliseconds];
+    octets.extend_from_slice(&id.to_be_bytes());
+    Raw(octets.into())
+}
+
+/// How often each identifier ran.
+pub type Ran = BTreeMap<u32, u32>;
+
+fn router(ran: &Arc<Mutex<Ran>>) -> Router {
+    let ran = Arc::clone(ran);
+    Router::new()
+        .unary(&WORK, move |_, request: Raw| {
+            let id = request.0.get(1..5).and_then(|octets| octets.try_into().ok());
+            *ran.lock().unwrap().entry(id.map_or(0, u32::from_be_bytes)).or_default() += 1;
+            async move {
+                let time = request.0.first().copied().unwrap_or(0);
+                if time > 0 {
+                    tokio::time::sleep(Duration::from_millis(u64::from(time))).await;
+                }
+                Ok(Response::new(request))
+            }
+        })
+        .unary(&SILENT, |_, _| std::future::pending())
+        .unary(&LARGE, |_, request: Raw| async move {
+            let kibibytes = u32::from_be_bytes(request.0[..4].try_into().unwrap());
+            Ok(Response::new(Raw(vec![7; kibibytes as usize * 1024].into())))
+        })
+}
+
+/// The server's part, if this process is one: `true` when it has ended.
+pub fn serve() -> bool {
+    let Ok(at) = std::env::var(LISTEN) else { return false };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(serve_at(at.parse().unwrap()));
+    true
+}
+
+async fn serve_at(at: SocketAddr) {
+    let ran = Arc::new(Mutex::new(Ran::new()));
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let options = DriverOptions::new(Role::Server);
+    let server = Server::builder(router(&ran)).options(options).bind(at).unwrap();
+    println!("\nlistens on {}", server.local_addr().unwrap());
+    let (gone, parent_is_gone) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        drop(gone);
+    });
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = parent_is_gone => return,
+    }
+    let report = server.shutdown(GRACE).await;
+    let ran: Vec<_> =
+        ran.lock().unwrap().iter().map(|(id, times)| format!("{id}*{times}")).collect();
+    println!("\nran {}", ran.join(" "));
+    println!("\nforced {}", report.forced);
+}
+
+/// A server's process. Dropped, it is killed.
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server that runs `test`, whose first act must be [`serve`]; port 0 picks one.
+    /// `before` are a command and its arguments that run it.
+    pub async fn start(before: &[&str], test: &str, at: SocketAddr) -> Self {
+        let this = std::env::current_exe().unwrap();
+        let mut command = match before {
+            [] => Command::new(&this),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&this);
+                command
+            }
+        };
+        let mut child = command
+            .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+            .env(LISTEN, at.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut process = Self { child, lines, address: at };
+        process.address = process.line("listens on ").await.parse().unwrap();
+        process
+    }
+
+    /// What stands behind these words in the next line that begins with them.
+    async fn line(&mut self, words: &str) -> String {
+        let minute = Duration::from_secs(60);
+        let search = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                if let Some(rest) = line.strip_prefix(words) {
+                    return rest.to_owned();
+                }
+            }
+            panic!("the server ended without saying {words:?}")
+        };
+        tokio::time::timeout(minute, search).await.unwrap_or_else(|_| panic!("no {words:?}"))
+    }
+
+    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it has not ended").to_string();
+        let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status();
+        assert!(sent.await.unwrap().success(), "no signal could be sent");
+    }
+
+    /// What it ran and how many streams it cut, once it has ended after SIGTERM.
+    pub async fn report(mut self) -> (Ran, u32) {
+        let ran = self.line("ran").await;
+        let ran = ran.split_whitespace().map(|pair| {
+            let (id, times) = pair.split_once('*').unwrap();
+            (id.parse().unwrap(), times.parse().unwrap())
+        });
+        let ran = ran.collect();
+        let forced = self.line("forced ").await.parse().unwrap();
+        assert!(self.child.wait().await.unwrap().success(), "the server failed");
+        (ran, forced)
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) {
+        self.child.wait().await.unwrap();
+    }
+}
