@@ -132,3 +132,38 @@ async fn a_channel_resumes_its_own_sessions_and_no_others() {
     assert_eq!(client.session_stats().unwrap().taken, 6);
     served.server.shutdown(std::time::Duration::ZERO).await;
 }
+
+/// On request the connections made before a replacement go, once younger ones are ready: no call
+/// meets a gap.
+#[tokio::test]
+async fn connections_of_a_replaced_identity_are_drained_on_request() {
+    let authority = Authority::new();
+    let (old, new) = (authority.sign("old.example"), authority.sign("new.example"));
+    let (client, server) =
+        (authority.client(&old).build().unwrap(), authority.server().build().unwrap());
+    let served = serve(server.clone());
+    let channel = served.channel(&client);
+    let shown = served.ask(&channel).await.tls.unwrap();
+    assert_eq!(shown.peer_certificates, std::slice::from_ref(&old.der));
+    assert_eq!(channel.drain_replaced(), 0, "nothing was replaced");
+
+    client.replace(&authority.client(&new).build().unwrap());
+    assert_eq!(channel.drain_replaced(), 1);
+    let mut seen = Vec::new();
+    for _ in 0..2000 {
+        let shown = served.ask(&channel).await.tls.unwrap();
+        let new = shown.peer_certificates == std::slice::from_ref(&new.der);
+        seen.push(new);
+        if new {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(seen.last(), Some(&true), "the new one took over: {}", channel.stats());
+    while channel.connections().len() > 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(channel.stats().counted(framewire::client::Count::Replaced), 1);
+    assert_eq!(channel.drain_replaced(), 0);
+    served.server.shutdown(std::time::Duration::ZERO).await;
+}
