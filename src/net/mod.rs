@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod budget;
+pub mod change;
 pub mod connect;
 pub mod connect_error;
 pub mod dispatch;

@@ -128,8 +128,8 @@ async fn slow_exhaustion_is_told_before_the_first_refusal() {
             ms(100).await;
         }
         let warning = channel.stats().exhaustion;
-        if told.is_none() && warning.is_some() {
-            told = Some((began.elapsed(), warning.unwrap().1.to_string()));
+        if let (None, Some((_, warning))) = (&told, &warning) {
+            told = Some((began.elapsed(), warning.to_string()));
         }
         assert!(leaked.len() <= 700);
     };
