@@ -63,6 +63,8 @@ pub struct ChannelBuilder {
     options: PoolOptions,
     limits: MessageLimits,
     path: Option<Preset>,
+    /// The options take their times from it.
+    follow_path: bool,
     user_agent: Option<String>,
     interceptors: Vec<Interceptor>,
     retries: Option<Box<Retries>>,
@@ -80,6 +82,7 @@ impl ChannelBuilder {
             options: PoolOptions::new(),
             limits: MessageLimits::new(),
             path: None,
+            follow_path: false,
             user_agent: None,
             interceptors: Vec::new(),
             retries: None,
@@ -113,6 +116,15 @@ impl ChannelBuilder {
         self
     }
 
+    /// Takes the times from a preset, as [`PoolOptions::liveness`] and
+    /// [`ChannelBuilder::path`] together, whatever [`ChannelBuilder::options`] says of them before
+    /// or after.
+    pub fn environment(mut self, preset: Preset) -> Self {
+        self.follow_path = true;
+        self.path = Some(preset);
+        self
+    }
+
     /// What is known of the way to the server: [`ChannelBuilder::findings`] compares the options
     /// with it. It changes none of them. Default nothing.
     pub fn path(mut self, path: Preset) -> Self {
@@ -120,11 +132,20 @@ impl ChannelBuilder {
         self
     }
 
+    /// The options, with the times of the environment where one was named.
+    fn settled(&self) -> PoolOptions {
+        let options = self.options.clone();
+        match self.path.as_ref().filter(|_| self.follow_path) {
+            Some(preset) => options.liveness(preset),
+            None => options,
+        }
+    }
+
     /// What contradicts what in the options, or will hurt, as [`ChannelBuilder::build`] finds it;
     /// errors included.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        pool::check(&self.options, &self.limits, self.path.as_ref())
+        pool::check(&self.settled(), &self.limits, self.path.as_ref())
     }
 
     /// The largest message received, in octets, inflated. Default 4 MiB.
@@ -207,6 +228,7 @@ impl ChannelBuilder {
     pub fn build(self) -> Result<Channel, BuildError> {
         let (errors, findings): (Vec<_>, Vec<_>) =
             self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
+        let options = self.settled();
         let target = self.target.map_err(BuildError::Target)?;
         let https = target.scheme() == Scheme::Https;
         let connector = self.connector;
@@ -240,7 +262,7 @@ impl ChannelBuilder {
             interceptors: self.interceptors,
             retries: self.retries,
             templates: Mutex::new(Templates::default()),
-            pool: Pool::resolved(target, connector, self.resolver, self.options),
+            pool: Pool::resolved(target, connector, self.resolver, options),
         };
         Ok(Channel { inner: Arc::new(inner) })
     }

@@ -80,6 +80,17 @@ async fn never_more_than_allowed() {
 
 /// Zero is no number of connections: there is none that means "without bound", and none at all
 /// would carry no calls. The channel is not built.
+/// One word for the environment sets the times and compares the rest with it.
+#[test]
+fn an_environment_brings_its_times() {
+    use framewire::client::Preset;
+    let builder = || Channel::builder("http://test").options(options());
+    assert_ne!(builder().path(Preset::aws_alb()).findings(), [], "30 min, and 60 s are kept");
+    let builder = builder().environment(Preset::aws_alb());
+    assert_eq!(builder.findings(), []);
+    assert_eq!(builder.build().unwrap().findings(), []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn none_is_refused() {
     let mut options = options();

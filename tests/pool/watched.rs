@@ -92,7 +92,7 @@ async fn the_size_follows_the_load() {
     let open = busy.endpoints[0].open;
     assert!(open == wanted.connections || open == wanted.connections + 1, "{open}: {wanted}");
     assert!(wanted.connections >= 3, "two would do without room to spare: {wanted}");
-    for _ in 0..1200 {
+    for _ in 0..4000 {
         begin(&one.channel, 15);
         ms(75).await;
     }

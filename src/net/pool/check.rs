@@ -60,6 +60,7 @@ pub fn check(options: &PoolOptions, limits: &MessageLimits, path: Option<&Preset
     found.pings(options, path);
     found.windows(options, limits);
     found.frames(options);
+    found.size(options);
     found.servers_only(options);
     found.0
 }
@@ -339,6 +340,31 @@ impl Findings {
                 format!("frame_octets is {octets}"),
                 "no such SETTINGS_MAX_FRAME_SIZE may be announced: peers end the connection",
                 format!("frame_octets from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
+            );
+        }
+    }
+
+    /// The controller's goal.
+    fn size(&mut self, options: &PoolOptions) {
+        let Some(goal) = options.sizing.map(|sizing| sizing.goal) else { return };
+        let most = options.max_connections;
+        if goal.min > goal.max || goal.min > most {
+            self.error(
+                format!("sizing.goal.min is {}, of at most {}", goal.min, goal.max.min(most)),
+                "the controller is to keep more connections than there may be",
+                format!("sizing.goal.min of at most {}", goal.max.min(most)),
+            );
+        } else if !(0.0..=0.9).contains(&goal.headroom) {
+            self.error(
+                format!("sizing.goal.headroom is {}", goal.headroom),
+                "no load can be sized for, and the controller never acts",
+                "sizing.goal.headroom from 0 to 0.9; the default is 0.25",
+            );
+        } else if most == 1 {
+            self.warn(
+                "sizing is on and max_connections is 1".into(),
+                "the controller has nothing to choose",
+                "max_connections of several, or no sizing",
             );
         }
     }

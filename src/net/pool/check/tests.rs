@@ -26,7 +26,8 @@ fn the_defaults_are_no_finding() {
 /// What is often set, and right.
 #[test]
 fn sound_options_are_no_finding() {
-    let sets: [fn(&mut PoolOptions); 14] = [
+    let sets: [fn(&mut PoolOptions); 15] = [
+        |o| sized(o, |goal| goal.min = 2),
         |o| (o.min_connections, o.max_connections) = (4, 4),
         |o| o.fill_percent = 100,
         |o| o.fill_percent = 1,
@@ -47,7 +48,24 @@ fn sound_options_are_no_finding() {
     }
 }
 
-const CASES: [Case; 32] = [
+fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::net::pool::sizing::Goal)) {
+    let mut sizing = crate::net::pool::sizing::ControllerOptions::default();
+    set(&mut sizing.goal);
+    o.sizing = Some(sizing);
+}
+
+const CASES: [Case; 35] = [
+    ("a goal over max", |o| sized(o, |goal| goal.min = 5), Error, "sizing.goal.min is 5, of at"),
+    ("no headroom left", |o| sized(o, |goal| goal.headroom = 1.0), Error, "sizing.goal.headroom"),
+    (
+        "nothing to choose",
+        |o| {
+            o.max_connections = 1;
+            sized(o, |_| ());
+        },
+        Warning,
+        "sizing is on and max_connections is 1",
+    ),
     ("no connections", |o| o.max_connections = 0, Error, "max_connections is 0"),
     ("min over max", |o| o.min_connections = 5, Error, "min_connections 5 is above max"),
     (
