@@ -89,6 +89,17 @@ async fn serve_at(at: SocketAddr) {
     println!("\nforced {}", report.forced);
 }
 
+/// Whether all threads of a process stand still.
+fn is_stopped(id: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+    let mut states = threads.map(|thread| {
+        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name before the state stands in parentheses and may hold anything.
+        state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    });
+    states.all(|stopped| stopped)
+}
+
 /// A server's process. Dropped, it is killed.
 pub struct Process {
     child: Child,
@@ -137,11 +148,14 @@ impl Process {
         tokio::time::timeout(minute, search).await.unwrap_or_else(|_| panic!("no {words:?}"))
     }
 
-    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`.
+    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`. After `STOP` it has stopped.
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it has not ended").to_string();
         let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status();
         assert!(sent.await.unwrap().success(), "no signal could be sent");
+        while name == "STOP" && !is_stopped(&id) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// What it ran and how many streams it cut, once it has ended after SIGTERM.
