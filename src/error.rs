@@ -19,7 +19,7 @@ pub enum Phase {
     Tls,
     /// Waiting for the peer's SETTINGS.
     Settings,
-    /// Waiting for the peer's stream limit.
+    /// Waiting for the peer's stream limit, or in the line of the call's tenant.
     StreamQuota,
     /// Waiting for the stream's window.
     StreamWindow,

@@ -3,11 +3,12 @@
 use super::channel::{Channel, Inner, Interceptor, Templates};
 use super::hedge::HedgePolicy;
 use super::retry::{Policy, Retries, RetryPolicy};
+use super::shards::{Part, ShardKey};
 use crate::grpc::{Metadata, Status, request};
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
 use crate::net::liveness::Preset;
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{self, Finding, Pool, PoolOptions, Resolve, Severity};
+use crate::net::pool::{self, Cap, Finding, Pool, PoolOptions, Resolve, Severity};
 use crate::net::sync::Mutex;
 use crate::net::tcp::TcpConnector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -27,6 +28,11 @@ pub enum BuildError {
     TlsUnused,
     /// Options that contradict each other: every error that was found.
     Options(Vec<Finding>),
+    /// A [`Channels`](super::Channels) has as many channels as it may, all in use.
+    TooManyShards {
+        /// How many.
+        most: usize,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -39,6 +45,11 @@ impl fmt::Display for BuildError {
             Self::TlsUnused => f.write_str(
                 "a TLS configuration was given, but the target says http; write https, or leave it \
                  out",
+            ),
+            Self::TooManyShards { most } => write!(
+                f,
+                "there are {most} channels with other keys, as many as allowed, and all are in use \
+                 (Channels::new)"
             ),
             Self::Options(findings) => {
                 for (i, finding) in findings.iter().enumerate() {
@@ -57,6 +68,9 @@ impl std::error::Error for BuildError {}
 pub struct ChannelBuilder {
     target: Result<Target, TargetError>,
     connector: Option<Arc<dyn Connect>>,
+    connector_part: Part,
+    resolver_part: Part,
+    shard: Option<Arc<str>>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ClientTls>,
     resolver: Option<Arc<dyn Resolve>>,
@@ -76,6 +90,9 @@ impl ChannelBuilder {
         Self {
             target: Target::parse(target),
             connector: None,
+            connector_part: Part::Default,
+            resolver_part: Part::Default,
+            shard: None,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
             resolver: None,
@@ -99,6 +116,7 @@ impl ChannelBuilder {
     /// Connects by other means than TCP; TLS, if configured, goes on top of it.
     pub fn connector(mut self, connector: impl Connect) -> Self {
         self.connector = Some(Arc::new(connector));
+        self.connector_part = Part::unique();
         self
     }
 
@@ -107,6 +125,48 @@ impl ChannelBuilder {
     /// and the connector resolves its name.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self.resolver_part = Part::unique();
+        self
+    }
+
+    /// Names the way that [`ChannelBuilder::connector`] and [`ChannelBuilder::resolver`], given
+    /// before, take: channels of [`Channels`](super::Channels) whose names are equal may share
+    /// connections. Without a name they never do.
+    pub fn via(mut self, name: &str) -> Self {
+        for part in [&mut self.connector_part, &mut self.resolver_part] {
+            if *part != Part::Default {
+                *part = Part::Named(name.into());
+            }
+        }
+        self
+    }
+
+    /// Whose connections these are: [`Channels`](super::Channels) keeps those of other names apart.
+    pub fn shard(mut self, tenant: &str) -> Self {
+        self.shard = Some(tenant.into());
+        self
+    }
+
+    /// What the channel may share with others of [`Channels`](super::Channels).
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn shard_key(&self) -> Result<ShardKey, BuildError> {
+        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+        let tls = self.tls.as_ref().map(|tls| (tls.id(), tls.server_name_text()));
+        #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
+        let tls = None;
+        Ok(ShardKey {
+            target: self.target.clone().map_err(BuildError::Target)?,
+            tls,
+            connector: self.connector_part.clone(),
+            resolver: self.resolver_part.clone(),
+            tenant: self.shard.clone(),
+        })
+    }
+
+    pub(super) fn cap_if_none(mut self, cap: Arc<Cap>) -> Self {
+        self.options.cap.get_or_insert(cap);
         self
     }
 
@@ -254,15 +314,16 @@ impl ChannelBuilder {
             tracing::warn!(%target, %finding, "options of a channel");
         }
         let inner = Inner {
-            findings,
+            tenant: None,
+            findings: findings.into(),
             scheme: if https { "https" } else { "http" },
             authority: target.authority().into(),
             user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
-            interceptors: self.interceptors,
-            retries: self.retries,
-            templates: Mutex::new(Templates::default()),
-            pool: Pool::resolved(target, connector, self.resolver, options),
+            interceptors: self.interceptors.into(),
+            retries: self.retries.map(Into::into),
+            templates: Arc::new(Mutex::new(Templates::default())),
+            pool: Arc::new(Pool::resolved(target, connector, self.resolver, options)),
         };
         Ok(Channel { inner: Arc::new(inner) })
     }

@@ -10,6 +10,7 @@ use crate::http2::{ErrorCode, Fields};
 use crate::net::env;
 use crate::net::exchange::{Reader, Writer};
 use crate::net::handle::{Handle, Permit};
+use crate::net::quota::Seat;
 use crate::net::slot::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
 use crate::net::timeline::Timeline;
 use std::future::poll_fn;
@@ -113,7 +114,7 @@ impl Call {
         mut metadata: Metadata,
         options: Options,
     ) -> Result<Fields, Error> {
-        for interceptor in &channel.inner.interceptors {
+        for interceptor in channel.inner.interceptors.iter() {
             interceptor(&mut metadata).map_err(local)?;
         }
         let mut extra = Fields::new();
@@ -178,15 +179,20 @@ impl Call {
 
     /// Sends it on its way, once.
     pub(super) fn send(&self) {
-        if let Some(slot) = &self.slot {
-            self.channel.inner.pool.submit(Arc::clone(slot));
+        let Some(slot) = self.slot.clone() else { return };
+        let inner = &self.channel.inner;
+        match &inner.tenant {
+            None => inner.pool.submit(slot),
+            Some(tenant) => inner.pool.submit_for(slot, tenant),
         }
     }
 
-    /// Sends it as a hedge, on the place that was found for it.
-    pub(super) fn send_on(&self, place: Permit) {
+    /// Sends it as a hedge, on the place and with its tenant's seat that were found for it.
+    pub(super) fn send_on(&self, place: Permit, seat: Option<Seat>) {
         if let Some(slot) = &self.slot {
-            slot.lock().spare = true;
+            let mut x = slot.lock();
+            (x.spare, x.seat) = (true, seat);
+            drop(x);
             Handle::submit(place, Arc::clone(slot));
         }
     }
@@ -372,7 +378,8 @@ impl Drop for Call {
             }
         };
         if waits {
-            self.channel.inner.pool.forget(&slot);
+            let inner = &self.channel.inner;
+            inner.pool.forget(&slot, inner.tenant.as_ref());
         } else {
             slot.notify();
         }

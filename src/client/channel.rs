@@ -13,7 +13,7 @@ use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::env;
 use crate::net::messages::MessageLimits;
-use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats};
+use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
 use crate::net::slot::Outgoing;
 use crate::net::sync::Mutex;
 use std::collections::HashMap;
@@ -33,19 +33,23 @@ pub struct Channel {
     pub(super) inner: Arc<Inner>,
 }
 
+/// What clones share; a tenant's has its own, over the same pool.
+#[derive(Clone)]
 pub(super) struct Inner {
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
+    /// Whose calls these are, if several share the channel.
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) limits: MessageLimits,
     pub(super) scheme: &'static str,
-    pub(super) authority: Box<str>,
-    pub(super) user_agent: Box<str>,
-    pub(super) interceptors: Vec<Interceptor>,
+    pub(super) authority: Arc<str>,
+    pub(super) user_agent: Arc<str>,
+    pub(super) interceptors: Arc<[Interceptor]>,
     /// Most channels have none.
-    pub(super) retries: Option<Box<Retries>>,
+    pub(super) retries: Option<Arc<Retries>>,
     /// Warnings about the options.
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Arc<[Finding]>,
     /// One prepared head a method, and the last one used.
-    pub(super) templates: Mutex<Templates>,
+    pub(super) templates: Arc<Mutex<Templates>>,
 }
 
 #[derive(Default)]
@@ -270,6 +274,33 @@ impl Channel {
             out.chain(large);
         }
         Ok(())
+    }
+
+    /// The same channel for a tenant that shares it with others: connections, sessions and options
+    /// are those of this one, its calls wait in a line of their own and are bounded by `share`. So
+    /// many small tenants need no connections of their own, and none of them delays another beyond
+    /// its share. Tenants that must not meet on a connection are kept apart by
+    /// [`Channels`](super::Channels).
+    ///
+    /// The label names the tenant: who names it again gets the same lines and counts, and `share`
+    /// holds from then on. A tenant is forgotten once its channels are dropped and its calls have
+    /// ended. A tenant of a tenant's channel is one of the channel's.
+    ///
+    /// Calls beyond [`Share::max_calls`] wait, and those beyond [`Share::max_waiting`] fail with
+    /// RESOURCE_EXHAUSTED; one whose deadline cannot be met fails at once with DEADLINE_EXCEEDED.
+    /// A call that a policy tries again asks for its seat anew.
+    #[must_use]
+    pub fn tenant(&self, label: &str, share: Share) -> Self {
+        let tenant = Some(self.inner.pool.tenant(label, share));
+        Self { inner: Arc::new(Inner { tenant, ..Inner::clone(&self.inner) }) }
+    }
+
+    /// Whether nobody but one holder knows the channel, and it has no connection.
+    pub(super) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+            && Arc::strong_count(&self.inner.pool) == 1
+            && self.inner.pool.connections().is_empty()
+            && self.inner.pool.waiting() == 0
     }
 
     /// Connects without waiting for a call. Watch [`Channel::state`] for the outcome.

@@ -226,7 +226,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
     /// no hedge: it goes the way of every call.
     fn launch(&mut self, now: Instant) -> Result<bool, Error> {
         let hedge = !self.running.is_empty();
-        let mut place = None;
+        let (mut place, mut seat) = (None, None);
         if hedge {
             if self.retries().is_some_and(|retries| !retries.allows()) {
                 self.closed = true;
@@ -235,8 +235,11 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             }
             let not_on: Vec<u64> =
                 self.running.iter().filter_map(|other| other.call.connection()).collect();
-            place = self.channel.inner.pool.spare(&not_on);
-            if place.is_none() {
+            let inner = &self.channel.inner;
+            place = inner.pool.spare(&not_on);
+            // A tenant's hedge counts as one of its calls.
+            seat = inner.tenant.as_ref().map(|tenant| inner.pool.seat(tenant));
+            if place.is_none() || matches!(seat, Some(None)) {
                 self.put_off();
                 return Ok(false);
             }
@@ -245,7 +248,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
         let first = self.running.first().and_then(|first| first.call.timeline());
         call.go_on_from(first.as_ref().or(self.timeline.as_ref()), now);
         match place {
-            Some(place) => call.send_on(place),
+            Some(place) => call.send_on(place, seat.flatten()),
             None => call.send(),
         }
         self.began(call, hedge);

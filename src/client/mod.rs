@@ -6,6 +6,7 @@ mod channel;
 mod hedge;
 mod plain;
 mod retry;
+mod shards;
 mod streaming;
 
 #[doc = include_str!("pool.md")]
@@ -18,7 +19,7 @@ pub use crate::net::pool::trend::Warning;
 pub use crate::net::pool::{
     Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
     EndpointStats, Finding, PoolAdvice, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity,
-    Static, metrics,
+    Share, Static, TenantStats, metrics,
 };
 pub use builder::{BuildError, ChannelBuilder};
 pub use call::CallTimeline;
@@ -26,4 +27,5 @@ pub use channel::{Channel, Interceptor};
 pub use hedge::HedgePolicy;
 pub use plain::{HttpRequest, HttpResponse};
 pub use retry::RetryPolicy;
+pub use shards::{Channels, ShardKey};
 pub use streaming::{Sender, Streaming};

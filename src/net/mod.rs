@@ -22,6 +22,7 @@ pub mod memory;
 pub mod messages;
 pub mod pool;
 pub mod progress;
+pub mod quota;
 pub mod slot;
 pub mod sniff;
 pub mod stalls;

@@ -8,6 +8,7 @@
 
 use super::halves::KEPT;
 use super::handle::Permit;
+use super::quota::Seat;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
@@ -59,6 +60,8 @@ pub struct Exchange {
     pub handle: Option<Permit>,
     /// Where in the caller's code it was begun.
     pub site: Option<&'static std::panic::Location<'static>>,
+    /// Its seat among its tenant's calls, wherever it goes.
+    pub seat: Option<Seat>,
     /// Its stream there.
     pub key: Option<StreamKey>,
     /// The identifier of that stream, or of the last one: errors name it.
@@ -78,6 +81,7 @@ pub struct Wakers {
     watchers: Vec<Waker>,
     /// The place that is free now.
     permit: Option<Permit>,
+    seat: Option<Seat>,
 }
 
 impl Exchange {
@@ -188,14 +192,15 @@ impl Exchange {
         if let Some(permit) = &permit {
             permit.handle().tally().ended(&self.timeline);
         }
-        Wakers { permit, ..self.take_wakers() }
+        Wakers { permit, seat: self.seat.take(), ..self.take_wakers() }
     }
 
     /// Everybody who waits.
     #[must_use]
     pub fn take_wakers(&mut self) -> Wakers {
         let watchers = std::mem::take(&mut self.watchers);
-        Wakers { halves: [self.reader.take(), self.writer.take()], watchers, permit: None }
+        let halves = [self.reader.take(), self.writer.take()];
+        Wakers { halves, watchers, permit: None, seat: None }
     }
 }
 
@@ -206,10 +211,12 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named and gives the call's place
-/// back, with no lock held.
+/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named and gives the call's place and
+/// seat back, with no lock held.
 pub fn wake(wakers: Wakers) {
+    let seat = wakers.seat.map(Seat::leave);
     drop(wakers.permit);
+    drop(seat);
     for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();
     }
@@ -245,6 +252,7 @@ impl Slot {
                 done: false,
                 handle: None,
                 site: None,
+                seat: None,
                 key: None,
                 stream_id: None,
                 failure: None,
@@ -283,6 +291,7 @@ impl Slot {
         x.done = false;
         x.handle = None;
         x.site = None;
+        x.seat = None;
         x.key = None;
         x.stream_id = None;
         x.failure = None;

@@ -20,10 +20,12 @@ mod hedge;
 mod isolation;
 mod lifetime;
 mod lost;
+mod shards;
 mod simulation;
 mod size;
 mod stale;
 mod stats;
+mod tenants;
 mod waiting;
 mod watched;
 

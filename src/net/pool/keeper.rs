@@ -4,6 +4,7 @@
 use super::endpoint::Endpoint;
 use super::ledger::Count;
 use super::observer::Observer;
+use super::tenant::late;
 use super::{Shared, fail};
 use crate::error::{Error, Kind, Phase, Processed};
 use crate::grpc::status::Code;
@@ -42,7 +43,8 @@ impl Shared {
     }
 
     fn is_forlorn(&self) -> bool {
-        let idle = self.waiting.is_empty() && self.live.lock().is_empty();
+        let calls = !self.waiting.is_empty() || self.waiting.blocked() > 0;
+        let idle = !calls && self.live.lock().is_empty();
         let dialing = self.endpoints().iter().any(|endpoint| endpoint.cold.lock().dialing);
         let shut = self.shutdown.load(Ordering::Acquire);
         (idle && !dialing && self.floor() == 0) || shut
@@ -66,17 +68,17 @@ impl Shared {
 
     /// The deadlines of calls that wait; returns the next one.
     fn expire(&self, now: Instant) -> Option<Instant> {
-        let (late, next) = self.waiting.expire(now);
+        let (expired, next) = self.waiting.expire(now);
         let connected = self.is_connected();
         let failed = self.endpoints().iter().any(|e| e.cold.lock().last_error.is_some());
-        for slot in late {
+        for slot in expired {
             let phase = match (connected, failed) {
                 (true, _) => slot.lock().timeline.phase(),
                 (_, true) => Phase::PoolWait,
                 _ => Phase::Dial,
             };
             self.ledger.note(Count::Expired);
-            fail(&slot, deadline_error(Processed::No).with_phase(phase));
+            fail(&slot, late(&slot, deadline_error(Processed::No).with_phase(phase)));
         }
         next
     }
@@ -109,6 +111,7 @@ async fn run(shared: Arc<Shared>) {
         let deadline = shared.expire(now);
         let look = shared.tend(&mut known, now);
         let watch = observer.look(&shared, now);
+        shared.grow_for_tenants();
         if shared.is_forlorn() {
             shared.kept.store(false, Ordering::Release);
             // Somebody may have come and found a keeper that was leaving.

@@ -18,9 +18,11 @@ mod observer;
 mod options;
 mod path;
 mod resolve;
+mod shares;
 pub mod sizing;
 mod spare;
 mod stats;
+mod tenant;
 pub mod trend;
 mod wait;
 mod wishes;
@@ -36,6 +38,7 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use endpoint::{Endpoint, Pick};
 use ledger::Ledger;
+use shares::Standing;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -49,6 +52,7 @@ pub use observer::PoolAdvice;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
+pub use tenant::{Share, Tenant, TenantStats};
 
 /// A channel's state, with the names that gRPC gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -194,9 +198,9 @@ impl Pool {
         self.shared.connect();
     }
 
-    /// A call that waits for a connection was given up.
-    pub fn forget(&self, slot: &Arc<Slot>) {
-        self.shared.waiting.forget(slot);
+    /// A call that waits, of a tenant or of none, was given up.
+    pub fn forget(&self, slot: &Arc<Slot>, tenant: Option<&Arc<Tenant>>) {
+        self.shared.waiting.forget(slot, tenant.map(|tenant| tenant.id()));
     }
 
     /// The state, to be watched.
@@ -300,16 +304,16 @@ impl Shared {
             return fail(&slot, shut_down());
         }
         let now = env::now();
-        let (patient, deadline) = {
+        let (patient, deadline, standing) = {
             let mut x = slot.lock();
             let connected = self.is_connected();
             x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
-            (x.wait_for_ready, x.deadline)
+            (x.wait_for_ready, x.deadline, Standing::of(&x))
         };
         if !patient && let Some(error) = self.broken(now) {
             return fail(&slot, error);
         }
-        match self.waiting.join(slot, deadline, now) {
+        match self.waiting.join(slot, standing, deadline, now) {
             Ok(earlier) => {
                 self.keep();
                 if earlier.is_some() {
@@ -321,7 +325,9 @@ impl Shared {
                     Refusal::Full(_) => Count::RefusedFull,
                     Refusal::Hopeless { .. } => Count::RefusedHopeless,
                 });
-                return fail(&slot, refused(refusal, deadline, now));
+                let seat = slot.lock().seat.take();
+                let tenant = seat.as_ref().map(|seat| seat.quota().label());
+                return fail(&slot, refusal.error(tenant, deadline, now));
             }
         }
         // A place may have come free since the call looked; then nobody else would serve it.
@@ -413,28 +419,6 @@ impl Shared {
 
 fn shut_down() -> Error {
     Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down")
-}
-
-/// The error of a call that may not even wait.
-fn refused(refusal: Refusal, deadline: Option<Instant>, now: Instant) -> Error {
-    match refusal {
-        Refusal::Full(before) => Error::local(
-            Kind::Limit,
-            Code::ResourceExhausted,
-            format!("{before} calls wait for a connection already (PoolOptions::max_waiting)"),
-        )
-        .with_phase(Phase::PoolWait),
-        Refusal::Hopeless { before, wait } => {
-            let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            let text = format!(
-                "refused at once: {before} calls wait before it, for about {wait:.1?}, and its \
-                 deadline leaves {left:.1?}"
-            );
-            let status = Status::new(Code::DeadlineExceeded, text);
-            Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
-                .with_phase(Phase::PoolWait)
-        }
-    }
 }
 
 /// A dial that failed, as its callers see it.

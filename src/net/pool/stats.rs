@@ -2,6 +2,8 @@
 
 use super::endpoint::Endpoint;
 use super::ledger::{Count, Counts};
+use super::shares::Shares;
+use super::tenant::TenantStats;
 use super::trend::Warning;
 use super::{Cap, ChannelState, Pool, Shared};
 use crate::error::Error;
@@ -11,6 +13,9 @@ use crate::net::env;
 use crate::net::handle::{Handle, Leak};
 use std::fmt;
 use std::time::{Duration, Instant};
+
+/// Tenants whose calls wait that the text names; all of them are in [`PoolStats::tenants`].
+const TENANTS_SHOWN: usize = 8;
 
 /// A pool at one instant. Its parts are read one after another, so that they may differ by what
 /// happens in between.
@@ -24,6 +29,10 @@ pub struct PoolStats {
     pub state: ChannelState,
     /// Calls that wait for a place on a connection.
     pub waiting: u32,
+    /// Of them, those that wait for their tenant's quota, whatever places there are.
+    pub waiting_for_quota: u32,
+    /// The tenants that share the channel, by label.
+    pub tenants: Vec<TenantStats>,
     /// The addresses.
     pub endpoints: Vec<EndpointStats>,
     /// The connections that live, oldest first; those being dialled are in
@@ -156,6 +165,8 @@ impl Shared {
         PoolStats {
             state: *self.watch.borrow(),
             waiting: self.waiting.len(),
+            waiting_for_quota: self.waiting.blocked(),
+            tenants: self.waiting.shares(Shares::stats).unwrap_or_default(),
             endpoints: endpoints.iter().map(|one| endpoint(one)).collect(),
             connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),
             resolve_error: self.resolving.lock().error.clone(),
@@ -281,6 +292,9 @@ impl PoolStats {
             _ if self.count(ConnectionState::Handshaking) > 0 => {
                 f.write_str("the peer's SETTINGS are awaited")
             }
+            ChannelState::Ready if self.waiting > 0 && self.waiting == self.waiting_for_quota => {
+                f.write_str("calls wait for their tenants' quotas (Share::max_calls)")
+            }
             ChannelState::Ready if self.waiting == 0 => f.write_str("calls find a place at once"),
             ChannelState::Ready if self.endpoints.iter().any(full) => {
                 f.write_str("connections are full, and there are max_connections of them")
@@ -346,6 +360,10 @@ impl fmt::Display for PoolStats {
         }
         for connection in &self.connections {
             write!(f, "\n  {connection}")?;
+        }
+        let busy = self.tenants.iter().filter(|tenant| tenant.waiting > 0);
+        for tenant in busy.take(TENANTS_SHOWN) {
+            write!(f, "\n  {tenant}")?;
         }
         f.write_str("\nshared:")?;
         for (i, cap) in std::iter::once(&self.cap).chain(&self.outer_caps).enumerate() {

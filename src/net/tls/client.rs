@@ -13,7 +13,7 @@ use super::provider::Provider;
 use super::session::{SessionStats, SessionStore, Totals};
 use super::stats::{Counters, TlsStats};
 use super::{ALPN_H2, FIRST_GENERATION};
-use crate::net::sync::Mutex;
+use crate::net::sync::{Mutex, next_id};
 
 /// Tickets asked of a server at a full handshake, and at a resumed one (RFC 9149).
 const TICKET_REQUEST: (u8, u8) = (16, 1);
@@ -29,6 +29,7 @@ pub struct ClientTls {
 }
 
 pub(super) struct Shared {
+    id: u64,
     pub(super) current: Mutex<Current>,
     counters: Counters,
 }
@@ -97,7 +98,7 @@ impl ClientTls {
             generation: FIRST_GENERATION,
         };
         let current = Mutex::new(current);
-        let shared = Arc::new(Shared { current, counters: Counters::default() });
+        let shared = Arc::new(Shared { id: next_id(), current, counters: Counters::default() });
         Self { shared, server_name: None }
     }
 
@@ -123,6 +124,18 @@ impl ClientTls {
         let new = other.shared.current.lock().clone();
         let mut current = self.shared.current.lock();
         *current = new.renewed(current.generation + 1);
+    }
+
+    /// Unique in the process; the same for clones.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The name that is checked and sent in the place of the target's host.
+    #[must_use]
+    pub fn server_name_text(&self) -> Option<String> {
+        self.server_name.as_ref().map(|name| name.to_str().into_owned())
     }
 
     /// Counts the configurations that this one and its clones have had: 1 at first, one more with

@@ -1,0 +1,158 @@
+//! Channels by key: equal in every part, or nothing is shared.
+
+use crate::network::{Network, addr};
+use crate::{Journal, WORK, allowing, ms, options, raw, router};
+use framewire::client::{BuildError, Channel, ChannelBuilder, Channels};
+use framewire::net::tls::ClientTls;
+use proptest::prelude::*;
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+/// Which of a few values each part of a key takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Parts {
+    host: usize,
+    port: usize,
+    authority: usize,
+    tls: usize,
+    server_name: usize,
+    connector: usize,
+    resolver: usize,
+    tenant: usize,
+}
+
+impl Parts {
+    fn of(numbers: [usize; 8]) -> Self {
+        let [host, port, authority, tls, server_name, connector, resolver, tenant] = numbers;
+        Self { host, port, authority, tls, server_name, connector, resolver, tenant }
+    }
+
+    fn builder(self) -> ChannelBuilder {
+        static TLS: OnceLock<[ClientTls; 2]> = OnceLock::new();
+        let make = || ClientTls::builder().build().unwrap();
+        let tls = TLS.get_or_init(|| [make(), make()]);
+        let scheme = if self.tls == 0 { "http" } else { "https" };
+        let host = ["a.example", "b.example"][self.host % 2];
+        let port = [8443, 8444][self.port % 2];
+        let mut builder = Channel::builder(&format!("{scheme}://{host}:{port}"));
+        if self.authority > 0 {
+            builder = builder.authority(["x.example", "y.example"][self.authority % 2]);
+        }
+        if self.tls > 0 {
+            let mut tls = tls[self.tls % 2].clone();
+            if self.server_name > 0 {
+                tls =
+                    tls.with_server_name(["n.example", "m.example"][self.server_name % 2]).unwrap();
+            }
+            builder = builder.tls(tls);
+        }
+        if self.connector > 0 {
+            builder = builder.connector(Network::new());
+        }
+        if self.resolver > 0 {
+            builder = builder.resolver(Network::new());
+        }
+        let way = if self.connector > 0 { self.connector } else { self.resolver };
+        builder = builder.via(["way one", "way two"][way % 2]);
+        if self.tenant > 0 {
+            builder = builder.shard(["red", "blue"][self.tenant % 2]);
+        }
+        builder
+    }
+
+    /// What of it reaches the key.
+    fn seen(mut self) -> Self {
+        self.host %= 2;
+        self.port %= 2;
+        if self.tls == 0 {
+            self.server_name = 0;
+        }
+        // `via` names both at once here.
+        if self.resolver > 0 && self.connector > 0 {
+            self.resolver = 1;
+        }
+        self
+    }
+}
+
+fn same(a: &Channel, b: &Channel) -> bool {
+    // Debug shows the pool's address to nobody: what they share is seen by a tenant's name.
+    let mark = a.tenant("mark", framewire::client::Share::new());
+    let shared = b.stats().tenants.iter().any(|one| one.label == "mark");
+    drop(mark);
+    shared
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Two keys that differ in any part are two channels, equal ones are one.
+    #[test]
+    fn any_part_keeps_apart(
+        one in proptest::array::uniform8(0usize..3),
+        changes in proptest::collection::vec((0usize..8, 0usize..3), 0..3),
+    ) {
+        let mut other = one;
+        for (part, value) in changes {
+            other[part] = value;
+        }
+        let (one, other) = (Parts::of(one), Parts::of(other));
+        let channels = Channels::new(8, 4, 4);
+        let a = channels.get(one.builder()).unwrap();
+        let b = channels.get(other.builder()).unwrap();
+        let equal = one.seen() == other.seen();
+        prop_assert_eq!(same(&a, &b), equal, "{:?} {:?}", one, other);
+        prop_assert_eq!(channels.len(), if equal { 1 } else { 2 });
+        let keys = [one.builder().shard_key().unwrap(), other.builder().shard_key().unwrap()];
+        prop_assert_eq!(keys[0] == keys[1], equal);
+        let hashed: HashSet<_> = keys.into_iter().collect();
+        prop_assert_eq!(hashed.len(), if equal { 1 } else { 2 });
+    }
+}
+
+/// Without a name nobody can say that two ways are one.
+#[test]
+fn ways_without_a_name_are_unlike_all_others() {
+    let channels = Channels::new(8, 4, 4);
+    let builder = || Channel::builder("http://test").connector(Network::new());
+    let (a, b) = (channels.get(builder()).unwrap(), channels.get(builder()).unwrap());
+    assert!(!same(&a, &b));
+    let text = builder().shard("red").shard_key().unwrap().to_string();
+    assert!(text.starts_with("http://test:80 as test, via #"), "{text}");
+    assert!(text.ends_with(", tenant \"red\""), "{text}");
+}
+
+/// A channel in use stays; one that nobody uses makes room for another.
+#[tokio::test(start_paused = true)]
+async fn shards_are_bounded_and_none_in_use_is_evicted() {
+    let network = Network::new();
+    let journal = Journal::default();
+    let _server = network.serve(addr(1), router(&journal), allowing(10));
+    let channels = Channels::new(2, 4, 100);
+    let get = |tenant: &str| {
+        let builder = Channel::builder("http://test").connector(network.clone()).via("net");
+        let mut options = options();
+        options.cap = None;
+        options.idle_time = std::time::Duration::from_secs(60);
+        channels.get(builder.options(options).shard(tenant))
+    };
+    let red = get("red").unwrap();
+    red.unary(&WORK, raw([0])).await.unwrap();
+    let blue = get("blue").unwrap();
+    blue.unary(&WORK, raw([0])).await.unwrap();
+    assert_eq!(network.counts(addr(1)).open.load(std::sync::atomic::Ordering::SeqCst), 2);
+    let error = get("green").unwrap_err();
+    assert!(matches!(error, BuildError::TooManyShards { most: 2 }), "{error}");
+    // Nobody holds it, but its connection lives: a call may come back to it.
+    drop(blue);
+    assert!(get("green").is_err());
+    assert_eq!(channels.stats().len(), 2);
+    ms(120_000).await;
+    let green = get("green").unwrap();
+    green.unary(&WORK, raw([0])).await.unwrap();
+    assert_eq!(channels.len(), 2);
+    assert!(same(&red, &get("red").unwrap()));
+    // Each has a cap of its own.
+    assert_eq!(red.stats().cap.sockets, 4);
+    assert_eq!(red.stats().outer_caps.len(), 1);
+}
