@@ -5,6 +5,7 @@ use super::hedge::HedgePolicy;
 use super::retry::{Policy, Retries, RetryPolicy};
 use crate::grpc::{Metadata, Status, request};
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
+use crate::net::keep::Keep;
 use crate::net::liveness::Preset;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{self, Finding, Pool, PoolOptions, Resolve, Severity};
@@ -260,6 +261,7 @@ impl ChannelBuilder {
             user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
             interceptors: self.interceptors,
+            keep: Keep::new(self.options.keep_octets, self.options.keep_total_octets),
             retries: self.retries,
             templates: Mutex::new(Templates::default()),
             pool: Pool::resolved(target, connector, self.resolver, options),

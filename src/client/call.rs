@@ -166,8 +166,10 @@ impl Call {
         }
         let whole = body(&mut x.out).map_err(local)?;
         if whole {
-            x.out.replayable = true;
+            x.out.keep_whole(&channel.inner.keep);
             x.out.end = OutEnd::Finish;
+        } else {
+            x.out.keep_stream(&channel.inner.keep);
         }
         x.out.template = template;
         x.out.extra.extend_from(extra);

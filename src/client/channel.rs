@@ -12,6 +12,7 @@ use crate::grpc::{
 use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::env;
+use crate::net::keep::Keep;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats};
 use crate::net::slot::Outgoing;
@@ -40,6 +41,8 @@ pub(super) struct Inner {
     pub(super) authority: Box<str>,
     pub(super) user_agent: Box<str>,
     pub(super) interceptors: Vec<Interceptor>,
+    /// Of requests that were handed to a connection.
+    pub(super) keep: Arc<Keep>,
     /// Most channels have none.
     pub(super) retries: Option<Box<Retries>>,
     /// Warnings about the options.

@@ -14,6 +14,7 @@ pub mod halves;
 pub mod handle;
 pub mod handoff;
 pub mod io;
+pub mod keep;
 pub mod life;
 pub mod liveness;
 #[cfg(all(test, framewire_loom))]

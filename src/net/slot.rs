@@ -184,6 +184,9 @@ impl Exchange {
     pub fn let_go(&mut self) -> Wakers {
         self.done = true;
         self.key = None;
+        if self.out.replayable {
+            self.out.forget_body();
+        }
         let permit = self.handle.as_mut().and_then(Permit::take);
         if let Some(permit) = &permit {
             permit.handle().tally().ended(&self.timeline);

@@ -104,6 +104,16 @@ engines! { deadline:
     pair a_stream_that_ends_in_time_is_left_alone;
 }
 
+engines! { kept:
+    client a_stream_moves_with_what_it_has_sent;
+    client every_kind_of_stream_moves;
+    client a_sender_that_waits_moves_along;
+    client a_stream_that_has_sent_more_than_is_kept_stays;
+    client the_channel_has_a_bound_for_all;
+    client a_large_request_moves_if_there_is_room_for_it;
+    client a_goaway_in_the_middle_of_a_burst;
+}
+
 engines! { kinds:
     pair the_four_kinds;
     pair a_link_of_single_octets_gives_the_same;

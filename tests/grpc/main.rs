@@ -28,6 +28,7 @@ mod engines;
 mod expiry;
 mod hedge;
 mod keepalive;
+mod kept;
 mod kinds;
 mod late;
 mod limits;

@@ -24,6 +24,7 @@ mod simulation;
 mod size;
 mod stale;
 mod stats;
+mod streams;
 mod waiting;
 mod watched;
 

@@ -262,7 +262,8 @@ impl Core {
     fn not_processed(&self) -> Error {
         let status = Status::new(
             Code::Unavailable,
-            "the peer went away before it acted on the call, and what was streamed is not kept",
+            "the peer went away before it acted on the call, and more of it was sent than is kept for \
+             another connection (PoolOptions::keep_octets, keep_total_octets)",
         );
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));

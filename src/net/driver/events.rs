@@ -241,7 +241,7 @@ fn response_head(
     std::mem::swap(&mut x.inc.head, head);
     x.inc.head_ready = true;
     if x.out.replayable {
-        x.out.forget_body();
+        x.out.commit();
     }
     if end_stream {
         x.inc.end = Some(InEnd::Finished);

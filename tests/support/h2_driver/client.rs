@@ -361,7 +361,7 @@ impl Stream {
                     x.inc.head = fields::response_head(&parts).unwrap_or_default();
                     x.inc.head_ready = true;
                     if x.out.replayable {
-                        x.out.forget_body();
+                        x.out.commit();
                     }
                     let ended = body.is_end_stream();
                     self.answer = Answer::Begun(body);
