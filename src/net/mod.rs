@@ -1,6 +1,7 @@
 //! Floor 3: tokio and rustls. Sockets, TLS, and what drives a connection.
 
 pub mod accept;
+pub mod again;
 pub mod budget;
 pub mod change;
 pub mod connect;

@@ -6,6 +6,7 @@
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
+use super::again::{Again, Pause};
 use super::halves::KEPT;
 use super::handle::Permit;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
@@ -35,8 +36,13 @@ pub struct Exchange {
     pub deadline: Option<Instant>,
     /// Where its time went.
     pub timeline: Timeline,
-    /// Times that its head was written to a connection.
+    /// Times that its head was written to a connection; of the last attempt by policy, if there are
+    /// several.
     pub attempts: u32,
+    /// The peer may have acted on an attempt before.
+    pub seen: bool,
+    /// Whether another attempt follows this one.
+    pub again: Option<Arc<dyn Again>>,
     /// Waits for a connection instead of failing with the last dial's error.
     pub wait_for_ready: bool,
     /// A hedge: it goes where there is room to spare, or nowhere.
@@ -78,6 +84,16 @@ pub struct Wakers {
     watchers: Vec<Waker>,
     /// The place that is free now.
     permit: Option<Permit>,
+    /// The next attempt, if this was not the last; else the policy that said so.
+    pause: Option<Box<Pause>>,
+    spent: Option<Arc<dyn Again>>,
+}
+
+impl Wakers {
+    /// Nobody is told: another attempt follows.
+    pub(super) fn of_pause(permit: Option<Permit>, pause: Pause) -> Self {
+        Self { permit, pause: Some(Box::new(pause)), ..Self::default() }
+    }
 }
 
 impl Exchange {
@@ -146,6 +162,9 @@ impl Exchange {
     /// Ends the exchange with an error unless it has ended; returns who must be told.
     #[must_use]
     pub fn fail(&mut self, error: Error) -> Wakers {
+        let unseen = error.processed() == Processed::No;
+        let error =
+            if self.seen && unseen { error.with_processed(Processed::Maybe) } else { error };
         if self.inc.end.is_none() {
             self.inc.end = Some(InEnd::Failed(error.clone()));
         }
@@ -179,9 +198,17 @@ impl Exchange {
         error.with_phase(phase).with_connection(facts)
     }
 
-    /// The driver lets go of the slot; returns who must be told.
+    /// The driver lets go of the slot; returns who must be told. It may be that another attempt
+    /// follows; then the call is not over, and the slot is as good as one never sent.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
+        let mut spent = None;
+        if let Some(again) = self.again.take() {
+            match self.try_again(again) {
+                Ok(next) => return next,
+                Err(again) => spent = Some(again),
+            }
+        }
         self.done = true;
         self.key = None;
         if self.out.replayable {
@@ -191,14 +218,15 @@ impl Exchange {
         if let Some(permit) = &permit {
             permit.handle().tally().ended(&self.timeline);
         }
-        Wakers { permit, ..self.take_wakers() }
+        Wakers { permit, spent, ..self.take_wakers() }
     }
 
     /// Everybody who waits.
     #[must_use]
     pub fn take_wakers(&mut self) -> Wakers {
         let watchers = std::mem::take(&mut self.watchers);
-        Wakers { halves: [self.reader.take(), self.writer.take()], watchers, permit: None }
+        let halves = [self.reader.take(), self.writer.take()];
+        Wakers { halves, watchers, ..Wakers::default() }
     }
 }
 
@@ -213,6 +241,10 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
 /// back, with no lock held.
 pub fn wake(wakers: Wakers) {
     drop(wakers.permit);
+    drop(wakers.spent);
+    if let Some(pause) = wakers.pause {
+        pause.begin();
+    }
     for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();
     }
@@ -237,6 +269,8 @@ impl Slot {
                 deadline: None,
                 timeline: Timeline::new(Phase::PoolWait, now),
                 attempts: 0,
+                seen: false,
+                again: None,
                 wait_for_ready: false,
                 spare: false,
                 whole: false,
@@ -275,6 +309,8 @@ impl Slot {
         x.inc.clear();
         x.deadline = None;
         x.attempts = 0;
+        x.seen = false;
+        x.again = None;
         x.wait_for_ready = false;
         x.spare = false;
         x.whole = false;

@@ -154,6 +154,20 @@ engines! { many:
     server padding_is_credited;
 }
 
+engines! { retry_streams:
+    client a_server_streaming_call_is_tried_again_before_its_response_begins;
+    client a_response_that_has_begun_is_final;
+    client a_bidi_call_repeats_what_it_has_sent_in_order;
+    client a_sender_alone_keeps_the_call_going;
+    client a_call_that_has_sent_more_than_is_kept_is_settled;
+    client the_server_says_when_or_never;
+    client the_throttle_stops_retries_of_streams;
+    client the_deadline_holds_for_all_attempts;
+    client a_call_given_up_in_the_pause_is_not_sent_again;
+    client an_error_speaks_for_all_attempts;
+    client the_timeline_covers_all_attempts;
+}
+
 engines! { streaming:
     client a_sender_waits_above_64_kib;
     client an_early_status_ends_a_pending_send;

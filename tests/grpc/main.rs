@@ -35,6 +35,7 @@ mod limits;
 mod many;
 mod probe;
 mod retry;
+mod retry_streams;
 mod stalls;
 mod streaming;
 mod timeline;

@@ -1,11 +1,11 @@
 //! Streams are calls like others: none is lost and none runs twice when servers come and go.
 
 use crate::network::{Network, addr};
-use crate::{Journal, allowing, ms, options, raw};
-use framewire::client::Channel;
-use framewire::error::Error;
-use framewire::grpc::{Method, Raw, Response};
-use framewire::server::Router;
+use crate::{Journal, WORK, allowing, ms, options, raw};
+use framewire::client::{Channel, Count, HedgePolicy, RetryPolicy};
+use framewire::error::{Error, Kind, Processed};
+use framewire::grpc::{Code, Method, Raw, Request, Response, Status};
+use framewire::server::{Requests, Router};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -79,4 +79,105 @@ async fn goaways_in_the_middle_of_streams_lose_nothing_and_repeat_nothing() {
         assert_eq!((begun.len(), ended.len()), (40, 40), "cycle {cycle}");
         assert_eq!(most(&ended), 1, "cycle {cycle}");
     }
+}
+
+/// A call that waits for ready does so in each attempt; one that does not has the next attempt fail
+/// with the last dial's error.
+#[tokio::test(start_paused = true)]
+async fn every_attempt_waits_for_ready() {
+    let network = Network::new();
+    let journal = Journal::default();
+    let retry = RetryPolicy::new(2).backoff(ms_of(100), 1.0, ms_of(100));
+    let builder = Channel::builder("http://test").connector(network.clone());
+    let channel = builder.options(options()).retry(retry).build().unwrap();
+    let server = network.serve(addr(1), crate::router(&journal), allowing(100));
+    let calls = [true, false].map(|waits| {
+        let channel = channel.clone();
+        let request = Request::new(raw([50])).with_wait_for_ready(waits);
+        tokio::spawn(async move { channel.unary(&WORK, request).await.map(drop) })
+    });
+    ms(50).await;
+    network.silence(addr(1));
+    server.shutdown(Duration::ZERO).await;
+    ms(3000).await;
+    let [patient, other] = calls;
+    assert!(other.is_finished() && !patient.is_finished());
+    let error = other.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::Maybe), "{error}");
+    let _server = network.serve(addr(1), crate::router(&journal), allowing(100));
+    patient.await.unwrap().unwrap();
+    assert_eq!(journal.take().len(), 3);
+}
+
+/// As long as the first attempt waits, there is nothing to hedge.
+#[tokio::test(start_paused = true)]
+async fn a_hedged_call_waits_for_ready() {
+    let network = Network::new();
+    let journal = Journal::default();
+    let builder = Channel::builder("http://test").connector(network.clone());
+    let builder = builder.options(options()).hedge(HedgePolicy::new(3, ms_of(10)));
+    let channel = builder.build().unwrap();
+    let call = |waits| {
+        let request = Request::new(raw([0])).with_wait_for_ready(waits);
+        let channel = channel.clone();
+        tokio::spawn(async move { channel.unary(&WORK, request).await.map(drop) })
+    };
+    let patient = call(true);
+    let error = call(false).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::No), "{error}");
+    ms(500).await;
+    let _server = network.serve(addr(1), crate::router(&journal), allowing(100));
+    patient.await.unwrap().unwrap();
+    assert_eq!(journal.take().len(), 1);
+}
+
+/// A runtime that ends between two attempts takes the call along: it ends as the last one did.
+#[test]
+fn a_pause_that_is_cut_short_ends_the_call() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let first = runtime();
+    let network = Network::new();
+    let retry = RetryPolicy::new(2).backoff(ms_of(1000), 1.0, ms_of(1000)).on(Code::NotFound);
+    let builder = Channel::builder("http://test").connector(network.clone());
+    let channel = builder.options(options()).retry(retry).build().unwrap();
+    let router = Router::new().unary(&WORK, |_, _: Raw| async {
+        Err::<Response<Raw>, _>(Status::new(Code::NotFound, "not yet"))
+    });
+    let mut call = Box::pin(channel.unary(&WORK, raw([0])));
+    first.block_on(async {
+        let _server = network.serve(addr(1), router, allowing(100));
+        let sent = tokio::time::timeout(Duration::from_millis(500), &mut call).await;
+        assert!(sent.is_err(), "it pauses");
+    });
+    drop(first);
+    let error = runtime().block_on(call).unwrap_err();
+    assert_eq!((error.code(), error.kind()), (Code::NotFound, Kind::Status), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_counted() {
+    let network = Network::new();
+    let router = Router::new()
+        .unary(&WORK, |_, _: Raw| async {
+            Err::<Response<Raw>, _>(Status::new(Code::Unavailable, "not yet"))
+        })
+        .client_streaming(&UP, |_, _: Requests<Raw>| std::future::pending());
+    let _server = network.serve(addr(1), router, allowing(100));
+    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let retry = RetryPolicy::new(3).backoff(ms_of(10), 1.0, ms_of(10));
+    let channel = builder.retry(retry).hedge_for("/test.Work/Up", HedgePolicy::new(3, ms_of(5)));
+    let channel = channel.build().unwrap();
+    channel.unary(&WORK, raw([0])).await.unwrap_err();
+    let request = Request::new(raw([0])).with_timeout(ms_of(100));
+    channel.unary(&UP, request).await.unwrap_err();
+    let counts = channel.stats().counts;
+    let of = |which| counts.get(which);
+    assert_eq!((of(Count::Retried), of(Count::Hedged)), (2, 2));
+}
+
+const fn ms_of(time: u64) -> Duration {
+    Duration::from_millis(time)
 }
