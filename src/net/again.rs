@@ -14,6 +14,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Where the fields of the first attempt's head end.
+pub use crate::http2::Mark;
+
 /// A call's policy, and the way that another attempt goes.
 pub trait Again: fmt::Debug + Send + Sync {
     /// An attempt has ended: the pause before the next one, `None` when this end is the last. What
