@@ -153,8 +153,49 @@ fn a_pause_that_is_cut_short_ends_the_call() {
         assert!(sent.is_err(), "it pauses");
     });
     drop(first);
-    let error = runtime().block_on(call).unwrap_err();
+    let end = runtime().block_on(async { tokio::time::timeout(ms_of(60_000), call).await });
+    let error = end.expect("it ends").unwrap_err();
     assert_eq!((error.code(), error.kind()), (Code::NotFound, Kind::Status), "{error}");
+}
+
+/// Readers that look all the time, on other threads than the connection's, never see how an attempt
+/// ended that another one follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn nobody_sees_an_end_that_is_not_the_last() {
+    let network = Network::new();
+    let router =
+        Router::new().server_streaming(&UP, |context, request: Raw, mut replies| async move {
+            if context.metadata().get("grpc-previous-rpc-attempts").is_none() {
+                return Err(Status::new(Code::Unavailable, "not yet"));
+            }
+            replies.send(request).await?;
+            Ok(())
+        });
+    let _server = network.serve(addr(1), router, allowing(100));
+    let retry = RetryPolicy::new(2).backoff(Duration::ZERO, 1.0, Duration::ZERO);
+    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel = builder.retry(retry).build().unwrap();
+    let readers: Vec<_> = (0..2u8)
+        .map(|i| {
+            let channel = channel.clone();
+            tokio::spawn(async move {
+                for _ in 0..400 {
+                    let mut down = channel.server_streaming(&UP, raw([i])).unwrap();
+                    let message = std::future::poll_fn(|cx| {
+                        let poll = down.poll_message(cx);
+                        if poll.is_pending() {
+                            cx.waker().wake_by_ref();
+                        }
+                        poll
+                    });
+                    assert_eq!(message.await.unwrap(), Some(raw([i])));
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
