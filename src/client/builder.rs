@@ -174,7 +174,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Shows every call's metadata to `f` before it leaves.
+    /// Shows every call's metadata to `f` before it leaves: once a call, whatever attempts follow.
     pub fn intercept(
         mut self,
         f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
@@ -183,7 +183,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
+    /// Tries calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
     /// [`ChannelBuilder::hedge_for`] go before it. Only for methods that may run twice. A method has
     /// one policy, for retries or for hedges: the one said last.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
@@ -191,8 +191,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries unary calls of `/package.Service/Method`, or of all methods of `/package.Service/`,
-    /// again as `policy` says.
+    /// Tries calls of `/package.Service/Method`, or of all methods of `/package.Service/`, again as
+    /// `policy` says.
     pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
         self.retries.get_or_insert_default().set(Some(name), Policy::Retry(policy));
         self

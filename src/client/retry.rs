@@ -46,6 +46,10 @@ impl Codes {
 }
 
 /// Which failures are tried again, how often and when. Only for methods that may run twice.
+///
+/// Streams are tried again like unary calls: what was sent is sent again, in order, and both halves go
+/// on. A call is settled when its response begins, or when it has sent more than is kept
+/// (`PoolOptions::keep_octets`); from then on it ends as its attempt does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     attempts: u32,

@@ -385,7 +385,9 @@ impl Handle {
         x.stream_id = None;
         x.parked = false;
         x.out.stalls.note(Blocked::No, env::now());
-        x.out.rewind();
+        if movable {
+            x.out.rewind();
+        }
         drop(x);
         drop(permit);
         match self.home.as_ref().filter(|_| movable && may_move) {

@@ -5,9 +5,13 @@ use crate::{Journal, WORK, allowing, ms, options, raw};
 use framewire::client::{Channel, Count, HedgePolicy, RetryPolicy};
 use framewire::error::{Error, Kind, Processed};
 use framewire::grpc::{Code, Method, Raw, Request, Response, Status};
+use framewire::net::env::Random;
 use framewire::server::{Requests, Router};
 use std::collections::HashMap;
 use std::time::Duration;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 40;
 
 /// Answers with its messages, joined.
 const UP: Method<Raw, Raw> = Method::new("/test.Work/Up");
@@ -78,6 +82,83 @@ async fn goaways_in_the_middle_of_streams_lose_nothing_and_repeat_nothing() {
         let (begun, ended) = (begun.take(), ended.take());
         assert_eq!((begun.len(), ended.len()), (40, 40), "cycle {cycle}");
         assert_eq!(most(&ended), 1, "cycle {cycle}");
+    }
+}
+
+async fn chance(seed: u64) {
+    let mut random = Random::new(seed);
+    let network = Network::new();
+    let (begun, ended) = (Journal::default(), Journal::default());
+    let mut options = options();
+    options.seed = Some(seed);
+    options.max_connections = 1 + random.below(3) as u32;
+    (options.backoff, options.backoff_max) = (ms_of(2), ms_of(5));
+    // Some messages do not fit: their calls are settled early.
+    options.keep_octets = [8, 12, 100][random.below(3) as usize];
+    let limit = 2 + random.below(20) as u32;
+    let retry = RetryPolicy::new(3).backoff(ms_of(5), 2.0, ms_of(20));
+    let builder = Channel::builder("http://test").connector(network.clone()).options(options);
+    let channel = builder.retry(retry).build().unwrap();
+    let serve = || network.serve(addr(1), router(&begun, &ended), allowing(limit));
+    let mut server = serve();
+    let mut calls = Vec::new();
+    for id in 0..200 {
+        calls.push(tokio::spawn(call(channel.clone(), id)));
+        if random.below(4) == 0 {
+            tokio::time::sleep(Duration::from_micros(random.below(6000))).await;
+        }
+        match random.below(30) {
+            0 | 1 => {
+                let old = std::mem::replace(&mut server, serve());
+                let grace = Duration::from_secs(5 * random.below(2));
+                tokio::spawn(old.shutdown(grace));
+            }
+            2 => {
+                let which = random.below(calls.len() as u64) as usize;
+                calls[which].abort();
+            }
+            _ => {}
+        }
+    }
+    let (mut answered, mut unseen) = (0, Vec::new());
+    for (id, call) in calls.into_iter().enumerate() {
+        let end = tokio::time::timeout(Duration::from_secs(600), call).await;
+        match end.unwrap_or_else(|_| panic!("call {id} never ended")) {
+            Ok(Ok(_)) => answered += 1,
+            Ok(Err(error)) => {
+                assert_eq!(error.code(), Code::Unavailable, "call {id}: {error}");
+                if error.processed() == Processed::No {
+                    unseen.push((id as u32).to_be_bytes());
+                }
+            }
+            Err(error) => assert!(error.is_cancelled(), "call {id}: {error}"),
+        }
+    }
+    ms(100).await;
+    let (begun, ended) = (begun.take(), ended.take());
+    assert!(unseen.iter().all(|id| begun.iter().all(|octets| octets != id)), "not even begun");
+    assert!(
+        answered > 50 && ended.len() >= answered,
+        "{answered} answered, {} ended",
+        ended.len()
+    );
+    assert!(most(&ended) <= 3, "no more often than the policy allows");
+    assert!(ended.iter().all(|octets| octets.len() == 12), "whole, or not at all");
+    assert_eq!(channel.waiting(), 0);
+    for handle in channel.connections() {
+        assert_eq!(handle.life().read().calls, 0, "a place was not given back");
+    }
+}
+
+#[test]
+fn whatever_happens_streams_arrive_whole_and_in_order() {
+    for seed in 0..SEEDS {
+        let result = std::panic::catch_unwind(|| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(chance(seed));
+        });
+        assert!(result.is_ok(), "seed {seed}");
     }
 }
 
