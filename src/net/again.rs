@@ -103,6 +103,25 @@ pub(super) struct Pause {
     error: Option<Error>,
 }
 
+/// What came of asking a policy. Dropped or begun with no lock held.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Another attempt follows.
+    Again(Pause),
+    /// None does.
+    Spent(Arc<dyn Again>),
+}
+
+impl Asked {
+    #[cold]
+    pub(super) fn go_on(self) {
+        match self {
+            Self::Again(pause) => pause.begin(),
+            Self::Spent(policy) => drop(policy),
+        }
+    }
+}
+
 impl Exchange {
     /// Why a response of which this head is not all must not be read on: it is no gRPC, and the call
     /// may be tried again.
@@ -148,7 +167,7 @@ impl Exchange {
 
 impl Pause {
     /// Waits, then sends the call on its way.
-    pub(super) fn begin(self: Box<Self>) {
+    fn begin(self) {
         env::spawn_if_possible(async move {
             env::sleep(self.time).await;
             self.end();

@@ -149,7 +149,13 @@ impl Outgoing {
     }
 
     /// Hands over the next chained octets.
+    #[inline]
     pub fn take_chunk(&mut self) -> Option<Bytes> {
+        // Most calls have none.
+        if self.chunks.is_empty() { None } else { self.next_chunk() }
+    }
+
+    fn next_chunk(&mut self) -> Option<Bytes> {
         if self.replayable {
             return self.copy_chunk();
         }
@@ -180,6 +186,7 @@ impl Outgoing {
     }
 
     /// [`Outgoing::rest`] was handed over.
+    #[inline]
     pub fn rest_handed(&mut self) {
         if !self.replayable {
             return self.tail.clear();
@@ -224,14 +231,18 @@ impl Outgoing {
 
     /// Forgets all that was written.
     pub fn forget_body(&mut self) {
-        self.chunks.clear();
-        self.chunk_octets = 0;
+        if !self.chunks.is_empty() {
+            self.chunks.clear();
+            self.chunk_octets = 0;
+        }
         self.tail.clear();
         self.replayable = false;
         self.handed = 0;
         self.next = 0;
         self.within = 0;
-        self.lease = None;
+        if self.lease.is_some() {
+            self.lease = None;
+        }
     }
 
     /// Makes everything kept ready to be sent anew.

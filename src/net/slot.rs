@@ -6,7 +6,7 @@
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
-use super::again::{Again, Pause};
+use super::again::{Again, Asked, Pause};
 use super::halves::KEPT;
 use super::handle::Permit;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
@@ -84,15 +84,14 @@ pub struct Wakers {
     watchers: Vec<Waker>,
     /// The place that is free now.
     permit: Option<Permit>,
-    /// The next attempt, if this was not the last; else the policy that said so.
-    pause: Option<Box<Pause>>,
-    spent: Option<Arc<dyn Again>>,
+    /// Where a policy was asked: the next attempt, or what is left of the policy.
+    asked: Option<Box<Asked>>,
 }
 
 impl Wakers {
     /// Nobody is told: another attempt follows.
     pub(super) fn of_pause(permit: Option<Permit>, pause: Pause) -> Self {
-        Self { permit, pause: Some(Box::new(pause)), ..Self::default() }
+        Self { permit, asked: Some(Box::new(Asked::Again(pause))), ..Self::default() }
     }
 }
 
@@ -202,12 +201,8 @@ impl Exchange {
     /// follows; then the call is not over, and the slot is as good as one never sent.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
-        let mut spent = None;
-        if let Some(again) = self.again.take() {
-            match self.try_again(again) {
-                Ok(next) => return next,
-                Err(again) => spent = Some(again),
-            }
+        if self.again.is_some() {
+            return self.ask_policy();
         }
         self.done = true;
         self.key = None;
@@ -218,7 +213,20 @@ impl Exchange {
         if let Some(permit) = &permit {
             permit.handle().tally().ended(&self.timeline);
         }
-        Wakers { permit, spent, ..self.take_wakers() }
+        Wakers { permit, ..self.take_wakers() }
+    }
+
+    #[cold]
+    fn ask_policy(&mut self) -> Wakers {
+        let asked = self.again.take().map(|again| self.try_again(again));
+        match asked {
+            Some(Ok(next)) => next,
+            Some(Err(spent)) => {
+                let asked = Some(Box::new(Asked::Spent(spent)));
+                Wakers { asked, ..self.let_go() }
+            }
+            None => self.let_go(),
+        }
     }
 
     /// Everybody who waits.
@@ -241,9 +249,8 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
 /// back, with no lock held.
 pub fn wake(wakers: Wakers) {
     drop(wakers.permit);
-    drop(wakers.spent);
-    if let Some(pause) = wakers.pause {
-        pause.begin();
+    if let Some(asked) = wakers.asked {
+        (*asked).go_on();
     }
     for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();

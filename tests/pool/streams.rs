@@ -137,11 +137,7 @@ async fn chance(seed: u64) {
     ms(100).await;
     let (begun, ended) = (begun.take(), ended.take());
     assert!(unseen.iter().all(|id| begun.iter().all(|octets| octets != id)), "not even begun");
-    assert!(
-        answered > 50 && ended.len() >= answered,
-        "{answered} answered, {} ended",
-        ended.len()
-    );
+    assert!(answered > 50 && ended.len() >= answered, "{answered} answered, {} ended", ended.len());
     assert!(most(&ended) <= 3, "no more often than the policy allows");
     assert!(ended.iter().all(|octets| octets.len() == 12), "whole, or not at all");
     assert_eq!(channel.waiting(), 0);
