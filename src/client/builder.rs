@@ -6,6 +6,7 @@ use super::retry::{Policy, Retries, RetryPolicy};
 use super::shards::{Part, ShardKey};
 use crate::grpc::{Metadata, Status, request};
 use crate::net::connect::{Connect, Scheme, Target, TargetError};
+use crate::net::keep::Keep;
 use crate::net::liveness::Preset;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{self, Cap, Finding, Pool, PoolOptions, Resolve, Severity};
@@ -233,7 +234,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Shows every call's metadata to `f` before it leaves.
+    /// Shows every call's metadata to `f` before it leaves: once a call, whatever attempts follow.
     pub fn intercept(
         mut self,
         f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
@@ -242,7 +243,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries unary calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
+    /// Tries calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
     /// [`ChannelBuilder::hedge_for`] go before it. Only for methods that may run twice. A method has
     /// one policy, for retries or for hedges: the one said last.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
@@ -250,8 +251,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries unary calls of `/package.Service/Method`, or of all methods of `/package.Service/`,
-    /// again as `policy` says.
+    /// Tries calls of `/package.Service/Method`, or of all methods of `/package.Service/`, again as
+    /// `policy` says.
     pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
         self.retries.get_or_insert_default().set(Some(name), Policy::Retry(policy));
         self
@@ -321,6 +322,7 @@ impl ChannelBuilder {
             user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
             interceptors: self.interceptors.into(),
+            keep: Keep::new(options.keep_octets, options.keep_total_octets),
             retries: self.retries.map(Into::into),
             templates: Arc::new(Mutex::new(Templates::default())),
             pool: Arc::new(Pool::resolved(target, connector, self.resolver, options)),

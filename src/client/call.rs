@@ -1,12 +1,14 @@
 //! One call of a client: filled, sent on its way, and given up when dropped.
 
 use super::channel::{Channel, announce};
+use super::retry::{Policy, Retrying};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::codec::{self, Decode};
 use crate::grpc::method::Path;
 use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
 use crate::http2::Template;
 use crate::http2::{ErrorCode, Fields};
+use crate::net::again::{self, Pushback, not_grpc};
 use crate::net::env;
 use crate::net::exchange::{Reader, Writer};
 use crate::net::handle::{Handle, Permit};
@@ -29,8 +31,6 @@ pub(super) struct Options {
     wait_for_ready: bool,
     encoding: Encoding,
     whole: bool,
-    /// Attempts by policy that came before.
-    previous: u32,
     /// One of several attempts at a time.
     race: bool,
     /// Where in the caller's code it was begun.
@@ -44,15 +44,9 @@ impl Options {
             wait_for_ready: request.wait_for_ready(),
             encoding: request.encoding(),
             whole,
-            previous: 0,
             race: false,
             site: request.site(),
         }
-    }
-
-    /// The same call again, with the time that is left.
-    pub(super) const fn again(self, previous: u32, timeout: Option<Duration>) -> Self {
-        Self { previous, timeout, ..self }
     }
 
     /// As one of several attempts at a time, with the time that is left.
@@ -67,30 +61,6 @@ pub(super) struct Call {
     channel: Channel,
     /// `None` once the slot has been given back.
     slot: Option<Arc<Slot>>,
-    answer: Answer,
-}
-
-/// What a response that is no success says of trying again (gRFC A6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// A gRPC response had begun: the call is settled, whatever the status.
-    pub(super) committed: bool,
-    /// `grpc-retry-pushback-ms`: wait so long; `None` inside: do not try again.
-    pub(super) pushback: Option<Option<Duration>>,
-}
-
-impl Answer {
-    fn of(inc: &Incoming) -> Self {
-        let trailers_only = matches!(inc.end, Some(InEnd::Finished))
-            && inc.head.fields().get("grpc-status").is_some();
-        let committed = inc.head_ready && !trailers_only && response::check_head(&inc.head).is_ok();
-        let said = inc.head.fields().get("grpc-retry-pushback-ms");
-        let pushback = said.map(|value| {
-            let number = std::str::from_utf8(value).ok()?.parse::<u32>().ok()?;
-            Some(Duration::from_millis(number.into()))
-        });
-        Self { committed, pushback }
-    }
 }
 
 impl Call {
@@ -121,7 +91,6 @@ impl Call {
         if let Some(name) = announce(options.encoding) {
             extra.push("grpc-encoding", name);
         }
-        announce_previous(&mut extra, options.previous);
         metadata.append_to(&mut extra);
         Ok(extra)
     }
@@ -135,11 +104,18 @@ impl Call {
         body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
     ) -> Result<Self, Error> {
         let template = channel.template(path);
-        Self::fill(channel, Some(template), extra, options, true, |out| {
+        let call = Self::fill(channel, Some(template), extra, options, true, |out| {
             let empty = out.waiting();
             body(out)?;
             Ok(out.waiting() > empty)
-        })
+        })?;
+        if let (Some(retries), Some(slot)) = (&channel.inner.retries, &call.slot)
+            && let Some(Policy::Retry(policy)) = retries.of(path.as_str())
+        {
+            let retrying = Retrying::start(channel, slot, policy);
+            slot.lock().again = Some(retrying);
+        }
+        Ok(call)
     }
 
     /// A call that is still to be sent. `body` returns whether the request is whole.
@@ -167,14 +143,16 @@ impl Call {
         }
         let whole = body(&mut x.out).map_err(local)?;
         if whole {
-            x.out.replayable = true;
+            x.out.keep_whole(&channel.inner.keep);
             x.out.end = OutEnd::Finish;
+        } else {
+            x.out.keep_stream(&channel.inner.keep);
         }
         x.out.template = template;
         x.out.extra.extend_from(extra);
         x.out.head = HeadState::Ready;
         drop(x);
-        Ok(Self { channel: channel.clone(), slot: Some(slot), answer: Answer::default() })
+        Ok(Self { channel: channel.clone(), slot: Some(slot) })
     }
 
     /// Sends it on its way, once.
@@ -214,7 +192,6 @@ impl Call {
         &mut self,
         max: usize,
     ) -> Result<(Response<M>, Timeline), Error> {
-        let answer = &mut self.answer;
         let result = match self.slot.as_ref() {
             None => return Err(gone()),
             Some(slot) => {
@@ -225,7 +202,6 @@ impl Call {
                         return Poll::Pending;
                     }
                     let timeline = x.timeline.clone();
-                    *answer = Answer::of(&x.inc);
                     let read = read_whole(&mut x.inc, max);
                     let read = read.map_err(|error| x.located(error, env::now()));
                     Poll::Ready(read.map(|response| (response, timeline)))
@@ -250,22 +226,15 @@ impl Call {
         Poll::Pending
     }
 
-    /// How the call failed, if it did so before its response began.
-    pub(super) fn failure(&self) -> Option<(Error, Answer)> {
+    /// How the call failed, if it did so before its response began, and what the peer says of another
+    /// attempt.
+    pub(super) fn failure(&self) -> Option<(Error, Option<Pushback>)> {
         let x = self.slot.as_ref()?.lock();
-        let answer = Answer::of(&x.inc);
-        if answer.committed {
+        if again::has_begun(&x.inc) {
             return None;
         }
-        let error = match &x.inc.end {
-            _ if x.inc.head_ready => match response::check_head(&x.inc.head) {
-                Err(status) => answered(status),
-                Ok(_) => Error::from_peer(response::check_end(&x.inc.head, None).err()?),
-            },
-            Some(InEnd::Failed(error)) => error.clone(),
-            _ => return None,
-        };
-        Some((x.located(error, env::now()), answer))
+        let error = again::outcome(&x.inc).err()?;
+        Some((x.located(error, env::now()), Pushback::of(&x.inc)))
     }
 
     /// The connection on which it has its place.
@@ -293,21 +262,9 @@ impl Call {
         }
     }
 
-    /// What its response said of trying again.
-    pub(super) const fn answer(&self) -> Answer {
-        self.answer
-    }
-
     /// The call has ended: nothing is left to cancel.
     pub(super) fn done(&mut self) {
         self.slot = None;
-    }
-}
-
-// gRFC A6: the server sees which attempt this is
-pub(super) fn announce_previous(extra: &mut Fields, previous: u32) {
-    if previous > 0 {
-        extra.push("grpc-previous-rpc-attempts", previous.to_string());
     }
 }
 
@@ -318,7 +275,7 @@ fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, 
         Some(InEnd::Trailers) => Some(&inc.trailers),
         _ => None,
     };
-    let encoding = response::check_head(&inc.head).map_err(answered)?;
+    let encoding = response::check_head(&inc.head).map_err(not_grpc)?;
     response::check_end(&inc.head, trailers).map_err(Error::from_peer)?;
     let Some((compressed, payload)) = message::parse_one(&inc.body, max) else {
         return Err(not_one_message(&inc.body, max));
@@ -330,11 +287,6 @@ fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, 
     let came = if compressed { encoding } else { Encoding::Identity };
     let response = Response::new(decoded).with_metadata(metadata).with_trailers(trailing);
     Ok(response.with_encoding(came))
-}
-
-/// A status found in a head: the peer's own, or what its HTTP status maps to.
-pub(super) fn answered(status: Status) -> Error {
-    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }
 
 pub(super) fn broken(status: Status) -> Error {

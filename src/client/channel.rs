@@ -1,9 +1,9 @@
 //! A channel: a cheap clone over the pool.
 
 use super::builder::ChannelBuilder;
-use super::call::{Call, CallTimeline, Options, announce_previous};
+use super::call::{Call, CallTimeline, Options};
 use super::hedge::{HedgePolicy, Race};
-use super::retry::{Further, Policy, Retries, RetryPolicy};
+use super::retry::{Policy, Retries, announce_previous};
 use super::streaming::{Sender, Streaming};
 use crate::error::{Error, Phase};
 use crate::grpc::{
@@ -12,6 +12,7 @@ use crate::grpc::{
 use crate::grpc::{method::Path, request};
 use crate::http2::Template;
 use crate::net::env;
+use crate::net::keep::Keep;
 use crate::net::messages::MessageLimits;
 use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
 use crate::net::slot::Outgoing;
@@ -44,6 +45,8 @@ pub(super) struct Inner {
     pub(super) authority: Arc<str>,
     pub(super) user_agent: Arc<str>,
     pub(super) interceptors: Arc<[Interceptor]>,
+    /// Of requests that were handed to a connection.
+    pub(super) keep: Arc<Keep>,
     /// Most channels have none.
     pub(super) retries: Option<Arc<Retries>>,
     /// Warnings about the options.
@@ -87,15 +90,11 @@ impl Channel {
         path: Path<'static>,
         request: Request<Req>,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
-        // Boxed: a future that few calls need should not make that of all others larger.
-        match self.inner.retries.as_ref().and_then(|retries| retries.of(path.as_str())) {
-            None => {}
-            Some(Policy::Retry(policy)) => {
-                return Box::pin(self.unary_retried(path, request, policy)).await;
-            }
-            Some(Policy::Hedge(policy)) => {
-                return Box::pin(self.unary_hedged(path, request, policy)).await;
-            }
+        if let Some(retries) = &self.inner.retries
+            && let Some(Policy::Hedge(policy)) = retries.of(path.as_str())
+        {
+            // Boxed: a future that few calls need should not make that of all others larger.
+            return Box::pin(self.unary_hedged(path, request, policy)).await;
         }
         let mut call = self.whole_request(path, request, true)?;
         call.whole_response(self.inner.limits.receive).await
@@ -117,50 +116,6 @@ impl Channel {
             let (response, mut timeline) = self.unary_attempts(path, request).await?;
             timeline.enter(Phase::Caller, env::now());
             Ok((response, timeline))
-        }
-    }
-
-    /// A unary call that may be tried again: the deadline holds for all attempts together.
-    async fn unary_retried<Req: Encode, Res: Decode>(
-        &self,
-        path: Path<'static>,
-        request: Request<Req>,
-        policy: &RetryPolicy,
-    ) -> Result<(Response<Res>, CallTimeline), Error> {
-        let encoding = request.encoding();
-        let deadline = request.timeout().and_then(|timeout| env::now().checked_add(timeout));
-        let options = Options::of(&request, true);
-        let (message, metadata) = split(request);
-        let mut made = 0;
-        let mut counted = Further::new(&self.inner.pool);
-        loop {
-            let left = deadline.map(|at| at.saturating_duration_since(env::now()));
-            let options = options.again(made, left);
-            let mut call = self.start_whole(path, &message, metadata.clone(), encoding, options)?;
-            let result = call.whole_response(self.inner.limits.receive).await;
-            made += 1;
-            let note = |covered| self.inner.retries.as_ref().is_none_or(|all| all.note(covered));
-            let Err(error) = &result else {
-                note(false);
-                return result;
-            };
-            let answer = call.answer();
-            let refused = answer.pushback == Some(None);
-            let covered = policy.covers(error);
-            let allowed = note(covered || refused);
-            if !covered || refused || !allowed || answer.committed || made >= policy.attempts() {
-                return result;
-            }
-            let pause = match answer.pushback {
-                Some(Some(pause)) => pause,
-                _ => self.inner.pool.jitter(policy.pause(made + 1), 0.2),
-            };
-            if deadline.is_some_and(|at| env::now() + pause >= at) {
-                return result;
-            }
-            tracing::debug!(%error, attempt = made + 1, "tried again by policy");
-            counted.note(pause);
-            env::sleep(pause).await;
         }
     }
 
@@ -288,7 +243,7 @@ impl Channel {
     ///
     /// Calls beyond [`Share::max_calls`] wait, and those beyond [`Share::max_waiting`] fail with
     /// RESOURCE_EXHAUSTED; one whose deadline cannot be met fails at once with DEADLINE_EXCEEDED.
-    /// A call that a policy tries again asks for its seat anew.
+    /// A call that moves, or that a policy tries again, keeps its seat.
     #[must_use]
     pub fn tenant(&self, label: &str, share: Share) -> Self {
         let tenant = Some(self.inner.pool.tenant(label, share));

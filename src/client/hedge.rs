@@ -9,6 +9,7 @@ use super::channel::Channel;
 use super::retry::{ATTEMPTS_MAX, Codes, Retries};
 use crate::error::{Error, Kind, Processed};
 use crate::grpc::status::Code;
+use crate::net::again::Pushback;
 use crate::net::env;
 use crate::net::timeline::Timeline;
 use std::fmt;
@@ -180,7 +181,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             let lost = call.failure().filter(|(error, _)| self.policy.covers(error));
             let hedge = *hedge;
             let call = self.running.remove(i).call;
-            let Some((error, answer)) = lost else {
+            let Some((error, pushback)) = lost else {
                 self.seen |= self.running.iter().any(|other| other.call.is_sent());
                 self.running.clear();
                 return Some(call);
@@ -194,19 +195,21 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                 self.made -= 1;
                 self.put_off();
             } else {
-                self.lose(error, answer.pushback);
+                self.lose(error, pushback);
             }
         }
         None
     }
 
     /// An attempt failed, and others may do better.
-    fn lose(&mut self, error: Error, pushback: Option<Option<Duration>>) {
+    fn lose(&mut self, error: Error, pushback: Option<Pushback>) {
         let allowed = self.retries().is_none_or(|retries| retries.note(true));
-        self.closed |= !allowed || pushback == Some(None);
+        self.closed |= !allowed || pushback == Some(Pushback::Never);
         self.seen |= error.processed() != Processed::No;
-        let pause = pushback.flatten().unwrap_or_default();
-        self.schedule(pause);
+        self.schedule(match pushback {
+            Some(Pushback::After(time)) => time,
+            _ => Duration::ZERO,
+        });
         tracing::debug!(%error, attempts = self.made, "an attempt of a hedged call was lost");
         self.lost = Some(error);
     }

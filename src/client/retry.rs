@@ -3,12 +3,17 @@
 //! Calls that the peer surely did not process are moved by the pool whatever the policy says; this is
 //! for those it may have seen, when the caller has said that running twice does no harm.
 
+use super::channel::{Channel, Inner};
 use super::hedge::HedgePolicy;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
-use crate::net::pool::Pool;
-use crate::net::sync::{AtomicU32, Ordering};
+use crate::http2::Fields;
+use crate::net::again::{Again, Attempt, Mark, Pushback};
+use crate::net::env;
+use crate::net::slot::Slot;
+use crate::net::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Attempts of one call, the first included (gRFC A6).
@@ -41,6 +46,10 @@ impl Codes {
 }
 
 /// Which failures are tried again, how often and when. Only for methods that may run twice.
+///
+/// Streams are tried again like unary calls: what was sent is sent again, in order, and both halves go
+/// on. A call is settled when its response begins, or when it has sent more than is kept
+/// (`PoolOptions::keep_octets`); from then on it ends as its attempt does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     attempts: u32,
@@ -99,39 +108,89 @@ impl RetryPolicy {
     }
 }
 
+/// A call's attempts by policy: kept in its slot.
+#[derive(Debug)]
+pub(super) struct Retrying {
+    channel: Weak<Inner>,
+    slot: Weak<Slot>,
+    policy: RetryPolicy,
+    /// Where the first attempt's fields end.
+    mark: Mark,
+    /// Attempts begun, and the time between them.
+    made: Mutex<(u32, Duration)>,
+}
+
+impl Retrying {
+    pub(super) fn start(channel: &Channel, slot: &Arc<Slot>, policy: &RetryPolicy) -> Arc<Self> {
+        Arc::new(Self {
+            channel: Arc::downgrade(&channel.inner),
+            slot: Arc::downgrade(slot),
+            policy: policy.clone(),
+            mark: slot.lock().out.extra.mark(),
+            made: Mutex::new((1, Duration::ZERO)),
+        })
+    }
+}
+
+impl Again for Retrying {
+    fn after(&self, attempt: &Attempt, extra: &mut Fields) -> Option<Duration> {
+        // Not the last owner: the call holds its channel until it is over.
+        let channel = self.channel.upgrade()?;
+        let error = attempt.result.as_ref().err();
+        let covered = error.is_some_and(|error| self.policy.covers(error));
+        let refused = error.is_some() && attempt.pushback == Some(Pushback::Never);
+        let allowed = channel.retries.as_ref()?.note(covered || refused);
+        let mut made = self.made.lock();
+        let may = covered && allowed && !refused && attempt.is_movable;
+        if !may || made.0 >= self.policy.attempts() {
+            return None;
+        }
+        let pause = match attempt.pushback {
+            Some(Pushback::After(time)) => time,
+            _ => channel.pool.jitter(self.policy.pause(made.0 + 1), 0.2),
+        };
+        if attempt.deadline.is_some_and(|at| env::now() + pause >= at) {
+            return None;
+        }
+        extra.rewind(self.mark);
+        announce_previous(extra, made.0);
+        made.0 += 1;
+        made.1 += pause;
+        Some(pause)
+    }
+
+    fn slot(&self) -> Option<Arc<Slot>> {
+        self.slot.upgrade()
+    }
+
+    fn submit(&self, slot: Arc<Slot>) -> bool {
+        let Some(channel) = self.channel.upgrade() else { return false };
+        channel.pool.submit(slot);
+        true
+    }
+}
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        let (made, paused) = *self.made.lock();
+        if let (true, Some(channel)) = (made > 1, self.channel.upgrade()) {
+            channel.pool.note_attempts(false, made - 1, paused);
+        }
+    }
+}
+
+// gRFC A6: the server sees which attempt this is
+pub(super) fn announce_previous(extra: &mut Fields, previous: u32) {
+    if previous > 0 {
+        extra.push("grpc-previous-rpc-attempts", previous.to_string());
+    }
+}
+
 /// What a method has: one or the other (gRFC A6).
 #[derive(Clone, Debug)]
 pub(super) enum Policy {
     Retry(RetryPolicy),
     Hedge(HedgePolicy),
-}
-
-/// Attempts of one call beyond its first, told to the pool when the call is over.
-#[derive(Debug)]
-pub(super) struct Further<'a> {
-    pool: &'a Pool,
-    made: u32,
-    paused: Duration,
-}
-
-impl<'a> Further<'a> {
-    pub(super) const fn new(pool: &'a Pool) -> Self {
-        Self { pool, made: 0, paused: Duration::ZERO }
-    }
-
-    /// One more is made after this pause.
-    pub(super) fn note(&mut self, pause: Duration) {
-        self.made += 1;
-        self.paused += pause;
-    }
-}
-
-impl Drop for Further<'_> {
-    fn drop(&mut self) {
-        if self.made > 0 {
-            self.pool.note_attempts(false, self.made, self.paused);
-        }
-    }
 }
 
 /// A channel's policies, by method, by service, for all; and the throttle they share.

@@ -1,9 +1,10 @@
 //! The two halves of a streaming call.
 
-use super::call::{Call, answered};
+use super::call::Call;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
 use crate::http2::ErrorCode;
+use crate::net::again::not_grpc;
 use crate::net::env;
 use crate::net::exchange::{Closed, End, Writer};
 use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
@@ -228,7 +229,7 @@ impl<M: Decode> Streaming<M> {
                 self.metadata = Some(metadata);
                 Poll::Ready(Ok(()))
             }
-            Ok(Err(status)) => Poll::Ready(Err(self.ended(answered(status)))),
+            Ok(Err(status)) => Poll::Ready(Err(self.ended(not_grpc(status)))),
             Err(error) => Poll::Ready(Err(self.ended(error))),
         }
     }

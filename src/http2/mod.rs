@@ -39,7 +39,7 @@ pub use connection::{
     Cause, Connection, Event, Head, OpenRefusal, Payload, Role, SendError, SendHead,
 };
 pub use error::ErrorCode;
-pub use fields::{FIELD_OVERHEAD, FieldRef, Fields};
+pub use fields::{FIELD_OVERHEAD, FieldRef, Fields, Mark};
 pub use hpack::Template;
 pub use limits::Limits;
 pub use stats::Stats;

@@ -53,6 +53,16 @@ where
     tokio::spawn(future)
 }
 
+/// As [`spawn`]; where there is no runtime, or one that ends, `future` is dropped.
+pub fn spawn_if_possible<F>(future: F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(future);
+    }
+}
+
 /// 64 bits that differ from process to process and from call to call.
 ///
 /// Good for seeds, jitter and hash keys; not for secrets.

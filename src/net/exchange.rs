@@ -174,6 +174,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a head that is all there is: the driver never finds it without the end.
+    ///
+    /// # Errors
+    /// The exchange is over, or something was written before.
+    pub fn head_alone(&self, head: &Fields) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.done || x.out.head != HeadState::None || !x.out.end.is_open() {
+            return Err(Closed);
+        }
+        x.out.extra.extend_from(head);
+        x.out.head = HeadState::Ready;
+        x.out.end = OutEnd::Finish;
+        drop(x);
+        self.0.notify();
+        Ok(())
+    }
+
     /// Whether another message is accepted now: less than 64 KiB wait.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut x = self.0.lock();

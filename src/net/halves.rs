@@ -1,11 +1,12 @@
 //! The two halves of a call's exchange: what goes out, what came in, and what a reader did with
 //! it.
 
+use super::keep::{Keep, Lease, UNCOUNTED};
 use super::stalls::Stalls;
 use crate::error::Error;
 use crate::http2::hpack::Template;
 use crate::http2::{Fields, Head};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ pub struct Outgoing {
     pub head: HeadState,
     /// The remaining time is added to the head as `grpc-timeout` when it is sent.
     pub grpc_timeout: bool,
-    /// The whole request was written before the first submission and is kept for a replay.
+    /// What is handed over is kept as well, until a response begins: the call can move to another
+    /// connection.
     pub replayable: bool,
     /// Trailers, when the end says so.
     pub trailers: Fields,
@@ -74,6 +76,13 @@ pub struct Outgoing {
     chunks: VecDeque<Bytes>,
     chunk_octets: usize,
     tail: Vec<u8>,
+    /// How much of what is kept was handed over, in octets: so many whole chunks, and so much of the
+    /// next one, or of the tail when there is none.
+    handed: usize,
+    next: u32,
+    within: u32,
+    /// The room for it.
+    lease: Option<Lease>,
 }
 
 impl Outgoing {
@@ -86,7 +95,7 @@ impl Outgoing {
     /// Octets that wait in the slot.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.chunk_octets + self.tail.len()
+        self.chunk_octets + self.tail.len() - self.handed
     }
 
     /// Where small messages are encoded.
@@ -117,25 +126,123 @@ impl Outgoing {
         }
     }
 
-    /// The chained octets and the tail, in this order, for a request that is kept.
-    #[must_use]
-    pub fn parts(&self) -> (&VecDeque<Bytes>, &[u8]) {
-        (&self.chunks, &self.tail)
+    /// Keeps the whole request, which stands here, unless it is large and there is no room for it.
+    pub fn keep_whole(&mut self, keep: &Arc<Keep>) {
+        let octets = self.waiting();
+        if octets > UNCOUNTED {
+            self.lease = Lease::whole(keep, octets);
+        }
+        self.replayable = octets <= UNCOUNTED || self.lease.is_some();
     }
 
-    /// Takes the next chained octets.
+    /// Keeps what will be handed over, as far as there is room for it.
+    pub fn keep_stream(&mut self, keep: &Arc<Keep>) {
+        self.lease = Some(Lease::new(keep));
+        self.replayable = true;
+    }
+
+    /// Whether another connection could carry the call: nothing of it was written, or all that was
+    /// is kept.
+    #[must_use]
+    pub fn is_movable(&self) -> bool {
+        self.replayable || self.head != HeadState::Sent
+    }
+
+    /// Hands over the next chained octets.
+    #[inline]
     pub fn take_chunk(&mut self) -> Option<Bytes> {
+        // Most calls have none.
+        if self.chunks.is_empty() { None } else { self.next_chunk() }
+    }
+
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        if self.replayable {
+            return self.copy_chunk();
+        }
         let chunk = self.chunks.pop_front()?;
         self.chunk_octets -= chunk.len();
         Some(chunk)
     }
 
-    /// Forgets what was sent; the response has begun, so nothing is replayed.
+    fn copy_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.get(self.next as usize)?;
+        let piece = chunk.slice(self.within as usize..);
+        if !self.admits(piece.len()) {
+            self.commit();
+            return self.take_chunk();
+        }
+        self.handed += piece.len();
+        self.next += 1;
+        self.within = 0;
+        Some(piece)
+    }
+
+    /// What is to be handed over of the tail, once no chunk is left.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        let behind_chunks = self.next as usize == self.chunks.len();
+        let from = if behind_chunks { self.within as usize } else { 0 };
+        self.tail.get(from..).unwrap_or_default()
+    }
+
+    /// [`Outgoing::rest`] was handed over.
+    #[inline]
+    pub fn rest_handed(&mut self) {
+        if !self.replayable {
+            return self.tail.clear();
+        }
+        let octets = self.rest().len();
+        if !self.admits(octets) {
+            return self.forget_body();
+        }
+        self.handed += octets;
+        self.within = u32::try_from(self.tail.len()).unwrap_or(u32::MAX);
+        if self.tail.len() > INLINE_MAX {
+            self.seal();
+            self.next += 1;
+            self.within = 0;
+        }
+    }
+
+    fn admits(&mut self, octets: usize) -> bool {
+        let all = self.handed + octets;
+        self.lease.as_mut().is_none_or(|lease| lease.covers(all))
+    }
+
+    /// What was handed over is kept no longer: the response has begun, or there is no room for it.
+    pub fn commit(&mut self) {
+        if self.waiting() == 0 {
+            return self.forget_body();
+        }
+        self.replayable = false;
+        for _ in 0..std::mem::take(&mut self.next) {
+            self.take_chunk();
+        }
+        let within = std::mem::take(&mut self.within) as usize;
+        if let Some(front) = self.chunks.front_mut() {
+            front.advance(within);
+            self.chunk_octets -= within;
+        } else {
+            self.tail.drain(..within);
+        }
+        self.handed = 0;
+        self.lease = None;
+    }
+
+    /// Forgets all that was written.
     pub fn forget_body(&mut self) {
-        self.chunks.clear();
-        self.chunk_octets = 0;
+        if !self.chunks.is_empty() {
+            self.chunks.clear();
+            self.chunk_octets = 0;
+        }
         self.tail.clear();
         self.replayable = false;
+        self.handed = 0;
+        self.next = 0;
+        self.within = 0;
+        if self.lease.is_some() {
+            self.lease = None;
+        }
     }
 
     /// Makes everything kept ready to be sent anew.
@@ -145,6 +252,9 @@ impl Outgoing {
         }
         self.end_sent = false;
         self.in_flight = 0;
+        self.handed = 0;
+        self.next = 0;
+        self.within = 0;
     }
 
     /// Gives a long tail's memory back.

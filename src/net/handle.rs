@@ -5,7 +5,7 @@ use super::connect::ConnectionInfo;
 use super::env;
 use super::handoff::{Handoff, Policy};
 use super::life::{Life, Reading, Refused};
-use super::slot::{Credit, HeadState, Slot, wake};
+use super::slot::{Credit, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use super::tally::Tally;
 use crate::error::{ConnectionFacts, Error};
@@ -379,16 +379,18 @@ impl Handle {
             drop(x);
             return wake(wakers);
         }
-        let replayable = x.out.head == HeadState::Ready || x.out.replayable;
+        let movable = x.out.is_movable();
         x.key = None;
         let permit = x.handle.take();
         x.stream_id = None;
         x.parked = false;
         x.out.stalls.note(Blocked::No, env::now());
-        x.out.rewind();
+        if movable {
+            x.out.rewind();
+        }
         drop(x);
         drop(permit);
-        match self.home.as_ref().filter(|_| replayable && may_move) {
+        match self.home.as_ref().filter(|_| movable && may_move) {
             Some(home) => home.redispatch(slot),
             None => {
                 let wakers = slot.lock().fail(otherwise());

@@ -1,6 +1,7 @@
 //! Floor 3: tokio and rustls. Sockets, TLS, and what drives a connection.
 
 pub mod accept;
+pub mod again;
 pub mod budget;
 pub mod change;
 pub mod connect;
@@ -14,6 +15,7 @@ pub mod halves;
 pub mod handle;
 pub mod handoff;
 pub mod io;
+pub mod keep;
 pub mod life;
 pub mod liveness;
 #[cfg(all(test, framewire_loom))]

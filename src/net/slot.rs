@@ -6,6 +6,7 @@
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
+use super::again::{Again, Asked, Pause};
 use super::halves::KEPT;
 use super::handle::Permit;
 use super::quota::Seat;
@@ -36,8 +37,13 @@ pub struct Exchange {
     pub deadline: Option<Instant>,
     /// Where its time went.
     pub timeline: Timeline,
-    /// Times that its head was written to a connection.
+    /// Times that its head was written to a connection; of the last attempt by policy, if there are
+    /// several.
     pub attempts: u32,
+    /// The peer may have acted on an attempt before.
+    pub seen: bool,
+    /// Whether another attempt follows this one.
+    pub again: Option<Arc<dyn Again>>,
     /// Waits for a connection instead of failing with the last dial's error.
     pub wait_for_ready: bool,
     /// A hedge: it goes where there is room to spare, or nowhere.
@@ -82,6 +88,15 @@ pub struct Wakers {
     /// The place that is free now.
     permit: Option<Permit>,
     seat: Option<Seat>,
+    /// Where a policy was asked: the next attempt, or what is left of the policy.
+    asked: Option<Box<Asked>>,
+}
+
+impl Wakers {
+    /// Nobody is told: another attempt follows.
+    pub(super) fn of_pause(permit: Option<Permit>, pause: Pause) -> Self {
+        Self { permit, asked: Some(Box::new(Asked::Again(pause))), ..Self::default() }
+    }
 }
 
 impl Exchange {
@@ -150,6 +165,9 @@ impl Exchange {
     /// Ends the exchange with an error unless it has ended; returns who must be told.
     #[must_use]
     pub fn fail(&mut self, error: Error) -> Wakers {
+        let unseen = error.processed() == Processed::No;
+        let error =
+            if self.seen && unseen { error.with_processed(Processed::Maybe) } else { error };
         if self.inc.end.is_none() {
             self.inc.end = Some(InEnd::Failed(error.clone()));
         }
@@ -183,11 +201,18 @@ impl Exchange {
         error.with_phase(phase).with_connection(facts)
     }
 
-    /// The driver lets go of the slot; returns who must be told.
+    /// The driver lets go of the slot; returns who must be told. It may be that another attempt
+    /// follows; then the call is not over, and the slot is as good as one never sent.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
+        if self.again.is_some() {
+            return self.ask_policy();
+        }
         self.done = true;
         self.key = None;
+        if self.out.replayable {
+            self.out.forget_body();
+        }
         let permit = self.handle.as_mut().and_then(Permit::take);
         if let Some(permit) = &permit {
             permit.handle().tally().ended(&self.timeline);
@@ -195,12 +220,25 @@ impl Exchange {
         Wakers { permit, seat: self.seat.take(), ..self.take_wakers() }
     }
 
+    #[cold]
+    fn ask_policy(&mut self) -> Wakers {
+        let asked = self.again.take().map(|again| self.try_again(again));
+        match asked {
+            Some(Ok(next)) => next,
+            Some(Err(spent)) => {
+                let asked = Some(Box::new(Asked::Spent(spent)));
+                Wakers { asked, ..self.let_go() }
+            }
+            None => self.let_go(),
+        }
+    }
+
     /// Everybody who waits.
     #[must_use]
     pub fn take_wakers(&mut self) -> Wakers {
         let watchers = std::mem::take(&mut self.watchers);
         let halves = [self.reader.take(), self.writer.take()];
-        Wakers { halves, watchers, permit: None, seat: None }
+        Wakers { halves, watchers, ..Wakers::default() }
     }
 }
 
@@ -217,6 +255,9 @@ pub fn wake(wakers: Wakers) {
     let seat = wakers.seat.map(Seat::leave);
     drop(wakers.permit);
     drop(seat);
+    if let Some(asked) = wakers.asked {
+        (*asked).go_on();
+    }
     for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
         waker.wake();
     }
@@ -241,6 +282,8 @@ impl Slot {
                 deadline: None,
                 timeline: Timeline::new(Phase::PoolWait, now),
                 attempts: 0,
+                seen: false,
+                again: None,
                 wait_for_ready: false,
                 spare: false,
                 whole: false,
@@ -280,6 +323,8 @@ impl Slot {
         x.inc.clear();
         x.deadline = None;
         x.attempts = 0;
+        x.seen = false;
+        x.again = None;
         x.wait_for_ready = false;
         x.spare = false;
         x.whole = false;

@@ -60,9 +60,7 @@ where
 /// Answers a request that no handler sees.
 pub(super) fn refusing(answer: Fields) -> Arc<dyn Handler> {
     let f = move |call: ServerCall| -> HandlerFuture {
-        let writer = call.writer();
-        let _ = writer.head(None, &answer);
-        let _ = writer.finish(OutEnd::Finish, None);
+        let _ = call.writer().head_alone(&answer);
         Box::pin(std::future::ready(()))
     };
     Arc::new(FnHandler { f, cost: None })
@@ -270,8 +268,7 @@ fn fail(writer: &Writer, status: &Status) {
     } else {
         let mut fields = response::trailers_only(status, LIMIT);
         fields.extend_from(&trailers);
-        let _ = writer.head(None, &fields);
-        let _ = writer.finish(OutEnd::Finish, None);
+        let _ = writer.head_alone(&fields);
     }
 }
 

@@ -73,10 +73,14 @@ pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
 }
 
 pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
-    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
-    let (_up, mut down) = channel.bidi(&BIDI, ()).unwrap();
+    let mut options = PoolOptions::new();
+    options.keep_octets = 0;
+    let (channel, mut listener) = on.lone_channel(options, Faults::default());
+    let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
+    up.send(raw("x")).await.unwrap();
+    peer.next(FrameType::Data).await;
     peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too many\npings").await;
     let error = down.message().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::GoAway, Code::Unavailable), "{error}");

@@ -104,6 +104,16 @@ engines! { deadline:
     pair a_stream_that_ends_in_time_is_left_alone;
 }
 
+engines! { kept:
+    client a_stream_moves_with_what_it_has_sent;
+    client every_kind_of_stream_moves;
+    client a_sender_that_waits_moves_along;
+    client a_stream_that_has_sent_more_than_is_kept_stays;
+    client the_channel_has_a_bound_for_all;
+    client a_large_request_moves_if_there_is_room_for_it;
+    client a_goaway_in_the_middle_of_a_burst;
+}
+
 engines! { kinds:
     pair the_four_kinds;
     pair a_link_of_single_octets_gives_the_same;
@@ -142,6 +152,20 @@ engines! { many:
     client a_bulk_stream_leaves_room_for_small_calls;
     client a_window_that_becomes_negative;
     server padding_is_credited;
+}
+
+engines! { retry_streams:
+    client a_server_streaming_call_is_tried_again_before_its_response_begins;
+    client a_response_that_has_begun_is_final;
+    client a_bidi_call_repeats_what_it_has_sent_in_order;
+    client a_sender_alone_keeps_the_call_going;
+    client a_call_that_has_sent_more_than_is_kept_is_settled;
+    client the_server_says_when_or_never;
+    client the_throttle_stops_retries_of_streams;
+    client the_deadline_holds_for_all_attempts;
+    client a_call_given_up_in_the_pause_is_not_sent_again;
+    client an_error_speaks_for_all_attempts;
+    client the_timeline_covers_all_attempts;
 }
 
 engines! { streaming:

@@ -274,6 +274,38 @@ async fn a_dropped_future_cancels_every_attempt() {
     assert_eq!(channel.connections()[0].life().read().calls, 0);
 }
 
+/// A hedge that its peer did not act on finds room elsewhere or is put off, as if it had not been
+/// sent: it does not wait, and nothing is dialled for it.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_comes_back_does_not_wait() {
+    let (connector, mut listener) = memory::listener(64 * 1024);
+    let mut options = PoolOptions::new();
+    options.max_connections = 2;
+    let builder = Channel::builder("http://test").connector(connector).options(options);
+    let channel = builder.hedge(HedgePolicy::new(2, ms(20))).build().unwrap();
+    let warm = {
+        let channel = channel.clone();
+        tokio::spawn(async move { channel.warm(2).await })
+    };
+    // SETTINGS_MAX_CONCURRENT_STREAMS 1: its one call fills it.
+    let mut first = Peer::accept(&mut listener, &[(3, 1)]).await;
+    let mut second = Peer::accept(&mut listener, &[(3, 9)]).await;
+    warm.await.unwrap().unwrap();
+    channel.warm(0).await.unwrap();
+    let call = begin(&channel, Request::new(raw("")));
+    request(&mut first).await;
+    assert_eq!(request(&mut second).await.1.as_deref(), Some("1"));
+    second.goaway(0, ErrorCode::NO_ERROR, "").await;
+    drop(second);
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!(channel.waiting(), 0);
+    let dialled = tokio::time::timeout(ms(1), Peer::accept(&mut listener, &[])).await;
+    assert!(dialled.is_err(), "nothing was dialled");
+    assert_eq!(heads(&first.until_silent().await), 0);
+    first.answer(1, b"").await;
+    call.await.unwrap().0.unwrap();
+}
+
 /// An attempt that failed before it was sent does not tell what became of the others.
 #[tokio::test(start_paused = true)]
 async fn an_error_speaks_for_all_attempts() {

@@ -91,15 +91,17 @@ impl World {
 async fn a_hedge_takes_another_connection_and_the_loser_is_cancelled() {
     let world = World::new(100, options(), 2, 20);
     world.channel.warm(2).await.unwrap();
-    let call = begin(&world.channel, [50, 1]);
+    let call = begin(&world.channel, [50, 10]);
     ms(15).await;
     assert_eq!(places(&world.channel), [1, 0]);
+    ms(10).await;
+    assert_eq!(places(&world.channel), [1, 1]);
     let before = tokio::time::Instant::now();
     call.await.unwrap().unwrap();
     assert!(before.elapsed() < Duration::from_millis(10), "the hedge was faster");
     ms(5).await;
     assert_eq!(places(&world.channel), [0, 0]);
-    assert_eq!(world.journal.take(), [[50, 1], [50, 1]], "each attempt ran once");
+    assert_eq!(world.journal.take(), [[50, 10], [50, 10]], "each attempt ran once");
     assert_eq!(world.dropped(), 1, "the first one's handler was dropped");
     // The one connection that is left serves as well.
     let two = world.channel.connections();

@@ -25,6 +25,7 @@ mod simulation;
 mod size;
 mod stale;
 mod stats;
+mod streams;
 mod tenants;
 mod waiting;
 mod watched;

@@ -66,7 +66,8 @@ impl On {
     pub const H2_CLIENT: Self = Self { client: true, server: false };
     pub const H2_SERVER: Self = Self { client: false, server: true };
 
-    fn client_options(self, mut options: PoolOptions) -> PoolOptions {
+    /// Options for a channel on this side.
+    pub fn client_options(self, mut options: PoolOptions) -> PoolOptions {
         // What others in this process dial does not count.
         options.cap.get_or_insert_with(|| Cap::new(1024, 1 << 20));
         if self.client {

@@ -6,7 +6,7 @@ use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
 use crate::net::handle::{Change, Ending, Handle};
-use crate::net::slot::{Slot, wake};
+use crate::net::slot::{Slot, Wakers, wake};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -189,10 +189,15 @@ impl Core {
         self.let_go(key, &entry.holding);
         let Some(slot) = entry.slot else { return };
         let mut x = slot.lock();
-        // What follows is the time that the caller takes to look.
-        x.timeline.enter(Phase::Caller, self.now);
-        x.out.stalls.note(Blocked::No, self.now);
-        let wakers = x.let_go();
+        // One that was let go before, with an error, may be on its way to another connection.
+        let ours = x.key == Some(key)
+            && x.handle.as_ref().is_some_and(|place| place.handle().id() == self.handle.id());
+        if ours || x.done {
+            // What follows is the time that the caller takes to look.
+            x.timeline.enter(Phase::Caller, self.now);
+            x.out.stalls.note(Blocked::No, self.now);
+        }
+        let wakers = if ours { x.let_go() } else { Wakers::default() };
         drop(x);
         if self.conn.role() == Role::Server {
             // A handler may still hold it: it is made new when it is needed, large buffers go now.
@@ -262,7 +267,8 @@ impl Core {
     fn not_processed(&self) -> Error {
         let status = Status::new(
             Code::Unavailable,
-            "the peer went away before it acted on the call, and what was streamed is not kept",
+            "the peer went away before it acted on the call, and more of it was sent than is kept for \
+             another connection (PoolOptions::keep_octets, keep_total_octets)",
         );
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));

@@ -9,7 +9,7 @@ use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
 use crate::net::handle::{Change, Permit};
-use crate::net::slot::{InEnd, Slot};
+use crate::net::slot::{Exchange, InEnd, Slot, Wakers, wake};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ enum Then {
     Gathered(StreamKey, u32, usize),
     /// The last octets were gathered, and the peer's side has ended with them.
     Gone(StreamKey, u32),
+    /// The same, and the slot was let go.
+    Settled(StreamKey, Box<Wakers>),
     /// The exchange cannot go on: reset and tell the caller.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
@@ -95,6 +97,10 @@ impl Core {
         match then {
             Then::Nothing => {}
             Then::Ended(key) => self.response_ended(key),
+            Then::Settled(key, wakers) => {
+                self.response_ended(key);
+                wake(*wakers);
+            }
             Then::Gathered(key, octets, expected) => {
                 self.gathered(key, octets);
                 self.expand(key, expected);
@@ -238,14 +244,17 @@ fn response_head(
     if let Some((octets, fields)) = head.over_limit() {
         return Then::Fail(key, head_over_limit(octets, fields));
     }
+    if !end_stream && let Some(error) = x.declines(head) {
+        return Then::Fail(key, error);
+    }
     std::mem::swap(&mut x.inc.head, head);
     x.inc.head_ready = true;
-    if x.out.replayable {
-        x.out.forget_body();
-    }
     if end_stream {
         x.inc.end = Some(InEnd::Finished);
-        return Then::Ended(key);
+        return ended(key, &mut x);
+    }
+    if x.out.replayable {
+        x.out.commit();
     }
     if !x.whole || x.early {
         let reader = x.take_reader();
@@ -315,7 +324,7 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
     std::mem::swap(&mut x.inc.trailers, head.fields_mut());
     x.inc.end = Some(InEnd::Trailers);
     if !server {
-        return Then::Ended(key);
+        return ended(key, &mut x);
     }
     let reader = x.take_reader();
     drop(x);
@@ -323,4 +332,13 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
         reader.wake();
     }
     Then::Complete(key)
+}
+
+/// A response has ended. Where another attempt may follow, that is settled under the same lock: no
+/// reader sees an end that is not the last.
+fn ended(key: StreamKey, x: &mut Exchange) -> Then {
+    if x.again.is_none() {
+        return Then::Ended(key);
+    }
+    Then::Settled(key, Box::new(x.let_go()))
 }

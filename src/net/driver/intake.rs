@@ -234,29 +234,17 @@ impl Core {
         let finish = matches!(x.out.end, OutEnd::Finish);
         let Self { conn, out, .. } = self;
         let mut sent = Ok(());
-        if x.out.replayable {
-            let (chunks, tail) = x.out.parts();
-            let last_chunk = if tail.is_empty() { chunks.len() } else { usize::MAX };
-            for (i, chunk) in chunks.iter().enumerate() {
-                let end = finish && i + 1 == last_chunk;
-                sent = conn.send_data(out, key, Payload::Shared(chunk.clone()), end, now);
-            }
-            if !tail.is_empty() {
-                sent = conn.send_data(out, key, Payload::Borrowed(tail), finish, now);
-            }
-        } else {
-            if x.out.tail().len() > crate::net::slot::INLINE_MAX {
-                x.out.seal();
-            }
-            while let Some(chunk) = x.out.take_chunk() {
-                let end = finish && x.out.waiting() == 0;
-                sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
-            }
-            let tail = x.out.tail();
-            if !tail.is_empty() {
-                sent = conn.send_data(out, key, Payload::Borrowed(tail), finish, now);
-                tail.clear();
-            }
+        if x.out.rest().len() > crate::net::slot::INLINE_MAX {
+            x.out.seal();
+        }
+        while let Some(chunk) = x.out.take_chunk() {
+            let end = finish && x.out.waiting() == 0;
+            sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
+        }
+        let rest = x.out.rest();
+        if !rest.is_empty() {
+            sent = conn.send_data(out, key, Payload::Borrowed(rest), finish, now);
+            x.out.rest_handed();
         }
         x.out.in_flight = conn.pending(key).1;
         if sent.is_ok() {

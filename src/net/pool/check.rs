@@ -144,6 +144,15 @@ impl Findings {
                 "attempts of 1 to try once; the default is 8",
             );
         }
+        let (call, all) = (options.keep_octets, options.keep_total_octets);
+        if call > all {
+            self.warn(
+                format!("keep_octets {call} is above keep_total_octets {all}"),
+                "one stream reaches the bound of all calls before its own, and then no other one \
+                 moves to another connection",
+                format!("keep_total_octets of many times {call}; the default is 16 MiB"),
+            );
+        }
     }
 
     /// How long connections without calls stay. One finding, the plainest: the three overlap.

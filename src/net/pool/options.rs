@@ -56,6 +56,14 @@ pub struct PoolOptions {
     pub backoff_max: Duration,
     /// Connections on which a call may be tried before it fails. Default 8.
     pub attempts: u32,
+    /// Octets that a stream has sent and keeps until the response begins, so that the call can move
+    /// to another connection: what the peer surely did not process, or what a retry policy covers. A
+    /// stream that sends more moves no longer. Default 256 KiB; 0 keeps none.
+    pub keep_octets: u32,
+    /// The same for all calls of a channel together; whole requests of more than 64 KiB count, too,
+    /// up to the beginning of their response. A request for which no room is left does not move once
+    /// it was written. Default 16 MiB.
+    pub keep_total_octets: u32,
     /// Recycled slots kept. Default 1024.
     pub slots: usize,
     /// How calls are spread over the endpoints. Default the first that answers.
@@ -93,6 +101,8 @@ impl PoolOptions {
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(120),
             attempts: 8,
+            keep_octets: 256 * 1024,
+            keep_total_octets: 16 * 1024 * 1024,
             slots: 1024,
             balance: Balance::PickFirst,
             resolve_interval: Duration::from_secs(30),

@@ -11,7 +11,7 @@ use framewire::net::driver::DriverOptions;
 use framewire::net::engine::Intake;
 use framewire::net::env;
 use framewire::net::io::BoxedIo;
-use framewire::net::slot::{HeadState, InEnd, OutEnd, Slot, wake};
+use framewire::net::slot::{HeadState, InEnd, OutEnd, Slot, Wakers, wake};
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
@@ -360,15 +360,24 @@ impl Stream {
                     x.timeline.enter(Phase::Read, env::now());
                     x.inc.head = fields::response_head(&parts).unwrap_or_default();
                     x.inc.head_ready = true;
-                    if x.out.replayable {
-                        x.out.forget_body();
-                    }
                     let ended = body.is_end_stream();
+                    if let Some(error) = x.declines(&x.inc.head).filter(|_| !ended) {
+                        x.inc.head_ready = false;
+                        drop(x);
+                        fail(&self.slot, error);
+                        self.send_stream().send_reset(h2::Reason::CANCEL);
+                        return Fate::Over;
+                    }
                     self.answer = Answer::Begun(body);
                     if ended {
                         x.inc.end = Some(InEnd::Finished);
+                        // Under the same lock: another attempt may follow.
+                        let wakers = x.let_go();
                         drop(x);
-                        return self.ended();
+                        return self.ended(wakers);
+                    }
+                    if x.out.replayable {
+                        x.out.commit();
                     }
                     let quiet = x.whole && !x.early;
                     let reader = if quiet { None } else { x.take_reader() };
@@ -384,13 +393,14 @@ impl Stream {
         let before = x.inc.body.len();
         let read = read(body, &mut x, cx);
         let reader = if x.whole || x.inc.body.len() == before { None } else { x.take_reader() };
+        let ended = matches!(read, Read::Ended).then(|| x.let_go());
         drop(x);
         if let Some(reader) = reader {
             reader.wake();
         }
         match read {
             Read::Open => Fate::Lives,
-            Read::Ended => self.ended(),
+            Read::Ended => self.ended(ended.unwrap_or_default()),
             Read::Failed(error) => self.failed(intake, &error),
             Read::Over(error) => {
                 fail(&self.slot, error);
@@ -401,11 +411,10 @@ impl Stream {
     }
 
     /// The caller has everything: after a complete response the rest of the request is not needed.
-    fn ended(&mut self) -> Fate {
+    fn ended(&mut self, wakers: Wakers) -> Fate {
         if !self.sending.ended {
             self.send_stream().send_reset(h2::Reason::CANCEL);
         }
-        let wakers = self.slot.lock().let_go();
         wake(wakers);
         Fate::Over
     }

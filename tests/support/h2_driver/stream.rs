@@ -13,15 +13,13 @@ pub(super) struct Sending {
     stream: SendStream<Bytes>,
     pending: VecDeque<Bytes>,
     octets: usize,
-    /// A request that is kept for a replay was copied.
-    copied: bool,
     /// END_STREAM is with `h2`.
     pub(super) ended: bool,
 }
 
 impl Sending {
     pub(super) fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
-        Self { stream, pending: VecDeque::new(), octets: 0, copied: false, ended }
+        Self { stream, pending: VecDeque::new(), octets: 0, ended }
     }
 
     pub(super) const fn stream(&mut self) -> &mut SendStream<Bytes> {
@@ -54,15 +52,9 @@ impl Sending {
 
     fn gather(&mut self, out: &mut Outgoing) {
         out.seal();
-        if !out.replayable {
-            while let Some(chunk) = out.take_chunk() {
-                self.octets += chunk.len();
-                self.pending.push_back(chunk);
-            }
-        } else if !self.copied {
-            self.copied = true;
-            self.pending.extend(out.parts().0.iter().cloned());
-            self.octets = self.pending.iter().map(Bytes::len).sum();
+        while let Some(chunk) = out.take_chunk() {
+            self.octets += chunk.len();
+            self.pending.push_back(chunk);
         }
     }
 

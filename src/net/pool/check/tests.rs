@@ -54,7 +54,13 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::net::pool::sizing::Go
     o.sizing = Some(sizing);
 }
 
-const CASES: [Case; 35] = [
+const CASES: [Case; 36] = [
+    (
+        "kept",
+        |o| o.keep_total_octets = 1,
+        Warning,
+        "keep_octets 262144 is above keep_total_octets 1",
+    ),
     ("a goal over max", |o| sized(o, |goal| goal.min = 5), Error, "sizing.goal.min is 5, of at"),
     ("no headroom left", |o| sized(o, |goal| goal.headroom = 1.0), Error, "sizing.goal.headroom"),
     (
