@@ -2,8 +2,10 @@
 
 use crate::identity::Identity;
 use crate::network::{Network, addr};
-use crate::{begin, begin_with, is_on_time, lone, ms, options, work};
-use framewire::client::Channel;
+use crate::{
+    Ran, begin, begin_with, is_on_time, lone, ms, named, options, router, server_options, work,
+};
+use framewire::client::{Channel, ChannelState};
 use framewire::error::{Phase, Processed};
 use framewire::grpc::{Code, Request};
 use framewire::net::accept::Accept;
@@ -23,6 +25,44 @@ fn mute(mut listener: MemoryListener) {
             });
         }
     });
+}
+
+/// No SETTINGS: deadlines hold, the connection is given up after 20 s, and the next address serves
+/// whoever waits then and whoever comes later.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_sends_settings() {
+    let network = Network::new();
+    mute(network.listen(addr(1)));
+    let ran = Ran::default();
+    let _server = network.serve(addr(2), router(&ran), server_options());
+    network.name(Some(vec![addr(1), addr(2)]));
+    let channel = named(&network, options());
+    let deadline = Duration::from_secs(3);
+    let (result, took) =
+        begin_with(&channel, Request::new(work(1, 0)).with_timeout(deadline)).await.unwrap();
+    assert_eq!(result.unwrap_err().code(), Code::DeadlineExceeded);
+    is_on_time(took, deadline);
+    assert_eq!(*channel.state().borrow(), ChannelState::Connecting, "it is not READY");
+    // Those that left with the preface may have been seen; those that waited for a place were not.
+    let calls: Vec<_> = (100..350).map(|id| begin(&channel, id)).collect();
+    let mut answered = 0;
+    for call in calls {
+        let (result, took) = call.await.unwrap();
+        assert!(took <= Duration::from_secs(18), "{took:?}");
+        match result {
+            Ok(()) => answered += 1,
+            Err(error) => {
+                assert_eq!(error.code(), Code::Unavailable, "{error}");
+                assert_eq!(error.processed(), Processed::Maybe, "{error}");
+            }
+        }
+    }
+    assert!(answered >= 150, "{answered}");
+    for id in 1000..1010 {
+        begin(&channel, id).await.unwrap().0.unwrap();
+    }
+    let dials = network.counts(addr(1)).dials.load(Ordering::SeqCst);
+    assert_eq!(dials, 1, "the silent address was dialled again");
 }
 
 /// A TLS handshake without an answer: deadlines hold, the dial is given up after 20 s, its socket is

@@ -2,7 +2,7 @@
 //! carry them.
 
 use super::cap::Socket;
-use super::endpoint::Endpoint;
+use super::endpoint::{Balance, Endpoint};
 use super::ledger::Count;
 use super::wait::WaitQueue;
 use super::{Shared, fail};
@@ -156,6 +156,9 @@ impl Member {
             // It speaks to calls that were not sent there.
             let error = error.with_processed(Processed::No);
             shared.back_off(&self.endpoint, now, error.clone());
+            if shared.options.balance == Balance::PickFirst && !shared.is_connected() {
+                shared.next_endpoint(&self.endpoint);
+            }
             if shared.broken(now).is_some() {
                 let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
                 shared.fail_waiting(impatient, &error.with_phase(Phase::Settings));
@@ -182,8 +185,13 @@ impl Shared {
         self.news.notify_one();
         self.resolve();
         let shut = self.shutdown.load(super::Ordering::Acquire);
-        if !shut && !self.waiting.is_empty() {
-            self.start_dial(endpoint);
+        if shut || self.waiting.is_empty() {
+            return;
+        }
+        match self.options.balance {
+            // It may be another one's turn.
+            Balance::PickFirst => self.grow(),
+            Balance::RoundRobin | Balance::LeastLoaded => self.start_dial(endpoint),
         }
     }
 
