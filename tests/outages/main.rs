@@ -20,6 +20,7 @@ mod peer;
 
 mod dials;
 mod drains;
+mod herd;
 mod names;
 mod places;
 mod silence;
