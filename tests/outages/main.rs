@@ -24,6 +24,7 @@ mod herd;
 mod names;
 mod places;
 mod silence;
+mod slow;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
