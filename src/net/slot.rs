@@ -157,9 +157,9 @@ impl Exchange {
         self.reader.take()
     }
 
-    /// Who waits to send.
+    /// Who waits to send, once a message is accepted again.
     pub fn take_writer(&mut self) -> Option<Waker> {
-        self.writer.take()
+        self.writer.take_if(|_| self.out.queued() < SEND_QUEUE)
     }
 
     /// Ends the exchange with an error unless it has ended; returns who must be told.

@@ -170,6 +170,7 @@ engines! { retry_streams:
 
 engines! { streaming:
     client a_sender_waits_above_64_kib;
+    pair a_sender_goes_on_whatever_its_messages_measure;
     client an_early_status_ends_a_pending_send;
     server a_reset_drops_the_handler;
     server a_lost_connection_drops_the_handlers;

@@ -60,6 +60,35 @@ pub async fn a_sender_waits_above_64_kib(on: On) {
     assert_eq!(rest, 300_005 + 5 + "without waiting".len());
 }
 
+/// As many messages as fill the queue are there before the driver looks, and leave as they are: the
+/// sender goes on.
+pub async fn a_sender_goes_on_whatever_its_messages_measure(on: On) {
+    for octets in [1000, 16_000, 20_000, 32_768, 65_000, 65_531, 65_536, 70_000, 300_000] {
+        let pair = on.pair();
+        let message = raw(vec![100; octets]);
+        let mut down = pair.channel.server_streaming(&DOWN, message.clone()).unwrap();
+        for i in 0..100 {
+            let next = soon(down.message()).await;
+            let next = next.unwrap_or_else(|| panic!("{octets} octets: stuck after {i} messages"));
+            assert_eq!(next.unwrap(), Some(message.clone()));
+        }
+        assert_eq!(soon(down.message()).await.expect("the end").unwrap(), None);
+        let (mut up, mut down) = pair.channel.bidi(&BIDI, ()).unwrap();
+        let sender = tokio::spawn(async move {
+            for _ in 0..100 {
+                up.send(message.clone()).await.unwrap();
+            }
+            up.finish().unwrap();
+        });
+        let mut echoes = 0;
+        while soon(down.message()).await.expect("an echo").unwrap().is_some() {
+            echoes += 1;
+        }
+        assert_eq!(echoes, 100);
+        sender.await.unwrap();
+    }
+}
+
 pub async fn an_early_status_ends_a_pending_send(on: On) {
     let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
     channel.connect();

@@ -23,6 +23,9 @@ use std::time::Instant;
 /// Payloads up to this are copied behind their frame header, longer ones are chained.
 pub(super) const COPY_MAX: usize = 1024;
 
+/// Octets in the outgoing buffer from which on DATA waits with its stream, as behind a window.
+const DIRECT_FULL: usize = 512 * 1024;
+
 /// The fields of a head: a prepared template, then what is this call's own.
 #[derive(Clone, Copy, Debug)]
 pub struct SendHead<'a> {
@@ -236,7 +239,8 @@ impl<T> Connection<T> {
             return Ok(());
         }
         let room = direct_max.min(connection).min(stream.send_window.available());
-        if stream.pending.is_none() && n <= room {
+        // A transport that takes nothing holds its writers up, however wide the windows are.
+        if stream.pending.is_none() && n <= room && out.len() < DIRECT_FULL {
             stream.send_window.take(n);
             let id = stream.id;
             self.send_window.take(n);

@@ -6,7 +6,7 @@ use crate::grpc::status::Code;
 use crate::grpc::timeout;
 use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
 use crate::net::handle::{Change, Permit};
-use crate::net::slot::{Exchange, HeadState, OutEnd, SEND_QUEUE, Slot, wake};
+use crate::net::slot::{Exchange, HeadState, OutEnd, Slot, wake};
 use std::sync::Arc;
 
 impl Core {
@@ -94,8 +94,12 @@ impl Core {
                     self.timers.deadline(deadline, key);
                 }
                 self.send_body(key, &mut x);
+                let writer = x.take_writer();
                 drop(x);
                 self.writing.push(key);
+                if let Some(writer) = writer {
+                    writer.wake();
+                }
             }
             Err((refusal, _)) => {
                 drop(x);
@@ -204,7 +208,11 @@ impl Core {
         // A server's answer may be complete before the request is.
         let answered = x.out.end_sent && self.conn.role() == Role::Server;
         let over = answered || self.conn.is_closed(key);
+        let writer = x.take_writer();
         drop(x);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
         if over {
             self.release_if_over(key);
         }
@@ -295,7 +303,7 @@ impl Core {
                 x.timeline.enter(Phase::WriteQueue, self.now);
                 self.writing.push(key);
             }
-            let writer = if x.out.queued() < SEND_QUEUE { x.take_writer() } else { None };
+            let writer = x.take_writer();
             drop(x);
             if let Some(writer) = writer {
                 writer.wake();

@@ -2,7 +2,7 @@
 //! carry them.
 
 use super::cap::Socket;
-use super::endpoint::Endpoint;
+use super::endpoint::{Balance, Endpoint};
 use super::ledger::Count;
 use super::wait::WaitQueue;
 use super::{Shared, fail};
@@ -156,6 +156,9 @@ impl Member {
             // It speaks to calls that were not sent there.
             let error = error.with_processed(Processed::No);
             shared.back_off(&self.endpoint, now, error.clone());
+            if shared.options.balance == Balance::PickFirst && !shared.is_connected() {
+                shared.next_endpoint(&self.endpoint);
+            }
             if shared.broken(now).is_some() {
                 let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
                 shared.fail_waiting(impatient, &error.with_phase(Phase::Settings));
@@ -182,16 +185,23 @@ impl Shared {
         self.news.notify_one();
         self.resolve();
         let shut = self.shutdown.load(super::Ordering::Acquire);
-        if !shut && !self.waiting.is_empty() {
-            self.start_dial(endpoint);
+        if shut || self.waiting.is_empty() {
+            return;
+        }
+        match self.options.balance {
+            // It may be another one's turn.
+            Balance::PickFirst => self.grow(),
+            Balance::RoundRobin | Balance::LeastLoaded => self.start_dial(endpoint),
         }
     }
 
-    /// The endpoint's next dial waits: times 1.6 for each failure in a row, give or take a fifth.
+    /// The endpoint's next dial waits: times 1.6 for each failure in a row, give or take a fifth. The
+    /// second wait is taken three times, so that who comes back within four seconds is found in two.
     pub(super) fn back_off(&self, endpoint: &Endpoint, now: Instant, error: Error) {
         let jitter = |base| self.jitter(base, 0.2);
         let mut cold = endpoint.cold.lock();
-        let factor = 1.6f64.powi(cold.failures.min(32) as i32);
+        let growth = cold.failures.min(1).max(cold.failures.min(32).saturating_sub(2));
+        let factor = 1.6f64.powi(growth as i32);
         let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
         cold.failures = cold.failures.saturating_add(1);
         cold.retry_at = Some(now + jitter(base));

@@ -50,7 +50,8 @@ pub struct PoolOptions {
     /// Time for a dial, TLS included. Default 20 s.
     pub dial_time: Duration,
     /// First back-off after a failed dial; then times 1.6 up to `backoff_max`, give or take a
-    /// fifth. Default 1 s.
+    /// fifth. The second value stands for three dials: 1, 1.6, 1.6, 1.6, 2.6 s and so on. Default
+    /// 1 s.
     pub backoff: Duration,
     /// Default 120 s.
     pub backoff_max: Duration,
