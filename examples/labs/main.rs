@@ -18,6 +18,7 @@ mod bench;
 
 mod contention;
 mod echo;
+mod eviction;
 mod sizing;
 mod storm;
 mod svg;
@@ -88,6 +89,11 @@ const LABS: &[Lab] = &[
         name: "storm",
         line: "bursts of calls: a socket for each, a pool without bound, and a pool that multiplexes",
         run: |setting| Box::pin(storm::run(setting)),
+    },
+    Lab {
+        name: "eviction",
+        line: "connections are closed for their rest while calls check them out",
+        run: |setting| Box::pin(eviction::run(setting)),
     },
     Lab {
         name: "sizing",
