@@ -19,6 +19,7 @@ mod bench;
 mod contention;
 mod echo;
 mod eviction;
+mod restart;
 mod sizing;
 mod storm;
 mod svg;
@@ -94,6 +95,11 @@ const LABS: &[Lab] = &[
         name: "eviction",
         line: "connections are closed for their rest while calls check them out",
         run: |setting| Box::pin(eviction::run(setting)),
+    },
+    Lab {
+        name: "restart",
+        line: "three servers are restarted in turn, each gracefully, under a constant rate",
+        run: |setting| Box::pin(restart::run(setting)),
     },
     Lab {
         name: "sizing",
