@@ -19,7 +19,9 @@ mod bench;
 mod contention;
 mod echo;
 mod eviction;
+mod path;
 mod restart;
+mod silent_nat;
 mod sizing;
 mod storm;
 mod svg;
@@ -92,6 +94,11 @@ const LABS: &[Lab] = &[
         run: |setting| Box::pin(storm::run(setting)),
     },
     Lab {
+        name: "silent-nat",
+        line: "a path forgets a connection and tells nobody",
+        run: |setting| Box::pin(silent_nat::run(setting)),
+    },
+    Lab {
         name: "eviction",
         line: "connections are closed for their rest while calls check them out",
         run: |setting| Box::pin(eviction::run(setting)),
@@ -125,6 +132,9 @@ fn main() -> Result<(), BoxError> {
     }
     if wanted.is_empty() {
         return list();
+    }
+    if setting.netns {
+        path::enter_netns()?;
     }
     let mut broken = Vec::new();
     for lab in wanted {
