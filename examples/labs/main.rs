@@ -19,6 +19,7 @@ mod bench;
 mod contention;
 mod echo;
 mod eviction;
+mod neighbour;
 mod path;
 mod restart;
 mod silent_nat;
@@ -107,6 +108,11 @@ const LABS: &[Lab] = &[
         name: "restart",
         line: "three servers are restarted in turn, each gracefully, under a constant rate",
         run: |setting| Box::pin(restart::run(setting)),
+    },
+    Lab {
+        name: "neighbour",
+        line: "one tenant floods, another makes a call now and then",
+        run: |setting| Box::pin(neighbour::run(setting)),
     },
     Lab {
         name: "sizing",
