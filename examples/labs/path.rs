@@ -50,7 +50,7 @@ impl Path {
         }
     }
 
-    /// Forgets the flows there are; returns how many, if it knows.
+    /// Forgets the flows there are.
     pub(crate) fn forget(&self) -> Result<(), BoxError> {
         match self {
             Self::Proxy { forget, .. } => {
@@ -73,7 +73,7 @@ impl Path {
 /// Forwards until the flow is forgotten; from then on both ends stay open and silent.
 async fn forward(near: TcpStream, server: SocketAddr, mut forgotten: watch::Receiver<()>) {
     let Ok(far) = TcpStream::connect(server).await else { return };
-    if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
+    if near.set_nodelay(true).is_err() || far.set_nodelay(true).is_err() {
         return;
     }
     let (mut near, mut far) = (near, far);

@@ -1,7 +1,7 @@
 //! How many connections a load needs. The two loads by which pools are often explained, computed
 //! by Erlang's formula and played through by a simulation that knows nothing of it.
 
-use crate::svg::{Chart, Lines, Marks};
+use crate::svg::{Chart, Lines, Marks, Series};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::net::pool::sizing::{Goal, Load, Sizing, erlang};
@@ -100,7 +100,7 @@ struct Findings {
     sizes: Table,
     queue: Table,
     explained: Vec<String>,
-    series: Vec<(String, Marks, Vec<(f64, f64)>)>,
+    series: Vec<Series>,
     broken: Vec<String>,
 }
 

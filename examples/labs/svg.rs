@@ -51,13 +51,16 @@ pub(crate) enum Marks {
     Points,
 }
 
+/// A name, how it is drawn, and where.
+pub(crate) type Series = (String, Marks, Vec<(f64, f64)>);
+
 /// Lines and points over two axes; the upper one begins at zero.
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) title: String,
     pub(crate) x: String,
     pub(crate) y: String,
-    pub(crate) series: Vec<(String, Marks, Vec<(f64, f64)>)>,
+    pub(crate) series: Vec<Series>,
 }
 
 /// Writes the panels below each other.
