@@ -16,19 +16,26 @@
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bench;
 
+mod alpn;
 mod contention;
 mod echo;
+mod eviction;
+mod neighbour;
+mod path;
+mod restart;
+mod silent_nat;
 mod sizing;
 mod storm;
 mod svg;
 mod table;
+mod tls;
 
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use svg::Chart;
-use table::Table;
+use table::{Table, say};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -90,6 +97,31 @@ const LABS: &[Lab] = &[
         run: |setting| Box::pin(storm::run(setting)),
     },
     Lab {
+        name: "silent-nat",
+        line: "a path forgets a connection and tells nobody",
+        run: |setting| Box::pin(silent_nat::run(setting)),
+    },
+    Lab {
+        name: "eviction",
+        line: "connections are closed for their rest while calls check them out",
+        run: |setting| Box::pin(eviction::run(setting)),
+    },
+    Lab {
+        name: "tls",
+        line: "the first call with TLS, and a server that stops to offer h2",
+        run: |setting| Box::pin(tls::run(setting)),
+    },
+    Lab {
+        name: "restart",
+        line: "three servers are restarted in turn, each gracefully, under a constant rate",
+        run: |setting| Box::pin(restart::run(setting)),
+    },
+    Lab {
+        name: "neighbour",
+        line: "one tenant floods, another makes a call now and then",
+        run: |setting| Box::pin(neighbour::run(setting)),
+    },
+    Lab {
         name: "sizing",
         line: "how many connections a load needs: Erlang's formula beside a simulation",
         run: |setting| Box::pin(async move { sizing::run(setting) }),
@@ -114,6 +146,9 @@ fn main() -> Result<(), BoxError> {
     if wanted.is_empty() {
         return list();
     }
+    if setting.netns {
+        path::enter_netns()?;
+    }
     let mut broken = Vec::new();
     for lab in wanted {
         if !run(lab, setting)? {
@@ -129,28 +164,28 @@ fn main() -> Result<(), BoxError> {
 
 fn list() -> Result<(), BoxError> {
     for lab in LABS {
-        println!("{:<12} {}", lab.name, lab.line);
+        say(format!("{:<12} {}", lab.name, lab.line));
     }
     Ok(())
 }
 
 /// Runs a lab on a runtime of its own, so that nothing of it is left for the next one.
 fn run(lab: &Lab, setting: Setting) -> Result<bool, BoxError> {
-    println!("== {}: {}\n", lab.name, lab.line);
+    say(format!("== {}: {}\n", lab.name, lab.line));
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on((lab.run)(setting));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = outcome.map_err(|error| format!("{}: {error}", lab.name))?;
     outcome.tables.iter().for_each(Table::print);
-    println!("Learn: {}", outcome.learn);
+    say(format!("Learn: {}", outcome.learn));
     let folder = Path::new("target/labs");
     std::fs::create_dir_all(folder)?;
     let file = folder.join(lab.name).with_extension("svg");
     svg::write(&file, &outcome.charts)?;
     for point in &outcome.broken {
-        println!("DOES NOT HOLD: {point}");
+        say(format!("DOES NOT HOLD: {point}"));
     }
-    println!("{:.1} s, chart in {}\n", began.elapsed().as_secs_f64(), file.display());
+    say(format!("{:.1} s, chart in {}\n", began.elapsed().as_secs_f64(), file.display()));
     Ok(outcome.broken.is_empty())
 }

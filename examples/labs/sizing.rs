@@ -1,7 +1,7 @@
 //! How many connections a load needs. The two loads by which pools are often explained, computed
 //! by Erlang's formula and played through by a simulation that knows nothing of it.
 
-use crate::svg::{Chart, Lines, Marks};
+use crate::svg::{Chart, Lines, Marks, Series};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::net::pool::sizing::{Goal, Load, Sizing, erlang};
@@ -23,6 +23,12 @@ struct Case {
     cores: u32,
     quoted: u32,
     servers: [u64; 4],
+}
+
+impl Case {
+    fn words(&self) -> String {
+        format!("{}/s of {:?}", self.rate, self.mean)
+    }
 }
 
 const CASES: [Case; 2] = [
@@ -89,36 +95,48 @@ fn simulate(load: &Load, servers: u64, calls: u32) -> Simulated {
     }
 }
 
-pub(crate) fn run(setting: Setting) -> Result<Outcome, BoxError> {
-    let calls = setting.pick(1_000_000, 200_000);
-    let mut sizes = Table::new(["often quoted", "ours"]);
-    let mut queue = Table::new(["Erlang C", "simulated"]);
-    let mut series = Vec::new();
-    let mut broken = Vec::new();
-    let mut explained = Vec::new();
-    for case in &CASES {
+/// What the cases add up to.
+struct Findings {
+    sizes: Table,
+    queue: Table,
+    explained: Vec<String>,
+    series: Vec<Series>,
+    broken: Vec<String>,
+}
+
+impl Findings {
+    /// How many connections and streams.
+    fn size(&mut self, case: &Case) -> Result<Sizing, BoxError> {
         let load = Load::new(case.rate, case.mean);
         let sizing = Sizing::new(load, STREAMS, None, Goal::default())?;
         let redundant = Sizing::new(load, STREAMS, None, Goal { min: 2, ..Goal::default() })?;
-        let what = format!("{} calls/s of {:?}", case.rate, case.mean);
-        sizes.row(
+        let what = case.words();
+        self.sizes.row(
             format!("{what}, {} cores: connections", case.cores),
             [case.quoted.to_string(), sizing.connections.to_string()],
         );
-        sizes.row("    if one may be lost", [String::new(), redundant.connections.to_string()]);
-        let streams = sizing.streams_needed;
-        sizes.row("    streams, so that 1 % waits at most", [String::new(), streams.to_string()]);
         let (mean, streams) = read_as_p99(case)?;
-        sizes.row(
-            format!("    the same if {:?} is the p99, so the mean {}", case.mean, time(mean)),
-            [String::new(), streams.to_string()],
-        );
-        explained.extend(format!("{what}: {sizing}").lines().map(str::to_owned));
-        if sizing.connections != 1 || redundant.connections != 2 {
-            broken.push(format!("{what}: one connection is enough, two if one may be lost"));
+        let rows = [
+            ("    if one may be lost".into(), redundant.connections.into()),
+            ("    streams, so that 1 % waits at most".into(), sizing.streams_needed),
+            (
+                format!("    the same if {:?} is the p99, so the mean {}", case.mean, time(mean)),
+                streams,
+            ),
+        ];
+        for (row, number) in rows {
+            self.sizes.row(row, [String::new(), number.to_string()]);
         }
+        self.explained.extend(format!("{what}: {sizing}").lines().map(str::to_owned));
+        if sizing.connections != 1 || redundant.connections != 2 {
+            self.broken.push(format!("{what}: one connection is enough, two if one may be lost"));
+        }
+        Ok(sizing)
+    }
 
-        let brief = format!("{}/s of {:?}", case.rate, case.mean);
+    /// How many wait, by the formula and played through.
+    fn wait(&mut self, case: &Case, sizing: &Sizing, calls: u32) {
+        let (what, load) = (case.words(), &sizing.load);
         let most = case.servers.into_iter().max().unwrap_or(0);
         let percent = |servers| (servers as f64, erlang::waiting(sizing.offered, servers) * 100.0);
         let formula = (sizing.offered.ceil() as u64..=most).map(percent).collect();
@@ -126,20 +144,36 @@ pub(crate) fn run(setting: Setting) -> Result<Outcome, BoxError> {
         for servers in case.servers {
             let waits = erlang::waiting(sizing.offered, servers);
             let mean = load.mean.mul_f64(waits / (servers as f64 - sizing.offered));
-            let simulated = simulate(&load, servers, calls);
+            let simulated = simulate(load, servers, calls);
             let words = |waits: f64, mean| format!("{:.2} %, {}", waits * 100.0, time(mean));
-            queue.row(
+            self.queue.row(
                 format!("{what}, c = {servers}: calls that wait, mean wait"),
                 [words(waits, mean), words(simulated.waits, simulated.mean_wait)],
             );
             if (waits - simulated.waits).abs() > 0.015 {
-                broken.push(format!("{what}, c = {servers}: formula and simulation differ"));
+                self.broken.push(format!("{what}, c = {servers}: formula and simulation differ"));
             }
             played.push((servers as f64, simulated.waits * 100.0));
         }
-        series.push((format!("{brief}, Erlang C"), Marks::Line, formula));
-        series.push((format!("{brief}, simulated"), Marks::Points, played));
+        self.series.push((format!("{what}, Erlang C"), Marks::Line, formula));
+        self.series.push((format!("{what}, simulated"), Marks::Points, played));
     }
+}
+
+pub(crate) fn run(setting: Setting) -> Result<Outcome, BoxError> {
+    let calls = setting.pick(1_000_000, 200_000);
+    let mut found = Findings {
+        sizes: Table::new(["often quoted", "ours"]),
+        queue: Table::new(["Erlang C", "simulated"]),
+        explained: Vec::new(),
+        series: Vec::new(),
+        broken: Vec::new(),
+    };
+    for case in &CASES {
+        let sizing = found.size(case)?;
+        found.wait(case, &sizing, calls);
+    }
+    let Findings { sizes, mut queue, explained, series, broken } = found;
     queue.note(format!(
         "c is calls under way at a time: streams, or connections if each carries one call; \
          {} calls a row, seed {SEED}",

@@ -16,11 +16,14 @@ const COLOURS: [RGBColor; 4] = [
     RGBColor(120, 90, 160),
     RGBColor(60, 140, 90),
 ];
-const OURS: RGBColor = RGBColor(20, 90, 160);
+const OURS: [RGBColor; 3] =
+    [RGBColor(20, 90, 160), RGBColor(90, 150, 210), RGBColor(160, 200, 235)];
 
-/// What is ours has the same colour on every chart.
-fn colour(series: usize, name: &str) -> RGBColor {
-    if name.starts_with("our") { OURS } else { COLOURS[series % COLOURS.len()] }
+/// What is ours is blue on every chart.
+fn colours(names: &[&str]) -> Vec<RGBColor> {
+    let (mut ours, mut others) = (OURS.iter().cycle(), COLOURS.iter().cycle());
+    let pick = |name: &&str| if name.starts_with("our") { ours.next() } else { others.next() };
+    names.iter().filter_map(pick).copied().collect()
 }
 
 /// One panel.
@@ -48,13 +51,16 @@ pub(crate) enum Marks {
     Points,
 }
 
+/// A name, how it is drawn, and where.
+pub(crate) type Series = (String, Marks, Vec<(f64, f64)>);
+
 /// Lines and points over two axes; the upper one begins at zero.
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) title: String,
     pub(crate) x: String,
     pub(crate) y: String,
-    pub(crate) series: Vec<(String, Marks, Vec<(f64, f64)>)>,
+    pub(crate) series: Vec<Series>,
 }
 
 /// Writes the panels below each other.
@@ -80,8 +86,8 @@ fn legend<'a>(area: &Area<'a>, title: &str, names: &[&str]) -> Result<Area<'a>, 
     let (top, rest) = area.split_vertically(58);
     top.draw(&Text::new(title.to_owned(), (16, 12), label(18)))?;
     let mut x = 16;
-    for (i, name) in names.iter().enumerate() {
-        top.draw(&Rectangle::new([(x, 40), (x + 12, 52)], colour(i, name).filled()))?;
+    for (name, colour) in names.iter().zip(colours(names)) {
+        top.draw(&Rectangle::new([(x, 40), (x + 12, 52)], colour.filled()))?;
         top.draw(&Text::new((*name).to_owned(), (x + 18, 39), label(14)))?;
         x += 40 + name.chars().count() as i32 * 7;
     }
@@ -129,8 +135,7 @@ impl Bars {
             .draw()?;
         let width = 0.8 / self.series.len().max(1) as f64;
         let top = Pos::new(HPos::Center, VPos::Bottom);
-        for (i, (name, values)) in self.series.iter().enumerate() {
-            let colour = colour(i, name);
+        for (i, ((_, values), colour)) in self.series.iter().zip(colours(&names)).enumerate() {
             for (group, value) in values.iter().enumerate() {
                 let left = group as f64 + 0.1 + i as f64 * width;
                 let bar = [(left, 0.0), (left + width * 0.92, *value)];
@@ -178,8 +183,7 @@ impl Lines {
             .label_style(label(13))
             .axis_desc_style(label(14))
             .draw()?;
-        for (i, (name, marks, points)) in self.series.iter().enumerate() {
-            let colour = colour(i, name);
+        for ((_, marks, points), colour) in self.series.iter().zip(colours(&names)) {
             let points = points.iter().copied();
             match marks {
                 Marks::Line => {

@@ -1,6 +1,13 @@
 //! A table for the terminal: what was measured, and a column for each contender.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::time::Duration;
+
+/// Prints a line; nobody need read it to the end.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// Rows of words under a head; the first column says what, the others are contenders.
 #[derive(Debug)]
@@ -52,14 +59,14 @@ impl Table {
                     _ => format!("  {cell:>width$}"),
                 };
             }
-            println!("{}", text.trim_end());
+            say(text.trim_end());
         };
         line(&self.head);
-        println!("{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (columns.max(1) - 1)));
+        say("-".repeat(widths.iter().sum::<usize>() + 2 * (columns.max(1) - 1)));
         self.rows.iter().for_each(line);
-        println!();
+        say("");
         for note in &self.notes {
-            println!("({note})");
+            say(format!("({note})"));
         }
     }
 }

@@ -268,7 +268,8 @@ fn the_page_shows_the_defaults() {
     let page = include_str!("../../src/client/pool.md");
     let options = PoolOptions::new();
     let driver = &options.driver;
-    let off = |time: Option<Duration>| time.map_or("off".to_owned(), |time| format!("{time:?}"));
+    let off =
+        |time: Option<Duration>| time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
     let sizing = if options.sizing.is_none() { "off" } else { "on" };
     let values = [
         ("min_connections", options.min_connections.to_string()),

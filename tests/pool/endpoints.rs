@@ -99,6 +99,34 @@ async fn round_robin_takes_turns_among_the_connected() {
     assert!(ran[0] >= 10 && ran[2] >= 10, "{ran:?}");
 }
 
+/// The others have room for all calls, so that none waits: it is dialled all the same.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_comes_back_is_used_again() {
+    for balance in [Balance::RoundRobin, Balance::LeastLoaded] {
+        let mut three = three(balance);
+        three.channel.warm(1).await.unwrap();
+        three.channel.warm(0).await.unwrap();
+        three.network.silence(addr(2));
+        three.servers.remove(1).shutdown(std::time::Duration::from_secs(1)).await;
+        calls(&three.channel, 30).await;
+        assert_eq!(three.ran()[1], 0);
+        let away = three.dials(2);
+        assert!(away <= 2, "{away} dials: its back-off is kept");
+        three.servers.push(three.network.serve(addr(2), router(&three.journals[1]), allowing(100)));
+        for _ in 0..20 {
+            ms(100).await;
+            calls(&three.channel, 3).await;
+        }
+        three.ran();
+        let held: Vec<_> = (0..90).map(|_| begin(&three.channel, 10)).collect();
+        ms(20).await;
+        for call in held {
+            call.await.unwrap().unwrap();
+        }
+        assert!(three.ran()[1] >= 20, "{balance:?}: it takes its part of the calls");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_less_loaded_of_two_takes_the_call() {
     let three = three(Balance::LeastLoaded);

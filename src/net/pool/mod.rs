@@ -277,6 +277,10 @@ impl Shared {
         for i in 0..n {
             let endpoint = &endpoints[(first + i) % n];
             match endpoint.pick() {
+                // A call would have gone there, and does not wait for it: nobody else would dial.
+                Pick::None if self.options.balance != Balance::PickFirst => {
+                    self.start_dial(endpoint);
+                }
                 Pick::None => {}
                 // With one endpoint in use, its limit is the limit.
                 Pick::Full if self.options.balance == Balance::PickFirst => return Pick::Full,
@@ -294,7 +298,13 @@ impl Shared {
             let mut random = self.random.lock();
             (random.below(n) as usize, random.below(n) as usize)
         };
-        let load = |i: usize| (!endpoints[i].is_connected(), endpoints[i].calls());
+        let load = |i: usize| {
+            let connected = endpoints[i].is_connected();
+            if !connected {
+                self.start_dial(&endpoints[i]);
+            }
+            (!connected, endpoints[i].calls())
+        };
         if load(b) < load(a) { b } else { a }
     }
 
