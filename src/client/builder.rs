@@ -71,6 +71,7 @@ pub struct ChannelBuilder {
     connector: Option<Arc<dyn Connect>>,
     connector_part: Part,
     resolver_part: Part,
+    interceptors_part: Part,
     shard: Option<Arc<str>>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ClientTls>,
@@ -93,6 +94,7 @@ impl ChannelBuilder {
             connector: None,
             connector_part: Part::Default,
             resolver_part: Part::Default,
+            interceptors_part: Part::Default,
             shard: None,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
@@ -130,15 +132,24 @@ impl ChannelBuilder {
         self
     }
 
-    /// Names the way that [`ChannelBuilder::connector`] and [`ChannelBuilder::resolver`], given
-    /// before, take: channels of [`Channels`](super::Channels) whose names are equal may share
-    /// connections. Without a name they never do.
+    /// Names the way that the [`ChannelBuilder::connector`] given before takes: channels of
+    /// [`Channels`](super::Channels) that differ in nothing but connectors of one name may share
+    /// connections. Connectors without a name never do.
     pub fn via(mut self, name: &str) -> Self {
-        for part in [&mut self.connector_part, &mut self.resolver_part] {
-            if *part != Part::Default {
-                *part = Part::Named(name.into());
-            }
-        }
+        self.connector_part.name(name);
+        self
+    }
+
+    /// As [`ChannelBuilder::via`], for the [`ChannelBuilder::resolver`] given before.
+    pub fn resolved_by(mut self, name: &str) -> Self {
+        self.resolver_part.name(name);
+        self
+    }
+
+    /// As [`ChannelBuilder::via`], for the interceptors given before: calls of one caller must not
+    /// get another's credentials.
+    pub fn intercepted_as(mut self, name: &str) -> Self {
+        self.interceptors_part.name(name);
         self
     }
 
@@ -162,6 +173,7 @@ impl ChannelBuilder {
             tls,
             connector: self.connector_part.clone(),
             resolver: self.resolver_part.clone(),
+            interceptors: self.interceptors_part.clone(),
             tenant: self.shard.clone(),
         })
     }
@@ -240,6 +252,7 @@ impl ChannelBuilder {
         f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
     ) -> Self {
         self.interceptors.push(Arc::new(f));
+        self.interceptors_part = Part::unique();
         self
     }
 

@@ -241,7 +241,8 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             let inner = &self.channel.inner;
             place = inner.pool.spare(&not_on);
             // A tenant's hedge counts as one of its calls.
-            seat = inner.tenant.as_ref().map(|tenant| inner.pool.seat(tenant));
+            let tenant = inner.tenant.as_ref().filter(|_| place.is_some());
+            seat = tenant.map(|tenant| inner.pool.seat(tenant));
             if place.is_none() || matches!(seat, Some(None)) {
                 self.put_off();
                 return Ok(false);

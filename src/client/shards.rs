@@ -25,6 +25,13 @@ impl Part {
     pub(super) fn unique() -> Self {
         Self::Unique(next_id())
     }
+
+    /// Gives it a name, if there is anything to be named.
+    pub(super) fn name(&mut self, name: &str) {
+        if *self != Self::Default {
+            *self = Self::Named(name.into());
+        }
+    }
 }
 
 impl fmt::Display for Part {
@@ -46,16 +53,19 @@ impl fmt::Display for Part {
 /// | `:authority` | the target, or [`ChannelBuilder::authority`] |
 /// | TLS identity, roots, verifier | the `ClientTls`: equal for its clones alone, whatever it is replaced by; its server name (SNI) apart |
 /// | the way there: proxy, tunnel | [`ChannelBuilder::connector`], equal for none but where [`ChannelBuilder::via`] names it |
-/// | resolver | [`ChannelBuilder::resolver`], likewise |
+/// | resolver | [`ChannelBuilder::resolver`], likewise ([`ChannelBuilder::resolved_by`]) |
+/// | interceptors | [`ChannelBuilder::intercept`], likewise ([`ChannelBuilder::intercepted_as`]) |
 /// | tenant | [`ChannelBuilder::shard`] |
 ///
-/// Credentials of a call, such as `authorization`, are metadata and no part of it.
+/// Credentials of a call, such as `authorization`, are metadata and no part of it. Nor are options,
+/// message limits and policies: those of the channel that was built first hold.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ShardKey {
     pub(super) target: Target,
     pub(super) tls: Option<(u64, Option<String>)>,
     pub(super) connector: Part,
     pub(super) resolver: Part,
+    pub(super) interceptors: Part,
     pub(super) tenant: Option<Arc<str>>,
 }
 
@@ -81,6 +91,9 @@ impl fmt::Display for ShardKey {
         }
         if self.resolver != Part::Default {
             write!(f, ", resolver {}", self.resolver)?;
+        }
+        if self.interceptors != Part::Default {
+            write!(f, ", interceptors {}", self.interceptors)?;
         }
         match &self.tenant {
             Some(tenant) => write!(f, ", tenant {tenant:?}"),
@@ -114,7 +127,7 @@ impl Channels {
     /// options with which it was built.
     ///
     /// # Errors
-    /// As [`ChannelBuilder::build`], and [`BuildError::TooManyShards`] when there are as many as
+    /// For a key that is new, as [`ChannelBuilder::build`], and [`BuildError::TooManyShards`] when there are as many as
     /// allowed and every one is in use: somebody holds it, or it has connections.
     pub fn get(&self, builder: ChannelBuilder) -> Result<Channel, BuildError> {
         let key = builder.shard_key()?;
@@ -122,16 +135,18 @@ impl Channels {
         if let Some(channel) = shards.get(&key) {
             return Ok(channel.clone());
         }
-        if shards.len() >= self.most {
-            let unused = shards.iter().find(|(_, channel)| channel.is_unused());
-            let Some(unused) = unused.map(|(key, _)| key.clone()) else {
-                return Err(BuildError::TooManyShards { most: self.most });
-            };
-            shards.remove(&unused);
+        let full = shards.len() >= self.most;
+        let unused = shards.iter().find(|(_, channel)| full && channel.is_unused());
+        let unused = unused.map(|(key, _)| key.clone());
+        if full && unused.is_none() {
+            return Err(BuildError::TooManyShards { most: self.most });
         }
         let cap = Cap::inside(&Cap::process(), self.sockets, self.dials);
         let channel = builder.cap_if_none(cap).build()?;
+        let evicted = unused.and_then(|key| shards.remove(&key));
         shards.insert(key, channel.clone());
+        drop(shards);
+        drop(evicted);
         Ok(channel)
     }
 

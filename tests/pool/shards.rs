@@ -18,13 +18,15 @@ struct Parts {
     server_name: usize,
     connector: usize,
     resolver: usize,
+    interceptors: usize,
     tenant: usize,
 }
 
 impl Parts {
-    fn of(numbers: [usize; 8]) -> Self {
-        let [host, port, authority, tls, server_name, connector, resolver, tenant] = numbers;
-        Self { host, port, authority, tls, server_name, connector, resolver, tenant }
+    fn of(numbers: [usize; 9]) -> Self {
+        let [host, port, authority, tls, server_name, connector, resolver, interceptors, tenant] =
+            numbers;
+        Self { host, port, authority, tls, server_name, connector, resolver, interceptors, tenant }
     }
 
     fn builder(self) -> ChannelBuilder {
@@ -47,13 +49,17 @@ impl Parts {
             builder = builder.tls(tls);
         }
         if self.connector > 0 {
-            builder = builder.connector(Network::new());
+            let way = ["proxy one", "proxy two"][self.connector % 2];
+            builder = builder.connector(Network::new()).via(way);
         }
         if self.resolver > 0 {
-            builder = builder.resolver(Network::new());
+            let names = ["names one", "names two"][self.resolver % 2];
+            builder = builder.resolver(Network::new()).resolved_by(names);
         }
-        let way = if self.connector > 0 { self.connector } else { self.resolver };
-        builder = builder.via(["way one", "way two"][way % 2]);
+        if self.interceptors > 0 {
+            let who = ["one's token", "two's token"][self.interceptors % 2];
+            builder = builder.intercept(|_| Ok(())).intercepted_as(who);
+        }
         if self.tenant > 0 {
             builder = builder.shard(["red", "blue"][self.tenant % 2]);
         }
@@ -66,10 +72,6 @@ impl Parts {
         self.port %= 2;
         if self.tls == 0 {
             self.server_name = 0;
-        }
-        // `via` names both at once here.
-        if self.resolver > 0 && self.connector > 0 {
-            self.resolver = 1;
         }
         self
     }
@@ -89,8 +91,8 @@ proptest! {
     /// Two keys that differ in any part are two channels, equal ones are one.
     #[test]
     fn any_part_keeps_apart(
-        one in proptest::array::uniform8(0usize..3),
-        changes in proptest::collection::vec((0usize..8, 0usize..3), 0..3),
+        one in proptest::array::uniform9(0usize..3),
+        changes in proptest::collection::vec((0usize..9, 0usize..3), 0..3),
     ) {
         let mut other = one;
         for (part, value) in changes {
@@ -117,6 +119,16 @@ fn ways_without_a_name_are_unlike_all_others() {
     let builder = || Channel::builder("http://test").connector(Network::new());
     let (a, b) = (channels.get(builder()).unwrap(), channels.get(builder()).unwrap());
     assert!(!same(&a, &b));
+    // Naming one part names no other, and an interceptor may carry somebody's credentials.
+    let builder = |way: &str| {
+        let builder = Channel::builder("http://test").connector(Network::new()).via(way);
+        builder.resolver(Network::new()).resolved_by("names")
+    };
+    let get = |builder| channels.get(builder).unwrap();
+    assert!(!same(&get(builder("one")), &get(builder("two"))));
+    let with = || builder("one").intercept(|_| Ok(()));
+    assert!(!same(&get(with()), &get(with())));
+    let builder = || Channel::builder("http://test").connector(Network::new());
     let text = builder().shard("red").shard_key().unwrap().to_string();
     assert!(text.starts_with("http://test:80 as test, via #"), "{text}");
     assert!(text.ends_with(", tenant \"red\""), "{text}");

@@ -173,7 +173,10 @@ impl Shares {
         deadline: Option<Instant>,
         now: Instant,
     ) -> Result<(), (Refusal, Arc<Slot>)> {
-        let Some(line) = self.lines.get_mut(&standing.tenant) else { return Ok(()) };
+        // A call's channel holds its tenant, so its line is there.
+        let Some(line) = self.lines.get_mut(&standing.tenant) else {
+            return Err((Refusal::Full(0), slot));
+        };
         if standing.seated {
             line.seated.push_back(slot);
         } else if let Err(refused) = line.line.join(slot, line.share.waiting(), deadline, now) {

@@ -276,7 +276,8 @@ impl WaitQueue {
             None => inner.line.pop(now),
         };
         self.publish(inner);
-        if self.len() == 0 {
+        let left = self.len();
+        if left == 0 {
             inner.next = None;
         }
         slot
