@@ -168,8 +168,10 @@ impl ChannelBuilder {
         let tls = self.tls.as_ref().map(|tls| (tls.id(), tls.server_name_text()));
         #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
         let tls = None;
+        let target = self.target.as_ref().map_err(|error| BuildError::Target(error.clone()))?;
         Ok(ShardKey {
-            target: self.target.clone().map_err(BuildError::Target)?,
+            target: target.to_string(),
+            authority: target.authority().to_owned(),
             tls,
             connector: self.connector_part.clone(),
             resolver: self.resolver_part.clone(),

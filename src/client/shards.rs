@@ -2,7 +2,6 @@
 
 use super::builder::{BuildError, ChannelBuilder};
 use super::channel::Channel;
-use crate::net::connect::Target;
 use crate::net::pool::{Cap, PoolStats};
 use crate::net::sync::{Mutex, next_id};
 use std::collections::HashMap;
@@ -61,7 +60,9 @@ impl fmt::Display for Part {
 /// message limits and policies: those of the channel that was built first hold.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ShardKey {
-    pub(super) target: Target,
+    /// As it reads: no two targets read alike.
+    pub(super) target: String,
+    pub(super) authority: String,
     pub(super) tls: Option<(u64, Option<String>)>,
     pub(super) connector: Part,
     pub(super) resolver: Part,
@@ -79,7 +80,7 @@ impl ShardKey {
 
 impl fmt::Display for ShardKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as {}", self.target, self.target.authority())?;
+        write!(f, "{} as {}", self.target, self.authority)?;
         if let Some((id, name)) = &self.tls {
             write!(f, ", TLS #{id}")?;
             if let Some(name) = name {
