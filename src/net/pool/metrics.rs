@@ -1,6 +1,6 @@
 //! What a pool publishes through the `metrics` facade, and the table of it.
 //!
-//! A pool's own [`Ledger`](super::ledger::Ledger) is the truth; its keeper copies it to handles that
+//! A pool's own ledger is the truth; its keeper copies it to handles that
 //! are made once a pool, when the channel is first used, so install a recorder before that. What
 //! comes rarely and with labels of its own is published at once. Names are gRPC's where gRPC has
 //! one (gRFC A94, A96, A118).
