@@ -115,7 +115,7 @@ impl<T> Request<T> {
     /// Notes where the caller of this function stands.
     #[must_use]
     #[track_caller]
-    pub(crate) const fn begun_here(mut self) -> Self {
+    pub const fn begun_here(mut self) -> Self {
         self.site = Some(Location::caller());
         self
     }
