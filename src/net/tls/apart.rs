@@ -83,7 +83,7 @@ struct Made {
 }
 
 impl Apart {
-    pub(super) const fn new(tls: ClientTls) -> Self {
+    pub(super) fn new(tls: ClientTls) -> Self {
         Self { tls, pool: AtomicUsize::new(0), made: Mutex::new(None) }
     }
 
