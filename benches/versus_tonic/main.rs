@@ -6,6 +6,7 @@
 //!   --rounds <n>          pairs of runs a case, A B A B (5)
 //!   --quick               one short pair a case
 //!   --multi               tokio's multi-thread runtime, not pinned (current-thread, pinned)
+//!   --connections <n>     framewire's pool of at most n, tonic's n channels in turn (1)
 //!   --handoff             framewire's two mailboxes against each other, on both runtimes
 //!   --json <file>         every run as JSON
 //! ```
@@ -43,6 +44,7 @@ struct Options {
     rounds: Option<usize>,
     quick: bool,
     multi: bool,
+    connections: u32,
     handoff: bool,
     json: Option<String>,
     role: Option<String>,
@@ -60,7 +62,8 @@ struct Options {
 
 impl Options {
     fn parse() -> Result<Self, BoxError> {
-        let mut options = Self { warm_ms: 300, measure_ms: 1000, ..Self::default() };
+        let mut options =
+            Self { warm_ms: 300, measure_ms: 1000, connections: 1, ..Self::default() };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
@@ -69,6 +72,7 @@ impl Options {
                 "--rounds" => options.rounds = Some(value()?.parse()?),
                 "--quick" => options.quick = true,
                 "--multi" => options.multi = true,
+                "--connections" => options.connections = value()?.parse()?,
                 "--handoff" => options.handoff = true,
                 "--json" => options.json = Some(value()?),
                 "--role" => options.role = Some(value()?),
@@ -143,6 +147,7 @@ fn compare(options: &Options) -> Result<(), BoxError> {
     let (warm, measure) = if options.quick { (100, 300) } else { (300, 1000) };
     let mut setting = Setting {
         multi: options.multi,
+        connections: options.connections,
         warm: Duration::from_millis(warm),
         measure: Duration::from_millis(measure),
         tls,

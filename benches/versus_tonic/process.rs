@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub multi: bool,
+    pub connections: u32,
     pub warm: Duration,
     pub measure: Duration,
     pub tls: TlsFiles,
@@ -70,6 +71,7 @@ pub fn run(stack: &str, case: &Case, setting: &Setting) -> Result<Seen, BoxError
     command.args(["--server-pid", &server.0.id().to_string()]);
     command.args(["--warm-ms", &setting.warm.as_millis().to_string()]);
     command.args(["--measure-ms", &setting.measure.as_millis().to_string()]);
+    command.args(["--connections", &setting.connections.to_string()]);
     let mut client = Guard(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let mut text = String::new();
     client.0.stdout.take().ok_or("no output")?.read_to_string(&mut text)?;

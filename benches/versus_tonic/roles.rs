@@ -66,11 +66,12 @@ pub fn client(options: &Options) -> Result<(), BoxError> {
     let seen = runtime(options.multi)?.block_on(async {
         match stack {
             Some(policy) => {
-                let client = with_framewire::connect(options.port, tls, policy)?;
+                let client =
+                    with_framewire::connect(options.port, tls, policy, options.connections)?;
                 load::run(client, case, plan).await
             }
             None => {
-                let client = with_tonic::connect(options.port, tls).await?;
+                let client = with_tonic::connect(options.port, tls, options.connections).await?;
                 load::run(client, case, plan).await
             }
         }

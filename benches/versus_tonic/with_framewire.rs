@@ -46,11 +46,16 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, 
     Ok(server.local_addr().ok_or("no address")?.port())
 }
 
-/// A channel to the server.
-pub fn connect(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<Echo, BoxError> {
+/// A channel to the server, of at most so many connections.
+pub fn connect(
+    port: u16,
+    tls: Option<&TlsFiles>,
+    handoff: Policy,
+    connections: u32,
+) -> Result<Echo, BoxError> {
     let mut options = PoolOptions::new();
-    // The same as tonic's: one connection.
-    options.max_connections = 1;
+    // As many as tonic's.
+    options.max_connections = connections.max(1);
     options.handoff = handoff;
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The connector, too, reads TCP_NODELAY back.

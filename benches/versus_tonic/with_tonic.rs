@@ -5,6 +5,8 @@ use crate::stack::{BoxError, Client, RealHead, TlsFiles, USER_AGENT};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::client::Grpc as ClientGrpc;
@@ -126,8 +128,12 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
     Ok(port)
 }
 
-/// A channel to the server.
-pub async fn connect(port: u16, tls: Option<&TlsFiles>) -> Result<Echo, BoxError> {
+/// So many channels to the server; each clone takes the next one.
+pub async fn connect(
+    port: u16,
+    tls: Option<&TlsFiles>,
+    connections: u32,
+) -> Result<Echo, BoxError> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://127.0.0.1:{port}"))?
         .user_agent(USER_AGENT)?
@@ -143,12 +149,26 @@ pub async fn connect(port: u16, tls: Option<&TlsFiles>) -> Result<Echo, BoxError
     if !endpoint.get_tcp_nodelay() {
         return Err("tonic's client would not set TCP_NODELAY".into());
     }
-    Ok(Echo { grpc: ClientGrpc::new(endpoint.connect().await?) })
+    let mut all = Vec::new();
+    for _ in 0..connections.max(1) {
+        all.push(ClientGrpc::new(endpoint.connect().await?));
+    }
+    let grpc = all.first().ok_or("no channel")?.clone();
+    Ok(Echo { grpc, all: all.into(), next: Arc::default() })
 }
 
-#[derive(Clone)]
 pub struct Echo {
     grpc: ClientGrpc<Channel>,
+    all: Arc<[ClientGrpc<Channel>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Clone for Echo {
+    fn clone(&self) -> Self {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
+        let grpc = self.all[at].clone();
+        Self { grpc, all: Arc::clone(&self.all), next: Arc::clone(&self.next) }
+    }
 }
 
 type Codec = ProstCodec<EchoRequest, EchoResponse>;

@@ -1,0 +1,123 @@
+//! Taking a place and giving it back: this crate's pool against a pool behind a mutex and one behind a
+//! semaphore, by 1, 2 and 8 threads.
+//!
+//! `cargo bench --bench pool`: time per place, all threads together. Each pool has four connections; a
+//! place of the other two is a connection to oneself, as of a database, so that they never carry more
+//! callers than they have connections: a caller that finds none spins.
+#![allow(clippy::unwrap_used, clippy::panic)] // a bench that fails should stop
+#![allow(missing_docs)]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use framewire::http2::Role;
+use framewire::net::connect::Target;
+use framewire::net::driver::DriverOptions;
+use framewire::net::memory;
+use framewire::net::pool::{Pool, PoolOptions};
+use framewire::server::{Router, Server};
+use std::hint::black_box;
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+const CONNECTIONS: u32 = 4;
+
+/// Runs `n` times `work` on each of so many threads; from the start of the first to the last's end.
+fn on_threads(threads: usize, n: u64, work: impl Fn() + Sync) -> Duration {
+    let barrier = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        let run = || {
+            barrier.wait();
+            for _ in 0..n {
+                work();
+            }
+        };
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        barrier.wait();
+        let begin = Instant::now();
+        all.into_iter().for_each(|one| one.join().unwrap());
+        begin.elapsed()
+    })
+}
+
+/// Stands for a connection.
+struct Connection([u64; 8]);
+
+struct MutexPool(Mutex<Vec<Connection>>);
+
+impl MutexPool {
+    fn new() -> Self {
+        Self(Mutex::new((0..CONNECTIONS).map(|n| Connection([n.into(); 8])).collect()))
+    }
+
+    fn take(&self) -> Connection {
+        loop {
+            if let Some(connection) = self.0.lock().unwrap().pop() {
+                return connection;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn give(&self, connection: Connection) {
+        self.0.lock().unwrap().push(connection);
+    }
+}
+
+fn ours() -> (tokio::runtime::Runtime, Server, Pool) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let (server, pool) = runtime.block_on(async {
+        let (connector, listener) = memory::listener(64 * 1024);
+        let mut options = DriverOptions::new(Role::Server);
+        options.limits.concurrent_streams = 100;
+        let server = Server::builder(Router::new()).options(options).serve(listener);
+        let target = Target::parse("http://bench").unwrap();
+        let mut options = PoolOptions::new();
+        options.max_connections = CONNECTIONS;
+        let pool = Pool::new(target, Arc::new(connector), options);
+        pool.warm(CONNECTIONS).await.unwrap();
+        (server, pool)
+    });
+    (runtime, server, pool)
+}
+
+fn places(c: &mut Criterion) {
+    let (_runtime, _server, pool) = ours();
+    let locked = MutexPool::new();
+    let behind = (Semaphore::new(CONNECTIONS as usize), MutexPool::new());
+    let mut group = c.benchmark_group("place");
+    group.throughput(Throughput::Elements(1));
+    for threads in [1, 2, 8] {
+        let per_thread = |n: u64| n.div_ceil(threads as u64);
+        group.bench_function(BenchmarkId::new("framewire", threads), |b| {
+            b.iter_custom(|n| {
+                on_threads(threads, per_thread(n), || drop(black_box(pool.place().unwrap())))
+            });
+        });
+        group.bench_function(BenchmarkId::new("mutex", threads), |b| {
+            b.iter_custom(|n| {
+                on_threads(threads, per_thread(n), || locked.give(black_box(locked.take())))
+            });
+        });
+        group.bench_function(BenchmarkId::new("semaphore", threads), |b| {
+            b.iter_custom(|n| {
+                on_threads(threads, per_thread(n), || {
+                    let permit = loop {
+                        if let Ok(permit) = behind.0.try_acquire() {
+                            break permit;
+                        }
+                        thread::yield_now();
+                    };
+                    let connection = behind.1.take();
+                    behind.1.give(black_box(connection));
+                    drop(permit);
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, places);
+criterion_main!(benches);
