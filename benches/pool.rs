@@ -53,6 +53,7 @@ impl MutexPool {
     fn take(&self) -> Connection {
         loop {
             if let Some(connection) = self.0.lock().unwrap().pop() {
+                black_box(&connection.0);
                 return connection;
             }
             thread::yield_now();
