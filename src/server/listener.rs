@@ -215,8 +215,9 @@ async fn accept_loop(
 ) {
     loop {
         let accepted = tokio::select! {
-            accepted = acceptor.accept() => accepted,
+            biased;
             () = told_to_stop(&mut stopped) => return,
+            accepted = acceptor.accept() => accepted,
         };
         let connected = match accepted {
             Ok(connected) => connected,

@@ -4,7 +4,9 @@ use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{Balance, Channel, ChannelState};
 use framewire::error::Phase;
-use framewire::grpc::Code;
+use framewire::grpc::{Code, Request};
+use framewire::net::connect::Target;
+use framewire::net::pool::{Resolve, ResolveFuture};
 use framewire::server::Server;
 use std::sync::atomic::Ordering;
 
@@ -235,4 +237,64 @@ async fn a_late_connection_is_closed() {
     assert_eq!((three.open(1), three.open(2), three.dials(1)), (0, 1, 1));
     calls(&three.channel, 5).await;
     assert_eq!(three.ran(), [0, 6, 0]);
+}
+
+/// Calls that have the patience outlast a resolver that is away, also when no other call comes.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_have_the_resolver_asked_again() {
+    for nothing in [None, Some(Vec::new())] {
+        let three = three(Balance::PickFirst);
+        three.network.name(nothing);
+        let patient = Request::new(raw([0])).with_wait_for_ready(true);
+        let channel = three.channel.clone();
+        let call = tokio::spawn(async move { channel.unary(&WORK, patient).await.map(drop) });
+        ms(20_000).await;
+        assert!(!call.is_finished());
+        let asked = three.network.asked();
+        assert!((3..20).contains(&asked), "{asked} times: its back-off is kept");
+        three.network.name(Some(vec![addr(2)]));
+        ms(20_000).await;
+        assert!(call.is_finished());
+        call.await.unwrap().unwrap();
+    }
+}
+
+/// Every server has moved, just after the resolver was asked: it is asked again as soon as it may
+/// be, and not before.
+#[tokio::test(start_paused = true)]
+async fn servers_that_all_move_are_found_again() {
+    let mut three = three(Balance::RoundRobin);
+    three.network.name(Some(vec![addr(1), addr(2)]));
+    calls(&three.channel, 4).await;
+    ms(1000).await;
+    three.network.name(Some(vec![addr(3)]));
+    for n in [1, 2] {
+        three.network.silence(addr(n));
+        three.servers.remove(0).shutdown(std::time::Duration::from_secs(1)).await;
+    }
+    let patient = Request::new(raw([0])).with_wait_for_ready(true);
+    let call = three.channel.unary(&WORK, patient);
+    tokio::time::timeout(std::time::Duration::from_secs(32), call).await.unwrap().unwrap();
+    assert_eq!(three.network.asked(), 2);
+    three.ran();
+    calls(&three.channel, 4).await;
+    assert_eq!(three.ran(), [0, 0, 4]);
+}
+
+/// A question that nobody answers has failed after `dial_time`.
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_says_nothing_is_told() {
+    struct Silent;
+    impl Resolve for Silent {
+        fn resolve(&self, _: Target) -> ResolveFuture {
+            Box::pin(std::future::pending())
+        }
+    }
+    let builder = Channel::builder("http://test").connector(Network::new()).resolver(Silent);
+    let channel = builder.options(options()).build().unwrap();
+    let started = tokio::time::Instant::now();
+    let error = channel.unary(&WORK, raw([0])).await.unwrap_err();
+    assert_eq!(started.elapsed().as_secs(), options().dial_time.as_secs());
+    assert_eq!((error.code(), error.phase()), (Code::Unavailable, Some(Phase::Resolve)), "{error}");
+    assert!(error.to_string().contains("no answer in dial_time"), "{error}");
 }

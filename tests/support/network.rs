@@ -54,6 +54,7 @@ pub struct Network {
     hosts: Arc<Mutex<HashMap<SocketAddr, Host>>>,
     names: Arc<Mutex<Option<Vec<SocketAddr>>>>,
     asked: Arc<AtomicUsize>,
+    all: Arc<Counts>,
     /// Time that a dial takes.
     pub dial_time: Duration,
 }
@@ -102,6 +103,11 @@ impl Network {
         Arc::clone(&self.hosts.lock().unwrap().entry(at).or_default().counts)
     }
 
+    /// What was counted at all addresses together: dials and sockets.
+    pub fn all(&self) -> &Counts {
+        &self.all
+    }
+
     /// What the resolver says from now on; `None` is a failure.
     pub fn name(&self, addresses: Option<Vec<SocketAddr>>) {
         *self.names.lock().unwrap() = addresses;
@@ -137,9 +143,11 @@ impl Connect for Network {
             host.forgotten.push(Arc::clone(&forgotten));
             (host.connector.clone(), Arc::clone(&host.counts), host.slow)
         };
-        counts.dials.fetch_add(1, Ordering::SeqCst);
+        for counts in [&counts, &self.all] {
+            counts.dials.fetch_add(1, Ordering::SeqCst);
+        }
         // The socket counts from the dial on.
-        let socket = Socket::new(Arc::clone(&counts));
+        let socket = [&counts, &self.all].map(|counts| Socket::new(Arc::clone(counts)));
         let time = self.dial_time + slow;
         Box::pin(async move {
             tokio::time::sleep(time).await;
@@ -185,7 +193,7 @@ struct Counted {
     io: BoxedIo,
     counts: Arc<Counts>,
     forgotten: Arc<AtomicBool>,
-    _socket: Socket,
+    _socket: [Socket; 2],
 }
 
 impl AsyncRead for Counted {

@@ -286,6 +286,8 @@ fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) 
 fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> Option<Outcome> {
     shared.back_off(endpoint, env::now(), error.clone());
     shared.publish();
+    // Its servers may be at other addresses by now.
+    shared.resolve();
     let first = shared.options.balance == Balance::PickFirst && !shared.is_connected();
     if first && shared.next_endpoint(endpoint) {
         return Some(Outcome::Elsewhere);

@@ -234,9 +234,12 @@ impl Endpoint {
         was
     }
 
-    /// A connection that had left is closed.
-    pub(super) fn left(&self) {
+    /// A connection that had left is closed. It holds its endpoint, so it must not stay here.
+    pub(super) fn left(&self, member: &Handle) {
         self.leaving.fetch_sub(1, Ordering::AcqRel);
+        if !member.claim_rest() {
+            self.sweep();
+        }
     }
 
     /// A connection has no calls: whoever wants one finds it.
@@ -245,15 +248,23 @@ impl Endpoint {
             return;
         }
         if let Err(member) = self.resting.push(Arc::clone(member)) {
-            // Those that left long since fill the queue: one pass throws them out.
-            for _ in 0..self.resting.capacity() {
-                let Some(other) = self.resting.pop() else { break };
-                if !other.is_accepting() || self.resting.push(Arc::clone(&other)).is_err() {
-                    other.leave_rest();
-                }
-            }
+            self.sweep();
             if self.resting.push(Arc::clone(&member)).is_err() {
                 member.leave_rest();
+            }
+        }
+        // It may have closed meanwhile, and nobody throws it out after that.
+        if !member.is_accepting() {
+            self.sweep();
+        }
+    }
+
+    /// One pass throws those out that take no more calls.
+    fn sweep(&self) {
+        for _ in 0..self.resting.capacity() {
+            let Some(other) = self.resting.pop() else { break };
+            if !other.is_accepting() || self.resting.push(Arc::clone(&other)).is_err() {
+                other.leave_rest();
             }
         }
     }

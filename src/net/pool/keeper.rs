@@ -122,8 +122,10 @@ async fn run(shared: Arc<Shared>) {
             }
             continue;
         }
-        let next = [deadline, look, Some(watch)].into_iter().flatten().min();
+        let again = shared.ask_again(now);
+        let next = [deadline, look, Some(watch), again].into_iter().flatten().min();
         tokio::select! {
+            biased;
             () = shared.news.notified() => {}
             () = async {
                 match next {

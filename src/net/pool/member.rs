@@ -38,7 +38,12 @@ impl Home for Member {
     }
 
     fn changed(&self, handle: &Arc<Handle>, change: Change) {
-        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(shared) = self.shared.upgrade() else {
+            if matches!(change, Change::Closed(..)) {
+                self.leave(handle);
+            }
+            return;
+        };
         let now = env::now();
         match change {
             Change::Ready => {
@@ -130,6 +135,13 @@ impl Member {
         }
     }
 
+    /// The connection is closed: nothing that outlives it knows it any more.
+    fn leave(&self, handle: &Handle) {
+        self.endpoint.remove(handle);
+        self.endpoint.left(handle);
+        drop(self.socket.lock().take());
+    }
+
     fn closed(
         &self,
         shared: &Shared,
@@ -138,9 +150,7 @@ impl Member {
         ending: Ending,
         now: Instant,
     ) {
-        self.endpoint.remove(handle);
-        self.endpoint.left();
-        drop(self.socket.lock().take());
+        self.leave(handle);
         shared.live.lock().retain(|other| other.id() != handle.id());
         let stalled = handle.connection_stalled().as_millis() as u64;
         shared.ledger.close(&handle.tally().read(), stalled);

@@ -10,13 +10,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A question that was put off waits up to twice as long beyond its time.
+const SPREAD: Duration = Duration::from_millis(500);
 
 /// The addresses, or why there are none.
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Finds the addresses of a target. Asked when the first call comes, and again after a connection
-/// was lost, at most once in [`super::PoolOptions::resolve_interval`].
+/// was lost or a dial failed, at most once in [`super::PoolOptions::resolve_interval`]: earlier
+/// questions are put off. A question that fails is asked again after a back-off. One that has no
+/// answer within [`super::PoolOptions::dial_time`] has failed.
 ///
 /// Connections to addresses that are no longer named finish their calls and close. While it
 /// fails, the addresses named last stay in use.
@@ -53,6 +58,8 @@ pub(super) struct Resolving {
     last: Option<Instant>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// When a question that was put off is to be asked.
+    again: Option<Instant>,
     /// What went wrong, while it does.
     pub(super) error: Option<Error>,
 }
@@ -64,28 +71,68 @@ impl Resolving {
     }
 }
 
+/// A question under way. Dropped, as when a runtime ends, another one may be asked.
+struct Asking {
+    shared: Arc<Shared>,
+    over: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shared.resolving.lock().asked = false;
+        }
+    }
+}
+
 impl Shared {
-    /// Asks the resolver, one question at a time and not more often than allowed.
+    /// Asks the resolver, one question at a time and not more often than allowed: what comes too
+    /// early is put off.
     pub(super) fn resolve(&self) {
         let Some(resolver) = self.resolver.clone() else { return };
         let Some(me) = self.me.upgrade() else { return };
         let now = env::now();
         {
             let mut resolving = self.resolving.lock();
-            let early = resolving.last.is_some_and(|at| now < at + self.options.resolve_interval);
-            let known = !self.endpoints().is_empty();
-            if resolving.asked || (early && known) {
+            if resolving.asked {
                 return;
             }
-            if resolving.retry_at.is_some_and(|at| now < at) {
+            let least = resolving.last.map(|at| at + self.options.resolve_interval);
+            let least = least.filter(|_| !self.endpoints().is_empty());
+            let early = least.max(resolving.retry_at).filter(|at| now < *at);
+            if let Some(at) = early {
+                if resolving.again.is_none() {
+                    // So that channels that lost a server together do not ask together.
+                    resolving.again = Some(at + self.jitter(SPREAD, 1.0));
+                    self.news.notify_one();
+                }
                 return;
             }
             resolving.asked = true;
+            resolving.again = None;
         }
         env::spawn(async move {
-            let answer = resolver.resolve(me.target.clone()).await;
+            let mut asking = Asking { shared: me, over: false };
+            let me = Arc::clone(&asking.shared);
+            let answer = resolver.resolve(me.target.clone());
+            let answer = match env::timeout(me.options.dial_time, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in dial_time")),
+            };
+            asking.over = true;
             me.resolved(answer);
         });
+    }
+
+    /// Asks what was put off; returns when to look again.
+    pub(super) fn ask_again(&self, now: Instant) -> Option<Instant> {
+        let again = self.resolving.lock().again?;
+        if now < again {
+            return Some(again);
+        }
+        self.resolving.lock().again = None;
+        self.resolve();
+        None
     }
 
     fn resolved(&self, answer: io::Result<Vec<SocketAddr>>) {
@@ -133,6 +180,7 @@ impl Shared {
             resolving.last = Some(now);
             resolving.failures = resolving.failures.saturating_add(1);
             resolving.retry_at = Some(now + pause);
+            resolving.again = resolving.retry_at;
             resolving.error = Some(error.clone());
         }
         if self.endpoints().is_empty() {

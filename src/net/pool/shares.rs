@@ -8,7 +8,7 @@
 use super::tenant::{Share, Tenant, TenantStats};
 use super::wait::{Line, Refusal};
 use crate::net::slot::Slot;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ pub(super) struct Standing {
 /// The lines of a channel's tenants.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    lines: HashMap<u64, TenantLine>,
+    lines: BTreeMap<u64, TenantLine>,
     labels: HashMap<Arc<str>, Weak<Tenant>>,
     /// Lines with a call that may be served, by the virtual time of their turn.
     turns: BTreeSet<(u128, u64)>,

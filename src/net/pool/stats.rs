@@ -278,7 +278,7 @@ impl PoolStats {
             ChannelState::Idle if self.waiting == 0 => {
                 f.write_str("no connection; the next call opens one")
             }
-            ChannelState::TransientFailure => self.why_failed(f),
+            ChannelState::TransientFailure if capped.is_none() => self.why_failed(f),
             _ if capped.is_some() => {
                 let by = capped.and_then(|endpoint| endpoint.capped_by);
                 let level = self.outer_caps.iter().find(|cap| Some(cap.name) == by);

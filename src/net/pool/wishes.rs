@@ -37,6 +37,7 @@ impl Pool {
                 return Err(error);
             }
             tokio::select! {
+                biased;
                 _ = ready.changed() => {}
                 _ = state.changed() => {}
             }
