@@ -254,7 +254,9 @@ impl World {
                 self.start(n);
             }
         }
-        // What was to stay warm for one channel is not there for another.
+        // What was to stay warm for one channel is not there for another. Those that were told so in
+        // the last step have heard it.
+        ms(1).await;
         for channel in &self.channels {
             channel.warm(0).await.unwrap();
         }
