@@ -2,10 +2,10 @@
 
 use crate::network::{Network, addr};
 use crate::{WORK, allowing, ms, options, raw};
-use framewire::client::{Channel, PoolOptions, Share};
+use framewire::client::{Channel, HedgePolicy, PoolOptions, RetryPolicy, Share};
 use framewire::error::{Error, Kind, Processed};
-use framewire::grpc::{Code, Request, Response};
-use framewire::server::{Router, Server};
+use framewire::grpc::{Code, Raw, Request, Response, Status};
+use framewire::server::{Context, Router, Server};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn shared(calls: u32, mut options: PoolOptions) -> Shared {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let router = {
         let seen = Arc::clone(&seen);
-        Router::new().unary(&WORK, move |_, request: framewire::grpc::Raw| {
+        Router::new().unary(&WORK, move |_, request: Raw| {
             let (seen, who) = (Arc::clone(&seen), request.0[0]);
             async move {
                 let at = {
@@ -230,4 +230,82 @@ async fn a_call_that_moves_keeps_its_seat() {
     }
     assert_eq!(shared.seen.lock().unwrap().most[&5], 4);
     assert!(shared.channel.stats().tenants.iter().all(|one| one.calls == 0));
+}
+
+/// A handler that panics ends its call; the seat is free.
+#[tokio::test(start_paused = true)]
+async fn a_seat_outlives_no_panic() {
+    let network = Network::new();
+    let router = Router::new().unary(&WORK, |_, request: Raw| async move {
+        assert_ne!(request.0[0], 13, "this request was sent to make it panic");
+        Ok(Response::new(request))
+    });
+    let _server = network.serve(addr(1), router, allowing(100));
+    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel = builder.build().unwrap();
+    let tenant = channel.tenant("a", share(1, 2));
+    for _ in 0..5 {
+        let calls = [begin(&tenant, &[13]), begin(&tenant, &[13]), begin(&tenant, &[1])];
+        let [one, two, three] = calls;
+        for call in [one, two] {
+            let error = call.await.unwrap().unwrap_err();
+            assert_eq!(error.code(), Code::Internal, "{error}");
+        }
+        three.await.unwrap().unwrap();
+        assert_eq!(channel.stats().tenants[0].calls, 0);
+    }
+}
+
+/// Attempts by policy are made within the quota: a retried call keeps its one seat, hedges take
+/// seats that are free and never one more.
+#[tokio::test(start_paused = true)]
+async fn policies_stay_within_the_quota() {
+    for hedged in [false, true] {
+        let network = Network::new();
+        let seen = Arc::new(Mutex::new((0u32, 0u32, 0u32)));
+        let router = {
+            let seen = Arc::clone(&seen);
+            Router::new().unary(&WORK, move |context: Context, request: Raw| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    let again = context.metadata().get("grpc-previous-rpc-attempts").is_some();
+                    {
+                        let mut seen = seen.lock().unwrap();
+                        *seen = (seen.0 + 1, seen.1.max(seen.0 + 1), seen.2 + u32::from(again));
+                    }
+                    ms(200).await;
+                    seen.lock().unwrap().0 -= 1;
+                    if hedged || again {
+                        return Ok(Response::new(request));
+                    }
+                    Err(Status::new(Code::Unavailable, "not yet"))
+                }
+            })
+        };
+        let _server = network.serve(addr(1), router, allowing(100));
+        let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+        let builder = if hedged {
+            builder.hedge(HedgePolicy::new(3, Duration::from_millis(5)))
+        } else {
+            let pause = Duration::from_millis(5);
+            builder.retry(RetryPolicy::new(3).backoff(pause, 1.0, pause))
+        };
+        let channel = builder.build().unwrap();
+        let tenant = channel.tenant("a", share(1, 3));
+        // The last one is alone: the other seats are free for its hedges.
+        let calls: Vec<_> = (0..31).map(|_| begin(&tenant, &[1])).collect();
+        let mut most = 0;
+        while calls.iter().any(|call| !call.is_finished()) {
+            most = most.max(channel.stats().tenants[0].calls);
+            ms(1).await;
+        }
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        let (_, at_once, again) = *seen.lock().unwrap();
+        assert!(most <= 3 && at_once <= 3, "hedged {hedged}: {most} and {at_once}");
+        assert!(again > 0, "hedged {hedged}: no further attempt was seen");
+        ms(50).await;
+        assert_eq!(channel.stats().tenants[0].calls, 0);
+    }
 }

@@ -11,5 +11,7 @@
 mod either;
 #[path = "../support/identity.rs"]
 mod identity;
+mod parties;
 mod replaced;
+mod shards;
 mod versions;
