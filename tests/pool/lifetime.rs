@@ -80,3 +80,30 @@ async fn calls_under_way_outlive_the_replacement() {
     assert!(places(&one.channel).iter().all(|calls| *calls == 0));
     assert!(one.open() <= 1, "{}", one.open());
 }
+
+/// Age alone keeps no connection alive: without calls the last one goes, and none follows it.
+#[tokio::test(start_paused = true)]
+async fn age_ends_with_the_calls() {
+    for age in [40, 200, 900, 5_000] {
+        let mut options = options();
+        options.max_age = Some(Duration::from_millis(age));
+        let one = one(100, options);
+        // A call at all times, until it has grown old a few times.
+        let end = tokio::time::Instant::now() + Duration::from_millis(age * 4);
+        while tokio::time::Instant::now() < end {
+            begin(&one.channel, 1).await.unwrap().unwrap();
+        }
+        let dials = one.dials();
+        assert!(dials >= 3, "{age} ms: {dials} dials");
+        ms(age * 4 + 4_000).await;
+        assert_eq!(one.open(), 0, "{age} ms: {}", one.channel.stats());
+        assert!(one.dials() <= dials + 2, "{age} ms: {dials} dials, then {}", one.dials());
+        // Its bound is its own again.
+        let calls: Vec<_> = (0..1000).map(|_| begin(&one.channel, 1)).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        let stats = one.channel.stats();
+        assert!(stats.endpoints[0].open <= stats.endpoints[0].max + 1, "{stats}");
+    }
+}

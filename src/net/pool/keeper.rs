@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 /// The shortest time between two looks at connections that rest.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
-/// Time without calls after which an old connection is not replaced, only closed.
+/// Time without calls after which an old connection is not replaced, only closed; less where
+/// connections grow old sooner, or those of a channel without calls would replace each other for ever.
 const REST: Duration = Duration::from_secs(1);
 
 /// What is remembered of a connection between two looks.
@@ -144,6 +145,7 @@ impl Shared {
         let mut seen = Vec::new();
         for endpoint in self.endpoints().iter() {
             let members = endpoint.members();
+            let mut replacing = false;
             for (i, member) in members.iter().enumerate().rev() {
                 seen.push(member.id());
                 let entry = known.entry(member.id()).or_insert_with(|| Known {
@@ -159,11 +161,13 @@ impl Shared {
                     next = next.into_iter().chain(at).min();
                 }
                 if entry.old_at.is_some_and(|at| at <= now) {
-                    let rests = entry.rest.is_some_and(|(_, since)| now >= since + REST);
-                    self.replace(endpoint, member, rests);
+                    let least = self.options.max_age.map_or(REST, |age| REST.min(age / 4));
+                    let rests = entry.rest.is_some_and(|(_, since)| now >= since + least);
+                    replacing |= !self.replace(endpoint, member, rests);
                     next = Some(now + self.options.dial_time.min(Duration::from_secs(1)));
                 }
             }
+            endpoint.replacing.store(replacing, Ordering::Release);
             if self.lacks(endpoint) {
                 self.start_dial(endpoint);
             }
@@ -210,24 +214,21 @@ impl Shared {
         None
     }
 
-    /// A connection has grown old: it takes no more calls once a younger one is ready.
-    fn replace(&self, endpoint: &Arc<Endpoint>, member: &Arc<Handle>, rests: bool) {
+    /// A connection has grown old: it takes no more calls once a younger one is ready. `false` while
+    /// it stays.
+    fn replace(&self, endpoint: &Endpoint, member: &Arc<Handle>, rests: bool) -> bool {
         let members = endpoint.members();
         let younger = members.iter().any(|other| other.id() > member.id() && other.is_ready());
         if younger {
             tracing::debug!(connection = member.id(), "replaced: it has grown old");
             self.ledger.note(Count::Replaced);
-            endpoint.replacing.store(false, Ordering::Release);
-            endpoint.remove(member);
-            member.goodbye();
-            self.publish();
-        } else if rests && self.floor() == 0 {
-            // Nobody uses it: the next call dials anew.
-            endpoint.remove(member);
-            member.goodbye();
-            self.publish();
-        } else {
-            endpoint.replacing.store(true, Ordering::Release);
+        } else if !rests || self.floor() > 0 {
+            return false;
         }
+        // Without a younger one nobody uses it: the next call dials anew.
+        endpoint.remove(member);
+        member.goodbye();
+        self.publish();
+        true
     }
 }
