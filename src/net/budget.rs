@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// Octets that a connection leases at a time.
 const STEP: u64 = 256 * 1024;
+/// Octets above the limit before calls are refused, where half of the limit is less.
+const OVERDRAFT_MIN: u64 = 8 * 1024 * 1024;
 /// The budget of a process that cannot find out what memory it may use.
 const UNKNOWN: u64 = 64 * 1024 * 1024;
 
@@ -64,7 +66,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Times that growth or the assembly of a message was refused.
+    /// Times that growth, the assembly of a message or a call was refused.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -82,16 +84,27 @@ impl Budget {
         self.used() > self.limit / 5 * 4
     }
 
+    /// Whether so much more is held than was allowed that a server takes no further calls from
+    /// connections that have some: half as much again, at least 8 MiB.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.used() > self.limit.saturating_add((self.limit / 2).max(OVERDRAFT_MIN))
+    }
+
+    /// Counts something that was refused.
+    pub(super) fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn ask(&self, octets: u64) -> bool {
         let fits = |used: u64| used.checked_add(octets).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).is_ok()
     }
 
-    fn force(&self, octets: u64) {
+    pub(super) fn force(&self, octets: u64) {
         self.used.fetch_add(octets, Ordering::AcqRel);
     }
 
-    fn give(&self, octets: u64) {
+    pub(super) fn give(&self, octets: u64) {
         if octets == 0 {
             return;
         }
@@ -146,7 +159,7 @@ impl Lease {
             missing if self.budget.ask(missing.max(STEP)) => missing.max(STEP),
             missing if missing < STEP && self.budget.ask(missing) => missing,
             _ => {
-                self.budget.refused.fetch_add(1, Ordering::Relaxed);
+                self.budget.note_refused();
                 return false;
             }
         };

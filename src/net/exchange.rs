@@ -1,7 +1,7 @@
 //! The two ends of a slot as the floor above holds them: a client's call, a server's call.
 
 use super::env;
-use super::slot::{Credit, HeadState, InEnd, OutEnd, SEND_QUEUE, Slot, wake};
+use super::slot::{Credit, HeadState, InEnd, OutEnd, Slot, wake};
 use super::stalls::Stalls;
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
@@ -191,13 +191,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether another message is accepted now: less than 64 KiB wait.
+    /// Whether another message is accepted now: less than 64 KiB wait, or none at all while much is
+    /// held for the connection or the process is short of memory.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut x = self.0.lock();
         if x.done || x.cancel.is_some() || !x.out.end.is_open() {
             return Poll::Ready(Err(Closed));
         }
-        if x.out.queued() < SEND_QUEUE {
+        if x.has_room() {
             return Poll::Ready(Ok(()));
         }
         x.wait_write(cx);
@@ -217,6 +218,7 @@ impl Writer {
         if let Some(large) = large {
             x.out.chain(large);
         }
+        x.count_queued();
         drop(x);
         self.0.notify();
         Ok(())
@@ -239,6 +241,7 @@ impl Writer {
         if result.is_err() {
             x.out.tail().truncate(before);
         }
+        x.count_queued();
         drop(x);
         self.0.notify();
         Ok(result)

@@ -3,6 +3,7 @@
 
 use super::keep::{Keep, Lease, UNCOUNTED};
 use super::stalls::Stalls;
+use super::unsent::Counted;
 use crate::error::Error;
 use crate::http2::hpack::Template;
 use crate::http2::{Fields, Head};
@@ -83,6 +84,8 @@ pub struct Outgoing {
     within: u32,
     /// The room for it.
     lease: Option<Lease>,
+    /// What is counted of a large queue.
+    pub(super) counted: Option<Counted>,
 }
 
 impl Outgoing {
@@ -274,6 +277,7 @@ impl Outgoing {
         self.end = OutEnd::Open;
         self.end_sent = false;
         self.in_flight = 0;
+        self.counted = None;
         self.stalls = Stalls::default();
         if self.tail.capacity() > KEPT {
             self.tail = Vec::new();

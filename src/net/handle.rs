@@ -1,5 +1,6 @@
 //! A connection as everybody but its driver sees it: a mailbox, a few published facts.
 
+use super::budget::Budget;
 pub use super::change::{Change, Ending, Leak};
 use super::connect::ConnectionInfo;
 use super::env;
@@ -8,6 +9,7 @@ use super::life::{Life, Reading, Refused};
 use super::slot::{Credit, Slot, wake};
 use super::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use super::tally::Tally;
+use super::unsent::Unsent;
 use crate::error::{ConnectionFacts, Error};
 use crate::http2::Blocked;
 use std::collections::VecDeque;
@@ -97,6 +99,7 @@ pub struct Handle {
     /// Calls that are held back shall look for another connection.
     let_go: AtomicBool,
     tally: Tally,
+    unsent: Arc<Unsent>,
     /// Consumed octets that are worth a report.
     credit_step: u32,
     /// A message with more octets to come is worth a report at once.
@@ -133,9 +136,21 @@ impl Handle {
             unproved: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             tally: Tally::default(),
+            unsent: Unsent::within(None),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
+    }
+
+    /// Charges what waits to be sent to this budget, too.
+    #[must_use]
+    pub fn within(self, budget: Option<Arc<Budget>>) -> Self {
+        Self { unsent: Unsent::within(budget), ..self }
+    }
+
+    /// What waits to be sent, where it is much.
+    pub(super) const fn unsent(&self) -> &Arc<Unsent> {
+        &self.unsent
     }
 
     /// Unique within the process.

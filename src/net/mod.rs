@@ -37,3 +37,4 @@ pub mod timeline;
 pub mod tls;
 #[cfg(unix)]
 pub mod unix;
+mod unsent;

@@ -12,6 +12,7 @@ use super::handle::Permit;
 use super::quota::Seat;
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
+use super::unsent::Counted;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::message::{self, MessageError};
 use crate::grpc::status::{Code, Status};
@@ -157,8 +158,25 @@ impl Exchange {
         self.reader.take()
     }
 
-    /// Who waits to send, once a message is accepted again.
+    /// Whether another message is accepted: less than 64 KiB wait, or nothing while the connection
+    /// or the process holds much.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let queued = self.out.queued();
+        let much = || self.handle.as_ref().is_some_and(|permit| permit.handle().unsent().is_much());
+        queued == 0 || (queued < SEND_QUEUE && !much())
+    }
+
+    /// More waits to be sent, or less.
+    pub(super) fn count_queued(&mut self) {
+        let unsent = self.handle.as_ref().map(|permit| permit.handle().unsent());
+        let queued = self.out.queued();
+        Counted::update(&mut self.out.counted, queued, unsent);
+    }
+
+    /// Who waits to send, once a message may be accepted again.
     pub fn take_writer(&mut self) -> Option<Waker> {
+        self.count_queued();
         self.writer.take_if(|_| self.out.queued() < SEND_QUEUE)
     }
 
@@ -210,6 +228,7 @@ impl Exchange {
         }
         self.done = true;
         self.key = None;
+        self.out.counted = None;
         if self.out.replayable {
             self.out.forget_body();
         }

@@ -278,7 +278,8 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     };
     let Connected { io, info } = connected;
     let window = shared.options.limits.stream_window;
-    let handle = Arc::new(Handle::new(info, None, shared.handoff, window, env::now()));
+    let handle = Handle::new(info, None, shared.handoff, window, env::now());
+    let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);

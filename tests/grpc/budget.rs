@@ -4,23 +4,28 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::client::PoolOptions;
-use framewire::grpc::Code;
+use framewire::grpc::{Code, Method, Raw, Response};
 use framewire::http2::frame::FrameType;
 use framewire::net::budget::Budget;
-use framewire::server::DriverOptions;
+use framewire::server::{DriverOptions, Router};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Both sides on one budget, with these windows.
 fn pair(budget: &Arc<Budget>, stream: u32, connection: u32) -> Pair {
+    pair_of([budget, budget], stream, connection)
+}
+
+/// Client and server on these budgets, with these windows.
+fn pair_of([client, server]: [&Arc<Budget>; 2], stream: u32, connection: u32) -> Pair {
     let mut setup = Setup::new(router());
-    let narrow = |options: &mut DriverOptions| {
+    let narrow = |options: &mut DriverOptions, budget: &Arc<Budget>| {
         options.budget = Some(Arc::clone(budget));
         options.limits.stream_window = stream;
         options.limits.connection_window = connection;
     };
-    narrow(&mut setup.server);
-    narrow(&mut setup.client.driver);
+    narrow(&mut setup.server, server);
+    narrow(&mut setup.client.driver, client);
     setup.start()
 }
 
@@ -38,8 +43,9 @@ fn announced(frames: &[Frame], id: u32) -> u32 {
 /// goes on at a time, and all complete.
 #[tokio::test(start_paused = true)]
 async fn without_any_budget_all_complete() {
-    let budget = Budget::new(0);
-    let pair = pair(&budget, 65_535, 65_535);
+    // A server that shared the client's, which holds 300 MB for its callers, would refuse calls.
+    let [theirs, budget] = [(); 2].map(|()| Budget::new(0));
+    let pair = pair_of([&theirs, &budget], 65_535, 65_535);
     let calls: Vec<_> = (0..100)
         .map(|i| {
             let channel = pair.channel.clone();
@@ -63,7 +69,9 @@ async fn without_any_budget_all_complete() {
     }
     assert!(budget.refused() > 0, "nobody was ever refused");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(budget.used(), 0, "what was held for calls goes back when they end");
+    for budget in [theirs, budget] {
+        assert_eq!(budget.used(), 0, "what was held for calls goes back when they end");
+    }
 }
 
 /// What is charged while calls are under way is given back when they are over, however they end.
@@ -231,4 +239,98 @@ async fn a_stall_ends_after_the_limit_that_was_set() {
     let frames = peer.until_silent().await;
     let resets: Vec<_> = frames.iter().filter(|f| f.kind == FrameType::RstStream).collect();
     assert_eq!(resets.len(), 1);
+}
+
+/// Answers without end, of 2 KiB each.
+const ENDLESS: Method<Raw, Raw> = Method::new("/test.Echo/Endless");
+
+fn endless() -> Router {
+    Router::new().server_streaming(&ENDLESS, |_, _: Raw, mut replies| async move {
+        loop {
+            replies.send(raw(vec![7; 2048])).await?;
+        }
+    })
+}
+
+/// Begins so many endless answers with a window for all of them, or with none.
+async fn begin_endless(peer: &mut Peer, calls: u32, window: u32) {
+    peer.settings(&[(4, window)]).await;
+    peer.window(0, 0x7fff_ffff - 65_535).await;
+    for n in 0..calls {
+        peer.headers(2 * n + 1, false, &request("/test.Echo/Endless", &[])).await;
+        peer.data(2 * n + 1, &framed(&[]), true).await;
+    }
+}
+
+/// What a peer does not read is held up to 64 KiB a stream and 4 MiB a connection; beyond, a message
+/// for each stream. Whether it has windows for it makes no difference.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_read_is_bounded_for_each_connection() {
+    for window in [0, 0x7fff_ffff] {
+        for (calls, most) in [(10, 10 * (64 + 8) * 1024), (250, (4 << 20) + 250 * 8 * 1024)] {
+            let budget = Budget::new(1 << 40);
+            let mut setup = Setup::new(endless());
+            setup.server.budget = Some(Arc::clone(&budget));
+            let pair = setup.start();
+            let mut peer = Peer::dial(&pair.connector).await;
+            begin_endless(&mut peer, calls, window).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // The connection's own window is charged as well, in steps of 256 KiB.
+            let used = budget.used() as usize - (1 << 20);
+            assert!(used <= most + (256 << 10), "{used} octets of {calls} calls, {most} allowed");
+            assert!(used >= most / 3, "{used} octets of {calls} calls");
+            // It reads at last: all go on, in turn.
+            peer.settings(&[(4, 0x7fff_ffff)]).await;
+            let mut seen = std::collections::HashSet::new();
+            while seen.len() < calls as usize {
+                let frame = peer.frame().await.unwrap();
+                if frame.kind == FrameType::Data {
+                    seen.insert(frame.id);
+                }
+            }
+            drop(peer);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(budget.used(), 0, "it goes back with the connection");
+        }
+    }
+}
+
+/// Far beyond its budget a server refuses further calls, safe to be tried elsewhere; one call a
+/// connection is always served.
+#[tokio::test(start_paused = true)]
+async fn a_server_out_of_memory_refuses_calls_and_serves_one_a_connection() {
+    let budget = Budget::new(1 << 20);
+    let mut setup = Setup::new(endless());
+    setup.server.budget = Some(Arc::clone(&budget));
+    setup.router = endless().unary(&UNARY, |_, request: Raw| async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(Response::new(request))
+    });
+    let pair = setup.start();
+    let mut peers = Vec::new();
+    let refused = async |peer: &mut Peer| {
+        let frames = peer.until_silent().await;
+        frames.iter().filter(|f| f.kind == FrameType::RstStream).map(Frame::number).collect()
+    };
+    // 4 KiB are charged for each call: it is out at 9 MiB.
+    for n in 0..12 {
+        let mut peer = Peer::dial(&pair.connector).await;
+        begin_endless(&mut peer, 250, 0).await;
+        let codes: Vec<u32> = refused(&mut peer).await;
+        assert!(codes.iter().all(|code| *code == 7), "REFUSED_STREAM: {codes:?}");
+        assert!(n > 7 || codes.is_empty(), "{} refused of connection {n}", codes.len());
+        assert!(n < 11 || codes.len() == 249, "{} refused of connection {n}", codes.len());
+        peers.push(peer);
+    }
+    assert!(budget.used() < 12 << 20, "{}", budget.used());
+    // Honest clients notice little: of two calls at a time one is refused, tried again and served.
+    let call = || pair.channel.unary(&UNARY, raw([1]));
+    call().await.unwrap();
+    let before = budget.refused();
+    let (one, two) = tokio::join!(call(), call());
+    one.and(two).unwrap();
+    assert!(budget.refused() > before, "none was refused");
+    drop(peers);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(budget.used() < 1 << 20, "{}", budget.used());
 }

@@ -61,17 +61,21 @@ fn router(ran: &Arc<Mutex<Ran>>) -> Router {
 
 /// The server's part, if this process is one: `true` when it has ended.
 pub fn serve() -> bool {
+    serve_as(DriverOptions::new(Role::Server), |router| router)
+}
+
+/// As [`serve`], with these options, and with whatever `more` adds to the methods above.
+pub fn serve_as(options: DriverOptions, more: impl FnOnce(Router) -> Router) -> bool {
     let Ok(at) = std::env::var(LISTEN) else { return false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(serve_at(at.parse().unwrap()));
+    runtime.block_on(serve_at(at.parse().unwrap(), options, more));
     true
 }
 
-async fn serve_at(at: SocketAddr) {
+async fn serve_at(at: SocketAddr, options: DriverOptions, more: impl FnOnce(Router) -> Router) {
     let ran = Arc::new(Mutex::new(Ran::new()));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let options = DriverOptions::new(Role::Server);
-    let server = Server::builder(router(&ran)).options(options).bind(at).unwrap();
+    let server = Server::builder(more(router(&ran))).options(options).bind(at).unwrap();
     println!("\nlistens on {}", server.local_addr().unwrap());
     let (gone, parent_is_gone) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -169,6 +173,15 @@ impl Process {
         let forced = self.line("forced ").await.parse().unwrap();
         assert!(self.child.wait().await.unwrap().success(), "the server failed");
         (ran, forced)
+    }
+
+    /// Octets of memory that it had in use at most, as the system counts.
+    pub fn most_memory(&self) -> usize {
+        let id = self.child.id().expect("it has not ended");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kibibytes * 1024
     }
 
     /// Waits for its end.

@@ -1,6 +1,7 @@
 //! What messages under assembly and streams that do not move may hold: credit runs ahead of a
 //! reader as far as the budget grants it, and with the budget spent one message at a time.
 
+use super::flush::OUT_FULL;
 use super::{Core, Entry};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
@@ -14,18 +15,23 @@ use std::time::{Duration, Instant};
 
 /// Time without progress after which a stalled stream may be let go while the budget is tight.
 const STALL_MAX: Duration = Duration::from_secs(60);
+/// Octets charged for each call that is served: its slot, its task, and what is too little to be
+/// counted one by one.
+const SERVED: u64 = 4 * 1024;
 /// How often stalled streams are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What one stream holds of the budget.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    /// Octets of the message under assembly, credited or announced, that are charged.
+    /// Octets of the message under assembly, held or announced: they are charged.
     charged: u32,
     /// Octets of it for which the budget had no room: their credit waits.
     withheld: u32,
     /// Octets announced ahead of the message and not yet come.
     expanded: u32,
+    /// A handler is at work on it: [`SERVED`] is charged.
+    served: bool,
     /// Octets to send that a closed window holds back, and since when none of them moved.
     stalled: Option<(Instant, usize)>,
 }
@@ -61,6 +67,21 @@ impl Memory {
     /// Whether credit is withheld for want of budget.
     pub(super) fn is_starved(&self) -> bool {
         !self.starved.is_empty()
+    }
+
+    /// Whether calls must be refused for want of memory: it is noted.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        let budget = self.lease.budget();
+        let overdrawn = budget.is_overdrawn();
+        if overdrawn {
+            budget.note_refused();
+        }
+        overdrawn
+    }
+
+    /// Octets in the outgoing buffer above which nothing more is produced.
+    pub(super) fn out_full(&self) -> usize {
+        if self.lease.budget().is_tight() { OUT_FULL / 8 } else { OUT_FULL }
     }
 
     const fn unstalled(&mut self) {
@@ -151,13 +172,15 @@ impl Core {
         if octets == 0 {
             return;
         }
+        holding.charged += octets;
+        let exempt = memory.exempt == Some(key);
+        if holding.withheld == 0 && !exempt && memory.lease.ask(octets.into()) {
+            return self.conn.credit(&mut self.out, key, octets, self.now);
+        }
+        // They are held, whatever the budget says; what it may withhold is credit for more.
+        memory.lease.force(octets.into());
         if holding.withheld == 0 {
-            let exempt = memory.exempt == Some(key);
-            if !exempt && memory.lease.ask(octets.into()) {
-                holding.charged += octets;
-                return self.conn.credit(&mut self.out, key, octets, self.now);
-            }
-            // One message of each connection goes on, whatever the budget says.
+            // One message of each connection goes on.
             if exempt || memory.exempt.is_none() {
                 memory.exempt = Some(key);
                 return self.conn.credit(&mut self.out, key, octets, self.now);
@@ -191,7 +214,7 @@ impl Core {
         let holding = &mut entry.holding;
         let withheld = holding.withheld.min(octets);
         holding.withheld -= withheld;
-        let charged = (octets - withheld).min(holding.charged.saturating_sub(holding.expanded));
+        let charged = octets.min(holding.charged.saturating_sub(holding.expanded));
         holding.charged -= charged;
         memory.lease.give(charged.into());
         if memory.exempt == Some(key) {
@@ -204,10 +227,10 @@ impl Core {
     /// The whole of a request is in the hands of its handler.
     pub(super) fn handed_over(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
-        let Holding { charged, withheld, .. } = entry.holding;
-        if charged > 0 || withheld > 0 || self.memory.exempt == Some(key) {
+        let charged = entry.holding.charged;
+        if charged > 0 || self.memory.exempt == Some(key) {
             entry.holding.expanded = 0;
-            self.delivered(key, charged + withheld);
+            self.delivered(key, charged);
         }
     }
 
@@ -223,8 +246,8 @@ impl Core {
             let octets = entry.holding.withheld;
             if memory.exempt.is_none() {
                 memory.exempt = Some(key);
-            } else if memory.lease.ask(octets.into()) {
-                entry.holding.charged += octets;
+            } else if memory.lease.budget().has_room(0) {
+                // They are charged: the budget has room for them by now.
             } else if waits {
                 return;
             } else {
@@ -244,9 +267,11 @@ impl Core {
         if holding.charged > 0 {
             self.memory.lease.give(holding.charged.into());
         }
-        if let Some((_, octets)) = holding.stalled {
+        if holding.served {
+            self.memory.lease.give(SERVED);
+        }
+        if holding.stalled.is_some() {
             self.memory.unstalled();
-            self.memory.lease.give(octets as u64);
         }
         if self.memory.exempt == Some(key) {
             self.memory.exempt = None;
@@ -256,15 +281,14 @@ impl Core {
         }
     }
 
-    /// Charges what a closed window holds back, and notes since when nothing of it moves.
+    /// Notes since when nothing of what a closed window holds back moves.
     pub(super) fn note_stall(&mut self, key: StreamKey, blocked: Blocked, pending: usize) {
         let Self { conn, memory, now, .. } = self;
         let Some(entry) = conn.user_mut(key) else { return };
         let stalled = matches!(blocked, Blocked::StreamWindow | Blocked::ConnectionWindow);
         let before = entry.holding.stalled;
         if !stalled || pending == 0 {
-            if let Some((_, octets)) = entry.holding.stalled.take() {
-                memory.lease.give(octets as u64);
+            if entry.holding.stalled.take().is_some() {
                 memory.unstalled();
             }
             return;
@@ -274,12 +298,18 @@ impl Core {
             _ => *now,
         };
         entry.holding.stalled = Some((since, pending));
-        // Accepted from the caller before anybody knew, so it is not asked.
-        memory.lease.force(pending as u64);
-        memory.lease.give(before.map_or(0, |(_, octets)| octets as u64));
         if before.is_none() {
             memory.stalled += 1;
             memory.look.get_or_insert(*now + LOOK);
+        }
+    }
+
+    /// A handler begins its work.
+    pub(super) fn charge_served(&mut self, key: StreamKey) {
+        if let Some(entry) = self.conn.user_mut(key)
+            && !std::mem::replace(&mut entry.holding.served, true)
+        {
+            self.memory.lease.force(SERVED);
         }
     }
 

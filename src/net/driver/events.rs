@@ -13,9 +13,6 @@ use crate::net::slot::{Exchange, InEnd, Slot, Wakers, wake};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Octets reserved on the word of a message's prefix.
-const RESERVE: usize = 64 * 1024;
-
 /// What is left to do once the event's borrows are gone.
 enum Then {
     Nothing,
@@ -283,7 +280,7 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     if x.whole && x.inc.body.is_empty() {
         // Room at once for the message that the prefix announces, as far as it is believed.
         let declared = message::declared_len(data).unwrap_or(0).min(x.message_max);
-        x.inc.body.reserve((declared + message::PREFIX).min(RESERVE).max(data.len()));
+        x.inc.body.reserve(message::room(data.len(), declared + message::PREFIX));
     }
     x.inc.body.extend_from_slice(data);
     if x.whole

@@ -16,7 +16,8 @@ const BATCH_MIN: usize = 4 * 1024;
 const BATCH_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
-/// Octets in the outgoing buffer above which nothing more is produced.
+/// Octets in the outgoing buffer above which nothing more is produced; an eighth while the budget is
+/// tight.
 pub(super) const OUT_FULL: usize = 512 * 1024;
 /// Octets of scheduled DATA that are put into the outgoing buffer at a time.
 const DATA_BATCH: usize = 128 * 1024;
@@ -116,8 +117,9 @@ impl Core {
     pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         loop {
             let until = self.out.len() + DATA_BATCH;
-            if self.out.len() < OUT_FULL {
-                self.conn.schedule(&mut self.out, until.min(OUT_FULL), self.now);
+            let full = self.memory.out_full();
+            if self.out.len() < full {
+                self.conn.schedule(&mut self.out, until.min(full), self.now);
             }
             self.report_sending();
             self.flush(io, cx);

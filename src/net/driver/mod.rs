@@ -129,6 +129,11 @@ impl DriverOptions {
         }
     }
 
+    /// The budget that holds: the process's where none is named.
+    pub(crate) fn shared_budget(&self) -> Arc<Budget> {
+        self.budget.clone().unwrap_or_else(Budget::process)
+    }
+
     /// Takes a client's times from a preset: `keepalive` and, without calls, none; `doubt_time`, the
     /// longer of the preset's silence and its time for an answer; `probe_after`. By preset, in
     /// seconds:
@@ -235,7 +240,7 @@ impl Driver {
         drain: Option<Arc<Drain>>,
     ) -> Self {
         let now = env::now();
-        let budget = options.budget.clone().unwrap_or_else(Budget::process);
+        let budget = options.shared_budget();
         let mut limits = options.limits.clone();
         assembly::initial_windows(&mut limits, &budget);
         let mut conn = Connection::new(role, limits, now);

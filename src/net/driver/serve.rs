@@ -22,6 +22,13 @@ impl Core {
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
         self.timers.stir();
         let Some(dispatch) = self.dispatch.clone() else { return };
+        // RFC 9113 §8.7: it surely did not run, so the client may try elsewhere. One call a connection
+        // always runs.
+        if self.conn.streams() > 1 && self.memory.is_overdrawn() {
+            self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
+            return self.drop_stream(key);
+        }
+        self.charge_served(key);
         let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
         let mut x = slot.lock();
         if let Some(answer) = refusal(&x.inc.head) {

@@ -243,7 +243,8 @@ fn arrived(
     let home: Arc<dyn Home> = Arc::new(member);
     let limits = &shared.options.driver.limits;
     let (window, early) = (limits.stream_window, limits.streams_before_settings);
-    let handle = Arc::new(Handle::new(info, Some(home), shared.options.handoff, window, now));
+    let handle = Handle::new(info, Some(home), shared.options.handoff, window, now);
+    let handle = Arc::new(handle.within(Some(shared.options.driver.shared_budget())));
     // Calls that have no other connection leave in the preface's flight; where there is one, the
     // new one proves itself first.
     handle.set_limit(if endpoint.is_ready() { 0 } else { early });
