@@ -201,7 +201,8 @@ impl<M: Encode> MessageWriter<M> {
         self.encoding = encoding;
     }
 
-    /// Waits until a message is accepted: less than 64 KiB wait. Cancel safe.
+    /// Waits until a message is accepted: less than 64 KiB wait, or none at all while much is
+    /// held for the connection or the process is short of memory. Cancel safe.
     ///
     /// # Errors
     /// The call is over.

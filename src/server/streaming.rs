@@ -96,7 +96,8 @@ impl<M: Encode> Replies<M> {
     }
 
     /// Waits until a message is accepted: one of any size at first, further ones while less than
-    /// 64 KiB are queued. Cancel safe.
+    /// 64 KiB are queued, or none at all where the connection's queues hold more than 4 MiB or the
+    /// process is short of memory. Cancel safe.
     ///
     /// # Errors
     /// CANCELLED: nobody waits for the answer any more.

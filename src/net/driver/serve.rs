@@ -22,7 +22,7 @@ impl Core {
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
         self.timers.stir();
         let Some(dispatch) = self.dispatch.clone() else { return };
-        // RFC 9113 §8.7: it surely did not run, so the client may try elsewhere. One call a connection
+        // It surely did not run, so the client may try again. One call a connection
         // always runs.
         if self.conn.streams() > 1 && self.memory.is_overdrawn() {
             self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
