@@ -2,7 +2,7 @@
 
 use crate::tls::{Client, Identity, target};
 use crate::{BoxError, echo};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::{Channel, Count, PoolOptions};
 use framewire::http2::Role;
 use framewire::net::accept::{Accept, AcceptFuture};
 use framewire::net::connect::{Connected, ConnectionInfo};
@@ -49,6 +49,8 @@ pub(crate) struct Outage {
     /// Handshakes that the server met for them.
     pub(crate) handshakes: u32,
     pub(crate) error: Option<String>,
+    /// How often the channel told the operator; tonic tells nobody.
+    pub(crate) told: Option<u64>,
     pub(crate) healed: bool,
     pub(crate) heal: Duration,
 }
@@ -172,6 +174,9 @@ async fn outage(offer: Offer, ours: bool, identity: &Identity) -> Result<Outage,
         tokio::time::sleep(TICK).await;
     }
     seen.handshakes = switch.handshakes.load(Ordering::Relaxed);
+    if let Client::Ours(channel) = &client {
+        seen.told = Some(channel.stats().counted(Count::LostHttp2));
+    }
     switch.away.store(false, Ordering::Relaxed);
     let began = Instant::now();
     while !seen.healed && began.elapsed() < Duration::from_secs(3) {

@@ -195,6 +195,8 @@ pub(crate) async fn run(setting: Setting) -> Result<Outcome, BoxError> {
         outcome.check(ours.before == 0, format!("ours, {}: a call failed too soon", offer.words()));
         let told = ours.error.as_deref().is_some_and(|text| text.contains("ALPN"));
         outcome.check(told, format!("ours, {}: the error does not say ALPN", offer.words()));
+        let once = ours.told == Some(1);
+        outcome.check(once, format!("ours, {}: not one event: {:?}", offer.words(), ours.told));
         outcome.check(ours.healed, format!("ours, {}: it does not recover", offer.words()));
     }
     Ok(outcome)
@@ -209,6 +211,10 @@ fn describe(table: &mut Table, offer: Offer, seen: &[Outage; 2]) {
     );
     table.row(format!("    failed afterwards, of {calls} calls"), counts(|seen| seen.during));
     table.row("    handshakes for them", counts(|seen| seen.handshakes));
+    table.row(
+        "    events that say so once",
+        seen.each_ref().map(|seen| seen.told.map_or("none".into(), |told| count(told as f64))),
+    );
     table.row(
         "    from h2 again to the next answer",
         seen.each_ref().map(|seen| if seen.healed { time(seen.heal) } else { "none".into() }),
