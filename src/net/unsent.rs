@@ -64,29 +64,25 @@ impl Counted {
     /// The queue holds so many octets now, on that connection.
     #[inline]
     pub(super) fn update(counted: &mut Option<Self>, queued: usize, unsent: Option<&Arc<Unsent>>) {
-        // Most calls have no such queue.
-        if queued >= STEP || counted.is_some() {
-            Self::change(counted, queued, unsent);
+        let octets = Self::of(queued);
+        // Most calls have no such queue, and most messages leave it at its step.
+        if octets != counted.as_ref().map_or(0, |counted| counted.octets) {
+            Self::change(counted, octets, unsent);
         }
     }
 
-    fn change(counted: &mut Option<Self>, queued: usize, unsent: Option<&Arc<Unsent>>) {
-        let octets = Self::of(queued);
-        let same = |one: &Self| unsent.is_some_and(|unsent| Arc::ptr_eq(unsent, &one.unsent));
-        match (counted.as_mut().filter(|one| same(one)), unsent) {
-            (Some(one), _) if octets > one.octets => {
-                one.unsent.add(octets - one.octets);
-                one.octets = octets;
-            }
-            (Some(one), _) if octets > 0 => {
-                one.unsent.sub(one.octets - octets);
-                one.octets = octets;
-            }
-            (None, Some(unsent)) if octets > 0 => {
+    fn change(counted: &mut Option<Self>, octets: u64, unsent: Option<&Arc<Unsent>>) {
+        let Some(unsent) = unsent.filter(|_| octets > 0) else { return *counted = None };
+        match counted.as_mut().filter(|one| Arc::ptr_eq(&one.unsent, unsent)) {
+            Some(one) if octets > one.octets => unsent.add(octets - one.octets),
+            Some(one) => unsent.sub(one.octets - octets),
+            None => {
                 unsent.add(octets);
                 *counted = Some(Self { unsent: Arc::clone(unsent), octets });
             }
-            _ => *counted = None,
+        }
+        if let Some(one) = counted {
+            one.octets = octets;
         }
     }
 }
@@ -126,7 +122,7 @@ mod tests {
         Counted::update(&mut counted, 2 * STEP, Some(&one));
         Counted::update(&mut counted, 3 * STEP, Some(&two));
         assert_eq!((sum(&one), sum(&two), budget.used()), (0, 3 * STEP as u64, 3 * STEP as u64));
-        Counted::update(&mut counted, 3 * STEP, None);
+        Counted::update(&mut counted, 2 * STEP, None);
         assert_eq!((sum(&two), budget.used()), (0, 0));
         Counted::update(&mut counted, 3 * STEP, Some(&two));
         drop(counted);
