@@ -15,6 +15,10 @@ const DIALS: u32 = 256;
 /// Bounds nest: a dial under one made by [`Cap::inside`] takes a place in it and in each round it,
 /// or in none. So a channel's share is bounded within a shard's, and all of them within the
 /// process's.
+///
+/// A place is kept until its connection closes: nobody's connection is closed for another's sake. A
+/// channel that finds none looks again each 100 ms; connections that are kept open
+/// (`PoolOptions::min_connections`, `Channel::warm`) are out of the others' reach.
 #[derive(Debug)]
 pub struct Cap {
     name: &'static str,

@@ -77,6 +77,13 @@ struct Asking {
     over: bool,
 }
 
+impl Asking {
+    /// The answer is there: who takes it says that the question is over.
+    fn end(mut self) {
+        self.over = true;
+    }
+}
+
 impl Drop for Asking {
     fn drop(&mut self) {
         if !self.over {
@@ -111,15 +118,15 @@ impl Shared {
             resolving.asked = true;
             resolving.again = None;
         }
+        let asking = Asking { shared: me, over: false };
         env::spawn(async move {
-            let mut asking = Asking { shared: me, over: false };
             let me = Arc::clone(&asking.shared);
             let answer = resolver.resolve(me.target.clone());
             let answer = match env::timeout(me.options.dial_time, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in dial_time")),
             };
-            asking.over = true;
+            asking.end();
             me.resolved(answer);
         });
     }

@@ -35,6 +35,8 @@ pub struct World {
     journal: Journal,
     servers: Vec<Option<Server>>,
     limits: Vec<u32>,
+    /// Whether servers end connections by their age and when they rest.
+    restless: bool,
     cap: Arc<Cap>,
     channels: Vec<Channel>,
     /// Each channel and its tenants: whom calls are made by.
@@ -79,6 +81,7 @@ impl World {
             }
         }
         let mut world = Self {
+            restless: is_restless(seed),
             random,
             network,
             journal: Journal::default(),
@@ -101,7 +104,12 @@ impl World {
     }
 
     fn start(&mut self, n: usize) {
-        let options = allowing(self.limits[n]);
+        let mut options = allowing(self.limits[n]);
+        if self.restless {
+            options.seed = Some(self.random.next_u64());
+            options.max_age = Some(Duration::from_millis(30 + self.random.below(400)));
+            options.max_idle = Some(Duration::from_millis(10 + self.random.below(200)));
+        }
         self.servers[n] = Some(self.network.serve(at(n), router(&self.journal), options));
     }
 
@@ -209,7 +217,12 @@ impl World {
             let trace = self.trace.clone();
             tokio::spawn(async move {
                 let warm = tokio::time::timeout(Duration::from_secs(1), channel.warm(many)).await;
-                trace.note(format_args!("channel {n} warm: {warm:?}"));
+                let how = match warm {
+                    Ok(Ok(())) => "is warm".to_owned(),
+                    Ok(Err(error)) => format!("is not warm: {}", plain(&error)),
+                    Err(_) => "is not warm yet".to_owned(),
+                };
+                trace.note(format_args!("channel {n} {how}"));
             });
             return;
         }
@@ -318,6 +331,12 @@ fn at(n: usize) -> SocketAddr {
     addr(n as u8 + 1)
 }
 
+/// Whether servers of this world end connections by their age. It differs by the connection's number,
+/// which is another one in each run.
+pub const fn is_restless(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
 /// Half of the worlds have no policy, the others retry or hedge; with the attempts that it allows.
 fn policy(random: &mut Random) -> (impl Fn(ChannelBuilder) -> ChannelBuilder + use<>, usize) {
     let attempts = 2 + random.below(3) as u32;
@@ -350,6 +369,11 @@ fn draw_options(
     options.idle_time = options.shrink_after * 2;
     if random.below(2) == 0 {
         options.max_age = Some(Duration::from_millis(50 + random.below(300)));
+    }
+    // Most times between calls are longer, and a dead path is found sooner.
+    if random.below(2) == 0 {
+        options.driver.probe_after = Some(Duration::from_millis(5 + random.below(60)));
+        options.driver.doubt_time = Duration::from_millis(50 + random.below(500));
     }
     // Some streams send more than is kept of them.
     options.keep_octets = [8, 16, 256 * 1024][random.below(3) as usize];
