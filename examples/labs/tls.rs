@@ -213,7 +213,8 @@ fn describe(table: &mut Table, offer: Offer, seen: &[Outage; 2]) {
     table.row("    handshakes for them", counts(|seen| seen.handshakes));
     table.row(
         "    events that say so once",
-        seen.each_ref().map(|seen| seen.told.map_or("none".into(), |told| count(told as f64))),
+        seen.each_ref()
+            .map(|seen| seen.told.map_or_else(|| "none".into(), |told| count(told as f64))),
     );
     table.row(
         "    from h2 again to the next answer",

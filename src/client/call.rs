@@ -316,15 +316,19 @@ impl Drop for Call {
         let Some(slot) = self.slot.take() else { return };
         let waits = {
             let mut x = slot.lock();
-            if x.done || x.cancel.is_some() {
+            if x.done {
                 return;
             }
-            x.cancel = Some(ErrorCode::CANCEL);
+            // The sending half may have cancelled it; what waits for a place must leave all the same.
+            let told = x.cancel.is_some();
+            x.cancel.get_or_insert(ErrorCode::CANCEL);
             if x.handle.is_none() {
                 let wakers = x.give_up();
                 drop(x);
                 wake(wakers);
                 true
+            } else if told {
+                return;
             } else {
                 false
             }

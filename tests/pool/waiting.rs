@@ -130,3 +130,28 @@ async fn a_limit_that_rises_serves_those_that_wait() {
     assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
     slow.await.unwrap().unwrap();
 }
+
+/// Both halves of a stream that waits are dropped, the sending one first or last: it leaves the queue.
+#[tokio::test(start_paused = true)]
+async fn streams_given_up_leave_the_queue() {
+    let mut options = options();
+    options.max_connections = 1;
+    let one = one(1, options);
+    let call = begin(&one.channel, 50);
+    ms(20).await;
+    for sender_first in [true, false] {
+        let (up, down) = one.channel.bidi(&WORK, ()).unwrap();
+        ms(1).await;
+        assert_eq!(one.channel.waiting(), 1);
+        if sender_first {
+            drop(up);
+            drop(down);
+        } else {
+            drop(down);
+            drop(up);
+        }
+        assert_eq!(one.channel.waiting(), 0, "sender first: {sender_first}");
+    }
+    call.await.unwrap().unwrap();
+    assert_eq!((one.journal.take().len(), one.dials()), (1, 1));
+}

@@ -310,21 +310,14 @@ impl Shared {
 
     /// No place is free: the call waits, or fails with the reason why it need not.
     fn wait(&self, slot: Arc<Slot>) {
-        if self.shutdown.load(Ordering::Acquire) {
-            return fail(&slot, shut_down());
-        }
         let now = env::now();
-        let (patient, deadline, standing) = {
-            let mut x = slot.lock();
-            let connected = self.is_connected();
-            x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
-            (x.wait_for_ready, x.deadline, Standing::of(&x))
-        };
-        if !patient && let Some(error) = self.broken(now) {
-            return fail(&slot, error);
-        }
-        match self.waiting.join(slot, standing, deadline, now) {
+        let Some((deadline, standing)) = self.admit(&slot, now) else { return };
+        match self.waiting.join(Arc::clone(&slot), standing, deadline, now) {
             Ok(earlier) => {
+                // Who gave it up meanwhile did not find it there.
+                if slot.lock().done {
+                    self.waiting.forget(&slot, standing.map(|standing| standing.tenant));
+                }
                 self.keep();
                 if earlier.is_some() {
                     self.news.notify_one();
@@ -347,6 +340,33 @@ impl Shared {
         }
         if self.shutdown.load(Ordering::Acquire) {
             self.fail_waiting(|_| true, &shut_down());
+        }
+    }
+
+    /// Until when a call may wait and how it stands with its tenant; `None` if it is over, or fails
+    /// here.
+    fn admit(&self, slot: &Arc<Slot>, now: Instant) -> Option<(Option<Instant>, Option<Standing>)> {
+        let mut x = slot.lock();
+        if x.done {
+            return None;
+        }
+        if x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            wake(wakers);
+            return None;
+        }
+        let connected = self.is_connected();
+        x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
+        let (patient, found) = (x.wait_for_ready, (x.deadline, Standing::of(&x)));
+        drop(x);
+        let shut = self.shutdown.load(Ordering::Acquire).then(shut_down);
+        match shut.or_else(|| self.broken(now).filter(|_| !patient)) {
+            Some(error) => {
+                fail(slot, error);
+                None
+            }
+            None => Some(found),
         }
     }
 
