@@ -160,6 +160,7 @@ impl Exchange {
         self.attempts = 0;
         self.out.stalls.note(Blocked::No, now);
         self.out.rewind();
+        self.out.counted = None;
         self.timeline.enter(Phase::PoolWait, now);
         Wakers::of_pause(self.handle.take(), pause)
     }

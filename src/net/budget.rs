@@ -4,7 +4,7 @@
 //! Charged are: the receive windows of connections with streams beyond the 65,535 octets that
 //! nobody can refuse, messages under assembly, and what waits for a peer that does not read.
 //!
-//! hot: a lease is plain arithmetic; the one atomic is touched 256 KiB at a time.
+//! hot: a lease is plain arithmetic; the one atomic is touched 64 KiB at a time.
 
 use super::env;
 use super::handle::Handle;
@@ -12,7 +12,7 @@ use super::sync::{AtomicBool, AtomicU64, Mutex, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Octets that a connection leases at a time.
-const STEP: u64 = 256 * 1024;
+const STEP: u64 = 64 * 1024;
 /// Octets above the limit before calls are refused, where half of the limit is less.
 const OVERDRAFT_MIN: u64 = 8 * 1024 * 1024;
 /// The budget of a process that cannot find out what memory it may use.
@@ -84,6 +84,11 @@ impl Budget {
         self.used() > self.limit / 5 * 4
     }
 
+    /// Whether more is held than was allowed.
+    pub(super) fn is_spent(&self) -> bool {
+        self.used() > self.limit
+    }
+
     /// Whether so much more is held than was allowed that a server takes no further calls from
     /// connections that have some: half as much again, at least 8 MiB.
     pub(super) fn is_overdrawn(&self) -> bool {
@@ -111,7 +116,8 @@ impl Budget {
         self.used.fetch_sub(octets, Ordering::AcqRel);
         // Either this sees who waits, or who waits sees the octets.
         fence(Ordering::SeqCst);
-        if self.hungry.load(Ordering::Relaxed) && self.hungry.swap(false, Ordering::AcqRel) {
+        let hungry = self.hungry.load(Ordering::Relaxed) && !self.is_spent();
+        if hungry && self.hungry.swap(false, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             for handle in waiting.iter().filter_map(Weak::upgrade) {
                 handle.mailbox().ring();

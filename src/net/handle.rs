@@ -400,6 +400,7 @@ impl Handle {
         x.stream_id = None;
         x.parked = false;
         x.out.stalls.note(Blocked::No, env::now());
+        x.out.counted = None;
         if movable {
             x.out.rewind();
         }

@@ -35,6 +35,8 @@ pub struct Handoff<T> {
     /// The driver sleeps, or is about to: whoever pushes next rings.
     parked: AtomicBool,
     closed: AtomicBool,
+    /// Somebody rang without an item since the driver parked last.
+    rung: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -50,6 +52,7 @@ impl<T> Handoff<T> {
             queue,
             parked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -103,12 +106,14 @@ impl<T> Handoff<T> {
         }
     }
 
-    /// The driver is about to sleep; `false` when an item came in the meantime.
+    /// The driver is about to sleep; `false` when an item or a ring came in the meantime.
     pub fn park(&self, waker: &Waker) -> bool {
         self.waker.register(waker);
         self.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.is_empty() {
+        // A ring before this is seen here: it may have found no waker.
+        let rung = self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel);
+        if self.is_empty() && !rung {
             return true;
         }
         self.parked.store(false, Ordering::Relaxed);
@@ -129,8 +134,10 @@ impl<T> Handoff<T> {
         left
     }
 
-    /// Rings without an item.
+    /// Rings without an item: the driver has another turn, whatever it is about to do.
     pub fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
         self.waker.wake();
     }
 }
@@ -151,6 +158,10 @@ mod tests {
             handoff.drain(&mut got);
             assert_eq!(got, (0..10).collect::<VecDeque<_>>());
             assert!(handoff.park(Waker::noop()));
+            handoff.unpark();
+            handoff.ring();
+            assert!(!handoff.park(Waker::noop()), "somebody rang");
+            assert!(handoff.park(Waker::noop()), "once is enough");
             assert!(handoff.close().is_empty());
             assert_eq!(handoff.submit(7).err(), Some([7].into()));
         }

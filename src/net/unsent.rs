@@ -30,7 +30,7 @@ impl Unsent {
     /// goes on.
     pub(super) fn is_much(&self) -> bool {
         self.octets.load(Ordering::Relaxed) > CONNECTION_MAX
-            || self.budget.as_ref().is_some_and(|budget| budget.is_tight())
+            || self.budget.as_ref().is_some_and(|budget| budget.is_spent())
     }
 
     fn add(&self, octets: u64) {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_wait_beyond_the_connections_bound_or_a_tight_budget() {
+    fn senders_wait_beyond_the_connections_bound_or_a_spent_budget() {
         let budget = Budget::new(16 << 20);
         let [one, two] = [(); 2].map(|()| Unsent::within(Some(Arc::clone(&budget))));
         let [mut a, mut b] = [None, None];
@@ -138,8 +138,10 @@ mod tests {
         assert!(!one.is_much());
         Counted::update(&mut a, (4 << 20) + STEP, Some(&one));
         assert!(one.is_much() && !two.is_much());
-        Counted::update(&mut a, 13 << 20, Some(&one));
-        assert!(two.is_much(), "the budget is tight for all");
+        Counted::update(&mut a, 16 << 20, Some(&one));
+        assert!(!two.is_much());
+        Counted::update(&mut a, (16 << 20) + STEP, Some(&one));
+        assert!(two.is_much(), "the budget is spent for all");
         Counted::update(&mut b, STEP, Some(&two));
         drop(a);
         assert!(!one.is_much() && !two.is_much());

@@ -102,7 +102,7 @@ async fn octets_come_back_however_calls_end() {
 /// Octets that another connection gives back reach a stream that starves.
 #[tokio::test(start_paused = true)]
 async fn a_starved_stream_is_fed_by_another_connection() {
-    let budget = Budget::new(300 * 1024);
+    let budget = Budget::new(230 * 1024);
     let (first, second) = (pair(&budget, 65_535, 65_535), pair(&budget, 65_535, 65_535));
     let mut a = Peer::dial(&first.connector).await;
     let mut b = Peer::dial(&second.connector).await;
@@ -333,4 +333,49 @@ async fn a_server_out_of_memory_refuses_calls_and_serves_one_a_connection() {
     drop(peers);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(budget.used() < 1 << 20, "{}", budget.used());
+}
+
+/// Messages of which no more comes are let go of after a minute, when memory is short and not before:
+/// nobody holds it for ever.
+#[tokio::test(start_paused = true)]
+async fn halves_of_messages_go_when_memory_is_short() {
+    let budget = Budget::new(1 << 20);
+    let mut setup = Setup::new(router());
+    setup.server.budget = Some(Arc::clone(&budget));
+    setup.server.limits.connection_window = 65_535;
+    setup.server.limits.connection_window_max = 65_535;
+    let pair = setup.start();
+    let mut peer = Peer::dial(&pair.connector).await;
+    let half = framed(&[7; 100_000])[..50_000].to_vec();
+    let begin = async |peer: &mut Peer, id: u32, path: &str| {
+        peer.headers(id, false, &request(path, &[])).await;
+        for piece in half.chunks(16_384) {
+            peer.data(id, piece, false).await;
+        }
+        settle().await;
+    };
+    // One is gathered before its handler begins, one by its handler.
+    begin(&mut peer, 1, "/test.Echo/Unary").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    begin(&mut peer, 3, "/test.Echo/Bidi").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let frames = peer.until_silent().await;
+        assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
+    }
+    assert!(!budget.is_tight());
+    for id in (5..35).step_by(2) {
+        begin(&mut peer, id, "/test.Echo/Bidi").await;
+    }
+    assert!(budget.is_tight(), "{} of {}", budget.used(), budget.limit());
+    // Others are served meanwhile.
+    pair.channel.unary(&UNARY, raw([1])).await.unwrap();
+    let mut resets = Vec::new();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let frames = peer.until_silent().await;
+        resets.extend(frames.iter().filter(|f| f.kind == FrameType::RstStream).map(|f| f.id));
+    }
+    assert_eq!(resets, [1, 3], "in the order in which they stood still, no more than is needed");
+    assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
 }

@@ -25,7 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     /// Octets of the message under assembly, held or announced: they are charged.
-    charged: u32,
+    charged: u64,
+    /// When the last of those that are held came.
+    gathered: Option<Instant>,
     /// Octets of it for which the budget had no room: their credit waits.
     withheld: u32,
     /// Octets announced ahead of the message and not yet come.
@@ -48,7 +50,9 @@ pub(super) struct Memory {
     starved: VecDeque<StreamKey>,
     /// Streams with [`Holding::stalled`].
     stalled: usize,
-    /// When they are looked at next.
+    /// Streams with [`Holding::gathered`].
+    gathering: usize,
+    /// When both are looked at next.
     look: Option<Instant>,
 }
 
@@ -60,6 +64,7 @@ impl Memory {
             exempt: None,
             starved: VecDeque::new(),
             stalled: 0,
+            gathering: 0,
             look: None,
         }
     }
@@ -81,12 +86,22 @@ impl Memory {
 
     /// Octets in the outgoing buffer above which nothing more is produced.
     pub(super) fn out_full(&self) -> usize {
-        if self.lease.budget().is_tight() { OUT_FULL / 8 } else { OUT_FULL }
+        if self.lease.budget().is_spent() { OUT_FULL / 8 } else { OUT_FULL }
     }
 
     const fn unstalled(&mut self) {
         self.stalled -= 1;
-        if self.stalled == 0 {
+        self.settle_look();
+    }
+
+    /// A stream has nothing under assembly any more.
+    const fn ungathered(&mut self) {
+        self.gathering -= 1;
+        self.settle_look();
+    }
+
+    const fn settle_look(&mut self) {
+        if self.stalled == 0 && self.gathering == 0 {
             self.look = None;
         }
     }
@@ -172,7 +187,11 @@ impl Core {
         if octets == 0 {
             return;
         }
-        holding.charged += octets;
+        holding.charged += u64::from(octets);
+        if holding.gathered.replace(self.now).is_none() {
+            memory.gathering += 1;
+            memory.look.get_or_insert(self.now + LOOK);
+        }
         let exempt = memory.exempt == Some(key);
         if holding.withheld == 0 && !exempt && memory.lease.ask(octets.into()) {
             return self.conn.credit(&mut self.out, key, octets, self.now);
@@ -202,7 +221,7 @@ impl Core {
         if entry.holding.withheld > 0 || !memory.lease.ask(lacking.into()) {
             return;
         }
-        entry.holding.charged += lacking;
+        entry.holding.charged += u64::from(lacking);
         entry.holding.expanded += lacking;
         self.conn.expand(&mut self.out, key, lacking);
     }
@@ -214,9 +233,13 @@ impl Core {
         let holding = &mut entry.holding;
         let withheld = holding.withheld.min(octets);
         holding.withheld -= withheld;
-        let charged = octets.min(holding.charged.saturating_sub(holding.expanded));
+        let held = holding.charged.saturating_sub(holding.expanded.into());
+        let charged = u64::from(octets).min(held);
         holding.charged -= charged;
-        memory.lease.give(charged.into());
+        if charged == held && holding.gathered.take().is_some() {
+            memory.ungathered();
+        }
+        memory.lease.give(charged);
         if memory.exempt == Some(key) {
             memory.exempt = None;
         }
@@ -230,7 +253,7 @@ impl Core {
         let charged = entry.holding.charged;
         if charged > 0 || self.memory.exempt == Some(key) {
             entry.holding.expanded = 0;
-            self.delivered(key, charged);
+            self.delivered(key, u32::try_from(charged).unwrap_or(u32::MAX));
         }
     }
 
@@ -246,7 +269,7 @@ impl Core {
             let octets = entry.holding.withheld;
             if memory.exempt.is_none() {
                 memory.exempt = Some(key);
-            } else if memory.lease.budget().has_room(0) {
+            } else if !memory.lease.budget().is_spent() {
                 // They are charged: the budget has room for them by now.
             } else if waits {
                 return;
@@ -265,7 +288,10 @@ impl Core {
     /// A stream has ended: what it held goes back.
     pub(super) fn let_go(&mut self, key: StreamKey, holding: &Holding) {
         if holding.charged > 0 {
-            self.memory.lease.give(holding.charged.into());
+            self.memory.lease.give(holding.charged);
+        }
+        if holding.gathered.is_some() {
+            self.memory.ungathered();
         }
         if holding.served {
             self.memory.lease.give(SERVED);
@@ -313,41 +339,57 @@ impl Core {
         }
     }
 
-    /// Lets go of the stream that has not moved for longest: after the caller's own limit if there
-    /// is one, or after a minute while the budget is tight. A closed window alone is no reason.
+    /// Lets go of the stream that has not moved for longest: after the caller's own limit, if there is
+    /// one for what its peer does not take, or after a minute while the budget is tight. A closed
+    /// window alone is no reason.
     pub(super) fn check_stalls(&mut self) {
         if self.memory.look.is_none_or(|at| self.now < at) {
             return;
         }
-        self.memory.look = (self.memory.stalled > 0).then(|| self.now + LOOK);
+        self.memory.look = Some(self.now + LOOK);
+        self.memory.settle_look();
         if self.memory.lease.budget().is_tight() {
             self.memory.lease.rest();
         }
         let tight = self.memory.lease.budget().is_tight();
-        let limit = match self.options.stream_stall_time {
-            Some(limit) if tight => limit.min(STALL_MAX),
-            Some(limit) => limit,
-            None if tight => STALL_MAX,
-            None => return,
-        };
-        let stalls = self.conn.keys().into_iter().filter_map(|key| {
-            let (since, octets) = self.conn.user(key)?.holding.stalled?;
-            Some((since, octets, key))
-        });
-        let Some((since, octets, key)) = stalls.min_by_key(|(since, ..)| *since) else { return };
-        let time = self.now.saturating_duration_since(since);
-        if time < limit {
+        let patience = tight.then_some(STALL_MAX);
+        let for_sending = self.options.stream_stall_time.into_iter().chain(patience).min();
+        if for_sending.is_none() {
             return;
         }
-        let text = format!(
-            "the peer took none of {octets} octets for {} s while this side was short of memory \
-             or had set stream_stall_time",
-            time.as_secs()
-        );
+        let due = |holding: &Holding| {
+            let sending = holding.stalled.and_then(|(since, _)| Some(since + for_sending?));
+            let receiving = holding.gathered.and_then(|since| Some(since + patience?));
+            sending.into_iter().chain(receiving).min()
+        };
+        let stalls = self.conn.keys().into_iter();
+        let stalls = stalls.filter_map(|key| Some((due(&self.conn.user(key)?.holding)?, key)));
+        let longest = stalls.min_by_key(|(due, _)| *due).filter(|(due, _)| *due <= self.now);
+        if let Some((_, key)) = longest {
+            self.fail_stalled(key);
+        }
+    }
+
+    fn fail_stalled(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user(key) else { return };
+        let seconds = |since: Instant| self.now.saturating_duration_since(since).as_secs();
+        let text = match (entry.holding.stalled, entry.holding.gathered) {
+            (Some((since, octets)), _) => format!(
+                "the peer took none of {octets} octets for {} s while this side was short of \
+                 memory or had set stream_stall_time",
+                seconds(since)
+            ),
+            (None, Some(since)) => format!(
+                "the peer sent no more of a message for {} s while this side held {} octets of it \
+                 and was short of memory",
+                seconds(since),
+                entry.holding.charged
+            ),
+            (None, None) => return,
+        };
+        let Some(slot) = entry.slot.clone() else { return };
         let status = Status::new(Code::ResourceExhausted, text);
         let error = Error::new(Kind::Limit, status, Initiator::Remote, Processed::Maybe);
-        let slot = self.conn.user(key).and_then(|entry| entry.slot.clone());
-        let Some(slot) = slot else { return };
         let error = self.located(key, &mut slot.lock(), error);
         self.fail_stream(key, error, ErrorCode::CANCEL);
     }

@@ -151,7 +151,9 @@ impl Core {
         if self.memory.is_starved() {
             self.feed();
         }
-        let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2;
+        // While streams starve, too: credit that is not reported may be all that they wait for.
+        let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2
+            || self.memory.is_starved();
         self.handle.set_pressed(pressed);
         if pressed {
             self.collect_credit();

@@ -17,7 +17,7 @@ const BATCH_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 /// Octets in the outgoing buffer above which nothing more is produced; an eighth while the budget is
-/// tight.
+/// spent.
 pub(super) const OUT_FULL: usize = 512 * 1024;
 /// Octets of scheduled DATA that are put into the outgoing buffer at a time.
 const DATA_BATCH: usize = 128 * 1024;

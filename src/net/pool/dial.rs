@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const SOCKET_WAIT: Duration = Duration::from_millis(100);
 
 /// The endpoint's dial under way. Dropped, as when a runtime ends, another one may begin.
-struct Dialing(Arc<Endpoint>);
+pub(super) struct Dialing(pub(super) Arc<Endpoint>);
 
 impl Drop for Dialing {
     fn drop(&mut self) {
@@ -57,8 +57,8 @@ enum Outcome {
 }
 
 /// Dials until there is a connection, or nobody waits for one.
-pub(super) async fn run(shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
-    let dialing = Dialing(Arc::clone(&endpoint));
+pub(super) async fn run(shared: Arc<Shared>, dialing: Dialing) {
+    let endpoint = Arc::clone(&dialing.0);
     match search(&shared, &endpoint).await {
         Outcome::Found(connected, socket, started) => {
             arrived(&shared, dialing, *connected, socket, started);

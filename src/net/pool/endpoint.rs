@@ -7,7 +7,9 @@ use super::options::PoolOptions;
 use crate::error::Error;
 use crate::net::connect::{Progress, Target};
 use crate::net::handle::{Handle, Permit};
-use crate::net::sync::{ArrayQueue, AtomicBool, AtomicU32, Mutex, Ordering, RwLock, next_id};
+use crate::net::sync::{
+    ArrayQueue, AtomicBool, AtomicU32, Mutex, Ordering, RwLock, fence, next_id,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -237,6 +239,7 @@ impl Endpoint {
     /// A connection that had left is closed. It holds its endpoint, so it must not stay here.
     pub(super) fn left(&self, member: &Handle) {
         self.leaving.fetch_sub(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
         if !member.claim_rest() {
             self.sweep();
         }
@@ -254,17 +257,25 @@ impl Endpoint {
             }
         }
         // It may have closed meanwhile, and nobody throws it out after that.
+        fence(Ordering::SeqCst);
         if !member.is_accepting() {
             self.sweep();
         }
     }
 
-    /// One pass throws those out that take no more calls.
+    /// Throws those out that take no more calls.
     fn sweep(&self) {
-        for _ in 0..self.resting.capacity() {
-            let Some(other) = self.resting.pop() else { break };
-            if !other.is_accepting() || self.resting.push(Arc::clone(&other)).is_err() {
-                other.leave_rest();
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            for _ in 0..self.resting.len() {
+                let Some(other) = self.resting.pop() else { break };
+                if !other.is_accepting() || self.resting.push(Arc::clone(&other)).is_err() {
+                    other.leave_rest();
+                    continue;
+                }
+                // Who closed it meanwhile did not find it here.
+                fence(Ordering::SeqCst);
+                again |= !other.is_accepting();
             }
         }
     }

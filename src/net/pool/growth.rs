@@ -56,7 +56,7 @@ impl Shared {
         }
         cold.dialing = true;
         drop(cold);
-        env::spawn(dial::run(me, Arc::clone(endpoint)));
+        env::spawn(dial::run(me, dial::Dialing(Arc::clone(endpoint))));
     }
 
     /// PickFirst goes on to the next endpoint; `false` when all have been tried.

@@ -39,7 +39,7 @@ impl Shared {
             return;
         }
         if let Some(me) = self.me.upgrade() {
-            env::spawn(run(me));
+            env::spawn(run(Keeping { shared: me, over: false }));
         }
     }
 
@@ -103,8 +103,8 @@ impl Drop for Keeping {
     }
 }
 
-async fn run(shared: Arc<Shared>) {
-    let mut keeping = Keeping { shared: Arc::clone(&shared), over: false };
+async fn run(mut keeping: Keeping) {
+    let shared = Arc::clone(&keeping.shared);
     let mut known: HashMap<u64, Known> = HashMap::new();
     let mut observer = Box::new(Observer::new(&shared, env::now()));
     loop {
@@ -157,14 +157,16 @@ impl Shared {
                     entry.old_at = entry.old_at.min(Some(now));
                 }
                 let first = i == 0;
-                for at in [self.tend_rest(endpoint, member, entry, first, now), entry.old_at] {
+                let old_at = entry.old_at.filter(|at| now < *at);
+                for at in [self.tend_rest(endpoint, member, entry, first, now), old_at] {
                     next = next.into_iter().chain(at).min();
                 }
                 if entry.old_at.is_some_and(|at| at <= now) {
                     let least = self.options.max_age.map_or(REST, |age| REST.min(age / 4));
                     let rests = entry.rest.is_some_and(|(_, since)| now >= since + least);
                     replacing |= !self.replace(endpoint, member, rests);
-                    next = Some(now + self.options.dial_time.min(Duration::from_secs(1)));
+                    let soon = now + self.options.dial_time.min(Duration::from_secs(1));
+                    next = next.into_iter().chain([soon]).min();
                 }
             }
             endpoint.replacing.store(replacing, Ordering::Release);

@@ -243,10 +243,33 @@ impl Shared {
         }
         let Some(me) = self.me.upgrade() else { return };
         let pause = self.jitter(Duration::from_millis(25) * (1 << attempts.min(6)), 0.2);
+        let mut pausing = Pausing(Some((me, slot)));
         env::spawn(async move {
             env::sleep(pause).await;
-            me.submit(slot);
+            pausing.end();
         });
+    }
+}
+
+/// A call that is to look for a connection after a pause. Dropped before, as when a runtime ends, it
+/// fails: nobody else would tell it.
+struct Pausing(Option<(Arc<Shared>, Arc<Slot>)>);
+
+impl Pausing {
+    fn end(&mut self) {
+        if let Some((shared, slot)) = self.0.take() {
+            shared.submit(slot);
+        }
+    }
+}
+
+impl Drop for Pausing {
+    fn drop(&mut self) {
+        if let Some((_, slot)) = self.0.take() {
+            let text = "the runtime on which the call paused has ended";
+            let error = Error::local(Kind::Shutdown, Code::Unavailable, text);
+            fail(&slot, error);
+        }
     }
 }
 

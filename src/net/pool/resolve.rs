@@ -5,6 +5,7 @@ use super::{Shared, connect_error};
 use crate::error::Error;
 use crate::net::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
 use crate::net::env;
+use crate::net::sync::Ordering;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -71,7 +72,7 @@ impl Resolving {
     }
 }
 
-/// A question under way. Dropped, as when a runtime ends, another one may be asked.
+/// A question under way. Dropped, as when a runtime ends, it has failed.
 struct Asking {
     shared: Arc<Shared>,
     over: bool,
@@ -87,7 +88,10 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         if !self.over {
-            self.shared.resolving.lock().asked = false;
+            let text = "the runtime on which the resolver was asked has ended";
+            let error = io::Error::new(io::ErrorKind::Interrupted, text);
+            self.shared.unresolved(error, env::now());
+            self.shared.news.notify_one();
         }
     }
 }
@@ -101,7 +105,7 @@ impl Shared {
         let now = env::now();
         {
             let mut resolving = self.resolving.lock();
-            if resolving.asked {
+            if resolving.asked || self.shutdown.load(Ordering::Acquire) {
                 return;
             }
             let least = resolving.last.map(|at| at + self.options.resolve_interval);
