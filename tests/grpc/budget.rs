@@ -202,8 +202,8 @@ async fn the_longest_stalled_goes_first_when_memory_is_short() {
         assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
     }
     assert!(!budget.is_tight());
-    // Eight more answers that wait make memory short.
-    for id in (5..21).step_by(2) {
+    // Seven more answers that wait make memory short.
+    for id in (5..19).step_by(2) {
         ask(&mut peer, id).await;
     }
     let mut resets = Vec::new();
@@ -267,7 +267,7 @@ async fn begin_endless(peer: &mut Peer, calls: u32, window: u32) {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_read_is_bounded_for_each_connection() {
     for window in [0, 0x7fff_ffff] {
-        for (calls, most) in [(10, 10 * (64 + 8) * 1024), (250, (4 << 20) + 250 * 8 * 1024)] {
+        for (calls, most) in [(10, 10 * (64 + 12) * 1024), (250, (4 << 20) + 250 * 12 * 1024)] {
             let budget = Budget::new(1 << 40);
             let mut setup = Setup::new(endless());
             setup.server.budget = Some(Arc::clone(&budget));
@@ -312,14 +312,14 @@ async fn a_server_out_of_memory_refuses_calls_and_serves_one_a_connection() {
         let frames = peer.until_silent().await;
         frames.iter().filter(|f| f.kind == FrameType::RstStream).map(Frame::number).collect()
     };
-    // 4 KiB are charged for each call: it is out at 9 MiB.
-    for n in 0..12 {
+    // 8 KiB are charged for each call: it is out at 9 MiB.
+    for n in 0..7 {
         let mut peer = Peer::dial(&pair.connector).await;
         begin_endless(&mut peer, 250, 0).await;
         let codes: Vec<u32> = refused(&mut peer).await;
         assert!(codes.iter().all(|code| *code == 7), "REFUSED_STREAM: {codes:?}");
-        assert!(n > 7 || codes.is_empty(), "{} refused of connection {n}", codes.len());
-        assert!(n < 11 || codes.len() == 249, "{} refused of connection {n}", codes.len());
+        assert!(n > 3 || codes.is_empty(), "{} refused of connection {n}", codes.len());
+        assert!(n < 6 || codes.len() == 249, "{} refused of connection {n}", codes.len());
         peers.push(peer);
     }
     assert!(budget.used() < 12 << 20, "{}", budget.used());
@@ -364,7 +364,7 @@ async fn halves_of_messages_go_when_memory_is_short() {
         assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
     }
     assert!(!budget.is_tight());
-    for id in (5..35).step_by(2) {
+    for id in (5..33).step_by(2) {
         begin(&mut peer, id, "/test.Echo/Bidi").await;
     }
     assert!(budget.is_tight(), "{} of {}", budget.used(), budget.limit());

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// Octets charged for each call that is served: its slot, its task, and what is too little to be
 /// counted one by one.
-const SERVED: u64 = 4 * 1024;
+const SERVED: u64 = 8 * 1024;
 /// How often stalled streams are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
