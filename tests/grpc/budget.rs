@@ -29,6 +29,17 @@ fn pair_of([client, server]: [&Arc<Budget>; 2], stream: u32, connection: u32) ->
     setup.start()
 }
 
+/// A server on this budget whose connections' windows never grow, and a peer of it.
+async fn narrow_server(budget: &Arc<Budget>) -> (Pair, Peer) {
+    let mut setup = Setup::new(router());
+    setup.server.budget = Some(Arc::clone(budget));
+    setup.server.limits.connection_window = 65_535;
+    setup.server.limits.connection_window_max = 65_535;
+    let pair = setup.start();
+    let peer = Peer::dial(&pair.connector).await;
+    (pair, peer)
+}
+
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
@@ -177,12 +188,7 @@ async fn the_window_opens_for_a_known_large_message() {
 #[tokio::test(start_paused = true)]
 async fn the_longest_stalled_goes_first_when_memory_is_short() {
     let budget = Budget::new(1 << 20);
-    let mut setup = Setup::new(router());
-    setup.server.budget = Some(Arc::clone(&budget));
-    setup.server.limits.connection_window = 65_535;
-    setup.server.limits.connection_window_max = 65_535;
-    let pair = setup.start();
-    let mut peer = Peer::dial(&pair.connector).await;
+    let (_pair, mut peer) = narrow_server(&budget).await;
     peer.settings(&[(4, 0)]).await;
     let question = framed(&vec![9; 100_000]);
     let ask = async |peer: &mut Peer, id: u32| {
@@ -340,12 +346,7 @@ async fn a_server_out_of_memory_refuses_calls_and_serves_one_a_connection() {
 #[tokio::test(start_paused = true)]
 async fn halves_of_messages_go_when_memory_is_short() {
     let budget = Budget::new(1 << 20);
-    let mut setup = Setup::new(router());
-    setup.server.budget = Some(Arc::clone(&budget));
-    setup.server.limits.connection_window = 65_535;
-    setup.server.limits.connection_window_max = 65_535;
-    let pair = setup.start();
-    let mut peer = Peer::dial(&pair.connector).await;
+    let (pair, mut peer) = narrow_server(&budget).await;
     let half = framed(&[7; 100_000])[..50_000].to_vec();
     let begin = async |peer: &mut Peer, id: u32, path: &str| {
         peer.headers(id, false, &request(path, &[])).await;
