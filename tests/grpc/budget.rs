@@ -380,3 +380,26 @@ async fn halves_of_messages_go_when_memory_is_short() {
     assert_eq!(resets, [1, 3], "in the order in which they stood still, no more than is needed");
     assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
 }
+
+/// A message that is announced and does not come takes none of the budget for ever.
+#[tokio::test(start_paused = true)]
+async fn announced_messages_that_do_not_come_go_when_memory_is_short() {
+    let budget = Budget::new(1 << 20);
+    let (pair, mut peer) = narrow_server(&budget).await;
+    peer.headers(1, false, &request("/test.Echo/Bidi", &[])).await;
+    peer.data(1, &framed(&vec![7; 1_150_000])[..100], false).await;
+    let frames = peer.until_silent().await;
+    assert!(announced(&frames, 1) > 850_000, "there was room for it");
+    assert!(budget.is_tight(), "{} of {}", budget.used(), budget.limit());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // A little of it is progress.
+    peer.data(1, &[7; 100], false).await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let frames = peer.until_silent().await;
+    assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
+    pair.channel.unary(&UNARY, raw([1])).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let frames = peer.until_silent().await;
+    assert_eq!(frames.iter().filter(|f| f.kind == FrameType::RstStream).count(), 1);
+    assert!(budget.used() < 1 << 18, "{}", budget.used());
+}

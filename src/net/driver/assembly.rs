@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Holding {
     /// Octets of the message under assembly, held or announced: they are charged.
     charged: u64,
-    /// When the last of those that are held came.
+    /// While some are charged, when the last of them came or were announced.
     gathered: Option<Instant>,
     /// Octets of it for which the budget had no room: their credit waits.
     withheld: u32,
@@ -69,6 +69,11 @@ impl Memory {
         }
     }
 
+    /// Whether messages that stand still may be let go of.
+    pub(super) fn is_watched(&self) -> bool {
+        self.gathering > 0 && self.lease.budget().is_tight()
+    }
+
     /// Whether credit is withheld for want of budget.
     pub(super) fn is_starved(&self) -> bool {
         !self.starved.is_empty()
@@ -94,7 +99,23 @@ impl Memory {
         self.settle_look();
     }
 
-    /// A stream has nothing under assembly any more.
+    /// Something has changed in what is charged for a stream's message.
+    fn moved(&mut self, holding: &mut Holding, now: Instant) {
+        match (holding.charged > 0, holding.gathered) {
+            (true, Some(_)) => holding.gathered = Some(now),
+            (true, None) => {
+                holding.gathered = Some(now);
+                self.gathering += 1;
+                self.look.get_or_insert(now + LOOK);
+            }
+            (false, Some(_)) => {
+                holding.gathered = None;
+                self.ungathered();
+            }
+            (false, None) => {}
+        }
+    }
+
     const fn ungathered(&mut self) {
         self.gathering -= 1;
         self.settle_look();
@@ -184,13 +205,10 @@ impl Core {
         let ahead = octets.min(holding.expanded);
         holding.expanded -= ahead;
         let octets = octets - ahead;
+        holding.charged += u64::from(octets);
+        memory.moved(holding, self.now);
         if octets == 0 {
             return;
-        }
-        holding.charged += u64::from(octets);
-        if holding.gathered.replace(self.now).is_none() {
-            memory.gathering += 1;
-            memory.look.get_or_insert(self.now + LOOK);
         }
         let exempt = memory.exempt == Some(key);
         if holding.withheld == 0 && !exempt && memory.lease.ask(octets.into()) {
@@ -223,6 +241,7 @@ impl Core {
         }
         entry.holding.charged += u64::from(lacking);
         entry.holding.expanded += lacking;
+        memory.moved(&mut entry.holding, self.now);
         self.conn.expand(&mut self.out, key, lacking);
     }
 
@@ -236,9 +255,7 @@ impl Core {
         let held = holding.charged.saturating_sub(holding.expanded.into());
         let charged = u64::from(octets).min(held);
         holding.charged -= charged;
-        if charged == held && holding.gathered.take().is_some() {
-            memory.ungathered();
-        }
+        memory.moved(holding, self.now);
         memory.lease.give(charged);
         if memory.exempt == Some(key) {
             memory.exempt = None;
@@ -380,7 +397,7 @@ impl Core {
                 seconds(since)
             ),
             (None, Some(since)) => format!(
-                "the peer sent no more of a message for {} s while this side held {} octets of it \
+                "the peer sent no more of a message for {} s while this side kept {} octets for it \
                  and was short of memory",
                 seconds(since),
                 entry.holding.charged

@@ -154,7 +154,8 @@ impl Core {
         // While streams starve, too: credit that is not reported may be all that they wait for.
         let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2
             || self.memory.is_starved();
-        self.handle.set_pressed(pressed);
+        // And of a message that may be let go of, every octet is news.
+        self.handle.set_pressed(pressed || self.memory.is_watched());
         if pressed {
             self.collect_credit();
         }

@@ -91,7 +91,8 @@ pub struct DriverOptions {
     /// reported once, with the place where it was begun: a warning, and in the channel's stats. It
     /// goes on. Default 10 min; `None` looks for none.
     pub leak_after: Option<Duration>,
-    /// What this connection and its streams may hold for the peer. The process's by default.
+    /// What this connection and its streams may hold for the peer; half beyond it a server refuses calls
+    /// of connections that have one under way with REFUSED_STREAM. The process's by default.
     pub budget: Option<Arc<Budget>>,
     /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
     /// streams go on, new calls go elsewhere. Off by default; a client has none.
