@@ -3,11 +3,14 @@
 use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw, router};
 use framewire::client::Channel;
-use framewire::grpc::Code;
+use framewire::error::Processed;
+use framewire::grpc::{Code, Request};
+use framewire::net::accept::Accept;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 fn counted(journal: &Journal) -> HashMap<Vec<u8>, usize> {
     let mut counts = HashMap::new();
@@ -141,4 +144,53 @@ async fn what_may_have_been_seen_is_not_repeated() {
         // The back-off of the dials that failed meanwhile.
         ms(200_000).await;
     }
+}
+
+/// A server that ends each connection with ENHANCE_YOUR_CALM as soon as it is used: it is not asked
+/// again and again. Once is no reason to wait.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_wants_calm_has_it() {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+    let network = Network::new();
+    let mut listener = network.patient(addr(1));
+    tokio::spawn(async move {
+        loop {
+            let mut io = listener.accept().await.unwrap().io;
+            io.write_all(&SETTINGS).await.unwrap();
+            ms(5).await;
+            io.write_all(&GOAWAY).await.unwrap();
+            let _ = io.shutdown().await;
+        }
+    });
+    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel = builder.build().unwrap();
+    let patient = Request::new(raw([0])).with_wait_for_ready(true);
+    let waiting = {
+        let channel = channel.clone();
+        tokio::spawn(async move { channel.unary(&WORK, patient).await.map(drop) })
+    };
+    let dials = || network.counts(addr(1)).dials.load(Ordering::SeqCst);
+    let mut failed = 0;
+    for _ in 0..1000 {
+        let error = channel.unary(&WORK, raw([0])).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.processed()),
+            (Code::Unavailable, Processed::No),
+            "{error}"
+        );
+        failed += 1;
+        if failed == 500 {
+            let text = error.to_string();
+            assert!(text.contains("in a row with GOAWAY ENHANCE_YOUR_CALM"), "{text}");
+        }
+        ms(10).await;
+    }
+    assert!((3..=8).contains(&dials()), "{} dials in 10 s", dials());
+    // It is well again: so is the channel, after the back-off at most.
+    let journal = Journal::default();
+    let _server = network.serve(addr(1), router(&journal), allowing(100));
+    ms(20_000).await;
+    channel.unary(&WORK, raw([0])).await.unwrap();
+    assert!(waiting.is_finished());
 }

@@ -82,6 +82,8 @@ pub(super) struct Cold {
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<Error>,
+    /// Young connections in a row that the peer ended with an error.
+    pub(super) scolded: u32,
     /// The resolver no longer names it.
     pub(super) removed: bool,
     /// When the dial under way began.

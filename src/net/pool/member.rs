@@ -18,6 +18,10 @@ use crate::net::sync::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// A connection below this age that the peer ends with an error counts as a dial that failed, from the
+/// second in a row on.
+const YOUNG: Duration = Duration::from_secs(10);
+
 /// One connection's home.
 pub(super) struct Member {
     pub(super) shared: Weak<Shared>,
@@ -77,7 +81,15 @@ impl Home for Member {
             }
             Change::Goaway(code) => {
                 shared.ledger.note(Count::Goaways);
-                self.goaway.lock().get_or_insert(code);
+                let first = {
+                    let mut goaway = self.goaway.lock();
+                    let first = goaway.is_none();
+                    goaway.get_or_insert(code);
+                    first
+                };
+                if first && code != ErrorCode::NO_ERROR {
+                    self.scolded(&shared, handle, code, now);
+                }
             }
             Change::TooManyPings => shared.ping_less(),
             Change::Probing
@@ -132,6 +144,24 @@ impl Member {
                 shared.died_silently(silence, now);
             }
             _ => {}
+        }
+    }
+
+    /// The peer ended the connection with an error, ENHANCE_YOUR_CALM mostly. Once is a reason to
+    /// connect anew; young connections that end so one after the other are as dials that fail.
+    fn scolded(&self, shared: &Shared, handle: &Handle, code: ErrorCode, now: Instant) {
+        let facts = handle.facts(now);
+        let scolded = {
+            let mut cold = self.endpoint.cold.lock();
+            cold.scolded = if facts.age < YOUNG { cold.scolded.saturating_add(1) } else { 0 };
+            cold.failures = cold.failures.max(cold.scolded.saturating_sub(2));
+            cold.scolded
+        };
+        if scolded > 1 {
+            let text = format!("the peer ended {scolded} connections in a row with GOAWAY {code}");
+            let status = Status::new(Code::Unavailable, text);
+            let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
+            shared.back_off(&self.endpoint, now, error.with_connection(facts));
         }
     }
 
