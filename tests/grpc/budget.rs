@@ -44,6 +44,17 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
+/// The streams that are reset, in order, looked for so many times.
+async fn resets(peer: &mut Peer, times: u32, step: Duration) -> Vec<u32> {
+    let mut all = Vec::new();
+    for _ in 0..times {
+        tokio::time::sleep(step).await;
+        let frames = peer.until_silent().await;
+        all.extend(frames.iter().filter(|f| f.kind == FrameType::RstStream).map(|f| f.id));
+    }
+    all
+}
+
 /// WINDOW_UPDATE octets for a stream among these frames.
 fn announced(frames: &[Frame], id: u32) -> u32 {
     let updates = frames.iter().filter(|f| f.kind == FrameType::WindowUpdate && f.id == id);
@@ -202,22 +213,13 @@ async fn the_longest_stalled_goes_first_when_memory_is_short() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     ask(&mut peer, 3).await;
     // Slow readers are honest: ten minutes and nobody is reset.
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let frames = peer.until_silent().await;
-        assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
-    }
+    assert_eq!(resets(&mut peer, 10, Duration::from_secs(60)).await, []);
     assert!(!budget.is_tight());
     // Seven more answers that wait make memory short.
     for id in (5..19).step_by(2) {
         ask(&mut peer, id).await;
     }
-    let mut resets = Vec::new();
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let frames = peer.until_silent().await;
-        resets.extend(frames.iter().filter(|f| f.kind == FrameType::RstStream).map(|f| f.id));
-    }
+    let resets = resets(&mut peer, 5, Duration::from_secs(1)).await;
     assert_eq!(resets, [1, 3], "in the order in which they stalled, no more than is needed");
     // The others are young, and memory is no longer short.
     assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
@@ -359,11 +361,7 @@ async fn halves_of_messages_go_when_memory_is_short() {
     begin(&mut peer, 1, "/test.Echo/Unary").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     begin(&mut peer, 3, "/test.Echo/Bidi").await;
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let frames = peer.until_silent().await;
-        assert!(frames.iter().all(|f| f.kind != FrameType::RstStream));
-    }
+    assert_eq!(resets(&mut peer, 10, Duration::from_secs(60)).await, []);
     assert!(!budget.is_tight());
     for id in (5..33).step_by(2) {
         begin(&mut peer, id, "/test.Echo/Bidi").await;
@@ -371,12 +369,7 @@ async fn halves_of_messages_go_when_memory_is_short() {
     assert!(budget.is_tight(), "{} of {}", budget.used(), budget.limit());
     // Others are served meanwhile.
     pair.channel.unary(&UNARY, raw([1])).await.unwrap();
-    let mut resets = Vec::new();
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let frames = peer.until_silent().await;
-        resets.extend(frames.iter().filter(|f| f.kind == FrameType::RstStream).map(|f| f.id));
-    }
+    let resets = resets(&mut peer, 10, Duration::from_secs(1)).await;
     assert_eq!(resets, [1, 3], "in the order in which they stood still, no more than is needed");
     assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
 }

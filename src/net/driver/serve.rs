@@ -22,8 +22,7 @@ impl Core {
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
         self.timers.stir();
         let Some(dispatch) = self.dispatch.clone() else { return };
-        // It surely did not run, so the client may try again. One call a connection
-        // always runs.
+        // It surely did not run, so the client may try again. One call a connection always runs.
         if self.conn.streams() > 1 && self.memory.is_overdrawn() {
             self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
             return self.drop_stream(key);
