@@ -369,11 +369,14 @@ impl Handle {
         for slot in left {
             slot.leave_queue();
             let Some(slot) = self.forward(slot) else { continue };
-            let x = slot.lock();
+            let Some(home) = &self.home else { continue };
+            // Two threads may settle one slot, and the first may have moved it already: the call
+            // goes home with the permit for this connection, hence once.
+            let mut x = slot.lock();
             let new = !x.done && x.key.is_none();
+            let permit = x.handle.take_if(|permit| new && permit.handle.id == self.id);
             drop(x);
-            if let (true, Some(home)) = (new, &self.home) {
-                let permit = slot.lock().handle.take();
+            if let Some(permit) = permit {
                 drop(permit);
                 home.redispatch(slot);
             }

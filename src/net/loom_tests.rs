@@ -1,8 +1,12 @@
 //! Models of the lock-free protocols, run with
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
+use super::connect::ConnectionInfo;
+use super::env;
+use super::handle::{Change, Handle, Home};
 use super::handoff::{Handoff, Policy};
-use super::life::Life;
+use super::life::{Life, Reading};
+use super::slot::Slot;
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use loom::sync::Arc;
 use loom::thread;
@@ -149,6 +153,64 @@ fn bounded(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
+}
+
+/// Counts the calls that come back.
+struct Returned(StdArc<AtomicUsize>);
+
+impl Home for Returned {
+    fn redispatch(&self, _: StdArc<Slot>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn changed(&self, _: &StdArc<Handle>, _: Change) {}
+
+    fn released(&self, _: &StdArc<Handle>, _: Reading) {}
+}
+
+fn connection(policy: Policy, home: Option<StdArc<dyn Home>>) -> StdArc<Handle> {
+    StdArc::new(Handle::new(ConnectionInfo::default(), home, policy, 65_535, env::now()))
+}
+
+/// notify/submit: a call that is handed over while a sender notifies stands in the connection's
+/// mailbox afterwards, whoever has put it there. The slot and the handle are the real ones.
+#[test]
+fn loom_notify_submit() {
+    policies(|policy| {
+        let handle = connection(policy, None);
+        let slot = Slot::new(env::now());
+        let sender = {
+            let slot = StdArc::clone(&slot);
+            thread::spawn(move || slot.notify())
+        };
+        let permit = handle.reserve().unwrap();
+        Handle::submit(permit, StdArc::clone(&slot));
+        sender.join().unwrap();
+        let mut inbox = VecDeque::new();
+        handle.mailbox().drain(&mut inbox);
+        assert_eq!(inbox.len(), 1, "the call stands in no mailbox: its driver never hears of it");
+    });
+}
+
+/// notify/settle: a call on a connection that closes goes home once, though a sender that notifies
+/// settles it, too.
+#[test]
+fn loom_notify_settle() {
+    policies(|policy| {
+        let returned = StdArc::new(AtomicUsize::new(0));
+        let handle = connection(policy, Some(StdArc::new(Returned(StdArc::clone(&returned)))));
+        let slot = Slot::new(env::now());
+        let permit = handle.reserve().unwrap();
+        Handle::submit(permit, StdArc::clone(&slot));
+        let sender = {
+            let slot = StdArc::clone(&slot);
+            thread::spawn(move || slot.notify())
+        };
+        let left = handle.mailbox().close();
+        handle.settle(left);
+        sender.join().unwrap();
+        assert_eq!(returned.load(Ordering::SeqCst), 1, "the call goes home once");
+    });
 }
 
 /// checkout/evict: a connection that rests is taken by a call or closed by the keeper, never both.

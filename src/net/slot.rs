@@ -370,7 +370,8 @@ impl Slot {
         !self.queued.swap(true, Ordering::AcqRel)
     }
 
-    /// The driver has taken the slot out of its mailbox.
+    /// Gives the bit back. Whoever does so reads the exchange afterwards, or holds its lock: a
+    /// change that found the bit taken would be lost otherwise.
     pub(super) fn leave_queue(&self) {
         self.queued.store(false, Ordering::Release);
     }
@@ -380,10 +381,14 @@ impl Slot {
         if !self.claim_queue() {
             return;
         }
-        let handle = self.lock().handle.as_ref().map(|permit| Arc::clone(permit.handle()));
-        match handle {
-            Some(handle) => handle.push(Arc::clone(self)),
-            None => self.leave_queue(),
-        }
+        // A hand-over stores its permit under this lock and claims the bit afterwards. The bit is
+        // given back under the lock, too: a hand-over that comes later finds it free and pushes.
+        let x = self.lock();
+        let Some(handle) = x.handle.as_ref().map(|permit| Arc::clone(permit.handle())) else {
+            self.leave_queue();
+            return;
+        };
+        drop(x);
+        handle.push(Arc::clone(self));
     }
 }
