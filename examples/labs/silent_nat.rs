@@ -204,7 +204,7 @@ fn notes(table: &mut Table, setting: Setting, plan: Plan) {
     );
     if setting.netns {
         table.note(format!(
-            "nft drops the flows in a namespace; TCP_USER_TIMEOUT of {} (default 10 s)",
+            "nft drops the flows in a namespace; TCP_USER_TIMEOUT of {} (default off)",
             time(USER_TIMEOUT)
         ));
     } else {

@@ -103,7 +103,7 @@ pub struct Preset {
     pub keepalive: Option<Duration>,
     /// When silence is doubted.
     pub doubt: Doubt,
-    /// TCP keepalive and TCP_USER_TIMEOUT.
+    /// TCP keepalive, and TCP_USER_TIMEOUT where it is set.
     pub socket: SocketOptions,
     /// Idle time from which a connection is proved before it carries a call.
     pub probe_after: Duration,
@@ -114,8 +114,9 @@ pub struct Preset {
 /// What is the same everywhere.
 const SOCKET_WHY: (&str, &str) = (
     "socket",
-    "keepalive after 10 s, each 3 s, 3 times, and a user timeout of 10 s: the system finds a dead \
-     peer within 20 s, with or without octets under way; it also refreshes boxes on layer 4",
+    "keepalive after 10 s, each 3 s, 3 times: the system finds a dead peer within 20 s while no \
+     bytes are unacknowledged; while some are, the PING in doubt does. No user timeout: it would end \
+     connections to a live peer whose window stays closed. Keepalive also refreshes boxes on layer 4",
 );
 const DOUBT_WHY: (&str, &str) = (
     "doubt",

@@ -24,9 +24,13 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// What is set on every TCP socket, dialled or accepted. TCP_NODELAY is always on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// How long sent octets may stay unacknowledged before the system gives the connection up
-    /// (TCP_USER_TIMEOUT, Linux only); also bounds one dial. Default 10 s, `None` leaves the
-    /// system's choice, minutes.
+    /// How long sent bytes may stay unacknowledged before the system gives the connection up
+    /// (TCP_USER_TIMEOUT, Linux only); it also bounds the SYNs of one dial. Default `None`: the
+    /// system decides, which takes minutes. A window that stays closed counts as unacknowledged,
+    /// so a set value also ends connections to a peer that is alive and reads slowly.
+    ///
+    /// A channel does not depend on it: `PoolOptions::dial_time` bounds a dial, and
+    /// `DriverOptions::doubt_time` finds a dead peer while a call waits.
     pub user_timeout: Option<Duration>,
     /// TCP keepalive. Default 10 s, 3 s, 3 probes; `None` leaves it off.
     pub keepalive: Option<TcpKeepalive>,
@@ -46,7 +50,7 @@ pub struct TcpKeepalive {
 impl Default for SocketOptions {
     fn default() -> Self {
         Self {
-            user_timeout: Some(Duration::from_secs(10)),
+            user_timeout: None,
             keepalive: Some(TcpKeepalive {
                 idle: Duration::from_secs(10),
                 interval: Duration::from_secs(3),

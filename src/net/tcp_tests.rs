@@ -85,12 +85,22 @@ async fn options_are_set_on_both_ends() {
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
         {
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(10)));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None, "the system decides");
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(3));
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_user_timeout_is_set_where_it_is_asked_for() {
+    let listener = env::listen_tcp(addr("127.0.0.1:0")).unwrap();
+    let wanted = Some(Duration::from_secs(7));
+    let options = SocketOptions { user_timeout: wanted, ..SocketOptions::default() };
+    let client = env::connect_tcp(listener.local_addr().unwrap(), &options).await.unwrap();
+    assert_eq!(socket2::SockRef::from(&client).tcp_user_timeout().unwrap(), wanted);
 }
 
 #[tokio::test]

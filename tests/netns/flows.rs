@@ -5,15 +5,21 @@ use crate::stage::{SLACK, SOON, Side, Stage, begin, builder, call, channel, port
 use framewire::client::RetryPolicy;
 use framewire::error::Processed;
 use framewire::grpc::{Code, Raw};
+use framewire::net::tcp::{SocketOptions, TcpConnector};
 use std::time::{Duration, Instant};
 
-/// Calls written to it are told 10 s after the first octet that nobody acknowledged; the next one is
-/// served, and with a policy they are tried again.
+/// With a TCP_USER_TIMEOUT of 10 s, calls written to it are told 10 s after the first byte that
+/// nobody acknowledged; the next one is served, and with a policy they are tried again.
 pub async fn a_flow_that_vanishes_under_calls(stage: Stage) {
     let server = stage.serve(0, 0).await;
-    let plain = channel(server.address);
+    let sockets = || {
+        let user_timeout = Some(Duration::from_secs(10));
+        TcpConnector::with_options(SocketOptions { user_timeout, ..SocketOptions::default() })
+    };
+    let plain = builder(server.address, |_| {}).connector(sockets()).build().unwrap();
     let policy = RetryPolicy::new(3);
-    let retried = builder(server.address, |_| {}).retry(policy).build().unwrap();
+    let retried = builder(server.address, |_| {}).connector(sockets()).retry(policy);
+    let retried = retried.build().unwrap();
     for (id, channel) in [(1, &plain), (2, &retried)] {
         call(channel, id).await.unwrap();
     }
