@@ -7,12 +7,13 @@ use crate::grpc::{Code, Request, Status};
 use crate::http2::Fields;
 use crate::net::slot::InEnd;
 use bytes::Bytes;
+use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
 /// A plain request with a whole body.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// `:method`.
@@ -57,7 +58,7 @@ impl HttpRequest {
 }
 
 /// A plain response with its whole body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpResponse {
     /// `:status`.
@@ -68,6 +69,30 @@ pub struct HttpResponse {
     pub body: Bytes,
     /// The trailers.
     pub trailers: Fields,
+}
+
+/// Prints no path, field value or body: any of them may be a secret.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("fields", &self.fields)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prints no field value or body: any of them may be a secret.
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpResponse")
+            .field("status", &self.status)
+            .field("fields", &self.fields)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("trailers", &self.trailers)
+            .finish()
+    }
 }
 
 impl Channel {

@@ -6,6 +6,7 @@ use super::compression::{self, Encoding};
 use super::message::{PREFIX, write_prefix};
 use super::status::{Code, Status};
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 use std::ops::Range;
 
 /// A message that can be sent. Implemented for every prost message and for [`Raw`].
@@ -38,8 +39,15 @@ pub trait Decode: Sized {
 }
 
 /// A message that is its own encoding, for people who bring their own.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Hash)]
+#[derive(Clone, PartialEq, Eq, Default, Hash)]
 pub struct Raw(pub Bytes);
+
+/// Prints the length: the message may be a secret.
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({} bytes)", self.0.len())
+    }
+}
 
 impl Encode for Raw {
     fn encoded_len(&self) -> usize {

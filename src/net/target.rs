@@ -56,7 +56,10 @@ impl Target {
     ///
     /// [`TargetError`], which says what is wrong and what to write in its place.
     pub fn parse(uri: &str) -> Result<Self, TargetError> {
-        parse(uri).map_err(|kind| TargetError { kind, uri: uri.to_owned() })
+        parse(uri).map_err(|kind| {
+            let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+            TargetError::new(kind, rest)
+        })
     }
 
     /// `http` or `https`.
@@ -122,7 +125,7 @@ impl Target {
     ///
     /// [`TargetError`] if it is not `host` or `host:port`.
     pub fn with_authority(mut self, authority: &str) -> Result<Self, TargetError> {
-        let fail = |kind| TargetError { kind, uri: authority.to_owned() };
+        let fail = |kind| TargetError::new(kind, authority);
         if authority.contains(['/', '?', '#']) {
             return Err(fail(TargetErrorKind::PathNotAllowed));
         }
@@ -162,8 +165,8 @@ pub enum TargetErrorKind {
     Empty,
     /// `host:port` alone: with TLS or without is for the caller to say.
     MissingScheme,
-    /// A scheme other than `http`, `https` and `unix`.
-    UnsupportedScheme(String),
+    /// A scheme other than `http`, `https` and `unix`. It is named if it is well known.
+    UnsupportedScheme(Option<&'static str>),
     /// No host behind the scheme, or no path behind `unix:`.
     MissingHost,
     /// A user name or password before the host.
@@ -181,13 +184,26 @@ pub enum TargetErrorKind {
 }
 
 /// A target that was refused. `Display` says what to write instead.
+///
+/// It keeps host and port at most. The rest of what was given may hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetError {
     kind: TargetErrorKind,
-    uri: String,
+    /// Host and port, where they could be told from everything else.
+    place: Option<String>,
 }
 
 impl TargetError {
+    /// `rest` is what stands behind the scheme.
+    fn new(kind: TargetErrorKind, rest: &str) -> Self {
+        // What stands before an @ may be credentials, slashes included, and before // a scheme.
+        let unclear = rest.contains('@') || rest.contains("//");
+        let clean = !unclear && kind != TargetErrorKind::MissingHost;
+        let authority = rest.split(['/', '?', '#']).next().filter(|_| clean).unwrap_or_default();
+        let place = split_authority(authority).ok();
+        Self { kind, place: place.map(|(host, port)| join_authority(&host, port)) }
+    }
+
     /// What is wrong.
     #[must_use]
     pub const fn kind(&self) -> &TargetErrorKind {
@@ -197,17 +213,25 @@ impl TargetError {
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uri = &self.uri;
-        write!(f, "invalid target {uri:?}: ")?;
+        match &self.place {
+            Some(place) => write!(f, "invalid target for {place}: ")?,
+            None => f.write_str("invalid target: ")?,
+        }
         match &self.kind {
             TargetErrorKind::Empty => f.write_str("it is empty; write http://host:port"),
-            TargetErrorKind::MissingScheme => write!(
-                f,
-                "the scheme is missing; write \"https://{uri}\" for TLS or \"http://{uri}\" for \
-                 plaintext"
-            ),
-            TargetErrorKind::UnsupportedScheme(scheme) => {
+            TargetErrorKind::MissingScheme => {
+                let place = self.place.as_deref().unwrap_or("host:port");
+                write!(
+                    f,
+                    "the scheme is missing; write \"https://{place}\" for TLS or \
+                     \"http://{place}\" for plaintext"
+                )
+            }
+            TargetErrorKind::UnsupportedScheme(Some(scheme)) => {
                 write!(f, "the scheme {scheme:?} is not supported; use http, https or unix")
+            }
+            TargetErrorKind::UnsupportedScheme(None) => {
+                f.write_str("the scheme is not supported; use http, https or unix")
             }
             TargetErrorKind::MissingHost => f.write_str("nothing stands behind the scheme"),
             TargetErrorKind::UserInfo => f.write_str(
@@ -247,7 +271,7 @@ fn parse(uri: &str) -> Result<Target, TargetErrorKind> {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
         "" => return Err(TargetErrorKind::MissingScheme),
-        other => return Err(TargetErrorKind::UnsupportedScheme(other.to_owned())),
+        other => return Err(TargetErrorKind::UnsupportedScheme(well_known(other))),
     };
     let authority = match rest.find(['/', '?', '#']) {
         None => rest,
@@ -269,12 +293,23 @@ fn parse(uri: &str) -> Result<Target, TargetErrorKind> {
 
 /// `dns:name` has a scheme that we lack; `name:50051` and `name` have none.
 fn without_slashes(uri: &str) -> TargetErrorKind {
-    match uri.split_once(':') {
-        Some((scheme @ ("dns" | "ipv4" | "ipv6" | "xds" | "vsock" | "unix-abstract"), _)) => {
-            TargetErrorKind::UnsupportedScheme(scheme.to_owned())
-        }
-        _ => TargetErrorKind::MissingScheme,
+    let scheme = uri.split_once(':').and_then(|(scheme, _)| well_known(scheme));
+    match scheme.filter(|scheme| RESOLVED.contains(scheme)) {
+        Some(scheme) => TargetErrorKind::UnsupportedScheme(Some(scheme)),
+        None => TargetErrorKind::MissingScheme,
     }
+}
+
+/// Schemes of gRPC's resolvers, written without slashes, too.
+const RESOLVED: [&str; 6] = ["dns", "ipv4", "ipv6", "xds", "vsock", "unix-abstract"];
+
+/// Other schemes that are given by mistake.
+const MISTAKEN: [&str; 11] =
+    ["grpc", "grpcs", "grpc+tls", "h2", "h2c", "http2", "passthrough", "tcp", "tls", "ws", "wss"];
+
+/// The scheme, if errors may name it: what is unknown may be a secret in the wrong place.
+fn well_known(scheme: &str) -> Option<&'static str> {
+    RESOLVED.into_iter().chain(MISTAKEN).find(|known| *known == scheme)
 }
 
 fn parse_unix(path: &str) -> Result<Target, TargetErrorKind> {
@@ -422,9 +457,10 @@ mod tests {
             ("a.example", Kind::MissingScheme),
             ("[::1]:50051", Kind::MissingScheme),
             ("://a", Kind::MissingScheme),
-            ("dns:a.example", Kind::UnsupportedScheme("dns".into())),
-            ("dns:///a.example", Kind::UnsupportedScheme("dns".into())),
-            ("grpc://a", Kind::UnsupportedScheme("grpc".into())),
+            ("dns:a.example", Kind::UnsupportedScheme(Some("dns"))),
+            ("dns:///a.example", Kind::UnsupportedScheme(Some("dns"))),
+            ("grpc://a", Kind::UnsupportedScheme(Some("grpc"))),
+            ("hunter2://a", Kind::UnsupportedScheme(None)),
             ("http://", Kind::MissingHost),
             ("http://:80", Kind::MissingHost),
             ("https:///", Kind::MissingHost),
@@ -459,7 +495,7 @@ mod tests {
     fn a_bare_address_is_told_what_to_write() {
         assert_eq!(
             Target::parse("localhost:50051").unwrap_err().to_string(),
-            "invalid target \"localhost:50051\": the scheme is missing; write \
+            "invalid target for localhost:50051: the scheme is missing; write \
              \"https://localhost:50051\" for TLS or \"http://localhost:50051\" for plaintext"
         );
     }

@@ -5,11 +5,12 @@ use crate::net::dispatch::{Handler, HandlerFuture};
 use crate::net::exchange::ServerCall;
 use crate::net::slot::OutEnd;
 use bytes::Bytes;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 /// A plain request with its whole body.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// Method, path and fields.
@@ -21,7 +22,7 @@ pub struct HttpRequest {
 }
 
 /// A plain response.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpReply {
     /// `:status`.
@@ -32,6 +33,29 @@ pub struct HttpReply {
     pub body: Bytes,
     /// Trailers, sent when there are any.
     pub trailers: Fields,
+}
+
+/// Prints no path, field value or body: any of them may be a secret.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("head", &self.head)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("trailers", &self.trailers)
+            .finish()
+    }
+}
+
+/// Prints no field value or body: any of them may be a secret.
+impl fmt::Debug for HttpReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpReply")
+            .field("status", &self.status)
+            .field("fields", &self.fields)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("trailers", &self.trailers)
+            .finish()
+    }
 }
 
 impl HttpReply {

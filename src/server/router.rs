@@ -206,7 +206,9 @@ impl Dispatch for Router {
 fn unknown(head: &Head) -> crate::http2::Fields {
     match request::check(head) {
         Ok(_) => {
-            let path = head.path().escape_ascii();
+            // A query may hold a secret, and the status ends up in logs.
+            let path = head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
+            let path = path.escape_ascii();
             request::refuse(Code::Unimplemented, format!("no method {path} on this server"))
         }
         Err(answer) if head.method() == b"POST" => answer,

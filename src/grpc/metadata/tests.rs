@@ -145,7 +145,7 @@ fn g26_secrets_are_never_printed() {
     metadata.append("plain", "seen").unwrap();
     let text = format!("{metadata:?}");
     assert!(!text.contains("hunter2") && !text.contains(&encode_bin(b"hunter2")), "{text}");
-    assert!(text.contains("plain: seen"), "{text}");
+    assert!(text.contains("plain: <4 bytes>"), "{text}");
     let map = metadata.to_header_map();
     assert!(map["api-key"].is_sensitive() && !format!("{map:?}").contains("\"hunter2\""));
 }

@@ -4,6 +4,7 @@ use crate::http2::fields::{FIELD_OVERHEAD, Fields};
 use crate::http2::hpack::FieldSink;
 use crate::http2::limits::Limits;
 use crate::http2::violation::Violation;
+use std::fmt;
 
 /// What kind of field section is decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +17,7 @@ pub(crate) enum Section {
 }
 
 /// A decoded head. It is recycled: swap it out, swap an old one in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
     text: Vec<u8>,
     method: (u32, u32),
@@ -29,6 +30,18 @@ pub struct Head {
     over_limit: Option<(usize, usize)>,
     host_differs: bool,
     content_length: Option<u64>,
+}
+
+/// Leaves the path out: it may have a query.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("method", &format_args!("{}", self.method().escape_ascii()))
+            .field("status", &self.status)
+            .field("fields", &self.fields)
+            .field("over_limit", &self.over_limit)
+            .finish_non_exhaustive()
+    }
 }
 
 const METHOD: u8 = 1;

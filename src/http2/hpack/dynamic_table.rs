@@ -5,11 +5,11 @@
 //! bounded number of times and the arena never holds more than three times that size.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::ENTRY_OVERHEAD;
 
 /// A dynamic table. Positions count from 0, the newest entry.
-#[derive(Debug)]
 pub(super) struct DynamicTable {
     arena: Vec<u8>,
     // Where the arena begins, in octets ever appended; wraps.
@@ -38,6 +38,17 @@ impl Entry {
 /// The size of an entry: RFC 7541 §4.1.
 pub(super) const fn entry_size(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + ENTRY_OVERHEAD
+}
+
+/// Says how large it is; the fields in it may be secret.
+impl fmt::Debug for DynamicTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamicTable")
+            .field("entries", &self.entries.len())
+            .field("size", &self.size)
+            .field("size_max", &self.size_max)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DynamicTable {

@@ -10,6 +10,7 @@ use crate::http2::fields::Fields;
 use bytes::Bytes;
 use state::State;
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Instant;
 
 pub use recent::{Ended, Recent};
@@ -30,11 +31,21 @@ pub enum Blocked {
 }
 
 /// DATA accepted and not yet framed: the exception, not the rule.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Pending {
     pub(crate) chunks: VecDeque<Bytes>,
     pub(crate) octets: usize,
     pub(crate) end: PendingEnd,
+}
+
+/// Says how much there is, not what is in it.
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("len", &self.octets)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What follows the last pending octet.

@@ -221,9 +221,11 @@ impl Default for ClientTlsBuilder {
 
 impl fmt::Debug for ClientTlsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A text that is no name may be anything.
+        let named = |name: &&String| ServerName::try_from(name.as_str()).is_ok();
         f.debug_struct("ClientTlsBuilder")
             .field("provider", &self.provider)
-            .field("server_name", &self.server_name)
+            .field("server_name", &self.server_name.as_ref().filter(named))
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::misread::{CERTIFICATE, KEY, Misread};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -49,11 +50,11 @@ impl Material {
             Self::Der(der) => vec![CertificateDer::from(der.clone())],
             Self::Pem(pem) => CertificateDer::pem_slice_iter(pem)
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| TlsConfigError::new(what, error))?,
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                // The reader's own error repeats the line, which may be a whole key.
+                .ok_or_else(|| TlsConfigError::new(what, Misread::find(pem, CERTIFICATE)))?,
         };
-        if certificates.is_empty() {
-            return Err(TlsConfigError::new(what, "the PEM text holds no certificate"));
-        }
         Ok(certificates)
     }
 
@@ -61,9 +62,8 @@ impl Material {
         match self {
             Self::Der(der) => PrivateKeyDer::try_from(der.clone())
                 .map_err(|error| TlsConfigError::new(what, error)),
-            Self::Pem(pem) => {
-                PrivateKeyDer::from_pem_slice(pem).map_err(|error| TlsConfigError::new(what, error))
-            }
+            Self::Pem(pem) => PrivateKeyDer::from_pem_slice(pem)
+                .map_err(|_| TlsConfigError::new(what, Misread::find(pem, KEY))),
         }
     }
 }

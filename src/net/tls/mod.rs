@@ -4,6 +4,7 @@ mod apart;
 mod client;
 mod connector;
 mod material;
+mod misread;
 mod provider;
 mod server;
 mod session;
