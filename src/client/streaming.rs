@@ -65,7 +65,8 @@ impl<M: Encode> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn try_send(&mut self, message: M) -> Result<(), Error> {
-        self.writer()?.push(&message).map_err(|failure| match failure {
+        let messages = self.messages.as_mut().ok_or_else(closed)?;
+        messages.push(&message).map_err(|failure| match failure {
             SendFailure::Closed => closed(),
             SendFailure::Message(status) => {
                 Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)

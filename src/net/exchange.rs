@@ -224,29 +224,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Encodes straight into the slot.
-    ///
-    /// # Errors
-    /// The exchange is over, or our side was ended; else what `encode` returns.
-    pub fn encode<E>(
-        &self,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Result<(), E>, Closed> {
-        let mut x = self.0.lock();
-        if x.done || !x.out.end.is_open() {
-            return Err(Closed);
-        }
-        let before = x.out.tail().len();
-        let result = encode(x.out.tail());
-        if result.is_err() {
-            x.out.tail().truncate(before);
-        }
-        x.count_queued();
-        drop(x);
-        self.0.notify();
-        Ok(result)
-    }
-
     /// Adds trailers ahead of the end; they leave when the end says [`OutEnd::Trailers`].
     ///
     /// # Errors
@@ -370,32 +347,44 @@ impl ServerCall {
         Writer(Arc::clone(&self.slot))
     }
 
+    /// The slot itself.
+    #[must_use]
+    pub const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Lends the empty buffer that [`Outgoing::tail`](super::slot::Outgoing::tail) gives, so that an
+    /// answer is encoded with no lock held; `f` sees the request's head. To be given back by
+    /// [`ServerCall::answer`], or dropped.
+    pub fn lend_body<R>(&self, f: impl FnOnce(&Head) -> R) -> (R, Vec<u8>) {
+        let mut x = self.slot.lock();
+        let tail = x.out.tail();
+        let body = if tail.is_empty() { std::mem::take(tail) } else { Vec::new() };
+        (f(&x.inc.head), body)
+    }
+
     /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
+    /// `body` runs under the lock: no user code.
     ///
     /// # Errors
-    /// The exchange is over; else what `body` returns, and nothing was written.
-    pub fn answer<E>(
+    /// The exchange is over, or something was written before.
+    pub fn answer(
         &self,
         template: Arc<Template>,
         end: OutEnd,
-        body: impl FnOnce(&mut super::slot::Outgoing) -> Result<(), E>,
-    ) -> Result<Result<(), E>, Closed> {
+        body: impl FnOnce(&mut super::slot::Outgoing),
+    ) -> Result<(), Closed> {
         let mut x = self.slot.lock();
         if x.done || x.out.head != HeadState::None || !x.out.end.is_open() {
             return Err(Closed);
         }
-        if let Err(error) = body(&mut x.out) {
-            x.out.forget_body();
-            x.out.extra.clear();
-            x.out.trailers.clear();
-            return Ok(Err(error));
-        }
+        body(&mut x.out);
         x.out.template = Some(template);
         x.out.head = HeadState::Ready;
         x.out.end = end;
         drop(x);
         self.slot.notify();
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages over a slot's octets: what both sides' streaming calls are made of.
 
 use super::exchange::{Body, Closed, Reader, Writer};
-use super::slot::Credit;
+use super::slot::{Credit, INLINE_MAX};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec::{self, Decode, Encode};
 use crate::grpc::message::PREFIX;
@@ -175,6 +175,8 @@ pub struct MessageWriter<M> {
     writer: Writer,
     encoding: Encoding,
     max: usize,
+    /// Where a message is encoded, with no lock held. At most [`INLINE_MAX`] octets are in it.
+    scratch: Vec<u8>,
     types: PhantomData<fn(M)>,
 }
 
@@ -199,7 +201,7 @@ impl<M: Encode> MessageWriter<M> {
     /// Writes messages of at most `max` octets.
     #[must_use]
     pub const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
-        Self { writer, encoding, max, types: PhantomData }
+        Self { writer, encoding, max, scratch: Vec::new(), types: PhantomData }
     }
 
     /// The writing end below.
@@ -226,19 +228,16 @@ impl<M: Encode> MessageWriter<M> {
     ///
     /// # Errors
     /// The call is over, or the message cannot be sent.
-    pub fn push(&self, message: &M) -> Result<(), SendFailure> {
-        if message.as_bytes().is_some() {
-            let mut small = Vec::with_capacity(PREFIX);
-            let large = codec::encode_message(message, self.encoding, self.max, &mut small)
-                .map_err(SendFailure::Message)?;
-            return self.writer.send(&small, large).map_err(|Closed| SendFailure::Closed);
-        }
-        let encode = |out: &mut Vec<u8>| {
-            codec::encode_message(message, self.encoding, self.max, out).map(|_| ())
+    pub fn push(&mut self, message: &M) -> Result<(), SendFailure> {
+        // A message that panicked while it was encoded left a part of it here.
+        self.scratch.clear();
+        let large = codec::encode_message(message, self.encoding, self.max, &mut self.scratch)
+            .map_err(SendFailure::Message)?;
+        let sent = if self.scratch.len() > INLINE_MAX {
+            self.writer.send(&[], Some(std::mem::take(&mut self.scratch).into()))
+        } else {
+            self.writer.send(&self.scratch, large)
         };
-        match self.writer.encode(encode) {
-            Ok(result) => result.map_err(SendFailure::Message),
-            Err(Closed) => Err(SendFailure::Closed),
-        }
+        sent.map_err(|Closed| SendFailure::Closed)
     }
 }

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod change;
 pub mod connect;
 pub mod connect_error;
+pub mod contain;
 pub mod dispatch;
 pub mod driver;
 pub mod engine;

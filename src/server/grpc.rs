@@ -1,5 +1,6 @@
-//! The four kinds of gRPC handlers. A panic is contained: the caller is told INTERNAL.
+//! The four kinds of gRPC handlers. A panic of user code ends its call with INTERNAL.
 
+use super::contained::Serving;
 use super::context::Context;
 use super::router::Interceptor;
 use super::streaming::{Replies, Requests};
@@ -11,10 +12,7 @@ use crate::net::exchange::{ServerCall, Writer};
 use crate::net::messages::MessageLimits;
 use crate::net::slot::{OutEnd, Outgoing};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context as Task, Poll};
 
 /// What every handler of a router shares.
 #[derive(Clone)]
@@ -38,32 +36,19 @@ pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
     }
 }
 
-/// A handler as a function from its call to its future.
-struct FnHandler<F> {
-    f: F,
-    cost: Option<Cost>,
-}
+/// Answers every request alike.
+struct Refusing(Fields);
 
-impl<F> Handler for FnHandler<F>
-where
-    F: Fn(ServerCall) -> HandlerFuture + Send + Sync + 'static,
-{
+impl Handler for Refusing {
     fn call(&self, call: ServerCall) -> HandlerFuture {
-        (self.f)(call)
-    }
-
-    fn cost(&self) -> Option<&Cost> {
-        self.cost.as_ref()
+        let _ = call.writer().head_alone(&self.0);
+        Box::pin(std::future::ready(()))
     }
 }
 
 /// Answers a request that no handler sees.
 pub(super) fn refusing(answer: Fields) -> Arc<dyn Handler> {
-    let f = move |call: ServerCall| -> HandlerFuture {
-        let _ = call.writer().head_alone(&answer);
-        Box::pin(std::future::ready(()))
-    };
-    Arc::new(FnHandler { f, cost: None })
+    Arc::new(Refusing(answer))
 }
 
 pub(super) fn unary<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -74,27 +59,19 @@ where
     Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
 {
     let cost = shape.in_place.then(Cost::new);
-    let run = move |call: ServerCall| -> HandlerFuture {
-        let mut context = Context::new(Arc::clone(call.writer().slot()));
-        let request = whole::<Req>(&call, &mut context, &shape);
-        let limits = shape.limits;
-        match request {
-            Ok(request) => {
-                // A handler may panic before its future exists.
-                let future = catch_unwind(AssertUnwindSafe(|| f(context, request)));
-                let Ok(future) = future else {
-                    fail(&call.writer(), &panicked());
-                    return Box::pin(std::future::ready(()));
-                };
-                Contained::pinned(call, future, move |call, outcome| answer(call, outcome, limits))
-            }
+    let limits = shape.limits;
+    let begin = move |call: &ServerCall| {
+        let mut context = Context::new(Arc::clone(call.slot()));
+        match whole::<Req>(call, &mut context, &shape) {
+            Ok(request) => Some(f(context, request)),
             Err(status) => {
                 fail(&call.writer(), &status);
-                Box::pin(std::future::ready(()))
+                None
             }
         }
     };
-    Arc::new(FnHandler { f: run, cost })
+    let then = move |call: &ServerCall, outcome| answer(call, outcome, limits);
+    Arc::new(Serving::new(begin, then, panicked).with_cost(cost))
 }
 
 pub(super) fn server_streaming<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -104,15 +81,14 @@ where
     F: Fn(Context, Req, Replies<Res>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
-    let run = move |call: ServerCall| -> HandlerFuture {
-        let mut context = Context::new(Arc::clone(call.writer().slot()));
-        let request = whole::<Req>(&call, &mut context, &shape);
-        let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
+    let begin = move |call: &ServerCall| {
+        let mut context = Context::new(Arc::clone(call.slot()));
+        let request = whole::<Req>(call, &mut context, &shape);
+        let replies = Replies::new(call.writer(), encoding(call), shape.limits.send);
         let f = Arc::clone(&f);
-        let handler = async move { f(context, request?, replies).await };
-        Contained::pinned(call, handler, |call, outcome| finish(&call.writer(), outcome))
+        Some(async move { f(context, request?, replies).await })
     };
-    Arc::new(FnHandler { f: run, cost: None })
+    Arc::new(Serving::new(begin, finish, panicked))
 }
 
 pub(super) fn client_streaming<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -122,18 +98,18 @@ where
     F: Fn(Context, Requests<Req>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
 {
-    let run = move |call: ServerCall| -> HandlerFuture {
-        let context = Context::new(Arc::clone(call.writer().slot()));
+    let limits = shape.limits;
+    let begin = move |call: &ServerCall| {
+        let context = Context::new(Arc::clone(call.slot()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
-        let limits = shape.limits;
-        let requests = requests(&call, limits.receive);
-        let handler = async move {
+        let requests = requests(call, limits.receive);
+        Some(async move {
             intercept(&context, &shape)?;
             f(context, requests).await
-        };
-        Contained::pinned(call, handler, move |call, outcome| answer(call, outcome, limits))
+        })
     };
-    Arc::new(FnHandler { f: run, cost: None })
+    let then = move |call: &ServerCall, outcome| answer(call, outcome, limits);
+    Arc::new(Serving::new(begin, then, panicked))
 }
 
 pub(super) fn bidi<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -143,18 +119,17 @@ where
     F: Fn(Context, Requests<Req>, Replies<Res>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
-    let run = move |call: ServerCall| -> HandlerFuture {
-        let context = Context::new(Arc::clone(call.writer().slot()));
+    let begin = move |call: &ServerCall| {
+        let context = Context::new(Arc::clone(call.slot()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
-        let requests = requests(&call, shape.limits.receive);
-        let replies = Replies::new(call.writer(), encoding(&call), shape.limits.send);
-        let handler = async move {
+        let requests = requests(call, shape.limits.receive);
+        let replies = Replies::new(call.writer(), encoding(call), shape.limits.send);
+        Some(async move {
             intercept(&context, &shape)?;
             f(context, requests, replies).await
-        };
-        Contained::pinned(call, handler, |call, outcome| finish(&call.writer(), outcome))
+        })
     };
-    Arc::new(FnHandler { f: run, cost: None })
+    Arc::new(Serving::new(begin, finish, panicked))
 }
 
 fn intercept(context: &Context, shape: &Shape) -> Result<(), Status> {
@@ -166,13 +141,15 @@ fn requests<Req: Decode>(call: &ServerCall, max: usize) -> Requests<Req> {
     Requests::new(call.reader(), incoming.unwrap_or_default(), max)
 }
 
-/// Answers are compressed as the request was, if the caller understands that.
 fn encoding(call: &ServerCall) -> Encoding {
-    call.with_head(|head| {
-        let asked = head.fields().get("grpc-encoding").and_then(Encoding::parse);
-        let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
-        asked.filter(|encoding| encoding.is_in(accepted)).unwrap_or_default()
-    })
+    call.with_head(|head| usual_encoding(head))
+}
+
+/// Answers are compressed as the request was, if the caller understands that.
+fn usual_encoding(head: &Head) -> Encoding {
+    let asked = head.fields().get("grpc-encoding").and_then(Encoding::parse);
+    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
+    asked.filter(|encoding| encoding.is_in(accepted)).unwrap_or_default()
 }
 
 /// Whether the caller understands an encoding.
@@ -181,21 +158,24 @@ pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
     encoding == Encoding::Identity || encoding.is_in(accepted)
 }
 
-/// The one message of a request that has come as a whole.
+/// The one message of a request that has come as a whole. The user's code runs without the lock.
 fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
-    call.with_whole(|inc| {
+    let (encoding, mut body) = call.with_whole(|inc| {
         let encoding = inc.head.fields().get("grpc-encoding").and_then(Encoding::parse);
-        let Some((compressed, range)) = message::parse_one(&inc.body, max) else {
-            return Err(not_one(&inc.body, max));
-        };
-        let encoding = encoding.unwrap_or_default();
-        if compressed {
-            context.encoding = encoding;
-        }
-        codec::decode_whole(&mut inc.body, range, compressed, encoding, max)
-    })
+        (encoding.unwrap_or_default(), std::mem::take(&mut inc.body))
+    });
+    let Some((compressed, range)) = message::parse_one(&body, max) else {
+        return Err(not_one(&body, max));
+    };
+    if compressed {
+        context.encoding = encoding;
+    }
+    let decoded = codec::decode_whole(&mut body, range, compressed, encoding, max);
+    // The call state keeps the memory for the next call.
+    call.with_whole(|inc| inc.body = body);
+    decoded
 }
 
 fn not_one(body: &[u8], max: usize) -> Status {
@@ -214,16 +194,23 @@ fn answer<Res: Encode>(
         Ok(response) => response,
         Err(status) => return fail(&call.writer(), &status),
     };
-    let encoding = match response.encoding() {
-        None => encoding(call),
-        Some(wanted) if call.with_head(|head| accepts(head, wanted)) => wanted,
+    let wanted = response.encoding();
+    let (encoding, mut body) = call.lend_body(|head| match wanted {
+        None => usual_encoding(head),
+        Some(wanted) if accepts(head, wanted) => wanted,
         Some(_) => Encoding::Identity,
-    };
+    });
     let (message, metadata, trailers) = response.into_parts();
+    let large = match codec::encode_message(&message, encoding, limits.send, &mut body) {
+        Ok(large) => large,
+        Err(status) => return fail(&call.writer(), &status),
+    };
+    // Its drop is user code, too: a panic there still finds nothing answered.
+    drop(message);
     let end =
         if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
-    let write = |out: &mut Outgoing| -> Result<(), Status> {
-        let large = codec::encode_message(&message, encoding, limits.send, out.tail())?;
+    let write = |out: &mut Outgoing| {
+        *out.tail() = body;
         out.settle();
         if let Some(large) = large {
             out.chain(large);
@@ -233,15 +220,14 @@ fn answer<Res: Encode>(
             out.trailers.push("grpc-status", "0");
             trailers.append_to(&mut out.trailers);
         }
-        Ok(())
     };
-    if let Ok(Err(status)) = call.answer(head_template(encoding), end, write) {
-        fail(&call.writer(), &status);
-    }
+    // Nobody waits for an answer to a call that is over.
+    let _ = call.answer(head_template(encoding), end, write);
 }
 
 /// The end of a response whose messages were sent before.
-fn finish(writer: &Writer, outcome: Result<(), Status>) {
+fn finish(call: &ServerCall, outcome: Result<(), Status>) {
+    let writer = &call.writer();
     match outcome {
         Ok(()) => {
             if !writer.has_head() {
@@ -272,49 +258,6 @@ fn fail(writer: &Writer, status: &Status) {
     }
 }
 
-fn panicked() -> Status {
-    Status::new(Code::Internal, "the handler panicked")
-}
-
-pin_project_lite::pin_project! {
-    /// Runs a handler, then answers with its outcome; a panic ends its call and nothing else.
-    ///
-    /// It holds the call itself, so that a panic that unwinds the handler does not reset the
-    /// stream before the answer is written.
-    struct Contained<F, T> {
-        call: ServerCall,
-        #[pin]
-        future: Option<F>,
-        then: T,
-    }
-}
-
-impl<F, T> Contained<F, T>
-where
-    F: Future + Send + 'static,
-    T: Fn(&ServerCall, F::Output) + Send + 'static,
-{
-    fn pinned(call: ServerCall, future: F, then: T) -> HandlerFuture {
-        Box::pin(Self { call, future: Some(future), then })
-    }
-}
-
-impl<F: Future, T: Fn(&ServerCall, F::Output)> Future for Contained<F, T> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let poll = catch_unwind(AssertUnwindSafe(|| {
-            future.poll(cx).map(|outcome| (this.then)(this.call, outcome))
-        }));
-        if matches!(poll, Ok(Poll::Pending)) {
-            return Poll::Pending;
-        }
-        if poll.is_err() {
-            fail(&this.call.writer(), &panicked());
-        }
-        this.future.set(None);
-        Poll::Ready(())
-    }
+fn panicked(call: &ServerCall) {
+    fail(&call.writer(), &Status::new(Code::Internal, "the handler panicked"));
 }

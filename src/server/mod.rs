@@ -1,5 +1,6 @@
 //! Floor 4, server: a router, its handlers, and the listener that feeds them.
 
+mod contained;
 mod context;
 mod grpc;
 mod listener;

@@ -1,7 +1,8 @@
 //! Plain HTTP/2 handlers beside the gRPC methods.
 
+use super::contained::Serving;
 use crate::http2::{Fields, Head};
-use crate::net::dispatch::{Handler, HandlerFuture};
+use crate::net::dispatch::Handler;
 use crate::net::exchange::ServerCall;
 use crate::net::slot::OutEnd;
 use bytes::Bytes;
@@ -80,40 +81,41 @@ impl HttpReply {
     }
 }
 
-/// A plain handler.
-pub(super) struct PlainHandler<F>(Arc<F>);
-
-impl<F> PlainHandler<F> {
-    pub(super) fn new(f: F) -> Self {
-        Self(Arc::new(f))
-    }
-}
-
-impl<F, Fut> Handler for PlainHandler<F>
+/// A plain handler. A panic ends its request with 500.
+pub(super) fn plain<F, Fut>(f: F) -> Arc<dyn Handler>
 where
     F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = HttpReply> + Send + 'static,
 {
-    fn call(&self, call: ServerCall) -> HandlerFuture {
+    let f = Arc::new(f);
+    let begin = move |call: &ServerCall| {
         let request = call.with_whole(|inc| HttpRequest {
             head: inc.head.clone(),
             body: std::mem::take(&mut inc.body).freeze(),
             trailers: inc.trailers.clone(),
         });
-        let f = Arc::clone(&self.0);
-        Box::pin(async move {
-            let reply = f(request).await;
-            let mut head = Fields::new();
-            head.push(":status", reply.status.to_string());
-            head.extend_from(&reply.fields);
-            let end = if reply.trailers.is_empty() { OutEnd::Finish } else { OutEnd::Trailers };
-            let writer = call.writer();
-            // Body and end first: with them in place the head leaves with everything in one piece.
-            if !reply.body.is_empty() {
-                let _ = writer.send(&[], Some(reply.body));
-            }
-            let _ = writer.finish(end, Some(&reply.trailers));
-            let _ = writer.head(None, &head);
-        })
+        let f = Arc::clone(&f);
+        Some(async move { f(request).await })
+    };
+    Arc::new(Serving::new(begin, answer, panicked))
+}
+
+fn answer(call: &ServerCall, reply: HttpReply) {
+    let mut head = Fields::new();
+    head.push(":status", reply.status.to_string());
+    head.extend_from(&reply.fields);
+    let end = if reply.trailers.is_empty() { OutEnd::Finish } else { OutEnd::Trailers };
+    let writer = call.writer();
+    // Body and end first: with them in place the head leaves with everything in one piece.
+    if !reply.body.is_empty() {
+        let _ = writer.send(&[], Some(reply.body));
     }
+    let _ = writer.finish(end, Some(&reply.trailers));
+    let _ = writer.head(None, &head);
+}
+
+fn panicked(call: &ServerCall) {
+    let mut head = Fields::new();
+    head.push(":status", "500");
+    let _ = call.writer().head_alone(&head);
 }

@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use super::grpc::{Shape, refusing};
-use super::plain::{HttpReply, HttpRequest, PlainHandler};
+use super::plain::{HttpReply, HttpRequest, plain};
 use super::streaming::{Replies, Requests};
 use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
 use crate::http2::Head;
@@ -108,8 +108,7 @@ impl Router {
         F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HttpReply> + Send + 'static,
     {
-        let handler = PlainHandler::new(f);
-        self.plain.push((prefix.as_bytes().to_vec(), Arc::new(handler)));
+        self.plain.push((prefix.as_bytes().to_vec(), plain(f)));
         self.plain.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         self
     }

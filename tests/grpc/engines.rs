@@ -154,6 +154,12 @@ engines! { many:
     server padding_is_credited;
 }
 
+engines! { panics:
+    pair of_every_kind_end_their_call_alone;
+    pair of_a_codec_leave_no_part_of_a_message;
+    pair of_a_plain_handler_are_500;
+}
+
 engines! { retry_streams:
     client a_server_streaming_call_is_tried_again_before_its_response_begins;
     client a_response_that_has_begun_is_final;

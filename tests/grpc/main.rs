@@ -33,6 +33,7 @@ mod kinds;
 mod late;
 mod limits;
 mod many;
+mod panics;
 mod probe;
 mod retry;
 mod retry_streams;

@@ -5,14 +5,14 @@ use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
+use crate::net::contain::{Panicked, contain};
 use crate::net::dispatch::{Cost, Handler, HandlerFuture};
 use crate::net::env;
 use crate::net::exchange::ServerCall;
 use crate::net::slot::{Exchange, HeadState, InEnd, OutEnd, Slot};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
 /// Time that a turn spends in handlers polled in place.
 const IN_PLACE: Duration = Duration::from_micros(100);
@@ -34,7 +34,12 @@ impl Core {
             drop(x);
             return self.answer(key, &slot, &answer);
         }
-        let plan = dispatch.plan(&x.inc.head);
+        let Ok(plan) = contain(|| dispatch.plan(&x.inc.head)) else {
+            let answer = panicked(&x.inc.head);
+            drop(x);
+            self.log_panic();
+            return self.answer(key, &slot, &answer);
+        };
         x.whole = plan.whole;
         x.message_max = plan.message_max;
         if let Some(timeout) = plan.timeout {
@@ -65,70 +70,59 @@ impl Core {
     }
 
     /// Begins the handler: in place if it has earned that and the turn has time left.
+    ///
+    /// A server's own handlers contain panics themselves; a panic of any other drops its call,
+    /// which resets the stream.
     fn run(&mut self, key: StreamKey, slot: Arc<Slot>, handler: &dyn Handler) {
         self.conn.dispatched(key);
-        let future = handler.call(ServerCall::new(Arc::clone(&slot)));
-        match handler.cost() {
-            Some(cost) if cost.is_earned() && self.in_place < IN_PLACE => {
-                self.run_in_place(key, &slot, future, cost);
-            }
-            Some(cost) if !cost.is_earned() => {
-                // A spawned handler is timed too, so that it can earn its place.
-                let started = env::now();
-                self.poll_once(key, &slot, future, Some((cost, started)));
-            }
-            _ => self.spawn(key, future),
-        }
-    }
-
-    fn run_in_place(
-        &mut self,
-        key: StreamKey,
-        slot: &Arc<Slot>,
-        future: HandlerFuture,
-        cost: &Cost,
-    ) {
-        let started = cost.is_sample().then(env::now);
-        match started {
-            Some(started) => self.poll_once(key, slot, future, Some((cost, started))),
-            None => self.poll_once(key, slot, future, None),
+        let has_time = self.in_place < IN_PLACE;
+        // One that has not earned its place is polled here once, too: so it can earn it.
+        match handler.cost().filter(|cost| has_time || !cost.is_earned()) {
+            Some(cost) => self.poll_once(key, &slot, handler, cost),
+            None => match contain(|| handler.call(ServerCall::new(slot))) {
+                Ok(future) => self.spawn(key, future),
+                Err(Panicked) => self.log_panic(),
+            },
         }
     }
 
     /// Polls a handler here, and spawns what is left of it.
-    fn poll_once(
-        &mut self,
-        key: StreamKey,
-        slot: &Arc<Slot>,
-        mut future: HandlerFuture,
-        timed: Option<(&Cost, Instant)>,
-    ) {
+    fn poll_once(&mut self, key: StreamKey, slot: &Arc<Slot>, handler: &dyn Handler, cost: &Cost) {
+        let timed = !cost.is_earned() || cost.is_sample();
         // The slot's place in the mailbox is taken: what the handler writes is picked up below.
         let claimed = slot.claim_queue();
         // A handler that waits is polled again by its own task, with a waker that counts.
         let mut cx = Context::from_waker(Waker::noop());
-        let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        let ready = !matches!(poll, Ok(Poll::Pending));
-        if let Some((cost, started)) = timed {
-            let time = env::now().saturating_duration_since(started);
-            cost.note(ready, time);
-            self.in_place += time;
-        }
-        // Dropped before the slot is looked at, so that an answer left unfinished is settled in
-        // this turn.
-        let rest = if ready {
-            drop(future);
-            None
-        } else {
-            Some(future)
-        };
+        let polled = contain(|| {
+            let mut future = handler.call(ServerCall::new(Arc::clone(slot)));
+            let started = timed.then(env::now);
+            let ready = future.as_mut().poll(&mut cx).is_ready();
+            let time = started.map(|started| env::now().saturating_duration_since(started));
+            // Dropped before the slot is looked at, so that an answer left unfinished is settled
+            // in this turn.
+            (time, (!ready).then_some(future))
+        });
         if claimed {
             slot.leave_queue();
         }
-        if let Some(rest) = rest {
-            self.spawn(key, rest);
+        match polled {
+            Ok((time, rest)) => {
+                if let Some(time) = time {
+                    cost.note(rest.is_none(), time);
+                    self.in_place += time;
+                }
+                if let Some(rest) = rest {
+                    self.spawn(key, rest);
+                }
+            }
+            Err(Panicked) => self.log_panic(),
         }
         self.pump(key, slot);
+    }
+
+    #[cold]
+    fn log_panic(&self) {
+        tracing::error!(connection = self.handle.id(), "what serves a request panicked");
     }
 
     fn spawn(&mut self, key: StreamKey, future: HandlerFuture) {
@@ -267,6 +261,19 @@ impl Core {
 
 fn is_grpc(request: &Head) -> bool {
     response::is_grpc(request.fields().get("content-type").unwrap_or_default())
+}
+
+/// The answer to a request whose plan panicked.
+fn panicked(request: &Head) -> Fields {
+    if is_grpc(request) {
+        return response::trailers_only(
+            &Status::new(Code::Internal, "the server panicked"),
+            usize::MAX,
+        );
+    }
+    let mut fields = Fields::new();
+    fields.push(":status", "500");
+    fields
 }
 
 /// What is said in the place of a list that must not be sent: its own status, to be shortened, or
