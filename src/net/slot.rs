@@ -49,6 +49,8 @@ pub struct Exchange {
     pub wait_for_ready: bool,
     /// A hedge: it goes where there is room to spare, or nowhere.
     pub spare: bool,
+    /// A client's gRPC call: its response is checked at the head, see [`Exchange::declines`].
+    pub grpc: bool,
     /// The reader wants nothing but the whole: it is woken once, at the end.
     pub whole: bool,
     /// Though it wants the whole, the reader is woken at the head, too.
@@ -305,6 +307,7 @@ impl Slot {
                 again: None,
                 wait_for_ready: false,
                 spare: false,
+                grpc: false,
                 whole: false,
                 early: false,
                 message_max: usize::MAX,
@@ -346,6 +349,7 @@ impl Slot {
         x.again = None;
         x.wait_for_ready = false;
         x.spare = false;
+        x.grpc = false;
         x.whole = false;
         x.early = false;
         x.message_max = usize::MAX;

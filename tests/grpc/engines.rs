@@ -104,6 +104,12 @@ engines! { deadline:
     pair a_stream_that_ends_in_time_is_left_alone;
 }
 
+engines! { heads:
+    client a_page_ends_the_call_at_its_head;
+    client a_message_behind_a_good_head_has_a_limit;
+    client a_page_whose_connection_is_lost;
+}
+
 engines! { kept:
     client a_stream_moves_with_what_it_has_sent;
     client every_kind_of_stream_moves;

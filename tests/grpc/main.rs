@@ -26,6 +26,7 @@ mod deadline;
 mod drain;
 mod engines;
 mod expiry;
+mod heads;
 mod hedge;
 mod keepalive;
 mod kept;

@@ -241,15 +241,16 @@ fn response_head(
     if let Some((octets, fields)) = head.over_limit() {
         return Then::Fail(key, head_over_limit(octets, fields));
     }
-    if !end_stream && let Some(error) = x.declines(head) {
-        return Then::Fail(key, error);
-    }
     std::mem::swap(&mut x.inc.head, head);
-    x.inc.head_ready = true;
     if end_stream {
+        x.inc.head_ready = true;
         x.inc.end = Some(InEnd::Finished);
         return ended(key, &mut x);
     }
+    if let Some(error) = x.declines() {
+        return Then::Fail(key, error);
+    }
+    x.inc.head_ready = true;
     if x.out.replayable {
         x.out.commit();
     }
