@@ -139,8 +139,9 @@ impl Call {
         x.grpc = grpc;
         x.whole = options.whole;
         x.early = options.race;
-        if grpc && options.whole {
-            x.message_max = channel.inner.limits.receive;
+        if options.whole {
+            let limits = &channel.inner.limits;
+            x.message_max = if grpc { limits.receive } else { limits.http_body_max() };
         }
         let whole = body(&mut x.out).map_err(local)?;
         if whole {

@@ -123,15 +123,16 @@ impl Asked {
 }
 
 impl Exchange {
-    /// Why the body behind the response's head must not be read: the head is not gRPC. The call ends
-    /// with this error, and the engine resets the stream with CANCEL.
+    /// Why the body behind the response's head must not be read: the head is not gRPC, or a plain
+    /// head announces a body over the limit. The call ends with this error, and the engine resets the
+    /// stream with CANCEL.
     ///
     /// An engine asks once, when a head without END_STREAM stands in `inc`, and before it looks at any
     /// byte of the body: a page of HTML has no message length, and may never end.
     #[must_use]
     pub fn declines(&mut self) -> Option<Error> {
         if !self.grpc {
-            return None;
+            return self.announces_too_much();
         }
         // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
         match response::check_head(&self.inc.head) {

@@ -60,6 +60,15 @@ macro_rules! engines {
     };
 }
 
+engines! { bodies:
+    server a_request_over_the_limit_is_answered_413;
+    server the_limit_of_requests_is_that_of_messages_by_default;
+    server no_request_opens_its_window_by_its_first_bytes
+        except h2_server: "it opens no window ahead of a message";
+    client a_response_over_the_limit_ends_the_call;
+    client a_response_within_the_limit_is_whole;
+}
+
 engines! { cancel:
     client before_there_is_a_connection;
     client while_queued_for_the_stream_limit;

@@ -18,6 +18,7 @@ mod memory_pair;
 mod peer;
 
 mod age;
+mod bodies;
 mod budget;
 mod cancel;
 mod connections;

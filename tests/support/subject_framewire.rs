@@ -71,6 +71,7 @@ impl Dispatch for Service {
         Plan {
             handler: Arc::clone(&self.handler),
             whole: false,
+            grpc: false,
             message_max: usize::MAX,
             timeout: None,
         }
