@@ -229,6 +229,14 @@ impl ChannelBuilder {
         self
     }
 
+    /// Sets the largest body of a response to [`Channel::http`], in bytes. Default: the limit of
+    /// [`ChannelBuilder::max_receive_message`]. A larger one ends the call with RESOURCE_EXHAUSTED,
+    /// kind `Limit`.
+    pub const fn max_http_body(mut self, bytes: usize) -> Self {
+        self.limits.http_body = Some(bytes);
+        self
+    }
+
     /// The largest message sent, in octets. Default 2 GiB − 1.
     pub const fn max_send_message(mut self, octets: usize) -> Self {
         self.limits.send = octets;

@@ -136,10 +136,12 @@ impl Call {
         }
         x.wait_for_ready = options.wait_for_ready;
         x.site = options.site;
+        x.grpc = grpc;
         x.whole = options.whole;
         x.early = options.race;
-        if grpc && options.whole {
-            x.message_max = channel.inner.limits.receive;
+        if options.whole {
+            let limits = &channel.inner.limits;
+            x.message_max = if grpc { limits.receive } else { limits.http_body_max() };
         }
         let whole = body(&mut x.out).map_err(local)?;
         if whole {
@@ -271,11 +273,17 @@ impl Call {
 /// Head, one message, trailers.
 fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, Error> {
     let trailers = match &inc.end {
-        Some(InEnd::Failed(error)) => return Err(error.clone()),
+        Some(InEnd::Failed(error)) => {
+            // A head that is not gRPC says more than how the body behind it failed.
+            if inc.head_ready {
+                inc.encoding().map_err(not_grpc)?;
+            }
+            return Err(error.clone());
+        }
         Some(InEnd::Trailers) => Some(&inc.trailers),
         _ => None,
     };
-    let encoding = response::check_head(&inc.head).map_err(not_grpc)?;
+    let encoding = inc.encoding().map_err(not_grpc)?;
     response::check_end(&inc.head, trailers).map_err(Error::from_peer)?;
     let Some((compressed, payload)) = message::parse_one(&inc.body, max) else {
         return Err(not_one_message(&inc.body, max));

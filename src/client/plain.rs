@@ -99,7 +99,9 @@ impl Channel {
     /// One plain HTTP/2 exchange.
     ///
     /// # Errors
-    /// Why there is no response; a status other than 200 is a response.
+    /// Why there is no response; a status other than 200 is a response. RESOURCE_EXHAUSTED, kind
+    /// `Limit`, when its body is larger than
+    /// [`ChannelBuilder::max_http_body`](super::ChannelBuilder::max_http_body).
     ///
     /// # Cancel safety
     /// As [`Channel::unary`].

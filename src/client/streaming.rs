@@ -215,12 +215,12 @@ impl<M: Decode> Streaming<M> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(())) };
-        let seen = std::task::ready!(messages.reader().poll_head(cx, |head| {
-            let encoding = response::check_head(head)?;
+        let seen = std::task::ready!(messages.reader().poll_head(cx, |inc| {
+            let encoding = inc.encoding()?;
             // Trailers-Only keeps its fields for the status.
-            let metadata = match head.fields().get("grpc-status") {
+            let metadata = match inc.head.fields().get("grpc-status") {
                 Some(_) => Metadata::new(),
-                None => response::take_metadata(head.fields_mut()),
+                None => response::take_metadata(inc.head.fields_mut()),
             };
             Ok((encoding, metadata))
         }));

@@ -9,7 +9,7 @@ use super::slot::{Exchange, Slot, Wakers, wake};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::response;
 use crate::grpc::status::Status;
-use crate::http2::{Blocked, Fields, Head};
+use crate::http2::{Blocked, Fields};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Pushback {
 pub fn has_begun(inc: &Incoming) -> bool {
     let trailers_only =
         matches!(inc.end, Some(InEnd::Finished)) && inc.head.fields().get("grpc-status").is_some();
-    inc.head_ready && !trailers_only && response::check_head(&inc.head).is_ok()
+    inc.head_ready && !trailers_only && inc.encoding().is_ok()
 }
 
 /// How a call ended, as far as its head and its status tell; its messages are not looked at.
@@ -78,7 +78,7 @@ pub fn has_begun(inc: &Incoming) -> bool {
 /// The status, or why there is none.
 pub fn outcome(inc: &Incoming) -> Result<(), Error> {
     if inc.head_ready {
-        response::check_head(&inc.head).map_err(not_grpc)?;
+        inc.encoding().map_err(not_grpc)?;
     }
     let trailers = match &inc.end {
         Some(InEnd::Failed(error)) => return Err(error.clone()),
@@ -123,12 +123,25 @@ impl Asked {
 }
 
 impl Exchange {
-    /// Why a response of which this head is not all must not be read on: it is no gRPC, and the call
-    /// may be tried again.
+    /// Why the body behind the response's head must not be read: the head is not gRPC, or a plain
+    /// head announces a body over the limit. The call ends with this error, and the engine resets the
+    /// stream with CANCEL.
+    ///
+    /// An engine asks once, when a head without END_STREAM stands in `inc`, and before it looks at any
+    /// byte of the body: a page of HTML has no message length, and may never end.
     #[must_use]
-    pub fn declines(&self, head: &Head) -> Option<Error> {
-        self.again.as_ref()?;
-        response::check_head(head).err().map(not_grpc)
+    pub fn declines(&mut self) -> Option<Error> {
+        if !self.grpc {
+            return self.announces_too_much();
+        }
+        // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
+        match response::check_head(&self.inc.head) {
+            Ok(encoding) => {
+                self.inc.checked = Some(encoding);
+                None
+            }
+            Err(status) => Some(not_grpc(status)),
+        }
     }
 
     /// What leads to the next attempt, or the policy, which is spent: the end that the slot holds is

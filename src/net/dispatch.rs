@@ -29,9 +29,11 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Plan {
     /// Who serves it.
     pub handler: Arc<dyn Handler>,
-    /// The handler begins when the whole body has come, which is one message.
+    /// The handler begins when the whole body has come; with `grpc`, that is one message.
     pub whole: bool,
-    /// Octets of one message that are accepted when `whole`.
+    /// The body is gRPC messages; else it is bytes of plain HTTP.
+    pub grpc: bool,
+    /// Bytes of one message, or of a plain body, that are accepted when `whole`.
     pub message_max: usize,
     /// Time until the handler is dropped and DEADLINE_EXCEEDED is answered.
     pub timeout: Option<Duration>,
@@ -41,6 +43,7 @@ impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plan")
             .field("whole", &self.whole)
+            .field("grpc", &self.grpc)
             .field("message_max", &self.message_max)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

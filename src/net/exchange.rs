@@ -54,11 +54,11 @@ impl Reader {
     pub fn poll_head<R>(
         &self,
         cx: &mut Context<'_>,
-        f: impl FnOnce(&mut Head) -> R,
+        f: impl FnOnce(&mut super::slot::Incoming) -> R,
     ) -> Poll<Result<R, Error>> {
         let mut x = self.0.lock();
         if x.inc.head_ready {
-            return Poll::Ready(Ok(f(&mut x.inc.head)));
+            return Poll::Ready(Ok(f(&mut x.inc)));
         }
         if let Some(InEnd::Failed(error)) = &x.inc.end {
             return Poll::Ready(Err(error.clone()));

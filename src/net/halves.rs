@@ -5,6 +5,8 @@ use super::keep::{Keep, Lease, UNCOUNTED};
 use super::stalls::Stalls;
 use super::unsent::Counted;
 use crate::error::Error;
+use crate::grpc::status::Status;
+use crate::grpc::{Encoding, response};
 use crate::http2::hpack::Template;
 use crate::http2::{Fields, Head};
 use bytes::{Buf, Bytes, BytesMut};
@@ -359,6 +361,11 @@ pub struct Incoming {
     pub head: Head,
     /// The head has come.
     pub head_ready: bool,
+    /// The encoding that a gRPC response's head announces, once [`Exchange::declines`] has checked
+    /// it.
+    ///
+    /// [`Exchange::declines`]: super::slot::Exchange::declines
+    pub checked: Option<Encoding>,
     /// Octets of the body not yet taken by the caller.
     pub body: BytesMut,
     /// What the caller did with octets and the driver has not been told.
@@ -383,9 +390,19 @@ impl fmt::Debug for Incoming {
 }
 
 impl Incoming {
+    /// The encoding that the head of a gRPC response announces. The head is checked once.
+    ///
+    /// # Errors
+    /// The status of a head that is not gRPC.
+    #[inline]
+    pub fn encoding(&self) -> Result<Encoding, Status> {
+        self.checked.map_or_else(|| response::check_head(&self.head), Ok)
+    }
+
     pub(super) fn clear(&mut self) {
         self.head.clear();
         self.head_ready = false;
+        self.checked = None;
         self.body.clear();
         if self.body.capacity() > KEPT {
             self.body = BytesMut::new();

@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
-/// Bounds of messages, in octets.
+/// Bounds of messages and plain bodies, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageLimits {
@@ -21,13 +21,24 @@ pub struct MessageLimits {
     pub receive: usize,
     /// The largest message that is sent, before compression. Default 2 GiB − 1.
     pub send: usize,
+    /// The largest plain HTTP body that is received. `None`, the default, is `receive`.
+    pub http_body: Option<usize>,
 }
 
 impl MessageLimits {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { receive: 4 * 1024 * 1024, send: i32::MAX as usize }
+        Self { receive: 4 * 1024 * 1024, send: i32::MAX as usize, http_body: None }
+    }
+
+    /// The largest plain HTTP body that is received, in bytes.
+    #[must_use]
+    pub const fn http_body_max(&self) -> usize {
+        match self.http_body {
+            Some(bytes) => bytes,
+            None => self.receive,
+        }
     }
 }
 

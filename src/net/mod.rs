@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod again;
+mod bounds;
 pub mod budget;
 pub mod change;
 pub mod connect;

@@ -14,7 +14,6 @@ use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeline::Timeline;
 use super::unsent::Counted;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::message::{self, MessageError};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamKey};
 use bytes::BytesMut;
@@ -49,11 +48,14 @@ pub struct Exchange {
     pub wait_for_ready: bool,
     /// A hedge: it goes where there is room to spare, or nowhere.
     pub spare: bool,
+    /// What the peer sends are gRPC messages, each with its prefix; else bytes of plain HTTP. On a
+    /// client, see [`Exchange::declines`] as well.
+    pub grpc: bool,
     /// The reader wants nothing but the whole: it is woken once, at the end.
     pub whole: bool,
     /// Though it wants the whole, the reader is woken at the head, too.
     pub early: bool,
-    /// Octets of one message that the reader accepts; checked on the prefix when `whole`.
+    /// Bytes of one message, or of a plain body, that the reader accepts; checked when `whole`.
     pub message_max: usize,
     /// Stands in a driver's queue for the peer's stream limit.
     pub parked: bool,
@@ -113,21 +115,6 @@ impl Exchange {
     /// A recycled slot begins its next call.
     pub fn restart(&mut self, now: Instant) {
         self.timeline = Timeline::new(Phase::PoolWait, now);
-    }
-
-    /// Why a `whole` body must not be gathered on: a message's size is known from its first five
-    /// octets.
-    #[must_use]
-    pub fn over_message_max(&self) -> Option<Error> {
-        let body = &self.inc.body;
-        let declared = message::declared_len(body).unwrap_or(0);
-        let size = declared.max(body.len().saturating_sub(message::PREFIX));
-        if size <= self.message_max {
-            return None;
-        }
-        let error = MessageError::TooLarge { len: size, max: self.message_max };
-        let status = Status::from(error);
-        Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
     }
 
     /// Whether somebody waits for it.
@@ -305,6 +292,7 @@ impl Slot {
                 again: None,
                 wait_for_ready: false,
                 spare: false,
+                grpc: false,
                 whole: false,
                 early: false,
                 message_max: usize::MAX,
@@ -346,6 +334,7 @@ impl Slot {
         x.again = None;
         x.wait_for_ready = false;
         x.spare = false;
+        x.grpc = false;
         x.whole = false;
         x.early = false;
         x.message_max = usize::MAX;

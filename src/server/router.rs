@@ -6,7 +6,7 @@ use super::grpc::{Shape, refusing};
 use super::plain::{HttpReply, HttpRequest, plain};
 use super::streaming::{Replies, Requests};
 use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
-use crate::http2::Head;
+use crate::http2::{Fields, Head};
 use crate::net::dispatch::{Dispatch, Handler, Plan};
 use crate::net::messages::MessageLimits;
 use std::collections::HashMap;
@@ -101,7 +101,8 @@ impl Router {
     }
 
     /// Plain HTTP/2: requests whose path begins with `prefix` and is no method. The longest
-    /// prefix wins.
+    /// prefix wins. The handler begins when the whole body has arrived; a body larger than
+    /// [`Router::max_http_body`] is answered with 413.
     #[must_use]
     pub fn http<F, Fut>(mut self, prefix: &str, f: F) -> Self
     where
@@ -127,6 +128,14 @@ impl Router {
     #[must_use]
     pub const fn max_receive_message(mut self, octets: usize) -> Self {
         self.limits.receive = octets;
+        self
+    }
+
+    /// Sets the largest body of a request to a plain handler, in bytes. Default: the limit of
+    /// [`Router::max_receive_message`]. A larger one is answered with 413, and no more of it is read.
+    #[must_use]
+    pub const fn max_http_body(mut self, bytes: usize) -> Self {
+        self.limits.http_body = Some(bytes);
         self
     }
 
@@ -179,14 +188,18 @@ impl Dispatch for Router {
         let plan = |handler: Arc<dyn Handler>, whole| Plan {
             handler,
             whole,
+            grpc: true,
             message_max: self.limits.receive,
             timeout: None,
         };
         let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
             if let Some(handler) = self.find_plain(head.path()) {
-                let mut plan = plan(Arc::clone(handler), true);
-                plan.message_max = usize::MAX;
-                return plan;
+                let max = self.limits.http_body_max();
+                if head.content_length().is_some_and(|bytes| bytes > max as u64) {
+                    return plan(refusing(alone("413")), false);
+                }
+                let plan = plan(Arc::clone(handler), true);
+                return Plan { grpc: false, message_max: max, ..plan };
             }
             return plan(refusing(unknown(head)), false);
         };
@@ -202,7 +215,7 @@ impl Dispatch for Router {
 }
 
 /// The answer for a path that nobody serves.
-fn unknown(head: &Head) -> crate::http2::Fields {
+fn unknown(head: &Head) -> Fields {
     match request::check(head) {
         Ok(_) => {
             // A query may hold a secret, and the status ends up in logs.
@@ -211,12 +224,14 @@ fn unknown(head: &Head) -> crate::http2::Fields {
             request::refuse(Code::Unimplemented, format!("no method {path} on this server"))
         }
         Err(answer) if head.method() == b"POST" => answer,
-        Err(_) => {
-            let mut fields = crate::http2::Fields::new();
-            fields.push(":status", "404");
-            fields
-        }
+        Err(_) => alone("404"),
     }
+}
+
+fn alone(status: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.push(":status", status);
+    fields
 }
 
 impl std::fmt::Debug for Router {

@@ -60,6 +60,15 @@ macro_rules! engines {
     };
 }
 
+engines! { bodies:
+    server a_request_over_the_limit_is_answered_413;
+    server the_limit_of_requests_is_that_of_messages_by_default;
+    server no_request_opens_its_window_by_its_first_bytes
+        except h2_server: "it opens no window ahead of a message";
+    client a_response_over_the_limit_ends_the_call;
+    client a_response_within_the_limit_is_whole;
+}
+
 engines! { cancel:
     client before_there_is_a_connection;
     client while_queued_for_the_stream_limit;
@@ -102,6 +111,12 @@ engines! { deadline:
     pair a_deadline_that_has_passed_sends_nothing;
     client the_timeline_adds_up_to_the_wall_time;
     pair a_stream_that_ends_in_time_is_left_alone;
+}
+
+engines! { heads:
+    client a_page_ends_the_call_at_its_head;
+    client a_message_behind_a_good_head_has_a_limit;
+    client a_page_whose_connection_is_lost;
 }
 
 engines! { kept:

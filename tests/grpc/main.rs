@@ -18,6 +18,7 @@ mod memory_pair;
 mod peer;
 
 mod age;
+mod bodies;
 mod budget;
 mod cancel;
 mod connections;
@@ -26,6 +27,7 @@ mod deadline;
 mod drain;
 mod engines;
 mod expiry;
+mod heads;
 mod hedge;
 mod keepalive;
 mod kept;

@@ -71,6 +71,7 @@ impl Dispatch for Service {
         Plan {
             handler: Arc::clone(&self.handler),
             whole: false,
+            grpc: false,
             message_max: usize::MAX,
             timeout: None,
         }
@@ -199,7 +200,7 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
     let reader = Reader::new(Arc::clone(&slot));
     let reading = async {
         let (status, fields) =
-            poll_fn(|cx| reader.poll_head(cx, |head| (head.status(), pairs(head.fields()))))
+            poll_fn(|cx| reader.poll_head(cx, |inc| (inc.head.status(), pairs(inc.head.fields()))))
                 .await
                 .map_err(failure)?;
         if call.unread {

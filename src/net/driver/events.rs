@@ -241,15 +241,16 @@ fn response_head(
     if let Some((octets, fields)) = head.over_limit() {
         return Then::Fail(key, head_over_limit(octets, fields));
     }
-    if !end_stream && let Some(error) = x.declines(head) {
-        return Then::Fail(key, error);
-    }
     std::mem::swap(&mut x.inc.head, head);
-    x.inc.head_ready = true;
     if end_stream {
+        x.inc.head_ready = true;
         x.inc.end = Some(InEnd::Finished);
         return ended(key, &mut x);
     }
+    if let Some(error) = x.declines() {
+        return Then::Fail(key, error);
+    }
+    x.inc.head_ready = true;
     if x.out.replayable {
         x.out.commit();
     }
@@ -279,8 +280,8 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     let mut x = slot.lock();
     if x.whole && x.inc.body.is_empty() {
         // Room at once for the message that the prefix announces, as far as it is believed.
-        let declared = message::declared_len(data).unwrap_or(0).min(x.message_max);
-        x.inc.body.reserve(message::room(data.len(), declared + message::PREFIX));
+        let announced = x.announced(data).min(x.message_max.saturating_add(message::PREFIX));
+        x.inc.body.reserve(message::room(data.len(), announced));
     }
     x.inc.body.extend_from_slice(data);
     if x.whole
@@ -295,8 +296,8 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     match (x.whole, end_stream) {
         (true, true) => return Then::Gone(key, octets),
         (true, false) => {
-            let whole = message::declared_len(&x.inc.body).map_or(0, |len| len + message::PREFIX);
-            return Then::Gathered(key, octets, whole.saturating_sub(x.inc.body.len()));
+            let announced = x.announced(&x.inc.body);
+            return Then::Gathered(key, octets, announced.saturating_sub(x.inc.body.len()));
         }
         (false, _) => {}
     }

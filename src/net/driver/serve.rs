@@ -40,6 +40,7 @@ impl Core {
             self.log_panic();
             return self.answer(key, &slot, &answer);
         };
+        x.grpc = plan.grpc;
         x.whole = plan.whole;
         x.message_max = plan.message_max;
         if let Some(timeout) = plan.timeout {
@@ -188,7 +189,8 @@ impl Core {
             return false;
         };
         let limit = self.head_limit();
-        let fields = response::trailers_only(error.status(), limit);
+        let fields = slot.lock().rejection(error, limit);
+        // The answer is complete, so the stream is reset with NO_ERROR behind it: no more is read.
         self.answer(key, &slot, &fields);
         true
     }

@@ -361,7 +361,8 @@ impl Stream {
                     x.inc.head = fields::response_head(&parts).unwrap_or_default();
                     x.inc.head_ready = true;
                     let ended = body.is_end_stream();
-                    if let Some(error) = x.declines(&x.inc.head).filter(|_| !ended) {
+                    let declined = if ended { None } else { x.declines() };
+                    if let Some(error) = declined {
                         x.inc.head_ready = false;
                         drop(x);
                         fail(&self.slot, error);

@@ -143,6 +143,7 @@ impl Server {
             stream.answer(&answer);
         } else {
             let plan = self.dispatch.plan(&x.inc.head);
+            x.grpc = plan.grpc;
             x.whole = plan.whole;
             x.message_max = plan.message_max;
             x.deadline = plan.timeout.and_then(|timeout| now.checked_add(timeout));
@@ -352,7 +353,8 @@ impl Stream {
             Read::Over(error) => {
                 self.complete = true;
                 self.handler = None;
-                self.answer(&response::trailers_only(error.status(), usize::MAX));
+                let answer = self.slot.lock().rejection(&error, usize::MAX);
+                self.answer(&answer);
             }
         }
         None
