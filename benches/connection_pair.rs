@@ -1,6 +1,6 @@
 //! Unary calls between two engines in memory: no kernel, no runtime, no gRPC above the fields.
 //!
-//! `cargo bench --bench connection_pair`: time, allocations and, where valgrind is there,
+//! `cargo bench -p benches --bench connection_pair`: time, allocations and, where valgrind is there,
 //! instructions per call for HEADERS and DATA one way, HEADERS, DATA and trailers the other, both
 //! ends together.
 #![allow(clippy::unwrap_used, clippy::panic)] // a bench that fails should stop

@@ -1,7 +1,7 @@
 //! Taking a place and giving it back: this crate's pool against a pool behind a mutex and one behind a
 //! semaphore, by 1, 2 and 8 threads.
 //!
-//! `cargo bench --bench pool`: time per place, all threads together. Each pool has four connections; a
+//! `cargo bench -p benches --bench pool`: time per place, all threads together. Each pool has four connections; a
 //! place of the other two is a connection to oneself, as of a database, so that they never carry more
 //! callers than they have connections: a caller that finds none spins.
 #![allow(clippy::unwrap_used, clippy::panic)] // a bench that fails should stop

@@ -1,6 +1,6 @@
 //! Dials through TLS: full handshakes against resumed ones, with and without a client certificate.
 //!
-//! `cargo bench --bench tls_dial`: time per dial for both ends together, on one thread over a pipe
+//! `cargo bench -p benches --bench tls_dial`: time per dial for both ends together, on one thread over a pipe
 //! in memory: no network is in it, and on an idle machine it is processor time. P-256 certificates,
 //! TLS 1.3. A full handshake is measured with the 16 tickets a client asks for by default, and with
 //! 1 and none.

@@ -23,6 +23,10 @@ const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1
 const SLOW: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Slow");
 const REFUSE: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Refuse");
 
+/// A certificate for `localhost`. Its key is public: see `examples/data/README.md`.
+const CERTIFICATE: &str = include_str!("data/localhost.pem");
+const KEY: &str = include_str!("data/localhost.key.pem");
+
 fn echo(payload: impl Into<bytes::Bytes>) -> EchoRequest {
     EchoRequest { payload: payload.into(), ..EchoRequest::default() }
 }
@@ -68,12 +72,8 @@ fn router() -> Router {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // A certificate made just now, for this run alone.
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
-    let server_tls = ServerTls::builder()
-        .identity_der(issued.cert.der(), issued.signing_key.serialize_der())
-        .build()?;
-    let client_tls = ClientTls::builder().root_der(issued.cert.der()).build()?;
+    let server_tls = ServerTls::builder().identity_pem(CERTIFICATE, KEY).build()?;
+    let client_tls = ClientTls::builder().roots_pem(CERTIFICATE).build()?;
 
     let server = Server::builder(router()).tls(server_tls).bind("127.0.0.1:0".parse()?)?;
     let port = server.local_addr().ok_or("no address")?.port();

@@ -1,7 +1,7 @@
 //! The same echo service on framewire and on tonic, server and client in processes of their own.
 //!
 //! ```text
-//! cargo bench --bench versus_tonic -- --cases unary-100 --rounds 5
+//! cargo bench -p versus_tonic -- --cases unary-100 --rounds 5
 //!   --cases <substring>   only the cases whose name contains it
 //!   --rounds <n>          pairs of runs a case, A B A B (5)
 //!   --quick               one short pair a case

@@ -2,7 +2,7 @@
 //! ours, on this machine, now.
 //!
 //! ```text
-//! cargo run --release --example labs -- contention
+//! cargo run --release -p labs -- contention
 //!   --list     the labs, a line each
 //!   --all      one after the other
 //!   --quick    a few seconds each, for CI

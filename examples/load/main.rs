@@ -1,7 +1,7 @@
 //! A load generator for the echo service, with a server of its own or against `--target`.
 //!
 //! ```text
-//! cargo run --release --example load -- --concurrency 100 --duration 5
+//! cargo run --release -p load -- --concurrency 100 --duration 5
 //!   --mode unary|stream   calls, or messages of server streams (unary)
 //!   --concurrency <n>     calls or streams at a time, over all connections (100)
 //!   --connections <n>     channels, one connection each (1)
@@ -15,7 +15,7 @@
 //!   --json                one JSON object instead of text, and no progress bar
 //! ```
 
-#[path = "../proto/rust/bench.rs"]
+#[path = "../../proto/rust/bench.rs"]
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bench;
 
@@ -89,7 +89,11 @@ impl Options {
                 "--server-pid" => options.server_pid = Some(value()?.parse()?),
                 "--multi" => options.multi = true,
                 "--json" => options.json = true,
-                _ => return Err(format!("{word} is not understood; see examples/load.rs").into()),
+                _ => {
+                    return Err(
+                        format!("{word} is not understood; see examples/load/main.rs").into()
+                    );
+                }
             }
         }
         if options.concurrency == 0 || options.connections == 0 {
