@@ -7,9 +7,9 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group};
-use framewire::grpc::{Encoding, Method, request, response};
-use framewire::http2::hpack::Template;
-use framewire::http2::{
+use framewire::unstable::grpc::{Encoding, Method, request, response};
+use framewire::unstable::http2::hpack::Template;
+use framewire::unstable::http2::{
     Connection, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead, StreamKey,
 };
 use std::alloc::{GlobalAlloc, Layout, System};

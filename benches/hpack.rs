@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use framewire::http2::Fields;
-use framewire::http2::hpack::{Decoder, Encoder, FieldSink, Prepared, Template, huffman};
+use framewire::unstable::http2::Fields;
+use framewire::unstable::http2::hpack::{Decoder, Encoder, FieldSink, Prepared, Template, huffman};
 
 /// Touches every field, as a sink that looks at names would.
 struct Count(usize);

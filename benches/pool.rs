@@ -8,12 +8,12 @@
 #![allow(missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use framewire::http2::Role;
-use framewire::net::connect::Target;
-use framewire::net::driver::DriverOptions;
-use framewire::net::memory;
-use framewire::net::pool::{Pool, PoolOptions};
 use framewire::server::{Router, Server};
+use framewire::transport::connect::Target;
+use framewire::transport::memory;
+use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::http2::Role;
+use framewire::unstable::pool::{Pool, PoolOptions};
 use std::hint::black_box;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;

@@ -8,10 +8,11 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use framewire::net::accept::Accept;
-use framewire::net::connect::{Connect, Target};
-use framewire::net::memory::{self, MemoryConnector, MemoryListener};
-use framewire::net::tls::{ClientTls, ClientTlsBuilder, ServerTls, TlsConnector, accept};
+use framewire::transport::accept::Accept;
+use framewire::transport::connect::{Connect, Target};
+use framewire::transport::memory;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::tls::{ClientTls, ClientTlsBuilder, ServerTls, TlsConnector, accept};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::hint::black_box;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

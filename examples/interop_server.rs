@@ -9,9 +9,9 @@
 #[path = "interop/shared.rs"]
 mod shared;
 
-use framewire::grpc::{Code, Encoding, Metadata, Response, Status};
-use framewire::net::tls::ServerTls;
 use framewire::server::{Context, Replies, Requests, Router, Server};
+use framewire::transport::tls::ServerTls;
+use framewire::unstable::grpc::{Code, Encoding, Metadata, Response, Status};
 use shared::testing::{
     BoolValue, EchoStatus, Empty, PayloadType, SimpleRequest, SimpleResponse,
     StreamingInputCallRequest, StreamingInputCallResponse, StreamingOutputCallRequest,

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use framewire::client::{BuildError, Channel, HttpRequest};
 use framewire::error::{Initiator, Kind};
-use framewire::grpc::{Code, Encoding, Metadata, Method, Raw, Request, Response, Status};
-use framewire::http2::ErrorCode;
 use framewire::server::{HttpReply, Router, Server};
+use framewire::unstable::grpc::{Code, Encoding, Metadata, Method, Raw, Request, Response, Status};
+use framewire::unstable::http2::ErrorCode;
 use std::time::Duration;
 
 const UNARY: Method<Raw, Raw> = Method::new("/calls.Calls/Unary");

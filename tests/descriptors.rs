@@ -6,8 +6,8 @@
 
 use framewire::client::Channel;
 use framewire::error::Processed;
-use framewire::grpc::{Code, Method, Raw, Request, Response};
 use framewire::server::{Router, Server};
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};

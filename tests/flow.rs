@@ -7,10 +7,10 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::{Channel, PoolOptions};
-use framewire::grpc::{Method, Response};
-use framewire::http2::Role;
-use framewire::net::memory;
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::transport::memory;
+use framewire::unstable::grpc::{Method, Response};
+use framewire::unstable::http2::Role;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

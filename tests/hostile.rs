@@ -21,10 +21,10 @@ mod process;
 
 use frame::*;
 use framewire::client::Channel;
-use framewire::grpc::{Method, Raw};
-use framewire::http2::Role;
-use framewire::net::budget::Budget;
 use framewire::server::{DriverOptions, Requests, Router};
+use framewire::unstable::grpc::{Method, Raw};
+use framewire::unstable::http2::Role;
+use framewire::unstable::memory::budget::Budget;
 use hpack::{entered, indexed, post};
 use process::{Process, WORK, work};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ fn serve() -> bool {
                 while requests.message().await?.is_some() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                Ok(framewire::grpc::Response::new(Raw::default()))
+                Ok(framewire::unstable::grpc::Response::new(Raw::default()))
             })
     })
 }

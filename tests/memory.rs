@@ -8,9 +8,9 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::grpc::{Method, Response};
-use framewire::http2::Role;
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::unstable::grpc::{Method, Response};
+use framewire::unstable::http2::Role;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -4,12 +4,12 @@
 
 use bytes::Bytes;
 use framewire::client::{Channel, HttpRequest};
-use framewire::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
-use framewire::http2::Fields;
-use framewire::net::connect::Target;
-use framewire::net::memory;
-use framewire::net::tls::{ClientTls, ServerTls, TlsConfigError};
 use framewire::server::{Context, HttpReply, Router, Server};
+use framewire::transport::connect::Target;
+use framewire::transport::memory;
+use framewire::transport::tls::{ClientTls, ServerTls, TlsConfigError};
+use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
+use framewire::unstable::http2::Fields;
 use rcgen::{CertificateParams, KeyPair};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};

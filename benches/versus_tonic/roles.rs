@@ -6,7 +6,7 @@ use crate::load::{self, Plan};
 use crate::process;
 use crate::stack::BoxError;
 use crate::{with_framewire, with_tonic};
-use framewire::net::handoff::Policy;
+use framewire::unstable::connection::mailbox::Policy;
 use std::io::Read;
 use std::time::Duration;
 

@@ -4,12 +4,12 @@ use crate::bench::{EchoRequest, EchoResponse};
 use crate::stack::{BoxError, Client, RealHead, TlsFiles, USER_AGENT};
 use bytes::Bytes;
 use framewire::client::{Channel, PoolOptions};
-use framewire::grpc::{Method, Request, Response};
-use framewire::http2::Role;
-use framewire::net::driver::DriverOptions;
-use framewire::net::handoff::Policy;
-use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{Router, Server};
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::mailbox::Policy;
+use framewire::unstable::grpc::{Method, Request, Response};
+use framewire::unstable::http2::Role;
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");
 const SERVER_STREAM: Method<EchoRequest, EchoResponse> =

@@ -10,8 +10,8 @@ use super::shared::{
 };
 use framewire::client::{Channel, HttpRequest};
 use framewire::error::Error;
-use framewire::grpc::{Code, Encoding, Metadata, Method, Request};
-use framewire::http2::ErrorCode;
+use framewire::unstable::grpc::{Code, Encoding, Metadata, Method, Request};
+use framewire::unstable::http2::ErrorCode;
 use std::time::Duration;
 
 /// What was wrong, if anything.
@@ -72,7 +72,7 @@ pub(crate) async fn empty_unary(channel: &Channel) -> Outcome {
 /// A large unary call; how its answer was encoded.
 async fn large_call(
     channel: &Channel,
-    request: impl framewire::grpc::IntoRequest<SimpleRequest>,
+    request: impl framewire::unstable::grpc::IntoRequest<SimpleRequest>,
 ) -> Result<Option<Encoding>, Error> {
     let response = channel.unary(&UNARY_CALL, request).await?;
     let payload = response.get_ref().payload.as_ref();
@@ -189,7 +189,7 @@ fn check_echo(initial: &Metadata, trailing: &Metadata) -> Outcome {
 
 pub(crate) async fn custom_metadata(channel: &Channel) -> Outcome {
     let mut metadata = Metadata::new();
-    let wrong = |error: framewire::grpc::MetadataError| error.to_string();
+    let wrong = |error: framewire::unstable::grpc::MetadataError| error.to_string();
     metadata.append(ECHO_INITIAL, "test_initial_metadata_value").map_err(wrong)?;
     metadata.append_bin(ECHO_TRAILING, &[0xab, 0xab, 0xab]).map_err(wrong)?;
 

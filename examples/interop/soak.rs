@@ -3,7 +3,7 @@
 use super::cases::{Outcome, large, large_unary};
 use super::shared::{Flags, UNARY_CALL};
 use framewire::client::Channel;
-use framewire::grpc::Request;
+use framewire::unstable::grpc::Request;
 use std::time::{Duration, Instant};
 
 /// Large calls at once on one channel.

@@ -3,10 +3,10 @@
 use crate::tls::{Client, Identity, target};
 use crate::{BoxError, echo};
 use framewire::client::{Channel, Count, PoolOptions};
-use framewire::http2::Role;
-use framewire::net::accept::{Accept, AcceptFuture};
-use framewire::net::connect::{Connected, ConnectionInfo};
 use framewire::server::{DriverOptions, Server};
+use framewire::transport::accept::{Accept, AcceptFuture};
+use framewire::transport::connect::{Connected, ConnectionInfo};
+use framewire::unstable::http2::Role;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

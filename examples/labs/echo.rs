@@ -3,9 +3,9 @@
 use crate::BoxError;
 use crate::bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::grpc::{Method, Response};
-use framewire::http2::Role;
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::unstable::grpc::{Method, Response};
+use framewire::unstable::http2::Role;
 use std::time::Duration;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;

@@ -8,8 +8,8 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::client::{Channel, PoolOptions, RetryPolicy};
-use framewire::grpc::Request;
-use framewire::net::tcp::{SocketOptions, TcpConnector};
+use framewire::transport::tcp::{SocketOptions, TcpConnector};
+use framewire::unstable::grpc::Request;
 use std::time::{Duration, Instant};
 
 /// What our channel does; each beside its default, since a lab has no minute to wait.

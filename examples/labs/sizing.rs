@@ -4,7 +4,7 @@
 use crate::svg::{Chart, Lines, Marks, Series};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting};
-use framewire::net::pool::sizing::{Goal, Load, Sizing, erlang};
+use framewire::unstable::advisor::sizing::{Goal, Load, Sizing, erlang};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;

@@ -8,9 +8,9 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::client::Channel;
-use framewire::http2::Role;
-use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{DriverOptions, Server};
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::http2::Role;
 use std::time::{Duration, Instant};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use framewire::grpc::method::Path;
-use framewire::grpc::{Code, Metadata, Status, percent, response, timeout};
-use framewire::http2::Fields;
+use framewire::unstable::grpc::method::Path;
+use framewire::unstable::grpc::{Code, Metadata, Status, percent, response, timeout};
+use framewire::unstable::http2::Fields;
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 14] = [
@@ -63,7 +63,7 @@ fn received(lines: &Lines, end_stream: bool) {
     if let Some(status) = Status::from_trailers(&fields) {
         assert!(!status.to_string().contains(['\n', '\r', '\u{1b}']));
     }
-    let head = framewire::http2::Head::default();
+    let head = framewire::unstable::http2::Head::default();
     let trailers = Some(&fields).filter(|_| end_stream);
     if response::check_end(&head, trailers).is_ok() {
         assert_eq!(fields.get("grpc-status").map(Code::parse), Some(Code::Ok));

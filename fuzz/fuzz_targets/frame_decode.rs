@@ -1,8 +1,8 @@
 //! Any nine octets and payload: a frame or a rule; what we write of a frame reads back the same.
 #![no_main]
 
-use framewire::http2::frame::{Flags, Frame, FrameHeader, HEADER_LEN, write};
-use framewire::http2::violation::Scope;
+use framewire::unstable::http2::frame::{Flags, Frame, FrameHeader, HEADER_LEN, write};
+use framewire::unstable::http2::violation::Scope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|wire: &[u8]| {

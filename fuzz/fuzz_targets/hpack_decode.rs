@@ -11,8 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use framewire::http2::hpack::{Decoder, FieldSink, HpackError};
-use framewire::http2::{FieldRef, Fields};
+use framewire::unstable::http2::hpack::{Decoder, FieldSink, HpackError};
+use framewire::unstable::http2::{FieldRef, Fields};
 use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use libfuzzer_sys::fuzz_target;

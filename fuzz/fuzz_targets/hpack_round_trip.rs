@@ -2,10 +2,8 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use framewire::http2::hpack::{
-    Decoder, Encoder, FieldSink, Indexing, Prepared, Template, default_indexing,
-};
-use framewire::http2::{FieldRef, Fields};
+use framewire::unstable::http2::hpack::{Decoder, Encoder, FieldSink, Indexing, Prepared, Template, default_indexing};
+use framewire::unstable::http2::{FieldRef, Fields};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]

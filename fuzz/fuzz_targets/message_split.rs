@@ -1,9 +1,9 @@
 //! However the octets of a stream are cut, the same messages come out, and the same error.
 #![no_main]
 
-use framewire::grpc::codec::{Raw, decode_payload};
-use framewire::grpc::message::{Message, MessageError, PREFIX, Splitter, parse_one};
-use framewire::grpc::{Encoding, compression};
+use framewire::unstable::grpc::codec::{Raw, decode_payload};
+use framewire::unstable::grpc::message::{Message, MessageError, PREFIX, Splitter, parse_one};
+use framewire::unstable::grpc::{Encoding, compression};
 use libfuzzer_sys::fuzz_target;
 
 const MAX: usize = 4096;

@@ -1,19 +1,20 @@
 //! How a channel is put together, and what may be wrong with that.
 
-use super::channel::{Channel, Inner, Interceptor, Templates};
-use super::hedge::HedgePolicy;
-use super::retry::{Policy, Retries, RetryPolicy};
-use super::shards::{Part, ShardKey};
+use crate::call::messages::MessageLimits;
+use crate::client::channel::{Channel, Inner, Interceptor, Templates};
+use crate::client::hedge::HedgePolicy;
+use crate::client::retry::{Policy, Retries, RetryPolicy};
+use crate::client::shards::{Part, ShardKey};
+use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status, request};
-use crate::net::connect::{Connect, Scheme, Target, TargetError};
-use crate::net::keep::Keep;
-use crate::net::liveness::Preset;
-use crate::net::messages::MessageLimits;
-use crate::net::pool::{self, Cap, Finding, Pool, PoolOptions, Resolve, Severity};
-use crate::net::sync::Mutex;
-use crate::net::tcp::TcpConnector;
+use crate::memory::replay::Keep;
+use crate::pool;
+use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve, Severity};
+use crate::rt::sync::Mutex;
+use crate::transport::connect::{Connect, Scheme, Target, TargetError};
+use crate::transport::tcp::TcpConnector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use crate::net::tls::{ClientTls, TlsConnector};
+use crate::transport::tls::{ClientTls, TlsConnector};
 use std::fmt;
 use std::sync::Arc;
 
@@ -357,7 +358,7 @@ impl ChannelBuilder {
 fn plain_connector(target: &Target) -> Arc<dyn Connect> {
     #[cfg(unix)]
     if target.unix_path().is_some() {
-        return Arc::new(crate::net::unix::UnixConnector);
+        return Arc::new(crate::transport::unix::UnixConnector);
     }
     let _ = target;
     Arc::new(TcpConnector::new())

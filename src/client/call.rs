@@ -1,20 +1,23 @@
 //! One call of a client: filled, sent on its way, and given up when dropped.
 
-use super::channel::{Channel, announce};
-use super::retry::{Policy, Retrying};
+use crate::call::Permit;
+use crate::call::attempt;
+use crate::call::attempt::{Pushback, not_grpc};
+use crate::call::ends::{Reader, Writer};
+use crate::call::quota::Seat;
+use crate::call::state::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
+use crate::call::timeline::Timeline;
+use crate::client::channel::{Channel, announce};
+use crate::client::retry::{Policy, Retrying};
+use crate::connection::handle::Handle;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::codec::{self, Decode};
+use crate::grpc::codec;
+use crate::grpc::codec::Decode;
 use crate::grpc::method::Path;
 use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
 use crate::http2::Template;
 use crate::http2::{ErrorCode, Fields};
-use crate::net::again::{self, Pushback, not_grpc};
-use crate::net::env;
-use crate::net::exchange::{Reader, Writer};
-use crate::net::handle::{Handle, Permit};
-use crate::net::quota::Seat;
-use crate::net::slot::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
-use crate::net::timeline::Timeline;
+use crate::rt;
 use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::Arc;
@@ -127,7 +130,7 @@ impl Call {
         grpc: bool,
         body: impl FnOnce(&mut Outgoing) -> Result<bool, Status>,
     ) -> Result<Self, Error> {
-        let now = env::now();
+        let now = rt::now();
         let slot = channel.inner.pool.slot(now);
         let mut x = slot.lock();
         if let Some(timeout) = options.timeout {
@@ -205,7 +208,7 @@ impl Call {
                     }
                     let timeline = x.timeline.clone();
                     let read = read_whole(&mut x.inc, max);
-                    let read = read.map_err(|error| x.located(error, env::now()));
+                    let read = read.map_err(|error| x.located(error, rt::now()));
                     Poll::Ready(read.map(|response| (response, timeline)))
                 })
                 .await
@@ -232,17 +235,17 @@ impl Call {
     /// attempt.
     pub(super) fn failure(&self) -> Option<(Error, Option<Pushback>)> {
         let x = self.slot.as_ref()?.lock();
-        if again::has_begun(&x.inc) {
+        if attempt::has_begun(&x.inc) {
             return None;
         }
-        let error = again::outcome(&x.inc).err()?;
-        Some((x.located(error, env::now()), Pushback::of(&x.inc)))
+        let error = attempt::outcome(&x.inc).err()?;
+        Some((x.located(error, rt::now()), Pushback::of(&x.inc)))
     }
 
     /// The connection on which it has its place.
     pub(super) fn connection(&self) -> Option<u64> {
         let x = self.slot.as_ref()?.lock();
-        x.handle.as_ref().map(|place| place.handle().id())
+        x.handle.as_ref().map(|place| place.carrier().id())
     }
 
     /// Whether its head was ever written.

@@ -1,22 +1,23 @@
 //! A channel: a cheap clone over the pool.
 
-use super::builder::ChannelBuilder;
-use super::call::{Call, CallTimeline, Options};
-use super::hedge::{HedgePolicy, Race};
-use super::retry::{Policy, Retries, announce_previous};
-use super::streaming::{Sender, Streaming};
+use crate::call::messages::MessageLimits;
+use crate::call::state::Outgoing;
+use crate::client::builder::ChannelBuilder;
+use crate::client::call::{Call, CallTimeline, Options};
+use crate::client::hedge::{HedgePolicy, Race};
+use crate::client::retry::{Policy, Retries, announce_previous};
+use crate::client::streaming::{Sender, Streaming};
 use crate::error::{Error, Phase};
+use crate::grpc::method::Path;
+use crate::grpc::request;
 use crate::grpc::{
     Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
 };
-use crate::grpc::{method::Path, request};
 use crate::http2::Template;
-use crate::net::env;
-use crate::net::keep::Keep;
-use crate::net::messages::MessageLimits;
-use crate::net::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
-use crate::net::slot::Outgoing;
-use crate::net::sync::Mutex;
+use crate::memory::replay::Keep;
+use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
+use crate::rt;
+use crate::rt::sync::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -114,7 +115,7 @@ impl Channel {
         let (path, request) = (method.path(), request.into_request().begun_here());
         async move {
             let (response, mut timeline) = self.unary_attempts(path, request).await?;
-            timeline.enter(Phase::Caller, env::now());
+            timeline.enter(Phase::Caller, rt::now());
             Ok((response, timeline))
         }
     }
@@ -127,12 +128,12 @@ impl Channel {
         policy: &HedgePolicy,
     ) -> Result<(Response<Res>, CallTimeline), Error> {
         let encoding = request.encoding();
-        let deadline = request.timeout().and_then(|timeout| env::now().checked_add(timeout));
+        let deadline = request.timeout().and_then(|timeout| rt::now().checked_add(timeout));
         let options = Options::of(&request, true);
         let (message, metadata) = split(request);
         let extra = Call::extra(self, metadata, options)?;
         let mut race = Race::start(self, policy, deadline, |previous| {
-            let left = deadline.map(|at| at.saturating_duration_since(env::now()));
+            let left = deadline.map(|at| at.saturating_duration_since(rt::now()));
             let mut extra = extra.clone();
             announce_previous(&mut extra, previous);
             Call::grpc(self, path, &extra, options.in_race(left), |out| {
@@ -312,7 +313,7 @@ impl Channel {
 
     /// The connections that live.
     #[must_use]
-    pub fn connections(&self) -> Vec<Arc<crate::net::handle::Handle>> {
+    pub fn connections(&self) -> Vec<Arc<crate::connection::handle::Handle>> {
         self.inner.pool.connections()
     }
 

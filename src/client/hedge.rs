@@ -4,14 +4,14 @@
 //! A hedge goes to a connection with room to spare or is put off: it never waits for a place, never
 //! fills a connection beyond its soft target and never makes the pool dial.
 
-use super::call::Call;
-use super::channel::Channel;
-use super::retry::{ATTEMPTS_MAX, Codes, Retries};
+use crate::call::attempt::Pushback;
+use crate::call::timeline::Timeline;
+use crate::client::call::Call;
+use crate::client::channel::Channel;
+use crate::client::retry::{ATTEMPTS_MAX, Codes, Retries};
 use crate::error::{Error, Kind, Processed};
 use crate::grpc::status::Code;
-use crate::net::again::Pushback;
-use crate::net::env;
-use crate::net::timeline::Timeline;
+use crate::rt;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -143,7 +143,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             if let Some(winner) = self.look(cx) {
                 return Poll::Ready(Ok(winner));
             }
-            let now = env::now();
+            let now = rt::now();
             if self.next.is_some_and(|at| at <= now) {
                 match self.launch(now) {
                     // Its waker is still to be left with it.
@@ -162,7 +162,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                 return Poll::Ready(Err(self.told(error)));
             }
             let Some(at) = self.next else { return Poll::Pending };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(env::sleep_until(at)));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(rt::sleep_until(at)));
             if timer.deadline().into_std() != at {
                 timer.as_mut().reset(at.into());
             }
@@ -216,7 +216,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
 
     fn schedule(&mut self, pause: Duration) {
         let may = self.made < self.policy.attempts && !self.closed;
-        self.next = env::now().checked_add(pause).filter(|_| may);
+        self.next = rt::now().checked_add(pause).filter(|_| may);
     }
 
     fn put_off(&mut self) {
@@ -304,7 +304,7 @@ impl<F> fmt::Debug for Race<F> {
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
-    use super::*;
+    use crate::client::hedge::*;
 
     #[test]
     fn attempts_have_bounds() {

@@ -12,11 +12,11 @@ mod streaming;
 #[doc = include_str!("pool.md")]
 pub mod pool {}
 
-pub use crate::net::handle::Leak;
-pub use crate::net::liveness::Preset;
-pub use crate::net::pool::sizing::{ControllerOptions, Goal, Wait};
-pub use crate::net::pool::trend::Warning;
-pub use crate::net::pool::{
+pub use crate::advisor::sizing::{ControllerOptions, Goal, Wait};
+pub use crate::advisor::trend::Warning;
+pub use crate::connection::handle::Leak;
+pub use crate::connection::keepalive::Preset;
+pub use crate::pool::{
     Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
     EndpointStats, Finding, PoolAdvice, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity,
     Share, Static, TenantStats, metrics,

@@ -1,11 +1,11 @@
 //! Plain HTTP/2 requests on a channel: the same connections, no gRPC.
 
-use super::call::{Call, Options};
-use super::channel::Channel;
+use crate::call::state::InEnd;
+use crate::client::call::{Call, Options};
+use crate::client::channel::Channel;
 use crate::error::Error;
 use crate::grpc::{Code, Request, Status};
 use crate::http2::Fields;
-use crate::net::slot::InEnd;
 use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;

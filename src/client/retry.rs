@@ -3,15 +3,15 @@
 //! Calls that the peer surely did not process are moved by the pool whatever the policy says; this is
 //! for those it may have seen, when the caller has said that running twice does no harm.
 
-use super::channel::{Channel, Inner};
-use super::hedge::HedgePolicy;
+use crate::call::attempt::{Again, Attempt, Mark, Pushback};
+use crate::call::state::Slot;
+use crate::client::channel::{Channel, Inner};
+use crate::client::hedge::HedgePolicy;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
 use crate::http2::Fields;
-use crate::net::again::{Again, Attempt, Mark, Pushback};
-use crate::net::env;
-use crate::net::slot::Slot;
-use crate::net::sync::{AtomicU32, Mutex, Ordering};
+use crate::rt;
+use crate::rt::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -149,7 +149,7 @@ impl Again for Retrying {
             Some(Pushback::After(time)) => time,
             _ => channel.pool.jitter(self.policy.pause(made.0 + 1), 0.2),
         };
-        if attempt.deadline.is_some_and(|at| env::now() + pause >= at) {
+        if attempt.deadline.is_some_and(|at| rt::now() + pause >= at) {
             return None;
         }
         extra.rewind(self.mark);
@@ -270,7 +270,7 @@ impl Throttle {
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
-    use super::*;
+    use crate::client::retry::*;
 
     #[test]
     fn waits_grow_to_their_bound() {

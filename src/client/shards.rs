@@ -1,9 +1,9 @@
 //! Channels kept apart: one for each combination of everything that makes a connection its owner's.
 
-use super::builder::{BuildError, ChannelBuilder};
-use super::channel::Channel;
-use crate::net::pool::{Cap, PoolStats};
-use crate::net::sync::{Mutex, next_id};
+use crate::client::builder::{BuildError, ChannelBuilder};
+use crate::client::channel::Channel;
+use crate::pool::{Cap, PoolStats};
+use crate::rt::sync::{Mutex, next_id};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

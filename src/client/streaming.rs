@@ -1,15 +1,15 @@
 //! The two halves of a streaming call.
 
-use super::call::Call;
+use crate::call::attempt::not_grpc;
+use crate::call::ends::{Closed, End, Writer};
+use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::call::stalls::Stalls;
+use crate::call::state::OutEnd;
+use crate::client::call::Call;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
 use crate::http2::ErrorCode;
-use crate::net::again::not_grpc;
-use crate::net::env;
-use crate::net::exchange::{Closed, End, Writer};
-use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
-use crate::net::slot::OutEnd;
-use crate::net::stalls::Stalls;
+use crate::rt;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -256,7 +256,7 @@ impl<M: Decode> Streaming<M> {
 
     fn ended(&mut self, error: Error) -> Error {
         let error = match self.call.slot() {
-            Some(slot) => slot.lock().located(error, env::now()),
+            Some(slot) => slot.lock().located(error, rt::now()),
             None => error,
         };
         self.end = Some(Err(error.clone()));

@@ -2,9 +2,10 @@
 //!
 //! hot: no allocation but what the message itself asks for.
 
-use super::compression::{self, Encoding};
-use super::message::{PREFIX, write_prefix};
-use super::status::{Code, Status};
+use crate::grpc::compression;
+use crate::grpc::compression::Encoding;
+use crate::grpc::message::{PREFIX, write_prefix};
+use crate::grpc::status::{Code, Status};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::ops::Range;

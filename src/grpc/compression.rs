@@ -1,6 +1,6 @@
 //! Message encodings: identity and gzip, inflated within bounds.
 
-use super::status::{Code, Status};
+use crate::grpc::status::{Code, Status};
 
 /// How a message's payload is encoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -76,7 +76,7 @@ pub fn decompress(encoding: Encoding, payload: &[u8], max: usize) -> Result<Vec<
 
 #[cfg(feature = "gzip")]
 mod gzip {
-    use super::{Code, Status};
+    use crate::grpc::compression::{Code, Status};
     use flate2::Compression;
     use flate2::bufread::GzDecoder;
     use flate2::write::GzEncoder;
@@ -108,7 +108,7 @@ mod gzip {
 
 #[cfg(not(feature = "gzip"))]
 mod gzip {
-    use super::{Code, Status};
+    use crate::grpc::compression::{Code, Status};
 
     fn absent() -> Status {
         Status::new(Code::Internal, "gzip is not part of this build (feature `gzip`)")
@@ -125,7 +125,7 @@ mod gzip {
 
 #[cfg(all(test, feature = "gzip"))]
 mod tests {
-    use super::*;
+    use crate::grpc::compression::*;
 
     #[test]
     fn round_trip() {

@@ -1,7 +1,7 @@
 //! A message and what travels around it.
 
-use super::compression::Encoding;
-use super::metadata::Metadata;
+use crate::grpc::compression::Encoding;
+use crate::grpc::metadata::Metadata;
 use std::panic::Location;
 use std::time::Duration;
 

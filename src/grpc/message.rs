@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::status::{Code, Status};
+use crate::grpc::status::{Code, Status};
 
 /// Octets before each payload: the compressed flag and a 32-bit big-endian length.
 pub const PREFIX: usize = 5;
@@ -344,7 +344,7 @@ impl fmt::Debug for Splitter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::message::*;
 
     fn framed(payload: &[u8], flag: u8) -> Vec<u8> {
         let mut out = write_prefix(payload.len(), false).unwrap().to_vec();

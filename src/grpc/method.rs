@@ -96,7 +96,7 @@ impl<Req, Res> fmt::Debug for Method<Req, Res> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::method::*;
 
     #[test]
     fn attack_path_confusion() {

@@ -73,7 +73,7 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::percent::*;
 
     fn text(value: &str, room: usize) -> String {
         String::from_utf8(encode(value, room)).unwrap()

@@ -1,10 +1,10 @@
 //! A request's fields: written from a template, recognised on arrival.
 
-use super::compression::Encoding;
-use super::method::Path;
-use super::response;
-use super::status::{Code, Status};
-use super::timeout;
+use crate::grpc::compression::Encoding;
+use crate::grpc::method::Path;
+use crate::grpc::response;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::timeout;
 use crate::http2::{Fields, Head};
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! A response's fields: head, trailers, both in one; and what they mean to a client.
 
-use super::compression::Encoding;
-use super::metadata::Metadata;
-use super::status::{Code, Status};
-use super::status_map::{self, Missing};
+use crate::grpc::compression::Encoding;
+use crate::grpc::metadata::Metadata;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::status_map;
+use crate::grpc::status_map::Missing;
 use crate::http2::{Fields, Head};
 
 /// The stable fields of a response's head.
@@ -109,7 +110,7 @@ pub fn take_metadata(fields: &mut Fields) -> Metadata {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::response::*;
 
     #[test]
     fn attack_bad_content_type() {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::metadata::{Metadata, decode_bin, encode_bin, is_transport};
-use super::percent;
+use crate::grpc::metadata::{Metadata, decode_bin, encode_bin, is_transport};
+use crate::grpc::percent;
 use crate::http2::FIELD_OVERHEAD;
 use crate::http2::Fields;
 
@@ -324,7 +324,7 @@ impl std::error::Error for Status {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::status::*;
 
     fn round_trip(status: &Status) -> Status {
         let mut fields = Fields::new();

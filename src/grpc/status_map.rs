@@ -1,6 +1,6 @@
 //! What an ending without `grpc-status` means: three tables, each total.
 
-use super::status::{Code, Status};
+use crate::grpc::status::{Code, Status};
 use crate::http2::ErrorCode;
 
 /// The code of a call whose stream the peer reset.
@@ -80,7 +80,7 @@ impl Missing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::status_map::*;
 
     #[test]
     fn resets() {

@@ -107,7 +107,7 @@ pub fn parse(value: &[u8]) -> Result<Duration, TimeoutError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::grpc::timeout::*;
 
     fn text(timeout: Duration) -> String {
         String::from_utf8(encode(timeout).as_bytes().to_vec()).unwrap()

@@ -56,7 +56,7 @@ impl Bdp {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::bdp::*;
 
     #[test]
     fn grows_only_when_the_window_was_the_limit() {

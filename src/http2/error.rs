@@ -71,7 +71,7 @@ impl fmt::Debug for ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::error::*;
 
     /// The registry of RFC 9113 §7, from 0x0 to 0xd.
     #[test]

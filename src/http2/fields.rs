@@ -189,7 +189,7 @@ impl fmt::Debug for FieldRef<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::fields::*;
 
     #[test]
     fn keeps_order_values_and_marks() {

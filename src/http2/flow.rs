@@ -2,7 +2,7 @@
 //!
 //! hot: plain arithmetic, no allocation.
 
-use super::settings::MAX_WINDOW;
+use crate::http2::settings::MAX_WINDOW;
 
 /// What the peer lets us send. It may be negative after the peer lowered its initial window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl RecvWindow {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::flow::*;
 
     #[test]
     fn a_send_window_goes_negative_and_comes_back() {

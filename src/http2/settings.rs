@@ -1,6 +1,6 @@
 //! The parameters of one endpoint (RFC 9113 §6.5.2).
 
-use super::violation::Violation;
+use crate::http2::violation::Violation;
 
 /// Initial window of every stream and of the connection until something else is said (§6.9.2).
 pub const DEFAULT_WINDOW: u32 = 65_535;
@@ -103,7 +103,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::settings::*;
 
     #[test]
     fn values_out_of_range_are_named() {

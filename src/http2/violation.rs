@@ -1,6 +1,6 @@
 //! One variant per rule a peer can break, and the one table from a rule to its scope and code.
 
-use super::{ErrorCode, StreamId};
+use crate::http2::{ErrorCode, StreamId};
 use std::fmt;
 
 /// What a broken rule costs (RFC 9113 §5.4).

@@ -4,9 +4,9 @@
 //! handler, its future and the drop of what they made. They contain panics themselves, because an
 //! engine that is not ours calls them, too.
 
-use crate::net::contain::{Panicked, contain};
-use crate::net::dispatch::{Cost, Handler, HandlerFuture};
-use crate::net::exchange::ServerCall;
+use crate::call::ends::ServerCall;
+use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
+use crate::rt::contain::{Panicked, contain};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -119,8 +119,9 @@ fn log(call: &ServerCall) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::net::{env, slot::Slot};
+    use crate::call::state::Slot;
+    use crate::rt;
+    use crate::server::contained::*;
     use std::task::Waker;
 
     struct Bomb;
@@ -142,7 +143,7 @@ mod tests {
             })
         };
         let serving = Serving::new(begin, |_, ()| {}, |_| {});
-        let mut future = serving.call(ServerCall::new(Slot::new(env::now())));
+        let mut future = serving.call(ServerCall::new(Slot::new(rt::now())));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(future.as_mut().poll(&mut cx).is_pending());
         drop(future);

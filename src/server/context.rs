@@ -1,11 +1,11 @@
 //! What a handler may know of its call besides the message.
 
+use crate::call::ends::Reader;
+use crate::call::state::Slot;
 use crate::error::Error;
 use crate::grpc::{Encoding, Metadata};
-use crate::net::connect::ConnectionInfo;
-use crate::net::env;
-use crate::net::exchange::Reader;
-use crate::net::slot::Slot;
+use crate::rt;
+use crate::transport::connect::ConnectionInfo;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,13 +47,13 @@ impl Context {
     /// How much of the caller's patience is left.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline().map(|at| at.saturating_duration_since(env::now()))
+        self.deadline().map(|at| at.saturating_duration_since(rt::now()))
     }
 
     /// How the caller's connection was made: addresses, TLS, certificates.
     #[must_use]
     pub fn connection(&self) -> Option<ConnectionInfo> {
-        self.slot.lock().handle.as_ref().map(|permit| permit.handle().info().clone())
+        self.slot.lock().handle.as_ref().map(|permit| permit.carrier().info().clone())
     }
 
     /// The `:path` of the request.

@@ -1,16 +1,17 @@
 //! The four kinds of gRPC handlers. A panic of user code ends its call with INTERNAL.
 
-use super::contained::Serving;
-use super::context::Context;
-use super::router::Interceptor;
-use super::streaming::{Replies, Requests};
-use crate::grpc::codec::{self, Decode, Encode};
+use crate::call::ends::{ServerCall, Writer};
+use crate::call::messages::MessageLimits;
+use crate::call::state::{OutEnd, Outgoing};
+use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
+use crate::grpc::codec;
+use crate::grpc::codec::{Decode, Encode};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
 use crate::http2::{Fields, Head, Template};
-use crate::net::dispatch::{Cost, Handler, HandlerFuture};
-use crate::net::exchange::{ServerCall, Writer};
-use crate::net::messages::MessageLimits;
-use crate::net::slot::{OutEnd, Outgoing};
+use crate::server::contained::Serving;
+use crate::server::context::Context;
+use crate::server::router::Interceptor;
+use crate::server::streaming::{Replies, Requests};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 

@@ -1,17 +1,18 @@
 //! The accept loop: limits, handshakes in tasks of their own, graceful shutdown.
 
-use super::router::Router;
+use crate::connection::driver::{Drain, DrainReport, Driver, DriverOptions};
+use crate::connection::engine::{Engine, EngineTask, Intake};
+use crate::connection::handle::Handle;
+use crate::connection::mailbox::Policy;
 use crate::http2::Role;
-use crate::net::accept::Accept;
-use crate::net::connect::Connected;
-use crate::net::driver::{Drain, DrainReport, Driver, DriverOptions};
-use crate::net::engine::{Engine, EngineTask, Intake};
-use crate::net::env;
-use crate::net::handle::Handle;
-use crate::net::handoff::Policy;
-use crate::net::tcp::TcpAcceptor;
+use crate::rt;
+use crate::server::router::Router;
+use crate::transport::accept::Accept;
+use crate::transport::connect::Connected;
+use crate::transport::tcp::TcpAcceptor;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use crate::net::tls::{self, ServerTls};
+use crate::transport::tls;
+use crate::transport::tls::ServerTls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,7 +114,7 @@ impl ServerBuilder {
             permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
             drain: Arc::clone(&drain),
         });
-        let task = env::spawn(accept_loop(Box::new(acceptor), shared, stopped));
+        let task = rt::spawn(accept_loop(Box::new(acceptor), shared, stopped));
         Server { local: None, shutdown: Shutdown { stop: Arc::new(stop), drain }, task }
     }
 }
@@ -180,10 +181,10 @@ impl Shutdown {
     /// their streams up to `grace`, then cuts what is left.
     pub async fn drain(&self, grace: Duration) -> DrainReport {
         self.stop.send_replace(true);
-        let now = env::now();
+        let now = rt::now();
         self.drain.begin(now, now + grace);
         let patience = grace + Duration::from_secs(1);
-        let _ = env::timeout(patience, self.drain.ended()).await;
+        let _ = rt::timeout(patience, self.drain.ended()).await;
         self.drain.report()
     }
 
@@ -233,11 +234,11 @@ async fn accept_loop(
         };
         let shared = Arc::clone(&shared);
         // In a task of its own: one client that says nothing must not stop the others.
-        env::spawn(async move {
+        rt::spawn(async move {
             let Some(driving) = handshake(connected, &shared).await else { return };
             // In another task again: what a handshake needs is given back before the long life of
             // the connection begins.
-            env::spawn(async move {
+            rt::spawn(async move {
                 match driving {
                     Driving::Ours(driver) => driver.await,
                     Driving::Foreign(task) => task.await,
@@ -264,7 +265,7 @@ enum Driving {
 
 async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let peer = connected.info.peer.clone();
-    let secured = env::timeout(shared.handshake_time, secure(connected, shared)).await;
+    let secured = rt::timeout(shared.handshake_time, secure(connected, shared)).await;
     let connected = match secured {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
@@ -278,10 +279,10 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     };
     let Connected { io, info } = connected;
     let window = shared.options.limits.stream_window;
-    let handle = Handle::new(info, None, shared.handoff, window, env::now());
+    let handle = Handle::new(info, None, shared.handoff, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
-    let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::net::dispatch::Dispatch>;
+    let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::connection::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
     Some(match &shared.engine {
         None => {
@@ -323,12 +324,12 @@ impl std::fmt::Debug for ServerBuilder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::net::connect::{Connect, Target};
+    use crate::server::listener::*;
+    use crate::transport::connect::{Connect, Target};
 
     #[tokio::test]
     async fn a_dropped_server_goes_on() {
-        let (connector, listener) = crate::net::memory::listener(1024);
+        let (connector, listener) = crate::transport::memory::listener(1024);
         drop(Server::builder(Router::new()).serve(listener));
         for _ in 0..10 {
             tokio::task::yield_now().await;

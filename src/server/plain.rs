@@ -1,10 +1,10 @@
 //! Plain HTTP/2 handlers beside the gRPC methods.
 
-use super::contained::Serving;
+use crate::call::ends::ServerCall;
+use crate::call::state::OutEnd;
+use crate::connection::dispatch::Handler;
 use crate::http2::{Fields, Head};
-use crate::net::dispatch::Handler;
-use crate::net::exchange::ServerCall;
-use crate::net::slot::OutEnd;
+use crate::server::contained::Serving;
 use bytes::Bytes;
 use std::fmt;
 use std::future::Future;

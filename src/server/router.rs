@@ -1,14 +1,14 @@
 //! Method to handler. It sees a request before any gRPC check, so that plain HTTP/2 handlers stand
 //! beside the methods.
 
-use super::context::Context;
-use super::grpc::{Shape, refusing};
-use super::plain::{HttpReply, HttpRequest, plain};
-use super::streaming::{Replies, Requests};
+use crate::call::messages::MessageLimits;
+use crate::connection::dispatch::{Dispatch, Handler, Plan};
 use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
 use crate::http2::{Fields, Head};
-use crate::net::dispatch::{Dispatch, Handler, Plan};
-use crate::net::messages::MessageLimits;
+use crate::server::context::Context;
+use crate::server::grpc::{Shape, refusing};
+use crate::server::plain::{HttpReply, HttpRequest, plain};
+use crate::server::streaming::{Replies, Requests};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! The two halves of a streaming call on a server.
 
-use super::grpc::{accepts, head_template};
+use crate::call::ends::{Closed, Reader, Writer};
+use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::call::stalls::Stalls;
 use crate::error::Error;
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
-use crate::net::exchange::{Closed, Reader, Writer};
-use crate::net::messages::{MessageReader, MessageWriter, SendFailure};
-use crate::net::stalls::Stalls;
+use crate::server::grpc::{accepts, head_template};
 use std::future::poll_fn;
 
 /// Receives the messages of a request.

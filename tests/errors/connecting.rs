@@ -4,14 +4,15 @@ use crate::identity::Identity;
 use crate::{UNARY, normal};
 use framewire::client::Channel;
 use framewire::error::Phase;
-use framewire::grpc::Raw;
-use framewire::net::accept::Accept;
-use framewire::net::connect::{
+use framewire::server::{Router, Server};
+use framewire::transport::accept::Accept;
+use framewire::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Target,
 };
-use framewire::net::memory::{self, MemoryConnector, MemoryListener};
-use framewire::net::tls::{ClientTls, ServerTls};
-use framewire::server::{Router, Server};
+use framewire::transport::memory;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::grpc::Raw;
 use std::sync::Arc;
 
 fn serve(identity: &Identity, listener: MemoryListener) {

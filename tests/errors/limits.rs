@@ -3,10 +3,10 @@
 use crate::peer::{Peer, framed};
 use crate::{HEAD, UNARY, channel, normal};
 use framewire::client::Channel;
-use framewire::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
-use framewire::http2::frame::FrameType;
-use framewire::net::memory;
 use framewire::server::{Router, Server};
+use framewire::transport::memory;
+use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
+use framewire::unstable::http2::frame::FrameType;
 
 const STREAM: Method<Raw, Raw> = Method::new("/test.Echo/Stream");
 /// SETTINGS_MAX_HEADER_LIST_SIZE.

@@ -19,10 +19,11 @@ mod limits;
 
 use framewire::client::Channel;
 use framewire::error::Error;
-use framewire::grpc::{Method, Raw, Request};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory::{self, MemoryListener};
+use framewire::transport::memory;
+use framewire::transport::memory::MemoryListener;
+use framewire::unstable::grpc::{Method, Raw, Request};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use peer::{Peer, framed, request};
 use std::time::Duration;
 
@@ -279,7 +280,7 @@ async fn a_peer_that_closes_before_it_speaks() {
     let (channel, listener) = channel();
     let close = tokio::spawn(async move {
         let mut listener = listener;
-        let _ = framewire::net::accept::Accept::accept(&mut listener).await;
+        let _ = framewire::transport::accept::Accept::accept(&mut listener).await;
     });
     let error = channel.unary(&UNARY, Raw::default()).await.unwrap_err();
     close.await.unwrap();

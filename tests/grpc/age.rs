@@ -3,9 +3,9 @@
 use crate::memory_pair::{BIDI, Pair, Setup, UNARY, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::error::Kind;
-use framewire::grpc::Code;
-use framewire::http2::frame::FrameType;
 use framewire::server::DriverOptions;
+use framewire::unstable::grpc::Code;
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

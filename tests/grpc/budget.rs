@@ -4,10 +4,10 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::client::PoolOptions;
-use framewire::grpc::{Code, Method, Raw, Response};
-use framewire::http2::frame::FrameType;
-use framewire::net::budget::Budget;
 use framewire::server::{DriverOptions, Router};
+use framewire::unstable::grpc::{Code, Method, Raw, Response};
+use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::memory::budget::Budget;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ async fn a_starved_stream_is_fed_by_another_connection() {
     let frames = b.until_silent().await;
     assert!(announced(&frames, 1) >= 32_767, "one message has its credit");
     assert_eq!(announced(&frames, 3), 0, "the budget is spent");
-    a.reset(1, framewire::http2::ErrorCode::CANCEL).await;
+    a.reset(1, framewire::unstable::http2::ErrorCode::CANCEL).await;
     let frames = b.until_silent().await;
     assert_eq!(announced(&frames, 3), 60_000);
 }

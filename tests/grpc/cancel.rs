@@ -5,13 +5,13 @@ use crate::memory_pair::{BIDI, On, SILENT, UNARY, raw};
 use crate::peer::{Frame, Peer};
 use framewire::client::{Channel, PoolOptions};
 use framewire::error::Kind;
-use framewire::grpc::{Code, Raw};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
+use framewire::unstable::grpc::{Code, Raw};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-type Call = JoinHandle<Result<framewire::grpc::Response<Raw>, framewire::error::Error>>;
+type Call = JoinHandle<Result<framewire::unstable::grpc::Response<Raw>, framewire::error::Error>>;
 
 fn begin(channel: &Channel, octets: usize) -> Call {
     let channel = channel.clone();

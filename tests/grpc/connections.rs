@@ -5,11 +5,11 @@ use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, ChannelState, PoolOptions};
 use framewire::error::{Kind, Processed};
-use framewire::grpc::{Code, Method, Raw, Request, Response};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::accept::Accept;
-use framewire::net::memory;
+use framewire::transport::accept::Accept;
+use framewire::transport::memory;
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -181,10 +181,10 @@ pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
 }
 
 /// Accepts one connection.
-struct One(Option<framewire::net::connect::Connected>);
+struct One(Option<framewire::transport::connect::Connected>);
 
 impl Accept for One {
-    fn accept(&mut self) -> framewire::net::accept::AcceptFuture<'_> {
+    fn accept(&mut self) -> framewire::transport::accept::AcceptFuture<'_> {
         let one = self.0.take();
         Box::pin(async move {
             match one {
@@ -254,11 +254,11 @@ pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
 /// Two dials fail, the third succeeds.
 struct Switch(Arc<Mutex<(u32, memory::MemoryConnector, memory::MemoryConnector)>>);
 
-impl framewire::net::connect::Connect for Switch {
+impl framewire::transport::connect::Connect for Switch {
     fn connect(
         &self,
-        target: framewire::net::connect::Target,
-    ) -> framewire::net::connect::ConnectFuture {
+        target: framewire::transport::connect::Target,
+    ) -> framewire::transport::connect::ConnectFuture {
         let mut state = self.0.lock().unwrap();
         state.0 += 1;
         if state.0 <= 2 { state.1.connect(target) } else { state.2.connect(target) }
@@ -293,14 +293,14 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
 /// Hands out connections whose other end is gone.
 struct Dead;
 
-impl framewire::net::connect::Connect for Dead {
+impl framewire::transport::connect::Connect for Dead {
     fn connect(
         &self,
-        _target: framewire::net::connect::Target,
-    ) -> framewire::net::connect::ConnectFuture {
+        _target: framewire::transport::connect::Target,
+    ) -> framewire::transport::connect::ConnectFuture {
         let (near, _) = tokio::io::duplex(64);
-        let info = framewire::net::connect::ConnectionInfo::default();
-        let connected = framewire::net::connect::Connected { io: Box::new(near), info };
+        let info = framewire::transport::connect::ConnectionInfo::default();
+        let connected = framewire::transport::connect::Connected { io: Box::new(near), info };
         Box::pin(std::future::ready(Ok(connected)))
     }
 }

@@ -5,10 +5,10 @@ use crate::memory_pair::{BIDI, RawMethod, SILENT, Setup, lone_channel, raw, rout
 use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, HttpRequest, PoolOptions};
 use framewire::error::{Error, Kind, Processed};
-use framewire::grpc::{Code, Method};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
 use framewire::server::{DrainReport, Server};
+use framewire::unstable::grpc::{Code, Method};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;

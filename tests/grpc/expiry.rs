@@ -3,9 +3,9 @@
 
 use crate::memory_pair::{Pair, SILENT, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::grpc::{Code, Request};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
+use framewire::unstable::grpc::{Code, Request};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -5,10 +5,10 @@ use crate::memory_pair::{BIDI, DOWN, On, UNARY, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::{Channel, HedgePolicy, RetryPolicy};
 use framewire::error::{Error, Kind};
-use framewire::grpc::Code;
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory;
+use framewire::transport::memory;
+use framewire::unstable::grpc::Code;
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::any::Any;
 use std::time::Duration;
 

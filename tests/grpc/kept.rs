@@ -6,10 +6,10 @@ use crate::memory_pair::{BIDI, On, UNARY, UP, raw};
 use crate::peer::{Peer, framed};
 use framewire::client::{Channel, PoolOptions, Sender};
 use framewire::error::{Kind, Processed};
-use framewire::grpc::Raw;
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory::MemoryListener;
+use framewire::transport::memory::MemoryListener;
+use framewire::unstable::grpc::Raw;
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 
 fn channel(on: On, call: u32, all: u32) -> (Channel, MemoryListener) {

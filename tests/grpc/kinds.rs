@@ -6,9 +6,9 @@ use crate::peer::{Peer, framed};
 use bytes::Bytes;
 use framewire::client::{HttpRequest, PoolOptions};
 use framewire::error::Kind;
-use framewire::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
-use framewire::http2::frame::FrameType;
 use framewire::server::{HttpReply, Router};
+use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 
 const REFUSE: RawMethod = Method::new("/test.Echo/Refuse");

@@ -3,8 +3,8 @@
 
 use crate::memory_pair::{RawMethod, Setup, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
-use framewire::grpc::{Method, Response};
-use framewire::http2::frame::FrameType;
+use framewire::unstable::grpc::{Method, Response};
+use framewire::unstable::http2::frame::FrameType;
 
 /// Answers before it has read anything.
 const HASTY: RawMethod = Method::new("/test.Echo/Hasty");

@@ -5,10 +5,10 @@ use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::PoolOptions;
 use framewire::error::{Error, Kind};
-use framewire::grpc::{Code, Encoding, Raw, Request};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory::MemoryConnector;
+use framewire::transport::memory::MemoryConnector;
+use framewire::unstable::grpc::{Code, Encoding, Raw, Request};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 
 /// What our client makes of this body, and whether it reset the stream.
@@ -158,7 +158,7 @@ pub async fn none_or_more_than_one_message_where_there_is_one(on: On) {
 fn bomb() -> Vec<u8> {
     let mut deflated = Vec::new();
     let zeros = vec![0; 8 * 1024 * 1024];
-    framewire::grpc::codec::encode_message(
+    framewire::unstable::grpc::codec::encode_message(
         &Raw(zeros.into()),
         Encoding::Gzip,
         usize::MAX,

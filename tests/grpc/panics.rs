@@ -5,16 +5,19 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, RawMethod, raw, router};
 use framewire::client::{Channel, HttpRequest, PoolOptions, Sender, Streaming};
 use framewire::error::Error;
-use framewire::grpc::{Code, Decode, Encode, Metadata, Method, Raw, Request, Response, Status};
-use framewire::http2::{Fields, Head, Role};
-use framewire::net::accept::Accept;
-use framewire::net::connect::Connected;
-use framewire::net::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
-use framewire::net::driver::{Drain, Driver};
-use framewire::net::exchange::{self, ServerCall};
-use framewire::net::handle::Handle;
-use framewire::net::handoff::Policy;
 use framewire::server::{DriverOptions, HttpReply, Replies, Router};
+use framewire::transport::accept::Accept;
+use framewire::transport::connect::Connected;
+use framewire::unstable::call::ends as exchange;
+use framewire::unstable::call::ends::ServerCall;
+use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
+use framewire::unstable::connection::driver::{Drain, Driver};
+use framewire::unstable::connection::handle::Handle;
+use framewire::unstable::connection::mailbox::Policy;
+use framewire::unstable::grpc::{
+    Code, Decode, Encode, Metadata, Method, Raw, Request, Response, Status,
+};
+use framewire::unstable::http2::{Fields, Head, Role};
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;

@@ -5,10 +5,11 @@ use crate::memory_pair::{BIDI, DOWN, On, UNARY, UP, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::{Channel, ChannelBuilder, PoolOptions, RetryPolicy};
 use framewire::error::{Kind, Processed};
-use framewire::grpc::{Code, Request};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory::{self, MemoryListener};
+use framewire::transport::memory;
+use framewire::transport::memory::MemoryListener;
+use framewire::unstable::grpc::{Code, Request};
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -5,10 +5,10 @@ use crate::memory_pair::{BIDI, RawMethod, Setup, UNARY, lone_channel, raw, route
 use crate::peer::{Peer, request};
 use framewire::client::{Channel, PoolOptions};
 use framewire::error::Phase;
-use framewire::grpc::Method;
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::stalls::Stalls;
+use framewire::unstable::call::stalls::Stalls;
+use framewire::unstable::grpc::Method;
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;

@@ -20,11 +20,11 @@ mod recorder;
 
 use framewire::client::metrics::{METRICS, MetricKind};
 use framewire::client::{Cap, Channel, Count, HedgePolicy, PoolOptions, RetryPolicy};
-use framewire::grpc::{Code, Method, Raw, Request, Response, Status};
-use framewire::http2::Role;
-use framewire::net::connect::{Connect, ConnectFuture, Target};
-use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
+use framewire::unstable::http2::Role;
 use identity::Identity;
 use network::{Network, addr};
 use recorder::{Recorder, Value};
@@ -149,7 +149,8 @@ async fn exercise(tls: &mut Tls) {
     let mut listener = tls.network.listen(addr(1));
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     let other = tokio::spawn(async move {
-        while let Ok(connected) = framewire::net::accept::Accept::accept(&mut listener).await {
+        while let Ok(connected) = framewire::transport::accept::Accept::accept(&mut listener).await
+        {
             drop(acceptor.accept(connected.io).await);
         }
     });
@@ -310,9 +311,9 @@ impl Connect for Steps {
         let network = self.0.clone();
         Box::pin(async move {
             for phase in [
-                framewire::net::connect::ConnectPhase::Resolve,
-                framewire::net::connect::ConnectPhase::Socket,
-                framewire::net::connect::ConnectPhase::Tls,
+                framewire::transport::connect::ConnectPhase::Resolve,
+                framewire::transport::connect::ConnectPhase::Socket,
+                framewire::transport::connect::ConnectPhase::Tls,
             ] {
                 target.progress().enter(phase);
                 ms(100).await;

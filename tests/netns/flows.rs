@@ -4,8 +4,8 @@ use crate::process::{SILENT, WORK, work};
 use crate::stage::{SLACK, SOON, Side, Stage, begin, builder, call, channel, port, sleep};
 use framewire::client::RetryPolicy;
 use framewire::error::Processed;
-use framewire::grpc::{Code, Raw};
-use framewire::net::tcp::{SocketOptions, TcpConnector};
+use framewire::transport::tcp::{SocketOptions, TcpConnector};
+use framewire::unstable::grpc::{Code, Raw};
 use std::time::{Duration, Instant};
 
 /// With a TCP_USER_TIMEOUT of 10 s, calls written to it are told 10 s after the first byte that

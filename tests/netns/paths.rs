@@ -4,7 +4,7 @@ use crate::load::Load;
 use crate::process::{LARGE, SILENT, WORK, work};
 use crate::stage::{SLACK, SOON, Side, Stage, begin, builder, call, call_within, channel, sleep};
 use framewire::client::Static;
-use framewire::grpc::{Code, Raw, Request};
+use framewire::unstable::grpc::{Code, Raw, Request};
 use std::time::{Duration, Instant};
 
 /// What waits until the system sends it again.

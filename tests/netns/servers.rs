@@ -3,7 +3,7 @@
 use crate::process::SILENT;
 use crate::stage::{SLACK, SOON, Stage, begin, call, call_within, channel, port, sleep};
 use framewire::error::Processed;
-use framewire::grpc::{Code, Raw};
+use framewire::unstable::grpc::{Code, Raw};
 use std::time::{Duration, Instant};
 
 /// Its calls are told at once; another one on its port is found by the next call.

@@ -3,9 +3,9 @@
 use crate::network::{Network, addr};
 use crate::peer::Peer;
 use crate::{Ran, begin, each_ran_once, id_of, lone, ms, options, router, server_options, work};
-use framewire::http2::ErrorCode;
-use framewire::http2::frame::FrameType;
-use framewire::net::memory::MemoryListener;
+use framewire::transport::memory::MemoryListener;
+use framewire::unstable::http2::ErrorCode;
+use framewire::unstable::http2::frame::FrameType;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn connections_that_age_in_a_second_under_load() {
     let mut calls = Vec::new();
     for id in 0..60_000u32 {
         let milliseconds = [0, 3, 20, 100][id as usize % 4];
-        let request = framewire::grpc::Request::new(work(id, milliseconds));
+        let request = framewire::unstable::grpc::Request::new(work(id, milliseconds));
         calls.push(crate::begin_with(&channel, request));
         ms(1).await;
     }

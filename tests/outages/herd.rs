@@ -2,13 +2,13 @@
 
 use crate::network::{Network, addr};
 use crate::{Ran, begin_with, lone, ms, options, router, server_options, work};
-use framewire::grpc::Request;
-use framewire::net::accept::Accept;
+use framewire::transport::accept::Accept;
+use framewire::unstable::grpc::Request;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-fn patient(id: u32) -> Request<framewire::grpc::Raw> {
+fn patient(id: u32) -> Request<framewire::unstable::grpc::Raw> {
     Request::new(work(id, 0)).with_wait_for_ready(true)
 }
 

@@ -28,10 +28,10 @@ mod slow;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
-use framewire::grpc::{Method, Raw, Request, Response};
-use framewire::http2::Role;
-use framewire::net::connect::{Connect, ConnectFuture, Target};
 use framewire::server::{DriverOptions, Router};
+use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::unstable::grpc::{Method, Raw, Request, Response};
+use framewire::unstable::http2::Role;
 use network::Network;
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 use crate::network::{Network, addr};
 use crate::{Ran, begin, each_ran_once, ms, named, options, router, server_options};
 use framewire::client::Balance;
-use framewire::net::env::Random;
+use framewire::unstable::rt::Random;
 use std::time::Duration;
 
 /// For ten minutes the resolver answers with other addresses, or not at all, while servers come and

@@ -7,10 +7,10 @@ use crate::{
 };
 use framewire::client::{Channel, ChannelState};
 use framewire::error::{Phase, Processed};
-use framewire::grpc::{Code, Request};
-use framewire::net::accept::Accept;
-use framewire::net::memory::MemoryListener;
-use framewire::net::tls::ClientTls;
+use framewire::transport::accept::Accept;
+use framewire::transport::memory::MemoryListener;
+use framewire::transport::tls::ClientTls;
+use framewire::unstable::grpc::{Code, Request};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;

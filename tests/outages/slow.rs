@@ -6,12 +6,12 @@ use crate::{
     Call, Ran, begin, begin_with, is_on_time, lone, ms, options, router, server_options, work,
 };
 use framewire::client::PoolOptions;
-use framewire::grpc::{Code, Method, Raw, Request};
-use framewire::net::connect::{Connect, ConnectFuture, Connected, Target};
-use framewire::net::env::Random;
-use framewire::net::io::BoxedIo;
-use framewire::net::memory;
 use framewire::server::{Router, Server};
+use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
+use framewire::transport::io::BoxedIo;
+use framewire::transport::memory;
+use framewire::unstable::grpc::{Code, Method, Raw, Request};
+use framewire::unstable::rt::Random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -4,10 +4,10 @@ use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{Balance, Channel, ChannelState};
 use framewire::error::Phase;
-use framewire::grpc::{Code, Request};
-use framewire::net::connect::Target;
-use framewire::net::pool::{Resolve, ResolveFuture};
 use framewire::server::Server;
+use framewire::transport::connect::Target;
+use framewire::unstable::grpc::{Code, Request};
+use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::sync::atomic::Ordering;
 
 struct Three {

@@ -32,9 +32,9 @@ mod watched;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
-use framewire::grpc::{Method, Raw, Response};
-use framewire::http2::Role;
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::unstable::grpc::{Method, Raw, Response};
+use framewire::unstable::http2::Role;
 use network::{Network, addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};

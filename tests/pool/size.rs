@@ -3,9 +3,9 @@
 
 use crate::{begin, ms, one, options, places};
 use framewire::client::{BuildError, Cap, Channel, Severity};
-use framewire::grpc::Code;
-use framewire::net::connect::Target;
-use framewire::net::pool::Pool;
+use framewire::transport::connect::Target;
+use framewire::unstable::grpc::Code;
+use framewire::unstable::pool::Pool;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use crate::network::addr;
 use crate::{WORK, allowing, begin, ms, one, options, raw, router};
 use framewire::error::{Kind, Processed};
-use framewire::grpc::{Code, Request};
+use framewire::unstable::grpc::{Code, Request};
 use std::time::Duration;
 use tokio::time::Instant;
 

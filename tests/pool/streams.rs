@@ -4,9 +4,9 @@ use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw};
 use framewire::client::{Channel, Count, HedgePolicy, RetryPolicy};
 use framewire::error::{Error, Kind, Processed};
-use framewire::grpc::{Code, Method, Raw, Request, Response, Status};
-use framewire::net::env::Random;
 use framewire::server::{Requests, Router};
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
+use framewire::unstable::rt::Random;
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use crate::{WORK, allowing, begin, ms, one, options, raw, router};
 use framewire::error::{Kind, Phase, Processed};
-use framewire::grpc::{Code, Request};
+use framewire::unstable::grpc::{Code, Request};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]

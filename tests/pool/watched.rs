@@ -4,9 +4,9 @@
 use crate::network::{Network, addr};
 use crate::{WORK, allowing, begin, ms, one, options, raw};
 use framewire::client::{Channel, ControllerOptions, Count, PoolOptions};
-use framewire::grpc::{Method, Raw};
-use framewire::net::pool::sizing::Bound;
 use framewire::server::Router;
+use framewire::unstable::advisor::sizing::Bound;
+use framewire::unstable::grpc::{Method, Raw};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -190,7 +190,7 @@ async fn a_forgotten_stream_is_named() {
 /// A unary call is named by its place, too.
 #[tokio::test(start_paused = true)]
 async fn the_place_of_a_unary_call_is_the_callers() {
-    let request = framewire::grpc::Request::new(raw([0]));
+    let request = framewire::unstable::grpc::Request::new(raw([0]));
     let one = one(10, options());
     assert!(request.site().is_none());
     one.channel.unary(&WORK, request).await.unwrap();

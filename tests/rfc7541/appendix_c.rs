@@ -1,7 +1,7 @@
 //! The table of RFC 7541 Appendix A and the examples of Appendix C (C.1 and the code of Appendix B stand beside their modules).
 
-use framewire::http2::hpack::{Decoder, Encoder, Indexing};
-use framewire::http2::{FieldRef, Fields};
+use framewire::unstable::http2::hpack::{Decoder, Encoder, Indexing};
+use framewire::unstable::http2::{FieldRef, Fields};
 
 use super::{decode, pairs};
 

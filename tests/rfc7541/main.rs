@@ -6,8 +6,8 @@ mod round_trip;
 #[cfg(feature = "gzip")]
 mod stories;
 
-use framewire::http2::hpack::{Decoder, FieldSink, HpackError};
-use framewire::http2::{FieldRef, Fields};
+use framewire::unstable::http2::hpack::{Decoder, FieldSink, HpackError};
+use framewire::unstable::http2::{FieldRef, Fields};
 
 /// Collects fields; the never-indexed mark becomes the sensitive one.
 #[derive(Default)]

@@ -1,7 +1,9 @@
 //! Random fields, indexing and table sizes through our encoder, our decoder and a foreign one.
 
-use framewire::http2::hpack::{Decoder, Encoder, Indexing, Prepared, Template, default_indexing};
-use framewire::http2::{FieldRef, Fields};
+use framewire::unstable::http2::hpack::{
+    Decoder, Encoder, Indexing, Prepared, Template, default_indexing,
+};
+use framewire::unstable::http2::{FieldRef, Fields};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
-use framewire::http2::Fields;
-use framewire::http2::hpack::{Decoder, Encoder};
+use framewire::unstable::http2::Fields;
+use framewire::unstable::http2::hpack::{Decoder, Encoder};
 
 use super::{decode, pairs};
 

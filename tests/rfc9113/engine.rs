@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use framewire::http2::{
+use framewire::unstable::http2::{
     Connection, ConnectionError, ErrorCode, Event, Fields, Limits, OpenRefusal, Payload,
     RecvBuffer, Role, SendBuffer, SendError, SendHead, StreamId, StreamKey, Violation,
 };

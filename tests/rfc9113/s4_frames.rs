@@ -8,8 +8,8 @@ use crate::support::*;
 /// RFC 9113 §4.1: nine octets: length in 24 bits, type, flags, a reserved bit, 31 bits of stream.
 #[test]
 fn frame_header_octets() {
-    use framewire::http2::StreamId;
-    use framewire::http2::frame::{Flags, FrameHeader, FrameType};
+    use framewire::unstable::http2::StreamId;
+    use framewire::unstable::http2::frame::{Flags, FrameHeader, FrameType};
     let octets = [0x01, 0x02, 0x03, 0x06, 0x01, 0x7f, 0x80, 0x81, 0x82];
     let header =
         FrameHeader::new(0x01_0203, FrameType::Ping, Flags::ACK, StreamId::new(0x7f80_8182));

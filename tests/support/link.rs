@@ -1,10 +1,10 @@
 //! A link with faults, put between a client and whatever it dials: single octets, delays, a cut,
 //! a stall. It can keep the octets of both directions.
 
-use framewire::net::accept::{Accept, AcceptFuture};
-use framewire::net::connect::{Connect, ConnectFuture, Connected, Target};
-use framewire::net::io::BoxedIo;
-use framewire::net::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::accept::{Accept, AcceptFuture};
+use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
+use framewire::transport::io::BoxedIo;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -4,11 +4,12 @@
 use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
 use framewire::client::{Cap, Channel, ChannelBuilder, PoolOptions};
-use framewire::grpc::Raw;
-use framewire::grpc::{Method, Response};
-use framewire::http2::Role;
-use framewire::net::memory::{self, MemoryConnector, MemoryListener};
 use framewire::server::{DriverOptions, Router, Server, ServerBuilder};
+use framewire::transport::memory;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::unstable::grpc::Raw;
+use framewire::unstable::grpc::{Method, Response};
+use framewire::unstable::http2::Role;
 use std::sync::Arc;
 
 pub type RawMethod = Method<Raw, Raw>;

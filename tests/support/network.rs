@@ -1,13 +1,14 @@
 //! Servers of ours at addresses of a network in memory, and what happened at each of them.
 
-use framewire::net::accept::{Accept, AcceptFuture};
-use framewire::net::connect::{
+use framewire::server::{DriverOptions, Router, Server};
+use framewire::transport::accept::{Accept, AcceptFuture};
+use framewire::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
 };
-use framewire::net::io::BoxedIo;
-use framewire::net::memory::{self, MemoryConnector, MemoryListener};
-use framewire::net::pool::{Resolve, ResolveFuture};
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::transport::io::BoxedIo;
+use framewire::transport::memory;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

@@ -1,13 +1,13 @@
 //! A scripted HTTP/2 peer: it does what the test says, right or wrong.
 
-use framewire::http2::frame::header::{Flags, FrameHeader, FrameType, HEADER_LEN};
-use framewire::http2::frame::write;
-use framewire::http2::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, FieldSink};
-use framewire::http2::{ErrorCode, Fields, StreamId};
-use framewire::net::accept::Accept;
-use framewire::net::connect::{Connect, Target};
-use framewire::net::io::BoxedIo;
-use framewire::net::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::accept::Accept;
+use framewire::transport::connect::{Connect, Target};
+use framewire::transport::io::BoxedIo;
+use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::unstable::http2::frame::header::{Flags, FrameHeader, FrameType, HEADER_LEN};
+use framewire::unstable::http2::frame::write;
+use framewire::unstable::http2::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, FieldSink};
+use framewire::unstable::http2::{ErrorCode, Fields, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -2,9 +2,9 @@
 //!
 //! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
 
-use framewire::grpc::{Method, Raw, Response};
-use framewire::http2::Role;
 use framewire::server::{DriverOptions, Router, Server};
+use framewire::unstable::grpc::{Method, Raw, Response};
+use framewire::unstable::http2::Role;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use framewire::error::{Error, Processed};
-use framewire::http2::{ErrorCode, Fields as List, Head, Role};
-use framewire::net::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
-use framewire::net::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
-use framewire::net::driver::{Drain, Driver, DriverOptions};
-use framewire::net::exchange::{Body, End, Reader, ServerCall, Writer};
-use framewire::net::handle::Handle;
-use framewire::net::handoff::Policy;
-use framewire::net::pool::{Cap, Pool, PoolOptions};
-use framewire::net::slot::{Credit, HeadState, OutEnd, Slot};
+use framewire::transport::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
+use framewire::unstable::call::ends::{Body, End, Reader, ServerCall, Writer};
+use framewire::unstable::call::state::{Credit, HeadState, OutEnd, Slot};
+use framewire::unstable::connection::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
+use framewire::unstable::connection::driver::{Drain, Driver, DriverOptions};
+use framewire::unstable::connection::handle::Handle;
+use framewire::unstable::connection::mailbox::Policy;
+use framewire::unstable::http2::{ErrorCode, Fields as List, Head, Role};
+use framewire::unstable::pool::{Cap, Pool, PoolOptions};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
@@ -24,7 +24,7 @@ pub(super) struct Framewire;
 
 impl Subject for Framewire {
     fn serve(&self, io: DuplexStream, counters: Arc<Counters>) {
-        let now = framewire::net::exchange::now();
+        let now = framewire::unstable::call::ends::now();
         let info = ConnectionInfo::default();
         let handle = Arc::new(Handle::new(info, None, Policy::default(), 256 * 1024, now));
         let options = DriverOptions::new(Role::Server);
@@ -54,7 +54,7 @@ impl Connect for Once {
         Box::pin(async move {
             let Some(io) = io else {
                 let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-                use framewire::net::connect::{ConnectError, ConnectPhase};
+                use framewire::transport::connect::{ConnectError, ConnectPhase};
                 return Err(ConnectError::from_io(ConnectPhase::Socket, &target, gone));
             };
             Ok(Connected { io: Box::new(io), info: ConnectionInfo::default() })
@@ -168,7 +168,7 @@ impl Drop for Guard {
 }
 
 async fn exchange(pool: &Pool, call: Call) -> Outcome {
-    let slot = pool.slot(framewire::net::exchange::now());
+    let slot = pool.slot(framewire::unstable::call::ends::now());
     {
         let mut x = slot.lock();
         let fields = &mut x.out.extra;

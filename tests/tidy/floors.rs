@@ -68,7 +68,7 @@ pub(crate) const BANS: [Ban; 8] = [
     ),
     (
         &["src/net", "src/client", "src/server"],
-        &["src/net/env.rs"],
+        &["src/rt/mod.rs"],
         &[
             "Instant::now",
             "tokio::spawn",
@@ -101,7 +101,7 @@ pub(crate) const BANS: [Ban; 8] = [
     (
         &["src"],
         // A template's identity is a process-wide count, no protocol between threads.
-        &["src/net/sync.rs", "src/http2/hpack/prepared.rs"],
+        &["src/rt/sync.rs", "src/http2/hpack/prepared.rs"],
         &["std::sync::atomic", "core::sync::atomic", "crossbeam_queue", "atomic_waker", "loom"],
         "atomics and queues come from net/sync.rs, which swaps them for models under loom",
     ),

@@ -2,11 +2,12 @@
 
 use crate::identity::Identity;
 use framewire::client::{Channel, ChannelBuilder};
-use framewire::grpc::{Method, Raw, Response};
-use framewire::net::connect::{Connect, Target};
-use framewire::net::memory::{self, MemoryConnector};
-use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{Router, Server};
+use framewire::transport::connect::{Connect, Target};
+use framewire::transport::memory;
+use framewire::transport::memory::MemoryConnector;
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::grpc::{Method, Raw, Response};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

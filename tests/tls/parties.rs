@@ -1,11 +1,11 @@
 //! An authority, whom it signs for, and a server that tells how its callers are connected.
 
 use framewire::client::Channel;
-use framewire::grpc::{Method, Raw, Request, Response};
-use framewire::net::connect::ConnectionInfo;
-use framewire::net::memory;
-use framewire::net::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
 use framewire::server::{Context, Router, Server};
+use framewire::transport::connect::ConnectionInfo;
+use framewire::transport::memory;
+use framewire::transport::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::sync::mpsc;
 

@@ -3,12 +3,12 @@
 
 use crate::identity::Identity;
 use framewire::client::Channel;
-use framewire::grpc::{Method, Raw, Response};
-use framewire::net::accept::Accept;
-use framewire::net::connect::TlsInfo;
-use framewire::net::memory;
-use framewire::net::tls::{ClientTls, ServerTls};
 use framewire::server::{Router, Server};
+use framewire::transport::accept::Accept;
+use framewire::transport::connect::TlsInfo;
+use framewire::transport::memory;
+use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::grpc::{Method, Raw, Response};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -146,7 +146,7 @@ async fn without_h2_there_is_no_connection() {
         config.alpn_protocols = alpn.to_vec();
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = ServerTls::from_rustls(server_config(suite, &identity));
-        let accepting = framewire::net::tls::accept(Box::new(far), &server);
+        let accepting = framewire::transport::tls::accept(Box::new(far), &server);
         let name = "localhost".try_into().unwrap();
         let dialling = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, near);
         let (accepted, _) = tokio::join!(accepting, dialling);

@@ -6,9 +6,9 @@ use super::{
     ASKED, ASKED_BIN, DETAILS, INITIAL, LARGE, Pair, TEXT, TRAILING, bounded, echo, pair, pattern,
     reply,
 };
-use framewire::grpc::{Code, Metadata, Method, Response, Status};
-use framewire::net::tls::ServerTls;
 use framewire::server::{Context, Router, Server};
+use framewire::transport::tls::ServerTls;
+use framewire::unstable::grpc::{Code, Metadata, Method, Response, Status};
 use std::time::{Duration, Instant};
 use tonic::Request;
 use tonic::codec::CompressionEncoding::Gzip;

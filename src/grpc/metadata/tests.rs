@@ -1,4 +1,4 @@
-use super::*;
+use crate::grpc::metadata::*;
 
 fn received(fields: &[(&str, &str)]) -> Metadata {
     let mut list = Fields::new();

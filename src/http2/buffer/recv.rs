@@ -130,7 +130,7 @@ impl RecvBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::buffer::recv::*;
 
     #[test]
     fn octets_come_out_as_they_went_in() {

@@ -152,7 +152,7 @@ impl SendBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::buffer::send::*;
 
     fn drain(buffer: &mut SendBuffer, step: usize) -> Vec<u8> {
         let mut got = Vec::new();

@@ -184,7 +184,7 @@ impl Abuse {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::connection::abuse::*;
 
     fn abuse() -> (Abuse, Limits, Instant) {
         let now = Instant::now();

@@ -1,9 +1,9 @@
 //! What we owe the peer on the connection: credit, PINGs, GOAWAY.
 
-use super::Connection;
-use super::lifecycle::{GoAway, Life};
 use crate::http2::bdp;
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::Connection;
+use crate::http2::connection::lifecycle::{GoAway, Life};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::write;
 use crate::http2::stream::{Ended, StreamKey};

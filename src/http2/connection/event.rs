@@ -1,6 +1,6 @@
 //! What the peer did that the floor above must know.
 
-use super::head::Head;
+use crate::http2::connection::head::Head;
 use crate::http2::error::ErrorCode;
 use crate::http2::stream::StreamKey;
 use crate::http2::stream_id::StreamId;

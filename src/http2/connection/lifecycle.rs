@@ -125,7 +125,7 @@ impl Lifecycle {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::connection::lifecycle::*;
 
     fn goaway(id: u32) -> GoAway {
         GoAway { last_stream_id: StreamId::new(id), code: ErrorCode::NO_ERROR }

@@ -2,11 +2,11 @@
 //!
 //! hot: no allocation, one table lookup per frame.
 
-use super::abuse::Verdict;
-use super::event::{Cause, Event};
-use super::lifecycle::Life;
-use super::{Connection, PREFACE};
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
+use crate::http2::connection::abuse::Verdict;
+use crate::http2::connection::event::{Cause, Event};
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::connection::{Connection, PREFACE};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN, write};
 use crate::http2::stream::{Ended, StreamKey};

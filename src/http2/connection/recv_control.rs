@@ -1,11 +1,11 @@
 //! SETTINGS, PING, GOAWAY, RST_STREAM and WINDOW_UPDATE from the peer.
 
-use super::event::Cause;
-use super::lifecycle::GoAway;
-use super::recv::{Broken, Step, Stepped};
-use super::{Connection, Role};
 use crate::http2::bdp;
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::event::Cause;
+use crate::http2::connection::lifecycle::GoAway;
+use crate::http2::connection::recv::{Broken, Step, Stepped};
+use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::payload::settings_entries;
 use crate::http2::frame::write;

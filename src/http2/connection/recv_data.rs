@@ -2,9 +2,9 @@
 //!
 //! hot: no copy, one table lookup per frame.
 
-use super::Connection;
-use super::recv::{Broken, Step, Stepped, after};
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
+use crate::http2::connection::Connection;
+use crate::http2::connection::recv::{Broken, Step, Stepped, after};
 use crate::http2::frame::{Flags, FrameHeader, HEADER_LEN, write};
 use crate::http2::stream::StreamKey;
 use crate::http2::stream::state::{Input, NotAllowed};

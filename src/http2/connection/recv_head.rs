@@ -2,10 +2,10 @@
 //!
 //! hot: one table lookup per section; the decoded head is recycled.
 
-use super::head::{HeadSink, Section};
-use super::recv::{Broken, Step, Stepped, after};
-use super::{Connection, Role};
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::head::{HeadSink, Section};
+use crate::http2::connection::recv::{Broken, Step, Stepped, after};
+use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::stream::state::{Input, NotAllowed, State};
 use crate::http2::stream::{Ended, Stream, StreamKey};

@@ -1,9 +1,9 @@
 //! Streams with waiting DATA: byte-fair, one slice a turn, so that one bulk stream never starves
 //! a hundred small ones. Heads never wait here: they are written at once.
 
-use super::Connection;
-use super::send::{COPY_MAX, SendHead};
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::Connection;
+use crate::http2::connection::send::{COPY_MAX, SendHead};
 use crate::http2::fields::Fields;
 use crate::http2::frame::write;
 use crate::http2::stream::{Blocked, Pending, PendingEnd, Stream, StreamKey};

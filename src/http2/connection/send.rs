@@ -3,11 +3,11 @@
 //! hot: a unary message's HEADERS, DATA and trailers are written as one piece, no queue on the
 //! way while the windows allow.
 
-use super::head::check_sent;
-use super::lifecycle::Life;
-use super::schedule::ALONE_MAX;
-use super::{Connection, Role};
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::head::check_sent;
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::connection::schedule::ALONE_MAX;
+use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::fields::Fields;
 use crate::http2::frame::write;

@@ -1,7 +1,7 @@
 //! Payloads by type (RFC 9113 §6), parsed where they lie.
 
-use super::header::{Flags, FrameHeader, FrameType};
 use crate::http2::error::ErrorCode;
+use crate::http2::frame::header::{Flags, FrameHeader, FrameType};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 

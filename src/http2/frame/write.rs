@@ -1,7 +1,7 @@
 //! Frames of ours: appended to the outgoing octets, no object in between.
 
-use super::header::{Flags, FrameHeader, FrameType};
 use crate::http2::error::ErrorCode;
+use crate::http2::frame::header::{Flags, FrameHeader, FrameType};
 use crate::http2::stream_id::StreamId;
 
 fn control(out: &mut Vec<u8>, frame_type: FrameType, flags: Flags, id: StreamId, payload: &[u8]) {

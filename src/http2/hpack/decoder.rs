@@ -1,8 +1,9 @@
 //! A field block to fields (RFC 7541 §3, §6).
 
-use super::dynamic_table::DynamicTable;
-use super::static_table::{self, STATIC_LEN};
-use super::{HpackError, huffman, integer};
+use crate::http2::hpack::dynamic_table::DynamicTable;
+use crate::http2::hpack::static_table;
+use crate::http2::hpack::static_table::STATIC_LEN;
+use crate::http2::hpack::{HpackError, huffman, integer};
 
 /// Table size updates a block may begin with (RFC 7541 §4.2).
 const SIZE_UPDATES_MAX: usize = 2;

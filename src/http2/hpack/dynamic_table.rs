@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::ENTRY_OVERHEAD;
+use crate::http2::hpack::ENTRY_OVERHEAD;
 
 /// A dynamic table. Positions count from 0, the newest entry.
 pub(super) struct DynamicTable {
@@ -178,7 +178,7 @@ impl DynamicTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::dynamic_table::*;
 
     fn names(table: &DynamicTable) -> Vec<&[u8]> {
         (0..table.len()).map(|at| table.get(at).unwrap().0).collect()

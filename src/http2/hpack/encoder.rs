@@ -1,10 +1,12 @@
 //! Fields to a field block (RFC 7541 §6).
 
-use super::dynamic_table::{DynamicTable, entry_size};
-use super::index::Index;
-use super::policy::{self, Indexing};
-use super::static_table::{self, Match, STATIC_LEN};
-use super::{DEFAULT_TABLE_SIZE, hash, huffman, integer};
+use crate::http2::hpack::dynamic_table::{DynamicTable, entry_size};
+use crate::http2::hpack::index::Index;
+use crate::http2::hpack::policy;
+use crate::http2::hpack::policy::Indexing;
+use crate::http2::hpack::static_table;
+use crate::http2::hpack::static_table::{Match, STATIC_LEN};
+use crate::http2::hpack::{DEFAULT_TABLE_SIZE, hash, huffman, integer};
 use crate::http2::{FieldRef, Fields};
 
 /// The largest table an encoder keeps, in octets, whatever it is asked for.

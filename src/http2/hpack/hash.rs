@@ -54,7 +54,7 @@ const fn sample(string: &[u8]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::hash::*;
 
     #[test]
     fn short_strings_of_equal_ends_differ() {

@@ -1,7 +1,7 @@
 //! The Huffman code for strings (RFC 7541 §5.2, Appendix B).
 
-use super::HpackError;
-use super::huffman_table::{CODES, EOS, FAST, FAST_BITS, GROUPS, LEN_MAX, SORTED};
+use crate::http2::hpack::HpackError;
+use crate::http2::hpack::huffman_table::{CODES, EOS, FAST, FAST_BITS, GROUPS, LEN_MAX, SORTED};
 
 /// The shortest code, in bits: bounds how much a string grows when decoded.
 const LEN_MIN: usize = 5;
@@ -158,7 +158,7 @@ fn long_code(acc: u64) -> (u16, u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::huffman::*;
 
     fn decoded(coded: &[u8]) -> Result<Vec<u8>, HpackError> {
         let mut out = b"before".to_vec();

@@ -161,7 +161,7 @@ const fn fast() -> [Fast; 1 << FAST_BITS] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::huffman_table::*;
 
     #[test]
     fn canonical_codes_are_those_of_the_appendix() {

@@ -5,8 +5,8 @@
 //! eviction costs nothing here, and a stale number can at worst lead into another chain, whose
 //! entries are compared in full like any other.
 
-use super::ENTRY_OVERHEAD;
-use super::dynamic_table::DynamicTable;
+use crate::http2::hpack::ENTRY_OVERHEAD;
+use crate::http2::hpack::dynamic_table::DynamicTable;
 
 /// Look-up by field and by name into one dynamic table.
 #[derive(Debug)]
@@ -150,8 +150,8 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hash;
-    use super::*;
+    use crate::http2::hpack::hash;
+    use crate::http2::hpack::index::*;
 
     fn insert(index: &mut Index, table: &mut DynamicTable, name: &[u8], value: &[u8]) {
         table.insert(name, value);

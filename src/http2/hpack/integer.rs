@@ -1,6 +1,6 @@
 //! Integers with a prefix (RFC 7541 §5.1).
 
-use super::HpackError;
+use crate::http2::hpack::HpackError;
 
 /// Continuation octets an integer may have: five carry 35 bits, so any `u32` fits.
 const CONTINUATIONS_MAX: u32 = 5;
@@ -53,7 +53,7 @@ fn continuation(block: &mut &[u8], mask: u32) -> Result<usize, HpackError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::integer::*;
 
     fn decoded(mut block: &[u8], prefix: u32) -> Result<(usize, usize), HpackError> {
         let len = block.len();

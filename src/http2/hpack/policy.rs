@@ -1,7 +1,7 @@
 //! Which fields enter the dynamic table.
 
-use super::DEFAULT_TABLE_SIZE;
 use crate::http2::FieldRef;
+use crate::http2::hpack::DEFAULT_TABLE_SIZE;
 
 /// How a field is represented when the tables do not hold it (RFC 7541 §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ pub(super) fn is_stable(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::policy::*;
 
     fn policy(name: &str, value: &[u8]) -> Indexing {
         default_indexing(FieldRef { name: name.as_bytes(), value, sensitive: false })

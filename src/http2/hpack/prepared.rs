@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::encoder::Encoder;
-use super::hash;
-use super::policy::{self, Indexing};
+use crate::http2::hpack::encoder::Encoder;
+use crate::http2::hpack::hash;
+use crate::http2::hpack::policy;
+use crate::http2::hpack::policy::Indexing;
 use crate::http2::{FieldRef, Fields};
 
 /// Templates a connection keeps bytes for.

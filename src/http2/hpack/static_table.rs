@@ -1,6 +1,6 @@
 //! The static table (RFC 7541 Appendix A) and its look-up by name.
 
-use super::hash;
+use crate::http2::hpack::hash;
 
 /// Entries of the static table; the dynamic table's indices follow (RFC 7541 §2.3.3).
 pub(super) const STATIC_LEN: usize = 61;
@@ -169,7 +169,7 @@ fn find_value(first: usize, value: &[u8]) -> Match {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::hpack::static_table::*;
 
     #[test]
     fn finds_every_entry_and_every_name() {

@@ -4,9 +4,9 @@ pub mod recent;
 pub mod state;
 pub mod table;
 
-use super::flow::{RecvWindow, SendWindow};
-use super::stream_id::StreamId;
 use crate::http2::fields::Fields;
+use crate::http2::flow::{RecvWindow, SendWindow};
+use crate::http2::stream_id::StreamId;
 use bytes::Bytes;
 use state::State;
 use std::collections::VecDeque;
@@ -132,7 +132,7 @@ impl<T> Stream<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::state::{Input, NotAllowed, State};
+    use crate::http2::stream::state::{Input, NotAllowed, State};
 
     /// The table printed in `spec-notes/rfc9113/5.1-stream-states.md`, walked over all pairs.
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! hot: no allocation in steady state, one multiplication to hash.
 
-use super::Stream;
+use crate::http2::stream::Stream;
 use crate::http2::stream_id::StreamId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -140,7 +140,7 @@ impl<T> StreamTable<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::http2::stream::table::*;
     use std::time::Instant;
 
     #[test]

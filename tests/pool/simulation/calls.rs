@@ -3,9 +3,9 @@
 use crate::{Journal, WORK, ms, raw};
 use framewire::client::Channel;
 use framewire::error::{Error, Processed};
-use framewire::grpc::{Code, Method, Raw, Request, Response};
-use framewire::net::env::Random;
 use framewire::server::Router;
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
+use framewire::unstable::rt::Random;
 use std::time::Duration;
 
 const UP: Method<Raw, Raw> = Method::new("/test.Work/Up");

@@ -1,7 +1,7 @@
 //! Field lists of this crate and of the `http` crate, into each other.
 
-use framewire::http2::{Fields, Head};
-use framewire::net::slot::Outgoing;
+use framewire::unstable::call::state::Outgoing;
+use framewire::unstable::http2::{Fields, Head};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 
 /// Why a list cannot be sent.

@@ -5,16 +5,16 @@ use super::stream::{Read, Sending, read};
 use super::{Clock, PREFACE, Sniffed, deadline, fail, lost, reason, reset, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Kind, Processed};
-use framewire::grpc::{Code, Status, response};
-use framewire::http2::{ErrorCode, Fields};
-use framewire::net::dispatch::{Dispatch, Handler};
-use framewire::net::driver::DriverOptions;
-use framewire::net::engine::Intake;
-use framewire::net::env;
-use framewire::net::exchange::ServerCall;
-use framewire::net::handle::Permit;
-use framewire::net::io::BoxedIo;
-use framewire::net::slot::{HeadState, InEnd, OutEnd, Slot, wake};
+use framewire::transport::io::BoxedIo;
+use framewire::unstable::call::Permit;
+use framewire::unstable::call::ends::ServerCall;
+use framewire::unstable::call::state::{HeadState, InEnd, OutEnd, Slot, wake};
+use framewire::unstable::connection::dispatch::{Dispatch, Handler};
+use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::engine::Intake;
+use framewire::unstable::grpc::{Code, Status, response};
+use framewire::unstable::http2::{ErrorCode, Fields};
+use framewire::unstable::rt as env;
 use h2::RecvStream;
 use h2::server::{Connection, Handshake, SendResponse};
 use http::Request;
@@ -132,7 +132,7 @@ impl Server {
         let mut x = stream.slot.lock();
         x.inc.head = head;
         x.inc.head_ready = true;
-        x.handle = Some(Permit::uncounted(Arc::clone(intake.handle())));
+        x.handle = Some(Permit::uncounted(intake.handle().clone()));
         if complete {
             x.inc.end = Some(InEnd::Finished);
         }

@@ -3,7 +3,7 @@
 use super::fields::{self, Unsendable};
 use bytes::Bytes;
 use framewire::error::Error;
-use framewire::net::slot::{Exchange, InEnd, OutEnd, Outgoing, SEND_QUEUE};
+use framewire::unstable::call::state::{Exchange, InEnd, OutEnd, Outgoing, SEND_QUEUE};
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};

@@ -1,4 +1,4 @@
-use super::*;
+use crate::http2::hpack::decoder::*;
 
 #[derive(Default)]
 struct List(Vec<(Vec<u8>, Vec<u8>, bool)>);

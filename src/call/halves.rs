@@ -1,0 +1,414 @@
+//! The two halves of a call's exchange: what goes out, what came in, and what a reader did with
+//! it.
+
+use crate::call::stalls::Stalls;
+use crate::error::Error;
+use crate::grpc::status::Status;
+use crate::grpc::{Encoding, response};
+use crate::http2::hpack::Template;
+use crate::http2::{Fields, Head};
+use crate::memory::replay::{Keep, Lease, UNCOUNTED};
+use crate::memory::unsent::Counted;
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+/// Messages up to this are gathered in the slot, longer ones are chained.
+pub const INLINE_MAX: usize = 4096;
+/// Memory that a recycled slot keeps in each of its buffers.
+pub(crate) const KEPT: usize = 8 * 1024;
+
+/// How far the head has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HeadState {
+    /// The caller has not written it.
+    #[default]
+    None,
+    /// The driver may send it.
+    Ready,
+    /// It was written to a connection.
+    Sent,
+}
+
+/// How our side of the exchange ends.
+#[derive(Clone, Debug, Default)]
+pub enum OutEnd {
+    /// More may follow.
+    #[default]
+    Open,
+    /// END_STREAM behind the last octet.
+    Finish,
+    /// [`Outgoing::trailers`] behind the last octet.
+    Trailers,
+    /// Stable trailers behind the last octet.
+    Template(Arc<Template>),
+}
+
+impl OutEnd {
+    /// Whether more may follow.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+/// What the caller sends.
+#[derive(Default)]
+pub struct Outgoing {
+    /// Stable fields of the head.
+    pub template: Option<Arc<Template>>,
+    /// Further fields of the head.
+    pub extra: Fields,
+    /// How far the head has come.
+    pub head: HeadState,
+    /// The remaining time is added to the head as `grpc-timeout` when it is sent.
+    pub grpc_timeout: bool,
+    /// What is handed over is kept as well, until a response begins: the call can move to another
+    /// connection.
+    pub replayable: bool,
+    /// Trailers, when the end says so.
+    pub trailers: Fields,
+    /// How our side ends.
+    pub end: OutEnd,
+    /// The end was handed to the connection.
+    pub end_sent: bool,
+    /// Octets handed to the connection and not yet framed.
+    pub in_flight: usize,
+    /// How long they waited for windows, on all connections.
+    pub stalls: Stalls,
+    chunks: VecDeque<Bytes>,
+    chunk_octets: usize,
+    tail: Vec<u8>,
+    /// How much of what is kept was handed over, in octets: so many whole chunks, and so much of the
+    /// next one, or of the tail when there is none.
+    handed: usize,
+    next: u32,
+    within: u32,
+    /// The room for it.
+    lease: Option<Lease>,
+    /// What is counted of a large queue.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// Says how much there is of messages, not what is in them.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("extra", &self.extra)
+            .field("head", &self.head)
+            .field("waiting", &self.waiting())
+            .field("in_flight", &self.in_flight)
+            .field("trailers", &self.trailers)
+            .field("end", &self.end)
+            .field("end_sent", &self.end_sent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outgoing {
+    /// Octets that wait in the slot or in the connection.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.in_flight + self.waiting()
+    }
+
+    /// Octets that wait in the slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.chunk_octets + self.tail.len() - self.handed
+    }
+
+    /// Where small messages are encoded.
+    pub const fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Chains octets behind everything written so far.
+    pub fn chain(&mut self, octets: Bytes) {
+        self.seal();
+        self.chunk_octets += octets.len();
+        self.chunks.push_back(octets);
+    }
+
+    /// Closes the tail when it has become long, so that it is chained and not copied.
+    pub fn settle(&mut self) {
+        if self.tail.len() > INLINE_MAX {
+            self.seal();
+        }
+    }
+
+    /// Closes the tail: what is in it is chained.
+    pub fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            self.chunk_octets += tail.len();
+            self.chunks.push_back(tail);
+        }
+    }
+
+    /// Keeps the whole request, which stands here, unless it is large and there is no room for it.
+    pub fn keep_whole(&mut self, keep: &Arc<Keep>) {
+        let octets = self.waiting();
+        if octets > UNCOUNTED {
+            self.lease = Lease::whole(keep, octets);
+        }
+        self.replayable = octets <= UNCOUNTED || self.lease.is_some();
+    }
+
+    /// Keeps what will be handed over, as far as there is room for it.
+    pub fn keep_stream(&mut self, keep: &Arc<Keep>) {
+        self.lease = Some(Lease::new(keep));
+        self.replayable = true;
+    }
+
+    /// Whether another connection could carry the call: nothing of it was written, or all that was
+    /// is kept.
+    #[must_use]
+    pub fn is_movable(&self) -> bool {
+        self.replayable || self.head != HeadState::Sent
+    }
+
+    /// Hands over the next chained octets.
+    #[inline]
+    pub fn take_chunk(&mut self) -> Option<Bytes> {
+        // Most calls have none.
+        if self.chunks.is_empty() { None } else { self.next_chunk() }
+    }
+
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        if self.replayable {
+            return self.copy_chunk();
+        }
+        let chunk = self.chunks.pop_front()?;
+        self.chunk_octets -= chunk.len();
+        Some(chunk)
+    }
+
+    fn copy_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.get(self.next as usize)?;
+        let piece = chunk.slice(self.within as usize..);
+        if !self.admits(piece.len()) {
+            self.commit();
+            return self.take_chunk();
+        }
+        self.handed += piece.len();
+        self.next += 1;
+        self.within = 0;
+        Some(piece)
+    }
+
+    /// What is to be handed over of the tail, once no chunk is left.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        let behind_chunks = self.next as usize == self.chunks.len();
+        let from = if behind_chunks { self.within as usize } else { 0 };
+        self.tail.get(from..).unwrap_or_default()
+    }
+
+    /// [`Outgoing::rest`] was handed over.
+    #[inline]
+    pub fn rest_handed(&mut self) {
+        if !self.replayable {
+            return self.tail.clear();
+        }
+        let octets = self.rest().len();
+        if !self.admits(octets) {
+            return self.forget_body();
+        }
+        self.handed += octets;
+        self.within = u32::try_from(self.tail.len()).unwrap_or(u32::MAX);
+        if self.tail.len() > INLINE_MAX {
+            self.seal();
+            self.next += 1;
+            self.within = 0;
+        }
+    }
+
+    fn admits(&mut self, octets: usize) -> bool {
+        let all = self.handed + octets;
+        self.lease.as_mut().is_none_or(|lease| lease.covers(all))
+    }
+
+    /// What was handed over is kept no longer: the response has begun, or there is no room for it.
+    pub fn commit(&mut self) {
+        if self.waiting() == 0 {
+            return self.forget_body();
+        }
+        self.replayable = false;
+        for _ in 0..std::mem::take(&mut self.next) {
+            self.take_chunk();
+        }
+        let within = std::mem::take(&mut self.within) as usize;
+        if let Some(front) = self.chunks.front_mut() {
+            front.advance(within);
+            self.chunk_octets -= within;
+        } else {
+            self.tail.drain(..within);
+        }
+        self.handed = 0;
+        self.lease = None;
+    }
+
+    /// Forgets all that was written.
+    pub fn forget_body(&mut self) {
+        if !self.chunks.is_empty() {
+            self.chunks.clear();
+            self.chunk_octets = 0;
+        }
+        self.tail.clear();
+        self.replayable = false;
+        self.handed = 0;
+        self.next = 0;
+        self.within = 0;
+        if self.lease.is_some() {
+            self.lease = None;
+        }
+    }
+
+    /// Makes everything kept ready to be sent anew.
+    pub fn rewind(&mut self) {
+        if self.head == HeadState::Sent {
+            self.head = HeadState::Ready;
+        }
+        self.end_sent = false;
+        self.in_flight = 0;
+        self.handed = 0;
+        self.next = 0;
+        self.within = 0;
+    }
+
+    /// Gives a long tail's memory back.
+    pub(crate) fn shrink(&mut self) {
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.template = None;
+        self.extra.clear();
+        self.head = HeadState::None;
+        self.grpc_timeout = false;
+        self.forget_body();
+        self.trailers.clear();
+        self.end = OutEnd::Open;
+        self.end_sent = false;
+        self.in_flight = 0;
+        self.counted = None;
+        self.stalls = Stalls::default();
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+        if self.extra.capacity() > KEPT {
+            self.extra = Fields::new();
+        }
+    }
+}
+
+/// How the peer's side ended.
+#[derive(Clone, Debug)]
+pub enum InEnd {
+    /// END_STREAM without trailers.
+    Finished,
+    /// Trailers came; they stand in [`Incoming::trailers`].
+    Trailers,
+    /// It did not end well.
+    Failed(Error),
+}
+
+/// What a reader did with octets that were handed to it, not yet told to the driver.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    /// Octets of messages that were taken.
+    pub consumed: u32,
+    /// Octets that moved into the assembly of the message that is waited for.
+    pub gathered: u32,
+    /// Octets among those reported as gathered whose message was taken since.
+    pub delivered: u32,
+    /// Octets still to come of the message that is waited for, where its prefix has come.
+    pub expected: usize,
+}
+
+impl Credit {
+    /// Adds what was done since.
+    pub const fn add(&mut self, later: Self) {
+        self.consumed += later.consumed;
+        self.gathered += later.gathered;
+        self.delivered += later.delivered;
+        if later.delivered > 0 || later.expected > 0 {
+            self.expected = later.expected;
+        }
+    }
+
+    /// Octets to be credited by who keeps no budget.
+    #[must_use]
+    pub const fn owed(&self) -> u32 {
+        self.consumed + self.gathered
+    }
+
+    /// Octets worth a report.
+    #[must_use]
+    pub const fn octets(&self) -> u32 {
+        self.consumed + self.gathered + self.delivered
+    }
+}
+
+/// What the peer sends.
+#[derive(Default)]
+pub struct Incoming {
+    /// The head, once [`Incoming::head_ready`].
+    pub head: Head,
+    /// The head has come.
+    pub head_ready: bool,
+    /// The encoding that a gRPC response's head announces, once [`Exchange::declines`] has checked
+    /// it.
+    ///
+    /// [`Exchange::declines`]: crate::call::state::Exchange::declines
+    pub checked: Option<Encoding>,
+    /// Octets of the body not yet taken by the caller.
+    pub body: BytesMut,
+    /// What the caller did with octets and the driver has not been told.
+    pub credit: Credit,
+    /// Trailers.
+    pub trailers: Fields,
+    /// How the peer's side ended.
+    pub end: Option<InEnd>,
+}
+
+/// Says how much there is of messages, not what is in them.
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("head", &self.head)
+            .field("head_ready", &self.head_ready)
+            .field("body", &self.body.len())
+            .field("trailers", &self.trailers)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Incoming {
+    /// The encoding that the head of a gRPC response announces. The head is checked once.
+    ///
+    /// # Errors
+    /// The status of a head that is not gRPC.
+    #[inline]
+    pub fn encoding(&self) -> Result<Encoding, Status> {
+        self.checked.map_or_else(|| response::check_head(&self.head), Ok)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.head.clear();
+        self.head_ready = false;
+        self.checked = None;
+        self.body.clear();
+        if self.body.capacity() > KEPT {
+            self.body = BytesMut::new();
+        }
+        self.credit = Credit::default();
+        self.trailers.clear();
+        self.end = None;
+    }
+}

@@ -1,0 +1,255 @@
+//! Messages over a slot's octets: what both sides' streaming calls are made of.
+
+use crate::call::ends::{Body, Closed, Reader, Writer};
+use crate::call::state::{Credit, INLINE_MAX};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::codec;
+use crate::grpc::codec::{Decode, Encode};
+use crate::grpc::message::PREFIX;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::{Encoding, Splitter};
+use bytes::BytesMut;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+/// Bounds of messages and plain bodies, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageLimits {
+    /// The largest message that is received, inflated. Default 4 MiB.
+    pub receive: usize,
+    /// The largest message that is sent, before compression. Default 2 GiB − 1.
+    pub send: usize,
+    /// The largest plain HTTP body that is received. `None`, the default, is `receive`.
+    pub http_body: Option<usize>,
+}
+
+impl MessageLimits {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { receive: 4 * 1024 * 1024, send: i32::MAX as usize, http_body: None }
+    }
+
+    /// The largest plain HTTP body that is received, in bytes.
+    #[must_use]
+    pub const fn http_body_max(&self) -> usize {
+        match self.http_body {
+            Some(bytes) => bytes,
+            None => self.receive,
+        }
+    }
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Receives messages. Credit goes back to the peer for what was taken, and for the message that
+/// is waited for: a message larger than the window arrives all the same.
+pub struct MessageReader<M> {
+    reader: Reader,
+    splitter: Splitter,
+    inbox: BytesMut,
+    encoding: Encoding,
+    /// How the message taken last came.
+    last: Encoding,
+    max: usize,
+    /// Octets moved here and not reported.
+    held: u32,
+    /// Octets of the first message that were reported as gathered while it was waited for.
+    ahead: u32,
+    /// How much of that message is to come was reported.
+    told: bool,
+    due: Credit,
+    ended: bool,
+    types: PhantomData<fn() -> M>,
+}
+
+/// Says how much there is of messages, not what is in them.
+impl<M> fmt::Debug for MessageReader<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageReader")
+            .field("reader", &self.reader)
+            .field("splitter", &self.splitter)
+            .field("inbox", &self.inbox.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Decode> MessageReader<M> {
+    /// Reads messages of at most `max` octets.
+    #[must_use]
+    pub fn new(reader: Reader, encoding: Encoding, max: usize) -> Self {
+        Self {
+            reader,
+            splitter: Splitter::new(max),
+            inbox: BytesMut::new(),
+            encoding,
+            last: Encoding::Identity,
+            max,
+            held: 0,
+            ahead: 0,
+            told: false,
+            due: Credit::default(),
+            ended: false,
+            types: PhantomData,
+        }
+    }
+
+    /// The encoding that the head announced.
+    pub const fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// How the message taken last came: as announced, or not encoded.
+    #[must_use]
+    pub const fn last_encoding(&self) -> Encoding {
+        self.last
+    }
+
+    /// The reading end below.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The next message, `None` at the end of the peer's side. Cancel safe.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, Error>>> {
+        loop {
+            match self.splitter.next() {
+                Ok(Some(message)) => {
+                    self.credit((PREFIX + message.payload.len()) as u32);
+                    let payload = message.payload;
+                    self.last = if message.compressed { self.encoding } else { Encoding::Identity };
+                    let decoded = if message.compressed {
+                        codec::decode_payload(&payload, true, self.encoding, self.max)
+                    } else {
+                        M::decode_bytes(payload)
+                    };
+                    return Poll::Ready(Some(decoded.map_err(local)));
+                }
+                Err(error) => return Poll::Ready(Some(Err(local(Status::from(error))))),
+                Ok(None) if self.ended => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            // What lies here belongs to the message that is waited for.
+            self.due.gathered += self.held;
+            self.ahead += std::mem::take(&mut self.held);
+            if !self.told && self.ahead as usize >= PREFIX {
+                self.told = true;
+                self.due.expected = self.splitter.awaiting().unwrap_or(0);
+            }
+            let due = std::mem::take(&mut self.due);
+            match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
+                Ok(Body::Octets) => {
+                    self.held += self.inbox.len() as u32;
+                    self.splitter.absorb(&mut self.inbox);
+                }
+                Ok(Body::End) => {
+                    self.ended = true;
+                    if let Err(error) = self.splitter.finish() {
+                        return Poll::Ready(Some(Err(local(Status::from(error)))));
+                    }
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn credit(&mut self, octets: u32) {
+        let before = self.ahead.min(octets);
+        self.ahead -= before;
+        let now = (octets - before).min(self.held);
+        self.held -= now;
+        self.due.consumed += now;
+        self.due.delivered += before;
+        self.told = false;
+    }
+}
+
+fn local(status: Status) -> Error {
+    let kind = if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
+    Error::new(kind, status, Initiator::Local, Processed::Yes)
+}
+
+/// Sends messages.
+#[derive(Debug)]
+pub struct MessageWriter<M> {
+    writer: Writer,
+    encoding: Encoding,
+    max: usize,
+    /// Where a message is encoded, with no lock held. At most [`INLINE_MAX`] octets are in it.
+    scratch: Vec<u8>,
+    types: PhantomData<fn(M)>,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone)]
+pub enum SendFailure {
+    /// The call is over, or this side was ended: how it ended is read from the other half.
+    Closed,
+    /// The message itself: too large, or it cannot be encoded.
+    Message(Status),
+}
+
+impl<M> MessageWriter<M> {
+    /// The writing end below, taken out.
+    #[must_use]
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+}
+
+impl<M: Encode> MessageWriter<M> {
+    /// Writes messages of at most `max` octets.
+    #[must_use]
+    pub const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
+        Self { writer, encoding, max, scratch: Vec::new(), types: PhantomData }
+    }
+
+    /// The writing end below.
+    #[must_use]
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// How messages are encoded from now on.
+    pub const fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// Waits until a message is accepted: less than 64 KiB wait, or none at all while much is
+    /// held for the connection or the process is short of memory. Cancel safe.
+    ///
+    /// # Errors
+    /// The call is over.
+    pub async fn ready(&self) -> Result<(), Closed> {
+        poll_fn(|cx| self.writer.poll_ready(cx)).await
+    }
+
+    /// Accepts a message without waiting, whatever is queued.
+    ///
+    /// # Errors
+    /// The call is over, or the message cannot be sent.
+    pub fn push(&mut self, message: &M) -> Result<(), SendFailure> {
+        // A message that panicked while it was encoded left a part of it here.
+        self.scratch.clear();
+        let large = codec::encode_message(message, self.encoding, self.max, &mut self.scratch)
+            .map_err(SendFailure::Message)?;
+        let sent = if self.scratch.len() > INLINE_MAX {
+            self.writer.send(&[], Some(std::mem::take(&mut self.scratch).into()))
+        } else {
+            self.writer.send(&self.scratch, large)
+        };
+        sent.map_err(|Closed| SendFailure::Closed)
+    }
+}

@@ -1,0 +1,384 @@
+//! A slot: one call as HTTP sees it, request in, response out. It belongs to a channel or to a
+//! server, never to a connection: queue, dial, mailbox and stream only hold handles to it.
+//!
+//! Owned by: the caller writes `out` and reads `inc`, the driver the other way round; one short
+//! lock a slot, never held over I/O, a wait or a wake-up.
+//!
+//! hot: recycled, so that a call allocates nothing here.
+
+use super::Permit;
+use crate::call::attempt::{Again, Asked, Pause};
+use crate::call::halves::KEPT;
+use crate::call::quota::Seat;
+use crate::call::timeline::Timeline;
+use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::{ErrorCode, StreamKey};
+use crate::memory::unsent::Counted;
+use crate::rt::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use bytes::BytesMut;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+pub use crate::call::halves::{Credit, HeadState, INLINE_MAX, InEnd, Incoming, OutEnd, Outgoing};
+
+/// Octets queued on a call above which a sender waits.
+pub const SEND_QUEUE: usize = 64 * 1024;
+
+/// One call's state, behind the slot's lock.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the caller sends.
+    pub out: Outgoing,
+    /// What the peer sends.
+    pub inc: Incoming,
+    /// When the call must have ended.
+    pub deadline: Option<Instant>,
+    /// Where its time went.
+    pub timeline: Timeline,
+    /// Times that its head was written to a connection; of the last attempt by policy, if there are
+    /// several.
+    pub attempts: u32,
+    /// The peer may have acted on an attempt before.
+    pub seen: bool,
+    /// Whether another attempt follows this one.
+    pub again: Option<Arc<dyn Again>>,
+    /// Waits for a connection instead of failing with the last dial's error.
+    pub wait_for_ready: bool,
+    /// A hedge: it goes where there is room to spare, or nowhere.
+    pub spare: bool,
+    /// What the peer sends are gRPC messages, each with its prefix; else bytes of plain HTTP. On a
+    /// client, see [`Exchange::declines`] as well.
+    pub grpc: bool,
+    /// The reader wants nothing but the whole: it is woken once, at the end.
+    pub whole: bool,
+    /// Though it wants the whole, the reader is woken at the head, too.
+    pub early: bool,
+    /// Bytes of one message, or of a plain body, that the reader accepts; checked when `whole`.
+    pub message_max: usize,
+    /// Stands in a driver's queue for the peer's stream limit.
+    pub parked: bool,
+    /// The caller has given up: reset the stream with this code.
+    pub cancel: Option<ErrorCode>,
+    /// A server's handler goes on although nobody waits for its answer.
+    pub detached: bool,
+    /// The driver has let go of the slot.
+    pub done: bool,
+    /// Its place on a connection.
+    pub handle: Option<Permit>,
+    /// Where in the caller's code it was begun.
+    pub site: Option<&'static std::panic::Location<'static>>,
+    /// Its seat among its tenant's calls, wherever it goes.
+    pub seat: Option<Seat>,
+    /// Its stream there.
+    pub key: Option<StreamKey>,
+    /// The identifier of that stream, or of the last one: errors name it.
+    pub stream_id: Option<u32>,
+    /// Why the driver let go, whatever had come before.
+    pub failure: Option<Error>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Who waits for the end and nothing else.
+    watchers: Vec<Waker>,
+}
+
+/// Who must be told that an exchange is over, once its lock is released.
+#[derive(Debug, Default)]
+pub struct Wakers {
+    halves: [Option<Waker>; 2],
+    watchers: Vec<Waker>,
+    /// The place that is free now.
+    permit: Option<Permit>,
+    seat: Option<Seat>,
+    /// Where a policy was asked: the next attempt, or what is left of the policy.
+    asked: Option<Box<Asked>>,
+}
+
+impl Wakers {
+    /// Nobody is told: another attempt follows.
+    pub(crate) fn of_pause(permit: Option<Permit>, pause: Pause) -> Self {
+        Self { permit, asked: Some(Box::new(Asked::Again(pause))), ..Self::default() }
+    }
+}
+
+impl Exchange {
+    /// Nobody reads on: buffers that are worth it are given back.
+    pub fn shrink(&mut self) {
+        if self.inc.body.capacity() > KEPT {
+            self.inc.body = BytesMut::new();
+        }
+        self.out.forget_body();
+        self.out.shrink();
+    }
+
+    /// A recycled slot begins its next call.
+    pub fn restart(&mut self, now: Instant) {
+        self.timeline = Timeline::new(Phase::PoolWait, now);
+    }
+
+    /// Whether somebody waits for it.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.reader.is_some() || self.writer.is_some() || !self.watchers.is_empty()
+    }
+
+    /// Remembers whom to wake when something arrives.
+    pub fn wait_read(&mut self, cx: &Context<'_>) {
+        remember(&mut self.reader, cx);
+    }
+
+    /// Remembers whom to wake when something may be sent.
+    pub fn wait_write(&mut self, cx: &Context<'_>) {
+        remember(&mut self.writer, cx);
+    }
+
+    /// Remembers whom to wake when the exchange is over.
+    pub fn wait_over(&mut self, cx: &Context<'_>) {
+        if !self.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.watchers.push(cx.waker().clone());
+        }
+    }
+
+    /// Who waits for something to arrive.
+    pub fn take_reader(&mut self) -> Option<Waker> {
+        self.reader.take()
+    }
+
+    /// Whether another message is accepted: less than 64 KiB wait, or nothing while the connection
+    /// or the process holds much.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let queued = self.out.queued();
+        let much =
+            || self.handle.as_ref().is_some_and(|permit| permit.carrier().unsent().is_much());
+        queued == 0 || (queued < SEND_QUEUE && !much())
+    }
+
+    /// More waits to be sent, or less.
+    pub(crate) fn count_queued(&mut self) {
+        let unsent = self.handle.as_ref().map(|permit| permit.carrier().unsent());
+        let queued = self.out.queued();
+        Counted::update(&mut self.out.counted, queued, unsent);
+    }
+
+    /// Who waits to send, once a message may be accepted again.
+    pub fn take_writer(&mut self) -> Option<Waker> {
+        self.count_queued();
+        self.writer.take_if(|_| self.out.queued() < SEND_QUEUE)
+    }
+
+    /// Ends the exchange with an error unless it has ended; returns who must be told.
+    #[must_use]
+    pub fn fail(&mut self, error: Error) -> Wakers {
+        let unseen = error.processed() == Processed::No;
+        let error =
+            if self.seen && unseen { error.with_processed(Processed::Maybe) } else { error };
+        if self.inc.end.is_none() {
+            self.inc.end = Some(InEnd::Failed(error.clone()));
+        }
+        self.failure.get_or_insert(error);
+        self.let_go()
+    }
+
+    /// Ends an exchange that this side gave up: who still reads it is told so.
+    #[must_use]
+    pub fn give_up(&mut self) -> Wakers {
+        let processed = if self.attempts == 0 { Processed::No } else { Processed::Maybe };
+        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
+        self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
+    }
+
+    /// An error of this side with its place: phase, connection, stream. The peer's own status
+    /// needs none, and what names a stream keeps it.
+    #[must_use]
+    pub fn located(&self, error: Error, now: Instant) -> Error {
+        let named = error.connection().is_some_and(|facts| facts.stream_id.is_some());
+        if error.kind() == Kind::Status || named {
+            return error;
+        }
+        let Some(handle) = self.handle.as_ref().map(Permit::carrier) else { return error };
+        let facts = ConnectionFacts { stream_id: self.stream_id, ..handle.facts(now) };
+        // What a caller finds wrong with a response that has ended was met in reading it.
+        let phase = match self.timeline.phase() {
+            Phase::Caller => Phase::Read,
+            phase => phase,
+        };
+        error.with_phase(phase).with_connection(facts)
+    }
+
+    /// The driver lets go of the slot; returns who must be told. It may be that another attempt
+    /// follows; then the call is not over, and the slot is as good as one never sent.
+    #[must_use]
+    pub fn let_go(&mut self) -> Wakers {
+        if self.again.is_some() {
+            return self.ask_policy();
+        }
+        self.done = true;
+        self.key = None;
+        self.out.counted = None;
+        if self.out.replayable {
+            self.out.forget_body();
+        }
+        let permit = self.handle.as_mut().and_then(Permit::take);
+        if let Some(permit) = &permit {
+            permit.carrier().ended(&self.timeline);
+        }
+        Wakers { permit, seat: self.seat.take(), ..self.take_wakers() }
+    }
+
+    #[cold]
+    fn ask_policy(&mut self) -> Wakers {
+        let asked = self.again.take().map(|again| self.try_again(again));
+        match asked {
+            Some(Ok(next)) => next,
+            Some(Err(spent)) => {
+                let asked = Some(Box::new(Asked::Spent(spent)));
+                Wakers { asked, ..self.let_go() }
+            }
+            None => self.let_go(),
+        }
+    }
+
+    /// Everybody who waits.
+    #[must_use]
+    pub fn take_wakers(&mut self) -> Wakers {
+        let watchers = std::mem::take(&mut self.watchers);
+        let halves = [self.reader.take(), self.writer.take()];
+        Wakers { halves, watchers, ..Wakers::default() }
+    }
+}
+
+fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *place = Some(cx.waker().clone()),
+    }
+}
+
+/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named and gives the call's place and
+/// seat back, with no lock held.
+pub fn wake(wakers: Wakers) {
+    let seat = wakers.seat.map(Seat::leave);
+    drop(wakers.permit);
+    drop(seat);
+    if let Some(asked) = wakers.asked {
+        (*asked).go_on();
+    }
+    for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
+        waker.wake();
+    }
+}
+
+/// A call's slot.
+#[derive(Debug)]
+pub struct Slot {
+    queued: AtomicBool,
+    exchange: Mutex<Exchange>,
+}
+
+impl Slot {
+    /// A fresh slot.
+    #[must_use]
+    pub fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            queued: AtomicBool::new(false),
+            exchange: Mutex::new(Exchange {
+                out: Outgoing::default(),
+                inc: Incoming::default(),
+                deadline: None,
+                timeline: Timeline::new(Phase::PoolWait, now),
+                attempts: 0,
+                seen: false,
+                again: None,
+                wait_for_ready: false,
+                spare: false,
+                grpc: false,
+                whole: false,
+                early: false,
+                message_max: usize::MAX,
+                parked: false,
+                cancel: None,
+                detached: false,
+                done: false,
+                handle: None,
+                site: None,
+                seat: None,
+                key: None,
+                stream_id: None,
+                failure: None,
+                reader: None,
+                writer: None,
+                watchers: Vec::new(),
+            }),
+        })
+    }
+
+    /// The exchange. Held for a few instructions only.
+    pub fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock()
+    }
+
+    /// Makes a slot that nobody else holds as good as new, [`Exchange::restart`] apart; `false`
+    /// when somebody does. Large buffers are given back.
+    pub fn recycle(self: &mut Arc<Self>) -> bool {
+        if Arc::get_mut(self).is_none() {
+            return false;
+        }
+        self.queued.store(false, Ordering::Relaxed);
+        let mut x = self.exchange.lock();
+        x.out.clear();
+        x.inc.clear();
+        x.deadline = None;
+        x.attempts = 0;
+        x.seen = false;
+        x.again = None;
+        x.wait_for_ready = false;
+        x.spare = false;
+        x.grpc = false;
+        x.whole = false;
+        x.early = false;
+        x.message_max = usize::MAX;
+        x.parked = false;
+        x.cancel = None;
+        x.detached = false;
+        x.done = false;
+        x.handle = None;
+        x.site = None;
+        x.seat = None;
+        x.key = None;
+        x.stream_id = None;
+        x.failure = None;
+        x.reader = None;
+        x.writer = None;
+        x.watchers.clear();
+        true
+    }
+
+    /// Claims the slot's place in a mailbox; `false` when it already stands in one.
+    pub(crate) fn claim_queue(&self) -> bool {
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the bit back. Whoever does so reads the exchange afterwards, or holds its lock: a
+    /// change that found the bit taken would be lost otherwise.
+    pub(crate) fn leave_queue(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+
+    /// Tells the driver that something changed: more to send, octets consumed, cancelled.
+    pub fn notify(self: &Arc<Self>) {
+        if !self.claim_queue() {
+            return;
+        }
+        // A hand-over stores its permit under this lock and claims the bit afterwards. The bit is
+        // given back under the lock, too: a hand-over that comes later finds it free and pushes.
+        let x = self.lock();
+        let Some(handle) = x.handle.as_ref().map(|permit| Arc::clone(permit.carrier())) else {
+            self.leave_queue();
+            return;
+        };
+        drop(x);
+        handle.deliver(Arc::clone(self));
+    }
+}

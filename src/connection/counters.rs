@@ -1,0 +1,150 @@
+//! What a connection's driver counts for its pool: plain numbers with one writer, read by whoever
+//! asks.
+
+use crate::call::timeline::Timeline;
+use crate::error::Phase;
+use crate::rt::sync::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Of so many calls that end, one is measured.
+const SAMPLED: u64 = 16;
+/// So many are measured first, all of them.
+const ALL: u64 = 32;
+
+/// Where a call's time is not the connection's: what comes before it has a stream.
+const BEFORE: [Phase; 6] =
+    [Phase::Resolve, Phase::PoolWait, Phase::Dial, Phase::Tls, Phase::Settings, Phase::StreamQuota];
+
+/// The numbers. One task writes them, so an update is a load and a store.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ended: AtomicU64,
+    pings: AtomicU32,
+    stream_stalls: AtomicU32,
+    tripped: AtomicU32,
+    rtt: AtomicU32,
+    sent: AtomicU64,
+    received: AtomicU64,
+    measured: AtomicU32,
+    /// Sum of the measured times and of their squares, in seconds; the bits of an `f64` each.
+    sums: [AtomicU64; 2],
+}
+
+/// A reading of a [`Tally`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tallied {
+    /// Calls that have ended.
+    pub ended: u64,
+    /// PINGs sent, whatever for.
+    pub pings: u32,
+    /// Times that DATA began to wait for a stream's window.
+    pub stream_stalls: u32,
+    /// Times that a limit of ours ended a call or the connection.
+    pub tripped: u32,
+    /// The last round trip; zero before the first.
+    pub rtt: Duration,
+    /// Octets of DATA sent.
+    pub sent: u64,
+    /// Octets of DATA received.
+    pub received: u64,
+    /// Calls among `ended` whose time was measured: the first 32, then one in 16.
+    pub measured: u32,
+    /// The sum of their times on a stream, in seconds.
+    pub time: f64,
+    /// The sum of the squares.
+    pub squares: f64,
+}
+
+fn add(cell: &AtomicU32, n: u32) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+fn add_float(cell: &AtomicU64, x: f64) {
+    let sum = f64::from_bits(cell.load(Ordering::Relaxed)) + x;
+    cell.store(sum.to_bits(), Ordering::Relaxed);
+}
+
+impl Tally {
+    /// A call has ended.
+    pub(crate) fn ended(&self, timeline: &Timeline) {
+        let ended = self.ended.load(Ordering::Relaxed) + 1;
+        self.ended.store(ended, Ordering::Relaxed);
+        if ended <= ALL || ended.is_multiple_of(SAMPLED) {
+            self.measure(timeline);
+        }
+    }
+
+    #[cold]
+    fn measure(&self, timeline: &Timeline) {
+        let before: Duration = BEFORE.iter().map(|phase| timeline.spent(*phase)).sum();
+        let time = timeline.wall().saturating_sub(before).as_secs_f64();
+        add_float(&self.sums[0], time);
+        add_float(&self.sums[1], time * time);
+        add(&self.measured, 1);
+    }
+
+    pub(crate) fn pinged(&self) {
+        add(&self.pings, 1);
+    }
+
+    pub(crate) fn tripped(&self) {
+        add(&self.tripped, 1);
+    }
+
+    /// What the engine has counted since the beginning, and the last round trip.
+    pub(crate) fn publish(&self, sent: u64, received: u64, stream_stalls: u64, rtt: Duration) {
+        let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.rtt.store(micros, Ordering::Relaxed);
+        self.sent.store(sent, Ordering::Relaxed);
+        self.received.store(received, Ordering::Relaxed);
+        // Modulo 2^32: readers take differences.
+        self.stream_stalls.store(stream_stalls as u32, Ordering::Relaxed);
+    }
+
+    /// All of it, one number after another.
+    #[must_use]
+    pub fn read(&self) -> Tallied {
+        let load = |cell: &AtomicU32| cell.load(Ordering::Relaxed);
+        let float = |at: usize| {
+            self.sums.get(at).map_or(0.0, |cell| f64::from_bits(cell.load(Ordering::Relaxed)))
+        };
+        Tallied {
+            ended: self.ended.load(Ordering::Relaxed),
+            pings: load(&self.pings),
+            stream_stalls: load(&self.stream_stalls),
+            tripped: load(&self.tripped),
+            rtt: Duration::from_micros(load(&self.rtt).into()),
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            measured: load(&self.measured),
+            time: float(0),
+            squares: float(1),
+        }
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::connection::counters::*;
+    use std::time::Instant;
+
+    #[test]
+    fn one_call_in_sixteen_is_measured_from_its_stream_on() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut timeline = Timeline::new(Phase::PoolWait, begin);
+        timeline.enter(Phase::StreamQuota, at(100));
+        timeline.enter(Phase::WriteQueue, at(150));
+        timeline.enter(Phase::Server, at(160));
+        timeline.enter(Phase::Read, at(240));
+        timeline.enter(Phase::Caller, at(250));
+        let tally = Tally::default();
+        for _ in 0..65 {
+            tally.ended(&timeline);
+        }
+        let read = tally.read();
+        assert_eq!((read.ended, read.measured), (65, 34));
+        assert!((read.time - 3.4).abs() < 1e-9, "{}", read.time);
+        assert!((read.squares - 0.34).abs() < 1e-9, "{}", read.squares);
+    }
+}

@@ -1,0 +1,333 @@
+//! The end of a connection, by error, by loss or after a drain. Every call is told, once.
+
+use crate::call::state::{Slot, Wakers, wake};
+use crate::connection::driver::Core;
+use crate::connection::handle::{Change, Ending, Handle};
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Recycled slots that a server's connection keeps.
+const SPARE: usize = 256;
+
+/// Why the connection ends, and how far a graceful close has come.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    cause: Option<(String, Initiator, Option<ErrorCode>)>,
+    ending: Option<Ending>,
+    goaway: Option<(ErrorCode, Vec<u8>)>,
+    /// The first GOAWAY of a graceful close was sent.
+    pub(super) soon: Option<Instant>,
+    /// The second was.
+    pub(super) now: bool,
+    pub(super) forced: bool,
+    /// The task was dropped: calls end here.
+    abandoned: bool,
+}
+
+impl Closing {
+    pub(super) const fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    pub(super) fn peer_said(&mut self, code: ErrorCode, debug: &[u8]) {
+        self.goaway = Some((code, debug.to_vec()));
+    }
+
+    fn because(&mut self, text: String, initiator: Initiator, code: Option<ErrorCode>) {
+        self.cause.get_or_insert((text, initiator, code));
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.unwrap_or_default()
+    }
+
+    /// The error for a call that the connection's end took down.
+    pub(super) fn error(&self, handle: &Handle, now: Instant) -> Option<Error> {
+        let (text, initiator, code) = self.cause.as_ref()?;
+        let status = Status::new(Code::Unavailable, text.clone());
+        let mut error = Error::new(Kind::ConnectionLost, status, *initiator, Processed::Maybe)
+            .with_connection(handle.facts(now));
+        if let Some(code) = code {
+            error = error.with_h2_code(*code);
+        }
+        if let Some((_, debug)) = &self.goaway {
+            error = error.with_debug(debug);
+        }
+        Some(error)
+    }
+}
+
+impl Core {
+    /// The transport is gone.
+    pub(super) fn lost(&mut self, error: Option<io::Error>) {
+        if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
+            let (text, initiator) = match &error {
+                Some(error) => (format!("the connection was lost: {error}"), Initiator::Io),
+                None => ("the peer closed the connection".to_owned(), Initiator::Remote),
+            };
+            self.closing.because(text, initiator, None);
+            let ending = error.as_ref().map_or(Ending::Aborted, Ending::of);
+            if self.conn.life() != Life::Closed {
+                self.closing.ending.get_or_insert(ending);
+            }
+            if ending == Ending::TimedOut {
+                self.died_silently();
+            }
+        }
+        self.handle.stop_accepting();
+        self.conn.close();
+        self.flush.failed = true;
+    }
+
+    /// The peer broke the protocol: GOAWAY stands in the outgoing buffer.
+    pub(super) fn violated(&mut self, error: ConnectionError) {
+        tracing::debug!(connection = self.handle.id(), %error, "connection error");
+        let code = error.violation.code();
+        self.closing.because(error.to_string(), Initiator::Remote, Some(code));
+        self.closing.ending.get_or_insert(Ending::Socket);
+        if code == ErrorCode::ENHANCE_YOUR_CALM {
+            self.handle.tally().tripped();
+        }
+        self.handle.stop_accepting();
+    }
+
+    /// This side ends the connection.
+    pub(super) fn end_with(&mut self, code: ErrorCode, text: &'static str) {
+        if self.conn.life() == Life::Closed {
+            return;
+        }
+        self.closing.because(text.to_owned(), Initiator::Io, None);
+        self.closing.ending.get_or_insert(Ending::TimedOut);
+        self.handle.stop_accepting();
+        self.conn.goaway_now(&mut self.out, code, text);
+        self.conn.close();
+    }
+
+    /// Whether the task may end.
+    pub(super) fn is_over(&self) -> bool {
+        let idle = self.conn.streams() == 0 && self.waiting.is_empty();
+        match self.conn.life() {
+            Life::Closed => true,
+            Life::Closing if self.conn.role() == Role::Client => idle,
+            Life::Closing => {
+                let said = self.conn.lifecycle();
+                idle && (self.closing.now || said.received().is_some()) && self.out.is_empty()
+            }
+            Life::Handshaking | Life::Active => false,
+        }
+    }
+
+    /// Whether octets of the peer are welcome.
+    pub(super) fn may_read(&self) -> bool {
+        self.conn.life() != Life::Closed
+            && self.conn.read_pause().is_none()
+            && !(self.conn.control_full() && self.flush.blocked.is_some())
+            && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
+    }
+
+    /// A client whose channel is gone closes once its last call has ended.
+    pub(super) fn check_goodbye(&mut self) {
+        if self.handle.is_goodbye() && self.conn.life() == Life::Active {
+            self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+            // Calls that waited for the peer's limit find another connection.
+            while let Some(slot) = self.waiting.pop_front() {
+                self.redispatch(slot);
+            }
+        }
+    }
+
+    /// What the peer's frames of this turn have made possible.
+    pub(super) fn after_events(&mut self) {
+        if let Some(octets) = self.conn.take_growth_wanted() {
+            self.grow(octets);
+        }
+        self.charge_window();
+        if self.memory.is_starved() {
+            self.feed();
+        }
+        // While streams starve, too: credit that is not reported may be all that they wait for.
+        let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2
+            || self.memory.is_starved();
+        // And of a message that may be let go of, every octet is news.
+        self.handle.set_pressed(pressed || self.memory.is_watched());
+        if pressed {
+            self.collect_credit();
+        }
+        self.open_waiting();
+    }
+
+    /// Consumed octets that no reader has found worth a report.
+    fn collect_credit(&mut self) {
+        for key in self.conn.keys() {
+            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+                continue;
+            };
+            let credit = std::mem::take(&mut slot.lock().inc.credit);
+            if credit.octets() > 0 {
+                self.credit(key, credit);
+            }
+        }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.out.release();
+        self.conn.release_memory();
+        self.memory.rest();
+        self.spare = Vec::new();
+        self.writing = Vec::new();
+        self.touched = Vec::new();
+        self.waiting.shrink_to_fit();
+    }
+
+    /// The stream is over: slot and stream part.
+    pub(super) fn drop_stream(&mut self, key: StreamKey) {
+        self.abort_unless_over(key);
+        let Some(entry) = self.conn.take(key, &mut self.out) else { return };
+        self.let_go(key, &entry.holding);
+        let Some(slot) = entry.slot else { return };
+        let mut x = slot.lock();
+        // One that was let go before, with an error, may be on its way to another connection.
+        let ours = x.key == Some(key)
+            && x.handle.as_ref().is_some_and(|place| place.carrier().id() == self.handle.id());
+        if ours || x.done {
+            // What follows is the time that the caller takes to look.
+            x.timeline.enter(Phase::Caller, self.now);
+            x.out.stalls.note(Blocked::No, self.now);
+        }
+        let wakers = if ours { x.let_go() } else { Wakers::default() };
+        drop(x);
+        if self.conn.role() == Role::Server {
+            // A handler may still hold it: it is made new when it is needed, large buffers go now.
+            if self.spare.len() < SPARE {
+                slot.lock().shrink();
+                self.spare.push(slot);
+            }
+        } else {
+            // Before the caller wakes, so that it finds the slot its own and recycles it.
+            drop(slot);
+        }
+        wake(wakers);
+    }
+
+    fn abort_unless_over(&mut self, key: StreamKey) {
+        if self.conn.role() != Role::Server {
+            return;
+        }
+        let finished = self.conn.user(key).and_then(|e| e.slot.as_ref()).is_some_and(|slot| {
+            let x = slot.lock();
+            x.out.end_sent && x.cancel.is_none()
+        });
+        if !finished {
+            self.abort(key);
+        }
+    }
+
+    /// If both sides have ended, or ours has: the stream is let go.
+    pub(super) fn release_if_over(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user(key) else { return };
+        let ended = entry.slot.as_ref().is_some_and(|slot| {
+            let x = slot.lock();
+            x.out.end_sent && x.out.in_flight == 0
+        });
+        let server = self.conn.role() == Role::Server;
+        if server && ended && self.conn.pending(key).1 == 0 {
+            // The answer is complete: what is left of the request is not needed.
+            self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+        }
+        if self.conn.is_closed(key) {
+            self.drop_stream(key);
+        }
+    }
+
+    /// Resets a stream and tells its caller.
+    pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
+        if let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) {
+            let error = self.located(key, &mut slot.lock(), error);
+            self.fail_slot(&slot, error);
+        }
+        self.conn.reset(&mut self.out, key, code);
+        self.drop_stream(key);
+    }
+
+    /// Tells the caller of a slot.
+    pub(super) fn fail_slot(&self, slot: &Arc<Slot>, error: Error) {
+        let wakers = slot.lock().fail(error);
+        wake(wakers);
+    }
+
+    /// Sends a call that was surely not processed to where it came from; there it finds another
+    /// connection.
+    pub(super) fn redispatch(&self, slot: Arc<Slot>) {
+        self.handle.send_back(slot, !self.closing.abandoned, || self.not_processed());
+    }
+
+    fn not_processed(&self) -> Error {
+        let status = Status::new(
+            Code::Unavailable,
+            "the peer went away before it acted on the call, and more of it was sent than is kept for \
+             another connection (PoolOptions::keep_octets, keep_total_octets)",
+        );
+        let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
+            .with_connection(self.handle.facts(self.now));
+        match &self.closing.goaway {
+            Some((code, debug)) => error.with_h2_code(*code).with_debug(debug),
+            None => error,
+        }
+    }
+
+    /// Every call that is left gets its end.
+    pub(super) fn settle(&mut self) {
+        let lost = self.closing.error(&self.handle, self.now);
+        let lost = lost.unwrap_or_else(|| {
+            let status = Status::new(Code::Unavailable, "the connection was closed");
+            Error::new(Kind::ConnectionLost, status, Initiator::Local, Processed::Maybe)
+                .with_connection(self.handle.facts(self.now))
+        });
+        for key in self.conn.keys() {
+            let entry = self.conn.user(key);
+            let written = entry.and_then(|entry| entry.written).is_some();
+            let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
+            let mut x = slot.lock();
+            let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
+            let error = self.located(key, &mut x, lost.clone());
+            drop(x);
+            self.abort(key);
+            if unsent && self.flushed_nothing_of(key) {
+                if let Some(entry) = self.conn.user_mut(key) {
+                    entry.slot = None;
+                }
+                let error = error.with_processed(Processed::No);
+                self.handle.send_back(slot, !self.closing.abandoned, || error);
+            } else {
+                self.fail_slot(&slot, error);
+            }
+        }
+        for key in self.conn.keys() {
+            self.drop_stream(key);
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
+    }
+
+    /// Whether no octet of the stream's request can have left: none of this turn's writes did.
+    fn flushed_nothing_of(&self, key: StreamKey) -> bool {
+        self.writing.contains(&key) && self.flush.is_whole()
+    }
+
+    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<Slot>>) {
+        self.handle.settle(left);
+    }
+
+    pub(super) fn tell_home(&self, change: Change) {
+        if let Some(home) = self.handle.home() {
+            home.changed(&self.handle, change);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The graceful close of a server's connections: two GOAWAYs with a PING between, the streams' end,
+//! and a hard limit.
+
+use crate::connection::driver::Core;
+use crate::connection::handle::Handle;
+use crate::error::Kind;
+use crate::grpc::status::{Code, Status};
+use crate::http2::connection::lifecycle::Life;
+use crate::http2::{ErrorCode, StreamKey};
+use crate::rt::sync::{AtomicBool, Mutex, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The opaque octets of the PING between the two GOAWAYs of a graceful close.
+const DRAIN: [u8; 8] = *b"fw.drain";
+/// What callers read whose streams are cut at the drain's hard limit.
+const CUT: &str = "the server is shutting down, and its drain limit passed before the call ended";
+/// What they read when their connection's age was the reason.
+const AGED: &str =
+    "the connection reached its maximum age, and its grace passed before the call ended";
+/// Time for the answer to that PING before the second GOAWAY is sent anyway.
+const DRAIN_PING: Duration = Duration::from_secs(5);
+
+/// The wish to close the connections of a server, shared by all of them.
+#[derive(Debug, Default)]
+pub struct Drain {
+    /// A copy of `wanted.is_some()`: drivers look at every turn and share no lock for it.
+    asked: AtomicBool,
+    state: Mutex<DrainState>,
+    /// The last connection has ended.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct DrainState {
+    /// Since when, and when what is left is cut.
+    wanted: Option<(Instant, Instant)>,
+    connections: Vec<Arc<Handle>>,
+    drained: usize,
+    forced: usize,
+}
+
+/// What a drain did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Connections that ended by themselves.
+    pub drained: usize,
+    /// Streams that were cut at the hard limit.
+    pub forced: usize,
+}
+
+impl Drain {
+    /// No wish yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks every connection to close by `hard`.
+    pub fn begin(&self, now: Instant, hard: Instant) {
+        let handles = {
+            let mut state = self.state.lock();
+            let since = state.wanted.map_or(now, |(since, _)| since);
+            state.wanted = Some((since, hard));
+            self.asked.store(true, Ordering::Release);
+            state.connections.clone()
+        };
+        for handle in handles {
+            handle.mailbox().ring();
+        }
+    }
+
+    /// Connections that live.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.state.lock().connections.len()
+    }
+
+    /// Waits until no connection lives. Cancel safe.
+    pub async fn ended(&self) {
+        loop {
+            // Made before the look, so that an end between the two is not missed.
+            let ended = self.ended.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn report(&self) -> DrainReport {
+        let state = self.state.lock();
+        DrainReport { drained: state.drained, forced: state.forced }
+    }
+
+    pub(crate) fn wanted(&self) -> Option<(Instant, Instant)> {
+        if !self.asked.load(Ordering::Acquire) {
+            return None;
+        }
+        self.state.lock().wanted
+    }
+
+    pub(crate) fn join(&self, handle: &Arc<Handle>) {
+        self.state.lock().connections.push(Arc::clone(handle));
+    }
+
+    pub(crate) fn leave(&self, handle: &Arc<Handle>) {
+        let mut state = self.state.lock();
+        let before = state.connections.len();
+        state.connections.retain(|other| other.id() != handle.id());
+        if state.wanted.is_some() && state.connections.len() < before {
+            state.drained += 1;
+        }
+        if state.connections.is_empty() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    pub(crate) fn cut(&self, streams: usize) {
+        self.state.lock().forced += streams;
+    }
+}
+
+impl Core {
+    /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
+    pub(super) fn check_drain(&mut self) {
+        let Some(hard) = self.drain_wanted() else { return self.check_goodbye() };
+        if self.conn.life() == Life::Closed {
+            return;
+        }
+        if !self.conn.lifecycle().is_handshaken() {
+            return self.end_with(ErrorCode::NO_ERROR, "the server is shutting down");
+        }
+        let now = self.now;
+        match self.closing.soon {
+            None => {
+                self.closing.soon = Some(now);
+                self.handle.stop_accepting();
+                // A first GOAWAY with the largest identifier lets requests under way arrive.
+                self.conn.goaway_soon(&mut self.out);
+                self.conn.ping(&mut self.out, DRAIN);
+            }
+            Some(at) if !self.closing.now && now >= at + DRAIN_PING => self.goaway_last(),
+            Some(_) => {}
+        }
+        if hard.is_some_and(|at| now >= at) && !self.closing.forced {
+            self.closing.forced = true;
+            let keys = self.conn.keys();
+            let text = match self.drain.as_ref().filter(|drain| drain.wanted().is_some()) {
+                Some(drain) => {
+                    drain.cut(keys.len());
+                    CUT
+                }
+                None => AGED,
+            };
+            for key in keys {
+                self.cut(key, text);
+            }
+            self.end_with(ErrorCode::NO_ERROR, text);
+        }
+    }
+
+    /// Ends a stream that has outlived the grace. The caller is told by a status; where it stands
+    /// behind a closed window, by the GOAWAY's text and the connection's end. RST_STREAM has no
+    /// code that would do: CANCEL reads as the caller's own wish, REFUSED_STREAM as not processed.
+    fn cut(&mut self, key: StreamKey, text: &'static str) {
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        let status = Status::new(Code::Unavailable, text);
+        if self.conclude(key, &slot, status, Kind::Shutdown) == Some(true) {
+            self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
+            self.drop_stream(key);
+        }
+    }
+
+    fn goaway_last(&mut self) {
+        self.closing.now = true;
+        let word = self.age.retired().map_or("", |retired| retired.word);
+        self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, word);
+    }
+
+    /// Whether this connection is to close, for the server's sake or its own, and when what is left
+    /// is cut.
+    fn drain_wanted(&self) -> Option<Option<Instant>> {
+        let server = self.drain.as_ref().and_then(|drain| drain.wanted());
+        match (server, self.age.retired()) {
+            (None, None) => None,
+            (server, own) => {
+                let hard = [server.map(|(_, hard)| hard), own.and_then(|own| own.hard)];
+                Some(hard.into_iter().flatten().min())
+            }
+        }
+    }
+
+    pub(super) fn next_drain_time(&self) -> Option<Instant> {
+        let hard = self.drain_wanted()?;
+        let ping = self.closing.soon.filter(|_| !self.closing.now).map(|at| at + DRAIN_PING);
+        [ping, hard].into_iter().flatten().min()
+    }
+
+    pub(super) fn pong(&mut self, opaque: [u8; 8]) {
+        self.timers.acknowledged(self.now);
+        if opaque == DRAIN && !self.closing.now {
+            self.goaway_last();
+        }
+    }
+}

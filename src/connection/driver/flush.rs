@@ -1,0 +1,151 @@
+//! The only place that decides when octets leave.
+//!
+//! Write when enough is pending, even if frames are unparsed or slots unread, so that both ends
+//! work at once; or when nothing is left to do in this turn. Never wait for more.
+
+use crate::connection::driver::Core;
+use crate::transport::io::BoxedIo;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// The smallest batch that is written before the turn ends, in octets.
+const BATCH_MIN: usize = 4 * 1024;
+/// The largest.
+const BATCH_MAX: usize = 256 * 1024;
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+/// Octets in the outgoing buffer above which nothing more is produced; an eighth while the budget is
+/// spent.
+pub(super) const OUT_FULL: usize = 512 * 1024;
+/// Octets of scheduled DATA that are put into the outgoing buffer at a time.
+const DATA_BATCH: usize = 128 * 1024;
+
+/// When to write.
+#[derive(Debug)]
+pub(super) struct Flush {
+    batch: usize,
+    produced: usize,
+    /// The socket took nothing since.
+    pub(super) blocked: Option<Instant>,
+    /// Something was written that the stream may still hold.
+    unflushed: bool,
+    /// Something has left since the buffer was empty.
+    partial: bool,
+    pub(super) failed: bool,
+}
+
+impl Flush {
+    pub(super) const fn new() -> Self {
+        Self {
+            batch: BATCH_MIN,
+            produced: 0,
+            blocked: None,
+            unflushed: false,
+            partial: false,
+            failed: false,
+        }
+    }
+
+    /// Whether so many pending octets are worth a write before the turn ends.
+    pub(super) const fn is_due(&self, pending: usize) -> bool {
+        pending >= self.batch && self.blocked.is_none()
+    }
+
+    /// Nothing of what the buffer holds has left.
+    pub(super) const fn is_whole(&self) -> bool {
+        !self.partial
+    }
+
+    fn end_turn(&mut self) {
+        self.batch = (self.produced / 4).clamp(BATCH_MIN, BATCH_MAX);
+        self.produced = 0;
+    }
+}
+
+impl Core {
+    /// Writes what is pending as far as the socket takes it.
+    pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
+        while !self.out.is_empty() && !self.flush.failed {
+            match write(io, cx, self) {
+                Poll::Ready(Ok(0)) => {
+                    self.flush.failed = true;
+                    self.lost(Some(std::io::ErrorKind::WriteZero.into()));
+                }
+                Poll::Ready(Ok(n)) => {
+                    self.out.advance(n);
+                    self.flush.produced += n;
+                    self.flush.blocked = None;
+                    self.flush.unflushed = true;
+                    self.flush.partial = true;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.flush.failed = true;
+                    self.lost(Some(error));
+                }
+                Poll::Pending => {
+                    self.flush.blocked.get_or_insert(self.now);
+                    return;
+                }
+            }
+        }
+        if self.flush.unflushed && !self.flush.failed {
+            match Pin::new(&mut **io).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.flush.unflushed = false,
+                Poll::Ready(Err(error)) => {
+                    self.flush.failed = true;
+                    self.lost(Some(error));
+                }
+                Poll::Pending => {
+                    self.flush.blocked.get_or_insert(self.now);
+                    return;
+                }
+            }
+        }
+        if self.flush.failed {
+            // What is left never leaves, so it is not noted as written.
+            return;
+        }
+        self.flush.blocked = None;
+        self.flush.partial = false;
+        self.conn.flushed();
+        self.mark_written();
+    }
+
+    /// Scheduled DATA in batches, then everything else that is pending.
+    pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
+        loop {
+            let until = self.out.len() + DATA_BATCH;
+            let full = self.memory.out_full();
+            if self.out.len() < full {
+                self.conn.schedule(&mut self.out, until.min(full), self.now);
+            }
+            self.report_sending();
+            self.flush(io, cx);
+            let more = self.conn.wants_send() && self.flush.blocked.is_none();
+            if !more || self.flush.failed {
+                break;
+            }
+        }
+        self.flush.end_turn();
+    }
+}
+
+fn write(io: &mut BoxedIo, cx: &mut Context<'_>, core: &Core) -> Poll<std::io::Result<usize>> {
+    let mut pieces = core.out.slices();
+    let first = pieces.next().unwrap_or_default();
+    let Some(second) = pieces.next() else {
+        return Pin::new(&mut **io).poll_write(cx, first);
+    };
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    slices[0] = IoSlice::new(first);
+    slices[1] = IoSlice::new(second);
+    let mut count = 2;
+    for (place, piece) in slices.iter_mut().skip(2).zip(pieces) {
+        *place = IoSlice::new(piece);
+        count += 1;
+    }
+    let slices = slices.get(..count).unwrap_or_default();
+    Pin::new(&mut **io).poll_write_vectored(cx, slices)
+}

@@ -1,0 +1,87 @@
+//! Streams that somebody holds and nobody waits for: a response that is not read to its end, a
+//! sender that was forgotten. Each keeps a place of the peer's stream limit.
+//!
+//! A watch that is silent for days is no leak as long as somebody awaits its next message. A future
+//! that was dropped while it waited still counts as one who waits, until something moves.
+
+use crate::call::state::Exchange;
+use crate::connection::driver::Core;
+use crate::connection::handle::{Change, Leak};
+use crate::http2::Role;
+use std::time::{Duration, Instant};
+
+/// What was seen of a stream at the last look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Watch {
+    /// Somebody waits for it, or it moves.
+    #[default]
+    Fresh,
+    /// Nobody waits, and nothing has moved from this mark since.
+    Still(u64, Instant),
+    /// It was reported.
+    Told,
+}
+
+/// A number that changes when anything moves on the call.
+fn mark(x: &Exchange) -> u64 {
+    let octets = x.inc.body.len() as u64 + x.out.queued() as u64;
+    (x.timeline.total().as_nanos() as u64).wrapping_mul(31).wrapping_add(octets)
+}
+
+impl Core {
+    /// When streams are to be looked at.
+    pub(super) fn next_leak_look(&self) -> Option<Instant> {
+        self.leak_look
+    }
+
+    /// Looks at all streams, four times in the time after which one is reported.
+    pub(super) fn check_leaks(&mut self) {
+        let Some(after) = self.options.leak_after.filter(|_| self.conn.role() == Role::Client)
+        else {
+            return;
+        };
+        if self.conn.streams() == 0 {
+            self.leak_look = None;
+            return;
+        }
+        let next = *self.leak_look.get_or_insert(self.now + after / 4);
+        if self.now < next {
+            return;
+        }
+        self.leak_look = Some(self.now + after / 4);
+        for key in self.conn.keys() {
+            let now = self.now;
+            let Some(entry) = self.conn.user_mut(key) else { continue };
+            let Some(slot) = entry.slot.clone() else { continue };
+            let x = slot.lock();
+            let seen = mark(&x);
+            match entry.watch {
+                Watch::Told => {}
+                _ if x.is_awaited() => entry.watch = Watch::Fresh,
+                Watch::Still(before, since) if before == seen => {
+                    let still = now.saturating_duration_since(since);
+                    if still < after {
+                        continue;
+                    }
+                    entry.watch = Watch::Told;
+                    let leak = leak(&x, still, now, self.handle.id());
+                    drop(x);
+                    self.tell_home(Change::Leaked(leak));
+                }
+                Watch::Fresh | Watch::Still(..) => entry.watch = Watch::Still(seen, now),
+            }
+        }
+    }
+}
+
+fn leak(x: &Exchange, still: Duration, now: Instant, connection: u64) -> Leak {
+    let path = x.out.template.as_ref().and_then(|template| template.fields().get(":path"));
+    Leak {
+        method: path.map(|path| String::from_utf8_lossy(path).into_owned()),
+        site: x.site,
+        age: now.saturating_duration_since(x.timeline.started()),
+        still,
+        phase: x.timeline.phase(),
+        connection,
+    }
+}

@@ -1,0 +1,121 @@
+//! The proof of a connection that was silent for long, before a call depends on it.
+//!
+//! A box on the path may have forgotten it without a word. A call that is written there waits for
+//! TCP to notice and may not move any more; held back behind a PING it finds another connection in
+//! the time of two round trips.
+
+use crate::call::state::Slot;
+use crate::connection::driver::Core;
+use crate::connection::handle::Change;
+use crate::connection::keepalive::{PATIENCE_MIN, STRIKES};
+use crate::error::Phase;
+use crate::http2::Role;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The opaque octets of the PING behind which calls wait.
+const PROBE: [u8; 8] = *b"fw.probe";
+
+impl Core {
+    /// Whether nothing was heard for so long that a new call had better wait for a sign of life.
+    pub(super) fn is_unproved(&self) -> bool {
+        let Some(age) = self.options.probe_after else { return false };
+        let silence = self.now.saturating_duration_since(self.timers.heard_at());
+        self.conn.role() == Role::Client
+            && self.conn.lifecycle().is_handshaken()
+            && (self.timers.probe.is_some() || silence >= age)
+    }
+
+    /// Holds a call back. The first one sends the PING, unless the peer might take it for one too
+    /// many: then the call goes elsewhere at once.
+    pub(super) fn hold(&mut self, slot: Arc<Slot>) {
+        // It stood in the mailbox when the probe before it failed.
+        if !self.handle.is_accepting() {
+            return self.redispatch(slot);
+        }
+        let mut x = slot.lock();
+        x.timeline.enter(Phase::PoolWait, self.now);
+        x.parked = true;
+        if let Some(deadline) = x.deadline {
+            self.timers.waiting(deadline);
+        }
+        drop(x);
+        self.waiting.push_back(slot);
+        if self.timers.probe.is_some() {
+            return;
+        }
+        // Nothing was heard since a PING that is on its way: it is this call's proof as well.
+        if let Some(asked) = self.timers.asked() {
+            return self.await_answer(asked);
+        }
+        let strikes = self.timers.strikes.with_another(self.ping_interval(), self.now);
+        // One is left for a call in doubt.
+        if strikes + u32::from(!self.timers.is_doubt_spent()) > STRIKES {
+            return self.retire();
+        }
+        self.ask(PROBE);
+        self.await_answer(self.now);
+    }
+
+    fn await_answer(&mut self, asked: Instant) {
+        let patience = self.patience();
+        self.timers.probe = Some(asked + patience);
+        self.timers.overdue = Some(asked + patience / 2);
+        self.handle.set_unproved(true);
+        self.handle.take_let_go();
+        self.tell_home(Change::Probing);
+    }
+
+    /// Octets came.
+    pub(super) fn heard(&mut self) {
+        let probed = self.timers.probe.is_some() || self.handle.is_unproved();
+        let silence = self.now.saturating_duration_since(self.timers.heard_at());
+        self.timers.heard(self.now);
+        if probed {
+            self.handle.set_unproved(false);
+            self.tell_home(Change::Proved(silence));
+        }
+    }
+
+    /// Another connection has come before an answer: the calls that are held back go there.
+    pub(super) fn check_let_go(&mut self) {
+        if self.timers.probe.is_some() && self.handle.take_let_go() {
+            while let Some(slot) = self.waiting.pop_front() {
+                self.redispatch(slot);
+            }
+        }
+    }
+
+    /// Neither FIN nor RST told of the connection's end.
+    pub(super) fn died_silently(&mut self) {
+        if self.conn.role() == Role::Client && self.timers.died() {
+            let silence = self.timers.silence_before(self.now);
+            self.tell_home(Change::DiedSilently(silence));
+        }
+    }
+
+    /// Two round trips, and no less than a scheduler's hiccup.
+    fn patience(&self) -> Duration {
+        let tcp = self.handle.info().timings.tcp;
+        let rtt = self.timers.rtt().max(self.conn.rtt().unwrap_or_default()).max(tcp);
+        (rtt * 2).max(PATIENCE_MIN)
+    }
+
+    /// No sign of life in time: the calls move, and no new ones come. Streams that are left go on
+    /// until the PING's answer is overdue.
+    pub(super) fn check_probe(&mut self) {
+        if self.timers.overdue.is_some_and(|at| at <= self.now) {
+            self.timers.overdue = None;
+            self.tell_home(Change::Overdue);
+        }
+        if self.timers.probe.is_some_and(|at| at <= self.now) {
+            self.timers.probe = None;
+            self.timers.overdue = None;
+            let asked = self.timers.asked().unwrap_or(self.now);
+            let silence = self.timers.silence_before(asked);
+            tracing::debug!(connection = self.handle.id(), "no answer to a probe in time");
+            self.tell_home(Change::Unproved(silence));
+            self.retire();
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! From events to slots.
+//!
+//! hot: one slot lock per event, no allocation in steady state.
+
+use crate::call::Permit;
+use crate::call::state::{Exchange, InEnd, Slot, Wakers, wake};
+use crate::connection::driver::{Core, Entry};
+use crate::connection::handle::Change;
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::message;
+use crate::grpc::status::{Code, Status};
+use crate::grpc::status_map;
+use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is left to do once the event's borrows are gone.
+enum Then {
+    Nothing,
+    /// The peer's side has ended.
+    Ended(StreamKey),
+    /// Octets were gathered on arrival, so many of the message are to come.
+    Gathered(StreamKey, u32, usize),
+    /// The last octets were gathered, and the peer's side has ended with them.
+    Gone(StreamKey, u32),
+    /// The same, and the slot was let go.
+    Settled(StreamKey, Box<Wakers>),
+    /// The exchange cannot go on: reset and tell the caller.
+    Fail(StreamKey, Error),
+    /// A request began; `true` when it is complete.
+    Dispatch(StreamKey, bool),
+    /// A request is complete.
+    Complete(StreamKey),
+    Reset(StreamKey, Cause),
+    Settings(bool),
+    Pong([u8; 8]),
+    GoAway(ErrorCode, Vec<u8>),
+}
+
+impl Core {
+    /// Handles one event: `Some(false)` when more octets are needed, `None` when it is over.
+    pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
+        if self.conn.read_pause().is_some() {
+            return Some(false);
+        }
+        let now = self.now;
+        let server = self.conn.role() == Role::Server;
+        let Self { conn, out, spare, handle, timers, .. } = self;
+        let then = match conn.next_event(recv, out, now) {
+            Err(error) => {
+                self.violated(error);
+                return None;
+            }
+            Ok(None) => return Some(false),
+            Ok(Some(event)) => match event {
+                Event::Head { key, id, user, head, end_stream } if server => {
+                    let slot = fresh(spare, now);
+                    let mut x = slot.lock();
+                    std::mem::swap(&mut x.inc.head, head);
+                    x.inc.head_ready = true;
+                    x.key = Some(key);
+                    x.stream_id = Some(id.value());
+                    x.handle = Some(Permit::uncounted(handle.clone()));
+                    if end_stream {
+                        x.inc.end = Some(InEnd::Finished);
+                    }
+                    drop(x);
+                    user.slot = Some(slot);
+                    Then::Dispatch(key, end_stream)
+                }
+                Event::Head { key, user, head, end_stream, .. } => {
+                    timers.content();
+                    response_head(key, user, head, end_stream, now)
+                }
+                Event::Informational { .. } => Then::Nothing,
+                Event::Data { key, user, data, end_stream } => {
+                    timers.content();
+                    body(key, user, data, end_stream, server)
+                }
+                Event::Trailers { key, user, head } => {
+                    timers.content();
+                    trailers(key, user, head, server)
+                }
+                Event::Reset { key, cause, .. } => Then::Reset(key, cause),
+                Event::Settings { first } => Then::Settings(first),
+                Event::Pong(opaque) => Then::Pong(opaque),
+                Event::GoAway { code, debug, .. } => Then::GoAway(code, debug.to_vec()),
+            },
+        };
+        self.then(then);
+        Some(true)
+    }
+
+    fn then(&mut self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Ended(key) => self.response_ended(key),
+            Then::Settled(key, wakers) => {
+                self.response_ended(key);
+                wake(*wakers);
+            }
+            Then::Gathered(key, octets, expected) => {
+                self.gathered(key, octets);
+                self.expand(key, expected);
+            }
+            Then::Gone(key, octets) => {
+                self.conn.gather(&mut self.out, key, octets);
+                match self.conn.role() {
+                    Role::Client => self.response_ended(key),
+                    Role::Server => {
+                        self.handed_over(key);
+                        self.request_complete(key);
+                    }
+                }
+            }
+            Then::Fail(key, error) => {
+                if error.kind() == Kind::Limit {
+                    self.handle.tally().tripped();
+                }
+                if !self.reject(key, &error) {
+                    self.fail_stream(key, error, ErrorCode::CANCEL);
+                }
+            }
+            Then::Dispatch(key, complete) => self.dispatch(key, complete),
+            Then::Complete(key) => self.request_complete(key),
+            Then::Reset(key, cause) => self.stream_reset(key, cause),
+            Then::Settings(first) => {
+                let limit = self.conn.peer_settings().max_concurrent_streams;
+                self.handle.set_limit(limit.unwrap_or(u32::MAX));
+                if first {
+                    self.timers.settled(self.now);
+                    self.handle.set_ready();
+                }
+                self.open_waiting();
+                self.tell_home(if first { Change::Ready } else { Change::StreamLimit });
+            }
+            Then::Pong(opaque) => self.pong(opaque),
+            Then::GoAway(code, debug) => self.goaway(code, &debug),
+        }
+    }
+
+    /// A response has come to its end: the caller has everything, the stream is let go.
+    fn response_ended(&mut self, key: StreamKey) {
+        // After a complete response the rest of the request is not needed.
+        self.conn.reset(&mut self.out, key, ErrorCode::CANCEL);
+        self.drop_stream(key);
+    }
+
+    /// RST_STREAM came, or a malformed frame made us send it.
+    fn stream_reset(&mut self, key: StreamKey, cause: Cause) {
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+            self.drop_stream(key);
+            return;
+        };
+        let mut x = slot.lock();
+        let refused = matches!(cause, Cause::ByPeer(code) if status_map::is_unprocessed(code));
+        if refused && x.out.replayable && !x.inc.head_ready {
+            x.key = None;
+            drop(x);
+            if let Some(entry) = self.conn.take(key, &mut self.out) {
+                self.let_go(key, &entry.holding);
+            }
+            return self.redispatch(slot);
+        }
+        let unseen = refused && !x.inc.head_ready;
+        let error = match cause {
+            Cause::ByPeer(code) => {
+                let processed = if unseen { Processed::No } else { Processed::Maybe };
+                let status = Status::new(
+                    status_map::from_h2(code),
+                    format!("the peer reset the stream with {code}"),
+                );
+                Error::new(Kind::Reset, status, Initiator::Remote, processed).with_h2_code(code)
+            }
+            Cause::Violation(rule) => {
+                let status = Status::new(
+                    Code::Internal,
+                    format!("the peer broke HTTP/2 on this stream: {}", rule.text()),
+                );
+                Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Maybe)
+                    .with_h2_code(rule.code())
+            }
+        };
+        let error = self.located(key, &mut x, error);
+        drop(x);
+        self.fail_slot(&slot, error);
+        self.drop_stream(key);
+    }
+
+    /// The peer goes away: what it has not processed moves, the rest goes on.
+    fn goaway(&mut self, code: ErrorCode, said: &[u8]) {
+        tracing::debug!(
+            connection = self.handle.id(),
+            code = %code,
+            text = %said.escape_ascii(),
+            "GOAWAY received"
+        );
+        self.handle.stop_accepting();
+        self.closing.peer_said(code, said);
+        self.tell_home(Change::Goaway(code));
+        self.tell_home(Change::Draining);
+        if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
+            self.tell_home(Change::TooManyPings);
+        }
+        for key in self.conn.unprocessed() {
+            let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
+            self.let_go(key, &entry.holding);
+            if let Some(slot) = entry.slot {
+                self.redispatch(slot);
+            }
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
+    }
+}
+
+/// A slot to serve a request with: a recycled one if there is.
+fn fresh(spare: &mut Vec<Arc<Slot>>, now: Instant) -> Arc<Slot> {
+    while let Some(mut slot) = spare.pop() {
+        if slot.recycle() {
+            slot.lock().restart(now);
+            return slot;
+        }
+    }
+    Slot::new(now)
+}
+
+fn response_head(
+    key: StreamKey,
+    user: &mut Entry,
+    head: &mut Head,
+    end_stream: bool,
+    now: Instant,
+) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    let mut x = slot.lock();
+    if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
+        x.timeline.enter(Phase::Server, written);
+    }
+    x.timeline.enter(Phase::Read, now);
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
+    std::mem::swap(&mut x.inc.head, head);
+    if end_stream {
+        x.inc.head_ready = true;
+        x.inc.end = Some(InEnd::Finished);
+        return ended(key, &mut x);
+    }
+    if let Some(error) = x.declines() {
+        return Then::Fail(key, error);
+    }
+    x.inc.head_ready = true;
+    if x.out.replayable {
+        x.out.commit();
+    }
+    if !x.whole || x.early {
+        let reader = x.take_reader();
+        drop(x);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+    Then::Nothing
+}
+
+fn head_over_limit(octets: usize, fields: usize) -> Error {
+    let status = Status::new(
+        Code::ResourceExhausted,
+        format!(
+            "the response's header list has {octets} octets and {fields} fields; this side \
+             accepts Limits::header_list_octets and Limits::header_list_fields"
+        ),
+    );
+    Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes)
+}
+
+fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server: bool) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    let mut x = slot.lock();
+    if x.whole && x.inc.body.is_empty() {
+        // Room at once for the message that the prefix announces, as far as it is believed.
+        let announced = x.announced(data).min(x.message_max.saturating_add(message::PREFIX));
+        x.inc.body.reserve(message::room(data.len(), announced));
+    }
+    x.inc.body.extend_from_slice(data);
+    if x.whole
+        && let Some(error) = x.over_message_max()
+    {
+        return Then::Fail(key, error);
+    }
+    if end_stream {
+        x.inc.end = Some(InEnd::Finished);
+    }
+    let octets = data.len() as u32;
+    match (x.whole, end_stream) {
+        (true, true) => return Then::Gone(key, octets),
+        (true, false) => {
+            let announced = x.announced(&x.inc.body);
+            return Then::Gathered(key, octets, announced.saturating_sub(x.inc.body.len()));
+        }
+        (false, _) => {}
+    }
+    let reader = x.take_reader();
+    drop(x);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+    match (end_stream, server) {
+        (true, false) => Then::Ended(key),
+        (true, true) => Then::Complete(key),
+        (false, _) => Then::Nothing,
+    }
+}
+
+fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {
+    let Some(slot) = &user.slot else { return Then::Nothing };
+    if let Some((octets, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(octets, fields));
+    }
+    let mut x = slot.lock();
+    std::mem::swap(&mut x.inc.trailers, head.fields_mut());
+    x.inc.end = Some(InEnd::Trailers);
+    if !server {
+        return ended(key, &mut x);
+    }
+    let reader = x.take_reader();
+    drop(x);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+    Then::Complete(key)
+}
+
+/// A response has ended. Where another attempt may follow, that is settled under the same lock: no
+/// reader sees an end that is not the last.
+fn ended(key: StreamKey, x: &mut Exchange) -> Then {
+    if x.again.is_none() {
+        return Then::Ended(key);
+    }
+    Then::Settled(key, Box::new(x.let_go()))
+}

@@ -1,0 +1,336 @@
+//! From the mailbox to streams: new calls, more to send, octets consumed, calls given up.
+
+use crate::call::Permit;
+use crate::call::state::{Exchange, HeadState, OutEnd, Slot, wake};
+use crate::connection::driver::{Core, Entry};
+use crate::connection::handle::Change;
+use crate::error::{Error, Kind, Phase};
+use crate::grpc::status::Code;
+use crate::grpc::timeout;
+use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
+use std::sync::Arc;
+
+impl Core {
+    /// Handles a slot that stood in the mailbox.
+    pub(super) fn intake(&mut self, slot: Arc<Slot>) {
+        slot.leave_queue();
+        let (key, ours) = {
+            let mut x = slot.lock();
+            if x.done {
+                let permit = x.handle.as_mut().and_then(Permit::take);
+                drop(x);
+                return drop(permit);
+            }
+            let handle = x.handle.as_ref().map(Permit::carrier);
+            (x.key, handle.is_some_and(|handle| handle.id() == self.handle.id()))
+        };
+        if !ours {
+            self.handle.forward(slot);
+            return;
+        }
+        match key {
+            Some(key) => self.pump(key, &slot),
+            None if self.conn.role() == Role::Client => self.begin_or_forget(slot),
+            None => {}
+        }
+    }
+
+    /// A call without a stream: new, or given up while it waits for the stream limit.
+    fn begin_or_forget(&mut self, slot: Arc<Slot>) {
+        let mut x = slot.lock();
+        if x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            return wake(wakers);
+        }
+        let parked = x.parked;
+        drop(x);
+        if parked {
+            return;
+        }
+        if self.is_unproved() {
+            return self.hold(slot);
+        }
+        self.begin(slot);
+    }
+
+    /// A new call: opened now, or queued for the peer's stream limit.
+    pub(super) fn begin(&mut self, slot: Arc<Slot>) {
+        if let Err(refusal) = self.conn.may_open() {
+            return self.refuse(slot, refusal);
+        }
+        let mut x = slot.lock();
+        if x.cancel.is_some() {
+            let wakers = x.give_up();
+            drop(x);
+            return wake(wakers);
+        }
+        if x.out.head != HeadState::Ready {
+            return;
+        }
+        let remaining = x.deadline.map(|d| d.saturating_duration_since(self.now));
+        if remaining.is_some_and(|left| left.is_zero()) {
+            drop(x);
+            return self.expire_unsent(&slot);
+        }
+        self.lag = self.lag.max(x.timeline.first_phase(self.now));
+        x.timeline.enter(Phase::WriteQueue, self.now);
+        let before = x.out.extra.mark();
+        if let (true, Some(left)) = (x.out.grpc_timeout, remaining) {
+            x.out.extra.push("grpc-timeout", timeout::encode(left).as_bytes());
+        }
+        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
+        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
+        let entry = Entry { slot: Some(Arc::clone(&slot)), ..Entry::default() };
+        let opened = self.conn.open(&mut self.out, head, end, entry, self.now);
+        x.out.extra.rewind(before);
+        match opened {
+            Ok(key) => {
+                x.attempts += 1;
+                x.key = Some(key);
+                x.stream_id = self.conn.stream_id(key).map(|id| id.value());
+                x.out.head = HeadState::Sent;
+                x.out.end_sent = end;
+                if let Some(deadline) = x.deadline {
+                    self.timers.deadline(deadline, key);
+                }
+                self.send_body(key, &mut x);
+                let writer = x.take_writer();
+                drop(x);
+                self.writing.push(key);
+                if let Some(writer) = writer {
+                    writer.wake();
+                }
+            }
+            Err((refusal, _)) => {
+                drop(x);
+                self.refuse(slot, refusal);
+            }
+        }
+    }
+
+    fn refuse(&mut self, slot: Arc<Slot>, refusal: OpenRefusal) {
+        match refusal {
+            OpenRefusal::StreamLimit => {
+                let mut x = slot.lock();
+                x.timeline.enter(self.quota_phase(), self.now);
+                x.parked = true;
+                if let Some(deadline) = x.deadline {
+                    self.timers.waiting(deadline);
+                }
+                drop(x);
+                self.waiting.push_back(slot);
+            }
+            OpenRefusal::GoingAway => self.redispatch(slot),
+            OpenRefusal::IdsExhausted => {
+                self.retire();
+                self.redispatch(slot);
+            }
+            OpenRefusal::HeadTooLarge { octets, limit } => {
+                let text = format!(
+                    "the request's header list measures {octets} octets; the peer accepts {limit} \
+                     (SETTINGS_MAX_HEADER_LIST_SIZE)"
+                );
+                let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
+                let error = slot.lock().located(error, self.now);
+                self.fail_slot(&slot, error);
+            }
+            OpenRefusal::Malformed(rule) => {
+                let text = format!("the request cannot be sent: {}", rule.text());
+                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::Internal, text));
+            }
+        }
+    }
+
+    const fn quota_phase(&self) -> Phase {
+        if self.conn.lifecycle().is_handshaken() { Phase::StreamQuota } else { Phase::Settings }
+    }
+
+    /// Opens what waited for the stream limit, as far as it allows.
+    pub(super) fn open_waiting(&mut self) {
+        if self.timers.probe.is_some() {
+            return;
+        }
+        while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
+            let Some(slot) = self.waiting.pop_front() else { return };
+            let done = {
+                let mut x = slot.lock();
+                x.parked = false;
+                x.done
+            };
+            if !done {
+                self.begin(slot);
+            }
+        }
+        if self.conn.may_open() == Err(OpenRefusal::IdsExhausted) {
+            self.retire();
+        }
+    }
+
+    /// No stream can be opened here any more: calls go to another connection, and this one ends
+    /// with its last stream.
+    pub(super) fn retire(&mut self) {
+        if self.handle.is_accepting() {
+            self.handle.goodbye();
+            self.tell_home(Change::Draining);
+        }
+        while let Some(slot) = self.waiting.pop_front() {
+            self.redispatch(slot);
+        }
+    }
+
+    /// Something changed on a slot that has a stream.
+    pub(super) fn pump(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+        let mut x = slot.lock();
+        if x.key != Some(key) {
+            return;
+        }
+        if let Some(code) = x.cancel {
+            let wakers = x.give_up();
+            drop(x);
+            wake(wakers);
+            self.conn.reset(&mut self.out, key, code);
+            self.drop_stream(key);
+            return;
+        }
+        let credit = std::mem::take(&mut x.inc.credit);
+        if credit.octets() > 0 {
+            self.credit(key, credit);
+        }
+        if x.out.head == HeadState::Ready
+            && let Err(failure) = self.send_response_head(key, &mut x)
+        {
+            drop(x);
+            return self.unsendable(key, slot, failure);
+        }
+        if x.out.head == HeadState::Sent {
+            self.send_body(key, &mut x);
+        }
+        // A server's answer may be complete before the request is.
+        let answered = x.out.end_sent && self.conn.role() == Role::Server;
+        let over = answered || self.conn.is_closed(key);
+        let writer = x.take_writer();
+        drop(x);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if over {
+            self.release_if_over(key);
+        }
+    }
+
+    /// Sends a response's head.
+    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> Result<(), SendError> {
+        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
+        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
+        match self.conn.send_head(&mut self.out, key, head, end) {
+            Ok(()) => {
+                x.out.head = HeadState::Sent;
+                x.out.end_sent = end;
+                Ok(())
+            }
+            Err(SendError::Closed) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Hands what waits in the slot to the connection, and the end with it.
+    fn send_body(&mut self, key: StreamKey, x: &mut Exchange) {
+        if x.out.end_sent {
+            return;
+        }
+        let now = self.now;
+        let finish = matches!(x.out.end, OutEnd::Finish);
+        let Self { conn, out, .. } = self;
+        let mut sent = Ok(());
+        if x.out.rest().len() > crate::call::state::INLINE_MAX {
+            x.out.seal();
+        }
+        while let Some(chunk) = x.out.take_chunk() {
+            let end = finish && x.out.waiting() == 0;
+            sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
+        }
+        let rest = x.out.rest();
+        if !rest.is_empty() {
+            sent = conn.send_data(out, key, Payload::Borrowed(rest), finish, now);
+            x.out.rest_handed();
+        }
+        x.out.in_flight = conn.pending(key).1;
+        if sent.is_ok() {
+            self.send_end(key, x);
+        }
+    }
+
+    fn send_end(&mut self, key: StreamKey, x: &mut Exchange) {
+        let Self { conn, out, now, .. } = self;
+        let sent = match &x.out.end {
+            OutEnd::Open => return,
+            OutEnd::Finish => conn.send_data(out, key, Payload::Borrowed(&[]), true, *now),
+            OutEnd::Template(template) => conn.send_template_trailers(out, key, template),
+            OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
+        };
+        // `Finish` may already stand on the last DATA frame; then the stream says "closed".
+        if let Err(failure @ (SendError::HeadTooLarge { .. } | SendError::Malformed(_))) = sent {
+            self.shorten_trailers(key, x, failure);
+        }
+        x.out.end_sent = true;
+    }
+
+    /// Tells slots how far their DATA has come, and why it does not move.
+    pub(super) fn report_sending(&mut self) {
+        self.conn.take_touched(&mut self.touched);
+        for i in 0..self.touched.len() {
+            let key = self.touched[i];
+            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+                continue;
+            };
+            let (blocked, pending) = self.conn.pending(key);
+            self.note_stall(key, blocked, pending);
+            let mut x = slot.lock();
+            x.out.in_flight = pending;
+            x.out.stalls.note(blocked, self.now);
+            let phase = match blocked {
+                Blocked::StreamWindow => Some(Phase::StreamWindow),
+                Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),
+                Blocked::Queue => Some(Phase::WriteQueue),
+                Blocked::No => None,
+            };
+            let waited =
+                matches!(x.timeline.phase(), Phase::StreamWindow | Phase::ConnectionWindow);
+            if let Some(phase) = phase.filter(|_| !x.inc.head_ready) {
+                x.timeline.enter(phase, self.now);
+            } else if waited && pending == 0 {
+                // The window has opened: the rest waits for the socket only.
+                x.timeline.enter(Phase::WriteQueue, self.now);
+                self.writing.push(key);
+            }
+            let writer = x.take_writer();
+            drop(x);
+            if let Some(writer) = writer {
+                writer.wake();
+            }
+            self.release_if_over(key);
+        }
+        self.touched.clear();
+    }
+
+    /// An error of this side, with the place where it met the call. That a request has left for
+    /// the socket is charged here and not when it leaves, so that a call that goes well takes no
+    /// lock for it.
+    pub(super) fn located(&self, key: StreamKey, x: &mut Exchange, error: Error) -> Error {
+        let written = self.conn.user(key).and_then(|entry| entry.written);
+        if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
+            x.timeline.enter(Phase::Server, written);
+        }
+        x.located(error, self.now)
+    }
+
+    /// The outgoing buffer has left: what was in it is with the peer.
+    pub(super) fn mark_written(&mut self) {
+        for key in self.writing.drain(..) {
+            if let Some(entry) = self.conn.user_mut(key) {
+                entry.written = Some(self.now);
+            }
+        }
+    }
+}

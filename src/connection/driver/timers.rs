@@ -1,0 +1,392 @@
+//! One timer a connection: deadlines, and the times after which silence means something.
+
+use crate::call::state::Slot;
+use crate::connection::driver::{Core, DriverOptions, Entry};
+use crate::connection::keepalive::{KEEPALIVE_FLOOR, PingRule, STRIKES, Strikes};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::{Connection, ErrorCode, Role, StreamKey};
+use crate::rt;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// The opaque octets of the PING that asks whether the peer lives.
+pub(super) const DOUBT: [u8; 8] = *b"fw.doubt";
+/// Stale deadlines kept before they are swept out.
+const STALE: usize = 1024;
+/// The longest round trip that is inferred from the peer's SETTINGS.
+const RTT_MAX: Duration = Duration::from_secs(1);
+
+/// What waits for the clock.
+pub(super) struct Timers {
+    deadlines: BinaryHeap<Reverse<(Instant, StreamKey)>>,
+    /// The earliest deadline of a call without a stream.
+    waiting: Option<Instant>,
+    born: Instant,
+    heard: Instant,
+    /// A PING of doubt is unanswered since; one at a time, and only after the peer was heard.
+    doubt: Option<Instant>,
+    doubt_spent: bool,
+    /// There have been calls since.
+    busy: Option<Instant>,
+    /// Calls are held back for a sign of life, until then.
+    pub(super) probe: Option<Instant>,
+    /// A live peer would have answered by then.
+    pub(super) overdue: Option<Instant>,
+    pub(super) strikes: Strikes,
+    /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
+    measured: (u32, u32),
+    /// The last round trip in microseconds.
+    rtt: u32,
+    quiet: Option<Instant>,
+    rested: bool,
+    died: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+}
+
+impl Timers {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            deadlines: BinaryHeap::new(),
+            waiting: None,
+            born: now,
+            heard: now,
+            doubt: None,
+            doubt_spent: false,
+            busy: None,
+            probe: None,
+            overdue: None,
+            strikes: Strikes::new(),
+            measured: (0, 0),
+            rtt: 0,
+            quiet: None,
+            rested: false,
+            died: false,
+            sleep: None,
+            armed: None,
+        }
+    }
+
+    /// A call on a stream must have ended by `at`.
+    pub(super) fn deadline(&mut self, at: Instant, key: StreamKey) {
+        self.deadlines.push(Reverse((at, key)));
+    }
+
+    /// A call without a stream must have ended by `at`.
+    pub(super) fn waiting(&mut self, at: Instant) {
+        self.waiting = Some(self.waiting.map_or(at, |old| old.min(at)));
+    }
+
+    /// Octets came: the peer lives.
+    pub(super) const fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.doubt = None;
+        self.probe = None;
+        self.overdue = None;
+    }
+
+    /// How long nothing was heard before something was owed: when a call came, or a PING was sent.
+    pub(super) fn silence_before(&self, asked: Instant) -> Duration {
+        let owed = self.busy.map_or(asked, |busy| busy.min(asked));
+        owed.saturating_duration_since(self.heard)
+    }
+
+    pub(super) const fn heard_at(&self) -> Instant {
+        self.heard
+    }
+
+    /// The peer's first SETTINGS came: about one round trip, unless its server was slow to accept.
+    pub(super) fn settled(&mut self, now: Instant) {
+        self.set_rtt(now.saturating_duration_since(self.born).min(RTT_MAX));
+    }
+
+    /// A PING, whatever for, was answered.
+    pub(super) fn acknowledged(&mut self, now: Instant) {
+        if let Some(rtt) = self.strikes.acknowledged(now) {
+            self.set_rtt(rtt);
+        }
+    }
+
+    fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+    }
+
+    /// Told once: the connection died without a word.
+    pub(super) const fn died(&mut self) -> bool {
+        !std::mem::replace(&mut self.died, true)
+    }
+
+    /// A PING is unanswered since, and nothing else was heard either.
+    pub(super) const fn asked(&self) -> Option<Instant> {
+        self.doubt
+    }
+
+    pub(super) const fn is_doubt_spent(&self) -> bool {
+        self.doubt_spent
+    }
+
+    pub(super) const fn rtt(&self) -> Duration {
+        Duration::from_micros(self.rtt as u64)
+    }
+
+    /// HEADERS or DATA came: a server's strike rule starts anew, so doubt is free again.
+    pub(super) const fn content(&mut self) {
+        self.doubt_spent = false;
+        self.strikes.content();
+    }
+
+    /// A stream began: quiet, if it comes back, begins anew.
+    pub(super) const fn stir(&mut self) {
+        self.quiet = None;
+        self.rested = false;
+    }
+
+    pub(super) const fn quiet_since(&self) -> Option<Instant> {
+        self.quiet
+    }
+
+    /// Notes quiet; `true` once it has lasted for `time`, and at every turn from then on.
+    pub(super) fn rest(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
+        if !quiet {
+            self.stir();
+            return false;
+        }
+        let since = *self.quiet.get_or_insert(now);
+        if now.saturating_duration_since(since) < time {
+            return false;
+        }
+        self.rested = true;
+        self.deadlines = BinaryHeap::new();
+        true
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<StreamKey> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        self.deadlines.pop().map(|Reverse((_, key))| key)
+    }
+
+    /// Streams that ended before their deadline leave it behind; they are swept out in bulk.
+    fn sweep(&mut self, conn: &Connection<Entry>) {
+        if self.deadlines.len() > STALE + 2 * conn.streams() {
+            self.deadlines.retain(|Reverse((_, key))| conn.user(*key).is_some());
+        }
+    }
+}
+
+impl Core {
+    /// Everything whose time has come.
+    pub(super) fn timers(&mut self) {
+        let now = self.now;
+        if let Err(error) = self.conn.handle_timeout(&mut self.out, now) {
+            self.violated(error);
+        }
+        self.timers.sweep(&self.conn);
+        while let Some(key) = self.timers.pop_due(now) {
+            self.expire(key);
+        }
+        if self.timers.waiting.is_some_and(|at| at <= now) {
+            self.expire_waiting();
+        }
+        self.note_pings();
+        self.note_calls();
+        self.check_silence();
+        self.check_let_go();
+        self.check_probe();
+        self.check_stalls();
+        self.check_leaks();
+        if self.conn.role() == Role::Server {
+            self.check_age();
+        }
+        self.check_drain();
+    }
+
+    fn check_silence(&mut self) {
+        let now = self.now;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        if !self.conn.lifecycle().is_handshaken()
+            && since(self.timers.born) >= self.options.settings_time
+        {
+            self.end_with(ErrorCode::NO_ERROR, "the peer's SETTINGS did not come in time");
+        }
+        if self.flush.blocked.is_some_and(|at| since(at) >= self.options.write_stall_time) {
+            self.end_with(ErrorCode::NO_ERROR, "the socket took no octet in time");
+        }
+        let time = self.options.doubt_time;
+        if self.timers.doubt.is_some_and(|at| since(at) >= time) {
+            self.died_silently();
+            self.end_with(ErrorCode::NO_ERROR, "the peer did not answer a PING in time");
+        } else if self.doubt_at().is_some_and(|at| at <= now) {
+            self.timers.doubt_spent = true;
+            self.ask(DOUBT);
+        } else if self.keepalive_at().is_some_and(|at| at <= now) {
+            self.ask(DOUBT);
+        }
+    }
+
+    /// Sends a PING to which the peer owes an answer in time.
+    pub(super) fn ask(&mut self, opaque: [u8; 8]) {
+        let (interval, now) = (self.ping_interval(), self.now);
+        self.timers.strikes.sent(interval, now);
+        self.timers.doubt = Some(now);
+        self.handle.tally().pinged();
+        self.conn.ping(&mut self.out, opaque);
+    }
+
+    /// The engine's measuring PINGs count like all others.
+    fn note_pings(&mut self) {
+        let stats = self.conn.stats();
+        // Modulo 2^32: only what was added counts.
+        let (sent, answered) = (stats.bdp_pings as u32, stats.bdp_samples as u32);
+        let (interval, now) = (self.ping_interval(), self.now);
+        let timers = &mut self.timers;
+        for _ in 0..sent.wrapping_sub(timers.measured.0) {
+            self.handle.tally().pinged();
+            timers.strikes.sent(interval, now);
+        }
+        for _ in 0..answered.wrapping_sub(timers.measured.1) {
+            timers.acknowledged(now);
+        }
+        timers.measured = (sent, answered);
+    }
+
+    fn note_calls(&mut self) {
+        if self.conn.streams() == 0 {
+            self.timers.busy = None;
+        } else {
+            self.timers.busy.get_or_insert(self.now);
+        }
+    }
+
+    /// The least time between two PINGs that the peer is taken to allow: a default gRPC server's,
+    /// or what the user says with `keepalive`.
+    pub(super) fn ping_interval(&self) -> Duration {
+        let calls = self.conn.streams() > 0;
+        let rule = PingRule::GRPC.interval(calls);
+        let wish = self.keepalive().filter(|_| calls || self.options.keepalive_without_calls);
+        wish.map_or(rule, |wish| wish.min(rule))
+    }
+
+    /// When silence means doubt: counted from the first call, since before it nothing was owed.
+    fn doubt_at(&self) -> Option<Instant> {
+        let timers = &self.timers;
+        let busy = timers.busy.filter(|_| self.conn.role() == Role::Client)?;
+        if timers.doubt.is_some() || timers.doubt_spent {
+            return None;
+        }
+        // Strikes only fall by HEADERS or DATA, or the bound is one that a default server allows.
+        let strikes = timers.strikes.with_another(self.ping_interval(), self.now);
+        (strikes <= STRIKES).then(|| timers.heard.max(busy) + self.options.doubt_time)
+    }
+
+    /// When the next periodic PING is due. Every ACK is heard, so all kinds of PINGs put it off.
+    fn keepalive_at(&self) -> Option<Instant> {
+        // gRFC A8: by default no keepalive pings without calls
+        let always = self.options.keepalive_without_calls || self.conn.role() == Role::Server;
+        let since = if always { Some(self.timers.born) } else { self.timers.busy };
+        let since = since.filter(|_| self.timers.doubt.is_none())?;
+        Some(self.timers.heard.max(since) + self.keepalive()?)
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        self.options.keepalive.map(|interval| interval.max(KEEPALIVE_FLOOR))
+    }
+
+    /// When this connection wants to be looked at again.
+    fn next_time(&self) -> Option<Instant> {
+        let options: &DriverOptions = &self.options;
+        let timers = &self.timers;
+        let handshaken = self.conn.lifecycle().is_handshaken();
+        let quiet = timers.quiet.filter(|_| !timers.rested);
+        let doubt = timers.doubt.map(|at| at + options.doubt_time).or_else(|| self.doubt_at());
+        [
+            self.conn.poll_timeout(),
+            timers.next_deadline(),
+            timers.waiting,
+            (!handshaken).then(|| timers.born + options.settings_time),
+            self.flush.blocked.map(|at| at + options.write_stall_time),
+            doubt,
+            self.keepalive_at(),
+            timers.probe,
+            timers.overdue,
+            quiet.map(|at| at + options.quiet_time),
+            self.memory.next_look(),
+            self.next_leak_look(),
+            self.next_drain_time(),
+            self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Sets the timer, lazily: one that fires too early finds nothing to do and is set anew.
+    pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.next_time() else { return };
+        if let (Some(armed), Some(sleep)) = (self.timers.armed, &mut self.timers.sleep)
+            && armed <= at
+            && sleep.as_mut().poll(cx).is_pending()
+        {
+            return;
+        }
+        let sleep = self.timers.sleep.get_or_insert_with(|| Box::pin(rt::sleep_until(at)));
+        sleep.as_mut().reset(tokio::time::Instant::from_std(at));
+        self.timers.armed = Some(at);
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The deadline of a call on a stream has passed.
+    fn expire(&mut self, key: StreamKey) {
+        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        if self.conn.role() == Role::Server {
+            return self.expire_request(key, &slot);
+        }
+        self.fail_stream(key, deadline_error(Processed::Maybe), ErrorCode::CANCEL);
+    }
+
+    pub(super) fn expire_unsent(&mut self, slot: &Arc<Slot>) {
+        let phase = slot.lock().timeline.phase();
+        self.fail_slot(slot, deadline_error(Processed::No).with_phase(phase));
+    }
+
+    fn expire_waiting(&mut self) {
+        self.timers.waiting = None;
+        let now = self.now;
+        for _ in 0..self.waiting.len() {
+            let Some(slot) = self.waiting.pop_front() else { break };
+            let (deadline, done) = {
+                let x = slot.lock();
+                (x.deadline, x.done || x.cancel.is_some())
+            };
+            match deadline {
+                _ if done => {}
+                Some(at) if at <= now => self.expire_unsent(&slot),
+                Some(at) => {
+                    self.timers.waiting(at);
+                    self.waiting.push_back(slot);
+                }
+                None => self.waiting.push_back(slot),
+            }
+        }
+    }
+}
+
+/// The error of a deadline that passed.
+pub(crate) fn deadline_error(processed: Processed) -> Error {
+    let status = Status::new(Code::DeadlineExceeded, "the deadline passed");
+    Error::new(Kind::Deadline, status, Initiator::Local, processed)
+}

@@ -1,0 +1,200 @@
+//! The seam for another engine: what drives a connection in this crate's driver's place.
+//!
+//! Calls cross it as slots and nothing else does: an engine takes slots from its [`Intake`], reads
+//! what callers wrote to [`Exchange::out`](crate::call::state::Exchange), fills `inc`, wakes readers and
+//! writers, and lets go of each slot once, with [`Exchange::let_go`](crate::call::state::Exchange::let_go),
+//! [`Exchange::fail`](crate::call::state::Exchange::fail) or [`Intake::send_back`].
+//! `spec-notes/decisions/0006-engine-seam.md` lists what an engine owes.
+//!
+//! The crate's own driver does not pass through here: who configures no engine pays one check a
+//! connection.
+
+use crate::call::Permit;
+use crate::call::state::Slot;
+use crate::connection::dispatch::Dispatch;
+use crate::connection::driver::{Drain, DriverOptions};
+use crate::connection::handle::{Change, Ending, Handle};
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::rt;
+use crate::transport::io::BoxedIo;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// The task of one connection. It ends when the connection is over; dropped before, it closes the
+/// connection.
+pub type EngineTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Speaks HTTP/2 on the connections of a channel or of a server.
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Drives a connection that a channel has dialled.
+    fn client(&self, io: BoxedIo, intake: Intake, options: DriverOptions) -> EngineTask;
+
+    /// Drives a connection that a server has accepted; `dispatch` says who serves a request.
+    fn server(
+        &self,
+        io: BoxedIo,
+        intake: Intake,
+        options: DriverOptions,
+        dispatch: Arc<dyn Dispatch>,
+    ) -> EngineTask;
+}
+
+/// An engine's end of one connection: slots come out of it, and go back.
+///
+/// Dropped before [`Intake::close`], as when a runtime ends, it ends the calls that no engine has
+/// taken; those that were taken are the engine's.
+#[derive(Debug)]
+pub struct Intake {
+    handle: Arc<Handle>,
+    drain: Option<Arc<Drain>>,
+    inbox: VecDeque<Arc<Slot>>,
+    over: bool,
+}
+
+impl Intake {
+    pub(crate) fn new(handle: Arc<Handle>, drain: Option<Arc<Drain>>) -> Self {
+        if let Some(drain) = &drain {
+            drain.join(&handle);
+        }
+        Self { handle, drain, inbox: VecDeque::new(), over: false }
+    }
+
+    /// The connection as its callers see it.
+    #[must_use]
+    pub const fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// The next slot with news: a call to be begun, more to send, octets consumed, a call given up.
+    /// A slot that the engine knows is told apart by its address, which is its own as long as
+    /// the engine holds it. Pending also covers [`Intake::is_goodbye`] and [`Intake::grace`]:
+    /// their change wakes.
+    pub fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Arc<Slot>> {
+        self.handle.mailbox().unpark();
+        loop {
+            while let Some(slot) = self.inbox.pop_front() {
+                slot.leave_queue();
+                let done = {
+                    let mut x = slot.lock();
+                    x.done.then(|| x.handle.as_mut().and_then(Permit::take))
+                };
+                if done.is_some() {
+                    continue;
+                }
+                if let Some(slot) = self.handle.forward(slot) {
+                    return Poll::Ready(slot);
+                }
+            }
+            self.handle.mailbox().drain(&mut self.inbox);
+            if self.inbox.is_empty() && self.handle.mailbox().park(cx.waker()) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The peer's SETTINGS have come. To be said once. Calls that are more than the peer allows wait
+    /// with the engine.
+    pub fn ready(&self) {
+        self.handle.set_limit(u32::MAX);
+        self.handle.set_ready();
+        self.tell_home(Change::Ready);
+    }
+
+    /// No new call is welcome: GOAWAY came, or identifiers run out. Calls that come all the same
+    /// are sent back.
+    pub fn draining(&self) {
+        self.handle.stop_accepting();
+        self.tell_home(Change::Draining);
+    }
+
+    /// Streams at work, for those who look at the handle.
+    pub fn set_streams(&self, streams: u32) {
+        self.handle.set_streams(streams);
+    }
+
+    /// Whether every consumed octet is worth a notice. Without, a reader speaks up when an eighth
+    /// of a stream window, at most 32 KiB, is consumed: too late where the connection's window is
+    /// smaller than what all streams may hold back.
+    pub fn set_pressed(&self, pressed: bool) {
+        self.handle.set_pressed(pressed);
+    }
+
+    /// Whether the channel is gone: the connection closes once its last call has ended.
+    #[must_use]
+    pub fn is_goodbye(&self) -> bool {
+        self.handle.is_goodbye()
+    }
+
+    /// When a server that drains cuts what is left; `None` while it does not drain.
+    #[must_use]
+    pub fn grace(&self) -> Option<Instant> {
+        self.drain.as_ref()?.wanted().map(|(_, hard)| hard)
+    }
+
+    /// Streams that were cut because the grace had ended.
+    pub fn cut(&self, streams: usize) {
+        if let Some(drain) = &self.drain {
+            drain.cut(streams);
+        }
+    }
+
+    /// Sends a call that the peer has surely not processed to where it came from; there it finds
+    /// another connection. If its request is not kept, it fails with `otherwise`.
+    pub fn send_back(&self, slot: Arc<Slot>, otherwise: Error) {
+        self.handle.send_back(slot, true, || otherwise);
+    }
+
+    /// The connection is over, and every call that was taken has been let go. Calls that were not
+    /// taken find another connection.
+    pub fn close(mut self, error: Option<Error>) {
+        self.over = true;
+        self.handle.stop_accepting();
+        let mut left = std::mem::take(&mut self.inbox);
+        left.append(&mut self.handle.mailbox().close());
+        self.handle.settle(left);
+        self.leave(error);
+    }
+
+    fn leave(&self, error: Option<Error>) {
+        if let Some(drain) = &self.drain {
+            drain.leave(&self.handle);
+        }
+        let ending = if error.is_some() { Ending::Aborted } else { Ending::Shutdown };
+        self.tell_home(Change::Closed(error, ending));
+    }
+
+    fn tell_home(&self, change: Change) {
+        if let Some(home) = self.handle.home() {
+            home.changed(&self.handle, change);
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        self.handle.stop_accepting();
+        let status = Status::new(Code::Unavailable, "the connection's task was dropped");
+        let error = Error::new(Kind::ConnectionLost, status, Initiator::Local, Processed::No)
+            .with_connection(self.handle.facts(rt::now()));
+        let mut left = std::mem::take(&mut self.inbox);
+        left.append(&mut self.handle.mailbox().close());
+        // There may be no runtime left to dial with, so nothing moves to another connection.
+        for slot in left {
+            slot.leave_queue();
+            let done = slot.lock().done;
+            if let (false, Some(slot)) = (done, self.handle.forward(slot)) {
+                self.handle.send_back(slot, false, || error.clone());
+            }
+        }
+        self.leave(Some(error));
+    }
+}

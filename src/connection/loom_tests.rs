@@ -1,0 +1,256 @@
+//! Models of the lock-free protocols, run with
+//! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
+
+use crate::call::state::Slot;
+use crate::connection::handle::{Change, Handle, Home};
+use crate::connection::mailbox::{Handoff, Policy};
+use crate::connection::permits::{Life, Reading};
+use crate::rt;
+use crate::rt::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::transport::connect::ConnectionInfo;
+use loom::sync::Arc;
+use loom::thread;
+use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
+use std::task::{Wake, Waker};
+
+/// A driver's waker: it counts how often it was rung.
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: StdArc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn bell() -> (StdArc<Bell>, Waker) {
+    let bell = StdArc::new(Bell(AtomicUsize::new(0)));
+    let waker = Waker::from(StdArc::clone(&bell));
+    (bell, waker)
+}
+
+fn policies(model: impl Fn(Policy) + Sync + Send + Copy + 'static) {
+    for policy in [Policy::ShortMutex, Policy::LockFree] {
+        // Three preemptions find what two threads and a driver can do to each other; without a
+        // bound the models of two callers take minutes.
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || model(policy));
+    }
+}
+
+/// submit/park: an item pushed while the driver goes to sleep is seen by it, or rings it.
+#[test]
+fn loom_submit_park() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let (bell, waker) = bell();
+        let caller = {
+            let handoff = Arc::clone(&handoff);
+            thread::spawn(move || assert!(handoff.submit(7).is_ok()))
+        };
+        let slept = handoff.park(&waker);
+        caller.join().unwrap();
+        let mut seen = VecDeque::new();
+        handoff.drain(&mut seen);
+        assert_eq!(seen, [7]);
+        let rung = bell.0.load(Ordering::SeqCst) > 0;
+        assert!(!slept || rung, "the driver sleeps on an item and nobody rings");
+    });
+}
+
+/// submit/submit/park: two callers, one bell; neither item is lost.
+#[test]
+fn loom_two_submit_park() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let (bell, waker) = bell();
+        let callers: Vec<_> = (0..2)
+            .map(|item| {
+                let handoff = Arc::clone(&handoff);
+                thread::spawn(move || assert!(handoff.submit(item).is_ok()))
+            })
+            .collect();
+        let slept = handoff.park(&waker);
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        let mut seen = VecDeque::new();
+        handoff.drain(&mut seen);
+        assert_eq!(seen.len(), 2);
+        assert!(!slept || bell.0.load(Ordering::SeqCst) > 0);
+    });
+}
+
+/// submit/close: an item is taken exactly once, by the driver that closes or by the submitter that
+/// finds the mailbox closed.
+#[test]
+fn loom_submit_close() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let callers: Vec<_> = (0..2)
+            .map(|item| {
+                let (handoff, taken) = (Arc::clone(&handoff), Arc::clone(&taken));
+                thread::spawn(move || {
+                    if let Err(left) = handoff.submit(item) {
+                        taken.fetch_add(left.len(), Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let mut left = handoff.close();
+        taken.fetch_add(left.len(), Ordering::SeqCst);
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        left.clear();
+        handoff.drain(&mut left);
+        assert_eq!(taken.load(Ordering::SeqCst) + left.len(), 2);
+        assert!(left.is_empty(), "an item stayed in a closed mailbox");
+    });
+}
+
+/// wake/cancel: a slot's place in a mailbox is claimed by one side at a time, so a cancellation
+/// that meets a notice is still seen by a driver that takes the slot afterwards.
+#[test]
+fn loom_wake_cancel() {
+    policies(|policy| {
+        let handoff = Arc::new(Handoff::new(policy));
+        let queued = Arc::new(AtomicBool::new(false));
+        // Behind the slot's lock, as in the slot itself.
+        let cancelled = Arc::new(Mutex::new(false));
+        let notify = |handoff: &Handoff<u8>, queued: &AtomicBool| {
+            if !queued.swap(true, Ordering::AcqRel) {
+                assert!(handoff.submit(1).is_ok());
+            }
+        };
+        // The caller has something to send ...
+        notify(&handoff, &queued);
+        let canceller = {
+            let (handoff, queued) = (Arc::clone(&handoff), Arc::clone(&queued));
+            let cancelled = Arc::clone(&cancelled);
+            thread::spawn(move || {
+                // ... and another half of the call gives it up.
+                *cancelled.lock() = true;
+                notify(&handoff, &queued);
+            })
+        };
+        let mut inbox = VecDeque::new();
+        handoff.drain(&mut inbox);
+        let mut saw = false;
+        while inbox.pop_front().is_some() {
+            queued.store(false, Ordering::Release);
+            saw |= *cancelled.lock();
+        }
+        canceller.join().unwrap();
+        handoff.drain(&mut inbox);
+        assert!(saw || inbox.len() == 1, "the cancellation reaches nobody");
+    });
+}
+
+fn bounded(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// Counts the calls that come back.
+struct Returned(StdArc<AtomicUsize>);
+
+impl Home for Returned {
+    fn redispatch(&self, _: StdArc<Slot>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn changed(&self, _: &StdArc<Handle>, _: Change) {}
+
+    fn released(&self, _: &StdArc<Handle>, _: Reading) {}
+}
+
+fn connection(policy: Policy, home: Option<StdArc<dyn Home>>) -> StdArc<Handle> {
+    StdArc::new(Handle::new(ConnectionInfo::default(), home, policy, 65_535, rt::now()))
+}
+
+/// notify/submit: a call that is handed over while a sender notifies stands in the connection's
+/// mailbox afterwards, whoever has put it there. The slot and the handle are the real ones.
+#[test]
+fn loom_notify_submit() {
+    policies(|policy| {
+        let handle = connection(policy, None);
+        let slot = Slot::new(rt::now());
+        let sender = {
+            let slot = StdArc::clone(&slot);
+            thread::spawn(move || slot.notify())
+        };
+        let permit = handle.reserve().unwrap();
+        Handle::submit(permit, StdArc::clone(&slot));
+        sender.join().unwrap();
+        let mut inbox = VecDeque::new();
+        handle.mailbox().drain(&mut inbox);
+        assert_eq!(inbox.len(), 1, "the call stands in no mailbox: its driver never hears of it");
+    });
+}
+
+/// notify/settle: a call on a connection that closes goes home once, though a sender that notifies
+/// settles it, too.
+#[test]
+fn loom_notify_settle() {
+    policies(|policy| {
+        let returned = StdArc::new(AtomicUsize::new(0));
+        let handle = connection(policy, Some(StdArc::new(Returned(StdArc::clone(&returned)))));
+        let slot = Slot::new(rt::now());
+        let permit = handle.reserve().unwrap();
+        Handle::submit(permit, StdArc::clone(&slot));
+        let sender = {
+            let slot = StdArc::clone(&slot);
+            thread::spawn(move || slot.notify())
+        };
+        let left = handle.mailbox().close();
+        handle.settle(left);
+        sender.join().unwrap();
+        assert_eq!(returned.load(Ordering::SeqCst), 1, "the call goes home once");
+    });
+}
+
+/// checkout/evict: a connection that rests is taken by a call or closed by the keeper, never both.
+#[test]
+fn loom_checkout_evict() {
+    bounded(|| {
+        let life = Arc::new(Life::new());
+        // A call has come and gone, so that the epoch is not the first.
+        assert!(life.reserve(4).is_ok());
+        life.release();
+        let caller = {
+            let life = Arc::clone(&life);
+            thread::spawn(move || life.reserve(4).is_ok())
+        };
+        let seen = life.read();
+        let evicted = seen.calls == 0 && life.evict(seen.epoch);
+        let taken = caller.join().unwrap();
+        assert!(taken != evicted || (!taken && !evicted), "both won");
+        assert!(taken || evicted, "the call was refused by a connection that stays open");
+        let end = life.read();
+        assert_eq!((end.calls == 1, end.open), (taken, !evicted));
+    });
+}
+
+/// GOAWAY/open: a connection that closes lets each call in or out, and counts those it let in.
+#[test]
+fn loom_goaway_open() {
+    bounded(|| {
+        let life = Arc::new(Life::new());
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let life = Arc::clone(&life);
+                thread::spawn(move || u32::from(life.reserve(1).is_ok()))
+            })
+            .collect();
+        assert!(life.close());
+        let before = life.read().calls;
+        let taken: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert_eq!(taken, before, "a call came in after the connection had closed");
+        assert!(taken <= 1, "the limit");
+        assert_eq!(life.read().calls, taken);
+    });
+}

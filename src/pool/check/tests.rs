@@ -1,0 +1,197 @@
+//! Each case alone is exactly its finding.
+
+use crate::memory::budget::Budget;
+use crate::pool::check::*;
+use Severity::{Error, Warning};
+
+const SECOND: Duration = Duration::from_secs(1);
+const KIB: u32 = 1024;
+
+/// A name, what is set, and the beginning of what is found.
+type Case = (&'static str, fn(&mut PoolOptions), Severity, &'static str);
+
+fn found(set: impl Fn(&mut PoolOptions), path: Option<&Preset>) -> Vec<Finding> {
+    let mut options = PoolOptions::new();
+    set(&mut options);
+    check(&options, &MessageLimits::new(), path)
+}
+
+#[test]
+fn the_defaults_are_no_finding() {
+    assert_eq!(check(&PoolOptions::new(), &MessageLimits::new(), None), []);
+    let plain = Preset::plain();
+    assert_eq!(check(&PoolOptions::new(), &MessageLimits::new(), Some(&plain)), []);
+}
+
+/// What is often set, and right.
+#[test]
+fn sound_options_are_no_finding() {
+    let sets: [fn(&mut PoolOptions); 15] = [
+        |o| sized(o, |goal| goal.min = 2),
+        |o| (o.min_connections, o.max_connections) = (4, 4),
+        |o| o.fill_percent = 100,
+        |o| o.fill_percent = 1,
+        |o| o.max_age = Some(300 * SECOND),
+        |o| o.backoff_max = 5 * SECOND,
+        |o| o.driver.keepalive = Some(300 * SECOND),
+        |o| o.idle_time = Duration::MAX,
+        |o| o.cap = Some(Cap::new(4, 1)),
+        |o| (o.idle_time, o.shrink_after) = (20 * SECOND, 20 * SECOND),
+        |o| o.max_age = Some(21 * SECOND),
+        |o| o.backoff = 120 * SECOND,
+        |o| o.driver.budget = Some(Budget::new(4 * 1024 * 1024)),
+        |o| o.driver.limits.connection_window = 1024 * KIB,
+        |o| o.driver.limits.stream_window_max = 4 * KIB * KIB + 5,
+    ];
+    for (i, set) in sets.iter().enumerate() {
+        assert_eq!(found(set, None), [], "{i}");
+    }
+}
+
+fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal)) {
+    let mut sizing = crate::advisor::sizing::ControllerOptions::default();
+    set(&mut sizing.goal);
+    o.sizing = Some(sizing);
+}
+
+const CASES: [Case; 36] = [
+    (
+        "kept",
+        |o| o.keep_total_octets = 1,
+        Warning,
+        "keep_octets 262144 is above keep_total_octets 1",
+    ),
+    ("a goal over max", |o| sized(o, |goal| goal.min = 5), Error, "sizing.goal.min is 5, of at"),
+    ("no headroom left", |o| sized(o, |goal| goal.headroom = 1.0), Error, "sizing.goal.headroom"),
+    (
+        "nothing to choose",
+        |o| {
+            o.max_connections = 1;
+            sized(o, |_| ());
+        },
+        Warning,
+        "sizing is on and max_connections is 1",
+    ),
+    ("no connections", |o| o.max_connections = 0, Error, "max_connections is 0"),
+    ("min over max", |o| o.min_connections = 5, Error, "min_connections 5 is above max"),
+    (
+        "min over the cap",
+        |o| (o.min_connections, o.cap) = (3, Some(Cap::new(2, 9))),
+        Error,
+        "min_connections 3 is above the 2 sockets",
+    ),
+    ("max over the cap", |o| o.cap = Some(Cap::new(3, 9)), Warning, "max_connections 4 is above"),
+    ("max over the process", |o| o.max_connections = 1025, Warning, "max_connections 1025 is"),
+    ("nothing is full", |o| o.fill_percent = 0, Error, "fill_percent is 0"),
+    ("over full", |o| o.fill_percent = 101, Error, "fill_percent is 101"),
+    ("nobody waits", |o| o.max_waiting = 0, Error, "max_waiting is 0"),
+    ("nobody tries", |o| o.attempts = 0, Error, "attempts is 0"),
+    ("idle under dial", |o| o.idle_time = 19 * SECOND, Warning, "idle_time 19s is below dial"),
+    ("shrink over idle", |o| o.idle_time = 59 * SECOND, Warning, "shrink_after 60s is above idle"),
+    ("shrink under dial", |o| o.shrink_after = SECOND, Warning, "shrink_after 1s is below dial"),
+    ("age under dial", |o| o.max_age = Some(20 * SECOND), Warning, "max_age 20s is not above"),
+    (
+        "age under idle",
+        |o| (o.max_age, o.idle_time) = (Some(90 * SECOND), 100 * SECOND),
+        Warning,
+        "max_age 90s is below idle_time 100s",
+    ),
+    ("no dial", |o| o.dial_time = Duration::ZERO, Error, "dial_time is 0"),
+    ("no SETTINGS", |o| o.driver.settings_time = Duration::ZERO, Error, "settings_time is 0"),
+    ("long SETTINGS", |o| o.dial_time = 5 * SECOND, Warning, "settings_time 20s is above dial"),
+    ("back-off", |o| o.backoff = 121 * SECOND, Error, "backoff 121s is above backoff_max"),
+    ("no back-off", |o| o.backoff = Duration::ZERO, Warning, "backoff is 0"),
+    ("PINGs", |o| o.driver.keepalive = Some(9 * SECOND), Warning, "keepalive 9s is below 10s"),
+    ("strikes", |o| o.driver.keepalive = Some(299 * SECOND), Warning, "keepalive 299s is below"),
+    ("quiet", |o| o.driver.quiet_time = 1801 * SECOND, Warning, "quiet_time 1801s is above idle"),
+    ("stream max", |o| o.driver.limits.stream_window_max = KIB, Error, "stream_window_max 1024 is"),
+    (
+        "connection max",
+        |o| o.driver.limits.connection_window_max = KIB,
+        Error,
+        "connection_window_max 1024 is below",
+    ),
+    (
+        "too wide",
+        |o| o.driver.limits.connection_window_max = 1 << 31,
+        Error,
+        "connection_window is 4194304, connection_window_max 2147483648",
+    ),
+    (
+        "narrow",
+        |o| o.driver.limits.connection_window = 1023 * KIB,
+        Warning,
+        "connection_window 1047552 is below stream_window 1048576",
+    ),
+    (
+        "messages",
+        |o| o.driver.limits.stream_window_max = 4 * KIB * KIB,
+        Warning,
+        "max_receive_message 4194304 is above stream_window_max 4194304",
+    ),
+    (
+        "budget",
+        |o| o.driver.budget = Some(Budget::new(4 * 1024 * 1024 - 1)),
+        Warning,
+        "the budget of 4194303 octets is below connection_window 4194304",
+    ),
+    ("small frames", |o| o.driver.limits.frame_octets = 16_383, Error, "frame_octets is 16383"),
+    ("large frames", |o| o.driver.limits.frame_octets = 1 << 24, Error, "frame_octets is 16777216"),
+    ("a server's age", |o| o.driver.max_age = Some(SECOND), Warning, "driver.max_age is 1s on"),
+    ("a server's idle", |o| o.driver.max_idle = Some(SECOND), Warning, "driver.max_idle is 1s on"),
+];
+
+#[test]
+fn each_case_is_exactly_its_finding() {
+    for (name, set, severity, what) in CASES {
+        let found = found(set, None);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        assert_eq!(found[0].severity, severity, "{name}");
+        assert!(found[0].what.starts_with(what), "{name}: {}", found[0]);
+        let Finding { what, why, instead, .. } = &found[0];
+        assert!(![what, why, instead].iter().any(|text| text.is_empty()), "{name}");
+        let line = found[0].to_string();
+        assert!(!line.contains('\n') && !line.contains("  "), "one line: {line:?}");
+        assert!([what, why, instead].iter().all(|text| line.contains(text.as_str())), "{line}");
+    }
+}
+
+/// Several at once are all told, so that one run of the program is enough.
+#[test]
+fn all_are_told_at_once() {
+    let found = found(
+        |o| (o.max_connections, o.fill_percent, o.attempts, o.backoff) = (0, 0, 0, Duration::MAX),
+        None,
+    );
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// What middleboxes do is held against the options only where the path is named.
+#[test]
+fn a_named_path_is_compared() {
+    for preset in [Preset::aws_nlb(), Preset::aws_alb(), Preset::kubernetes()] {
+        let found = found(|_| (), Some(&preset));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.starts_with("idle_time 1800s, on a path"), "{}", found[0]);
+        assert!(found[0].what.contains(preset.name), "{}", found[0]);
+        let fits = |o: &mut PoolOptions| o.idle_time = preset.close_idle;
+        let left = check_with(fits, &preset);
+        // An ALB's minute is shorter than the time after which spares close.
+        let shrink = left.iter().all(|finding| finding.what.starts_with("shrink_after"));
+        assert!(shrink && left.len() <= 1, "{left:?}");
+    }
+    let nlb = Preset::aws_nlb();
+    let set = |o: &mut PoolOptions| {
+        (o.idle_time, o.driver.keepalive) = (nlb.close_idle, Some(350 * SECOND));
+    };
+    let late = check_with(set, &nlb);
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!(late[0].instead, "keepalive of 320s");
+    let fits =
+        |o: &mut PoolOptions| (o.idle_time, o.driver.keepalive) = (nlb.close_idle, nlb.keepalive);
+    assert_eq!(check_with(fits, &nlb), []);
+}
+
+fn check_with(set: impl Fn(&mut PoolOptions), path: &Preset) -> Vec<Finding> {
+    found(set, Some(path))
+}

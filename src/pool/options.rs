@@ -1,0 +1,158 @@
+//! What a pool may do: every bound, its default and its reason.
+
+use crate::advisor::sizing::ControllerOptions;
+use crate::connection::driver::DriverOptions;
+use crate::connection::engine::Engine;
+use crate::connection::keepalive::Preset;
+use crate::connection::mailbox::Policy;
+use crate::pool::cap::Cap;
+use crate::pool::endpoint::Balance;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How connections are made, how many, and how long they live. What contradicts what is found by
+/// [`check`](crate::pool::check()).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// How each connection behaves.
+    pub driver: DriverOptions,
+    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// The mailbox of each connection.
+    pub handoff: Policy,
+    /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
+    /// Default 0: a channel that nobody uses holds nothing.
+    pub min_connections: u32,
+    /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1: a
+    /// channel with 0 is not built. As many again may be draining: they finish their calls and take
+    /// no new ones. Four times as many may while no other connection is left.
+    pub max_connections: u32,
+    /// The share of the peer's stream limit up to which a connection is filled before the next one
+    /// is used, in percent. Default 75.
+    pub fill_percent: u32,
+    /// Octets waiting to be written above which a connection counts as full. Default 64 KiB.
+    pub write_queue_octets: u32,
+    /// A call's wait for a connection's driver above which that connection counts as full.
+    /// Default 1 ms.
+    pub pick_wait: Duration,
+    /// Calls that may wait for a place on a connection; the next one is refused at once. Default
+    /// 10,000.
+    pub max_waiting: u32,
+    /// Time without calls after which a connection beyond the first is closed. Default 60 s.
+    pub shrink_after: Duration,
+    /// Time without calls after which the last one is closed too, down to `min_connections`.
+    /// Default 30 min, as gRPC's other stacks.
+    pub idle_time: Duration,
+    /// Age after which a connection is replaced: the new one is ready before the old one takes no
+    /// more calls. Give or take a tenth. Off by default.
+    pub max_age: Option<Duration>,
+    /// Time for a dial, TLS included. Default 20 s.
+    pub dial_time: Duration,
+    /// First back-off after a failed dial; then times 1.6 up to `backoff_max`, give or take a
+    /// fifth. The second value stands for three dials: 1, 1.6, 1.6, 1.6, 2.6 s and so on. Default
+    /// 1 s.
+    pub backoff: Duration,
+    /// Default 120 s.
+    pub backoff_max: Duration,
+    /// Connections on which a call may be tried before it fails. Default 8.
+    pub attempts: u32,
+    /// Octets that a stream has sent and keeps until the response begins, so that the call can move
+    /// to another connection: what the peer surely did not process, or what a retry policy covers. A
+    /// stream that sends more moves no longer. Default 256 KiB; 0 keeps none.
+    pub keep_octets: u32,
+    /// The same for all calls of a channel together; whole requests of more than 64 KiB count, too,
+    /// up to the beginning of their response. A request for which no room is left does not move once
+    /// it was written. Default 16 MiB.
+    pub keep_total_octets: u32,
+    /// Recycled slots kept. Default 1024.
+    pub slots: usize,
+    /// How calls are spread over the endpoints. Default the first that answers.
+    pub balance: Balance,
+    /// Least time between two resolutions of the target's name. Default 30 s.
+    pub resolve_interval: Duration,
+    /// Bounds shared with other channels: sockets and dials per second. The process's by default.
+    pub cap: Option<Arc<Cap>>,
+    /// Follows the load: connections are dialled before calls wait and drained when fewer would do,
+    /// within `min_connections..=max_connections`, by [`sizing::Controller`](crate::advisor::sizing::Controller).
+    /// Default off: the pool grows when connections are full and shrinks when they rest.
+    pub sizing: Option<ControllerOptions>,
+    /// Same seed, same jitter; drawn at random by default.
+    pub seed: Option<u64>,
+}
+
+impl PoolOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            driver: DriverOptions::new(crate::http2::Role::Client),
+            engine: None,
+            handoff: Policy::ShortMutex,
+            min_connections: 0,
+            max_connections: 4,
+            fill_percent: 75,
+            write_queue_octets: 64 * 1024,
+            pick_wait: Duration::from_millis(1),
+            max_waiting: 10_000,
+            shrink_after: Duration::from_secs(60),
+            idle_time: Duration::from_secs(30 * 60),
+            max_age: None,
+            dial_time: Duration::from_secs(20),
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(120),
+            attempts: 8,
+            keep_octets: 256 * 1024,
+            keep_total_octets: 16 * 1024 * 1024,
+            slots: 1024,
+            balance: Balance::PickFirst,
+            resolve_interval: Duration::from_secs(30),
+            cap: None,
+            sizing: None,
+            seed: None,
+        }
+    }
+
+    /// Takes the times from a preset: [`DriverOptions::liveness`], and `idle_time` so that the
+    /// channel closes a connection without calls before the path forgets it: 300 s on a plain path
+    /// and in Kubernetes, 339.5 s behind AWS NLB, 54 s behind AWS ALB, at most the limit less 6 s or
+    /// 3 % elsewhere. `shrink_after` is shortened to it if it is longer.
+    #[must_use]
+    pub fn liveness(mut self, preset: &Preset) -> Self {
+        self.driver = self.driver.liveness(preset);
+        self.idle_time = preset.close_idle;
+        self.shrink_after = self.shrink_after.min(preset.close_idle);
+        self
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pool::options::*;
+
+    #[test]
+    fn presets_bring_the_numbers_that_are_documented() {
+        let numbers = |preset: &Preset| {
+            let options = PoolOptions::new().liveness(preset);
+            let driver = &options.driver;
+            let seconds = |time: Duration| time.as_millis() as f64 / 1000.0;
+            assert!(!driver.keepalive_without_calls);
+            assert!(options.shrink_after <= options.idle_time);
+            let keepalive = driver.keepalive.map(seconds);
+            let probe = driver.probe_after.map(seconds);
+            (seconds(options.idle_time), keepalive, seconds(driver.doubt_time), probe)
+        };
+        assert_eq!(numbers(&Preset::plain()), (300.0, None, 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::kubernetes()), (300.0, None, 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::aws_nlb()), (339.5, Some(320.0), 10.0, Some(60.0)));
+        assert_eq!(numbers(&Preset::aws_alb()), (54.0, None, 10.0, Some(45.0)));
+        let azure = Preset::cloud(Duration::from_secs(240));
+        assert_eq!(numbers(&azure), (232.8, None, 10.0, Some(60.0)));
+    }
+}

@@ -1,0 +1,287 @@
+//! Whose turn it is among tenants that share a channel: by weight, in order within a tenant, and
+//! never one that has as many calls under way as it may.
+//!
+//! Start-time fair queueing: virtual time stands at the turn of the call served last; a tenant's
+//! next turn comes `1/weight` after its last one, and never before the present. So who was away
+//! saves nothing up, and a long line of one tenant delays another by one of its calls at most.
+
+use crate::call::state::Slot;
+use crate::pool::tenant::{Share, Tenant, TenantStats};
+use crate::pool::wait::{Line, Refusal};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// Virtual time between two turns of a tenant of weight one.
+const STRIDE: u128 = 1 << 32;
+/// The line of calls without a tenant; its weight is one. Identifiers begin above it.
+const OWN: u64 = 0;
+
+/// How a call stands with its tenant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) tenant: u64,
+    /// It has its seat: it was begun before, or waits for a place alone.
+    pub(super) seated: bool,
+}
+
+/// The lines of a channel's tenants.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    lines: BTreeMap<u64, TenantLine>,
+    labels: HashMap<Arc<str>, Weak<Tenant>>,
+    /// Lines with a call that may be served, by the virtual time of their turn.
+    turns: BTreeSet<(u128, u64)>,
+    clock: u128,
+    own: Turn,
+    ready: u32,
+    waiting: u32,
+}
+
+/// When a line's turn comes, and whether it stands among `turns`.
+#[derive(Debug, Default)]
+struct Turn {
+    at: u128,
+    listed: bool,
+}
+
+/// A tenant's calls that wait, and how many are under way.
+#[derive(Debug)]
+pub(super) struct TenantLine {
+    label: Arc<str>,
+    share: Share,
+    under_way: u32,
+    /// Calls that have their seat and want a place alone: they go first.
+    seated: VecDeque<Arc<Slot>>,
+    line: Line,
+    turn: Turn,
+    /// What is counted of it in `ready` and `waiting`.
+    counted: (u32, u32),
+    refused: u64,
+}
+
+impl TenantLine {
+    fn new(label: Arc<str>, share: Share) -> Self {
+        Self {
+            label,
+            share,
+            under_way: 0,
+            seated: VecDeque::new(),
+            line: Line::default(),
+            turn: Turn::default(),
+            counted: (0, 0),
+            refused: 0,
+        }
+    }
+
+    fn waiting(&self) -> u32 {
+        self.seated.len() as u32 + self.line.len()
+    }
+
+    /// Calls that need nothing but a place.
+    fn ready(&self) -> u32 {
+        let seats = self.share.calls().saturating_sub(self.under_way);
+        self.seated.len() as u32 + self.line.len().min(seats)
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<Arc<Slot>> {
+        while let Some(slot) = self.seated.pop_front() {
+            if !slot.lock().done {
+                return Some(slot);
+            }
+        }
+        if self.under_way >= self.share.calls() {
+            return None;
+        }
+        let slot = self.line.pop(now)?;
+        self.under_way += 1;
+        Some(slot)
+    }
+}
+
+impl Shares {
+    /// The tenant of that label, made by `make` if there is none; `share` holds from now on.
+    pub(super) fn tenant(
+        &mut self,
+        label: &str,
+        share: Share,
+        make: impl FnOnce(Arc<str>) -> Arc<Tenant>,
+    ) -> Arc<Tenant> {
+        let known = self.labels.get(label).and_then(Weak::upgrade);
+        let tenant = known.unwrap_or_else(|| {
+            let label: Arc<str> = label.into();
+            let tenant = make(Arc::clone(&label));
+            self.labels.insert(Arc::clone(&label), Arc::downgrade(&tenant));
+            self.lines.insert(tenant.id(), TenantLine::new(label, share));
+            tenant
+        });
+        if let Some(line) = self.lines.get_mut(&tenant.id()) {
+            line.share = share;
+        }
+        self.refresh(tenant.id());
+        tenant
+    }
+
+    /// Nobody speaks for a tenant any more, nor has it calls.
+    pub(super) fn remove(&mut self, id: u64, label: &str) -> Option<TenantLine> {
+        if self.labels.get(label).is_some_and(|tenant| tenant.strong_count() == 0) {
+            self.labels.remove(label);
+        }
+        let line = self.lines.remove(&id)?;
+        self.turns.remove(&(line.turn.at, id));
+        self.ready -= line.counted.0;
+        self.waiting -= line.counted.1;
+        Some(line)
+    }
+
+    /// Calls of tenants that need nothing but a place.
+    pub(super) const fn ready(&self) -> u32 {
+        self.ready
+    }
+
+    /// Calls of tenants that wait.
+    pub(super) const fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// So many calls without a tenant wait.
+    pub(super) fn own(&mut self, waiting: u32) {
+        list(&mut self.turns, self.clock, OWN, &mut self.own, waiting > 0);
+    }
+
+    /// A newcomer's seat, if the quota leaves one.
+    pub(super) fn admit(&mut self, id: u64) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else { return true };
+        let free = line.waiting() == 0 && line.under_way < line.share.calls();
+        line.under_way += u32::from(free);
+        free
+    }
+
+    /// A call that had its seat has ended.
+    pub(super) fn leave(&mut self, id: u64) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            debug_assert!(line.under_way > 0, "a seat was given back twice");
+            line.under_way = line.under_way.saturating_sub(1);
+            self.refresh(id);
+        }
+    }
+
+    pub(super) fn join(
+        &mut self,
+        slot: Arc<Slot>,
+        standing: Standing,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), (Refusal, Arc<Slot>)> {
+        // A call's channel holds its tenant, so its line is there.
+        let Some(line) = self.lines.get_mut(&standing.tenant) else {
+            return Err((Refusal::Full(0), slot));
+        };
+        if standing.seated {
+            line.seated.push_back(slot);
+        } else if let Err(refused) = line.line.join(slot, line.share.waiting(), deadline, now) {
+            line.refused += 1;
+            return Err(refused);
+        }
+        self.refresh(standing.tenant);
+        Ok(())
+    }
+
+    /// The next call, its seat taken: of a tenant, or of `own`, the line of those without.
+    pub(super) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<Slot>> {
+        while let Some((at, id)) = self.turns.pop_first() {
+            if id == OWN {
+                self.own.listed = false;
+                if let Some(slot) = own.pop(now) {
+                    (self.clock, self.own.at) = (at, at + STRIDE);
+                    return Some(slot);
+                }
+                continue;
+            }
+            let Some(line) = self.lines.get_mut(&id) else { continue };
+            line.turn.listed = false;
+            let slot = line.pop(now);
+            if slot.is_some() {
+                self.clock = at;
+                line.turn.at = at + STRIDE / u128::from(line.share.weight_of());
+            }
+            self.refresh(id);
+            if slot.is_some() {
+                return slot;
+            }
+        }
+        None
+    }
+
+    /// A call was given up.
+    pub(super) fn forget(&mut self, slot: &Arc<Slot>, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if !line.line.remove(slot) {
+            line.seated.retain(|other| !Arc::ptr_eq(other, slot));
+        }
+        self.refresh(id);
+    }
+
+    pub(super) fn take_if(
+        &mut self,
+        which: impl Fn(&Arc<Slot>) -> bool,
+        taken: &mut Vec<Arc<Slot>>,
+    ) {
+        let waiting = self.lines.iter_mut().filter(|(_, line)| line.waiting() > 0);
+        let ids: Vec<u64> = waiting
+            .map(|(id, line)| {
+                let (out, left) = line.seated.drain(..).partition(&which);
+                line.seated = left;
+                taken.extend::<VecDeque<_>>(out);
+                line.line.take_if(&which, taken);
+                *id
+            })
+            .collect();
+        for id in ids {
+            self.refresh(id);
+        }
+    }
+
+    /// Every call of a tenant that waits.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.lines.values().flat_map(|line| line.seated.iter().chain(line.line.iter()))
+    }
+
+    /// The tenants as they are now.
+    pub(super) fn stats(&self) -> Vec<TenantStats> {
+        let stats = |line: &TenantLine| TenantStats {
+            label: line.label.to_string(),
+            share: line.share,
+            calls: line.under_way,
+            waiting: line.waiting(),
+            refused: line.refused,
+        };
+        let mut all: Vec<_> = self.lines.values().map(stats).collect();
+        all.sort_by(|a, b| a.label.cmp(&b.label));
+        all
+    }
+
+    /// A line has changed: what is counted of it, and whether it has a turn.
+    fn refresh(&mut self, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let now = (line.ready(), line.waiting());
+        self.ready = self.ready - line.counted.0 + now.0;
+        self.waiting = self.waiting - line.counted.1 + now.1;
+        line.counted = now;
+        list(&mut self.turns, self.clock, id, &mut line.turn, now.0 > 0);
+    }
+}
+
+/// Puts a line among those that have a turn, or takes it out.
+fn list(turns: &mut BTreeSet<(u128, u64)>, clock: u128, id: u64, turn: &mut Turn, ready: bool) {
+    if ready && !turn.listed {
+        turn.at = turn.at.max(clock);
+        turns.insert((turn.at, id));
+    } else if !ready && turn.listed {
+        turns.remove(&(turn.at, id));
+    }
+    turn.listed = ready;
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests;

@@ -1,0 +1,444 @@
+//! Calls that wait for a place: first come, first served; bounded; told at once when their
+//! deadline cannot be met. Where a channel has tenants, each has a line of its own and `shares` says
+//! whose turn it is.
+//!
+//! Protocol, with a loom model: a call that joins looks for a place once more afterwards, and who
+//! gives a place back looks for calls that wait. So a place and a call never both stay.
+
+use crate::call::state::Slot;
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::pool::shares::{Shares, Standing};
+use crate::rt::sync::{AtomicU32, Mutex, Ordering, fence};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why a call does not join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// As many as allowed wait already.
+    Full(u32),
+    /// So many wait before it that its deadline passes first.
+    Hopeless { before: u32, wait: Duration },
+}
+
+impl Refusal {
+    /// What its caller is told; a call may have a tenant.
+    pub(super) fn error(
+        self,
+        tenant: Option<&str>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Error {
+        match self {
+            Self::Full(before) => {
+                let text = match tenant {
+                    Some(tenant) => format!(
+                        "{before} calls of tenant {tenant:?} wait already (Share::max_waiting)"
+                    ),
+                    None => format!(
+                        "{before} calls wait for a connection already (PoolOptions::max_waiting)"
+                    ),
+                };
+                Error::local(Kind::Limit, Code::ResourceExhausted, text)
+            }
+            Self::Hopeless { before, wait } => {
+                let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+                let (whose, setters) = match tenant {
+                    Some(tenant) => {
+                        (format!(" of tenant {tenant:?}"), " (Share::max_calls, Share::weight)")
+                    }
+                    None => (String::new(), ""),
+                };
+                let text = format!(
+                    "refused at once: {before} calls{whose} wait before it, for about {wait:.1?}, \
+                     and its deadline leaves {left:.1?}{setters}"
+                );
+                let status = Status::new(Code::DeadlineExceeded, text);
+                Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
+            }
+        }
+        .with_phase(Phase::PoolWait)
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct WaitQueue {
+    most: u32,
+    /// Calls to which a place may be given.
+    count: AtomicU32,
+    /// Calls that wait for their tenant's quota, whatever places there are.
+    blocked: AtomicU32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Calls of no tenant.
+    line: Line,
+    /// The earliest deadline among those that wait, or earlier.
+    next: Option<Instant>,
+    /// Most channels have no tenants.
+    shares: Option<Box<Shares>>,
+}
+
+/// Calls in the order in which they came, and how fast they leave.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    slots: VecDeque<Arc<Slot>>,
+    /// When the last call left the line for a connection, while others waited.
+    last: Option<Instant>,
+    /// Smoothed time between two of them.
+    interval: Option<Duration>,
+}
+
+impl Line {
+    pub(super) fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// The call joins, if fewer than `most` wait and its deadline leaves the time.
+    pub(super) fn join(
+        &mut self,
+        slot: Arc<Slot>,
+        most: u32,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), (Refusal, Arc<Slot>)> {
+        let before = self.len();
+        if before >= most {
+            return Err((Refusal::Full(before), slot));
+        }
+        if let (Some(deadline), Some(interval)) = (deadline, self.interval) {
+            let wait = interval.saturating_mul(before);
+            if now + wait > deadline {
+                return Err((Refusal::Hopeless { before, wait }, slot));
+            }
+        }
+        self.slots.push_back(slot);
+        Ok(())
+    }
+
+    /// The call that has waited longest and still wants a place; its seat is taken.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<Slot>> {
+        while let Some(slot) = self.slots.pop_front() {
+            {
+                let mut x = slot.lock();
+                if x.done {
+                    continue;
+                }
+                if let Some(seat) = &mut x.seat {
+                    seat.take();
+                }
+            }
+            let empty = self.slots.is_empty();
+            let passed = self.last.map(|last| now.saturating_duration_since(last));
+            self.last = (!empty).then_some(now);
+            if let Some(passed) = passed {
+                let smooth = |old: Duration| (old * 7 + passed) / 8;
+                self.interval = Some(self.interval.map_or(passed, smooth));
+            }
+            if empty {
+                self.interval = None;
+            }
+            return Some(slot);
+        }
+        (self.last, self.interval) = (None, None);
+        None
+    }
+
+    /// Takes those out for which `which` holds.
+    pub(super) fn take_if(
+        &mut self,
+        which: impl Fn(&Arc<Slot>) -> bool,
+        taken: &mut Vec<Arc<Slot>>,
+    ) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut self.slots);
+        for slot in all {
+            if which(&slot) {
+                taken.push(slot);
+            } else {
+                self.slots.push_back(slot);
+            }
+        }
+    }
+
+    /// Takes one out; `false` if it is not there.
+    pub(super) fn remove(&mut self, slot: &Arc<Slot>) -> bool {
+        let found = self.slots.iter().position(|other| Arc::ptr_eq(other, slot));
+        found.and_then(|at| self.slots.remove(at)).is_some()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter()
+    }
+}
+
+impl Inner {
+    /// Every call that waits.
+    fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        let shares = self.shares.as_deref().into_iter().flat_map(Shares::slots);
+        self.line.iter().chain(shares)
+    }
+}
+
+impl WaitQueue {
+    pub(super) fn new(most: u32) -> Self {
+        let (count, blocked) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { most, count, blocked, inner: Mutex::new(Inner::default()) }
+    }
+
+    /// Calls that wait, for whatever.
+    pub(super) fn len(&self) -> u32 {
+        self.count.load(Ordering::Relaxed) + self.blocked()
+    }
+
+    /// Calls that wait for their tenant's quota.
+    pub(super) fn blocked(&self) -> u32 {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a place that is free may be given to a newcomer, or to anybody at all.
+    pub(super) fn is_empty(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Publishes how many wait; to be called under the lock after every change.
+    fn publish(&self, inner: &mut Inner) {
+        let mut count = inner.line.len();
+        if let Some(shares) = &mut inner.shares {
+            shares.own(count);
+            count += shares.ready();
+            self.blocked.store(shares.waiting() - shares.ready(), Ordering::Relaxed);
+        }
+        self.count.store(count, Ordering::Relaxed);
+    }
+
+    /// Does something with the tenants' lines; who then serves sees what became of it.
+    pub(super) fn share<T>(&self, f: impl FnOnce(&mut Shares) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let result = f(inner.shares.get_or_insert_default());
+        self.publish(&mut inner);
+        drop(inner);
+        fence(Ordering::SeqCst);
+        result
+    }
+
+    /// Whether the channel has, or had, tenants; and what they are.
+    pub(super) fn shares<T>(&self, f: impl FnOnce(&Shares) -> T) -> Option<T> {
+        self.inner.lock().shares.as_deref().map(f)
+    }
+
+    /// A seat for a newcomer of this tenant, if nobody waits whom it would overtake.
+    pub(super) fn admit(&self, tenant: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let free = self.count.load(Ordering::Relaxed) == 0;
+        free && inner.shares.as_mut().is_some_and(|shares| shares.admit(tenant))
+    }
+
+    /// The call waits, in its tenant's line if it has a tenant; the earliest deadline when it is
+    /// this call's.
+    pub(super) fn join(
+        &self,
+        slot: Arc<Slot>,
+        standing: Option<Standing>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<Option<Instant>, (Refusal, Arc<Slot>)> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        match (standing, &mut inner.shares) {
+            (Some(standing), Some(shares)) => shares.join(slot, standing, deadline, now)?,
+            _ => inner.line.join(slot, self.most, deadline, now)?,
+        }
+        self.publish(inner);
+        let earlier = deadline.filter(|at| inner.next.is_none_or(|next| *at < next));
+        if earlier.is_some() {
+            inner.next = earlier;
+        }
+        drop(guard);
+        fence(Ordering::SeqCst);
+        Ok(earlier)
+    }
+
+    /// The call whose turn it is and that still wants a place.
+    pub(super) fn pop(&self, now: Instant) -> Option<Arc<Slot>> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let slot = match &mut inner.shares {
+            Some(shares) => shares.pop(&mut inner.line, now),
+            None => inner.line.pop(now),
+        };
+        self.publish(inner);
+        let left = self.len();
+        if left == 0 {
+            inner.next = None;
+        }
+        slot
+    }
+
+    /// Shows every call that waits.
+    pub(super) fn each(&self, f: impl Fn(&Slot)) {
+        self.inner.lock().slots().for_each(|slot| f(slot));
+    }
+
+    /// A call, of a tenant or of none, was given up.
+    pub(super) fn forget(&self, slot: &Arc<Slot>, tenant: Option<u64>) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        match (tenant, &mut inner.shares) {
+            (Some(tenant), Some(shares)) => shares.forget(slot, tenant),
+            _ => _ = inner.line.remove(slot),
+        }
+        self.publish(inner);
+    }
+
+    /// Takes those out for which `which` holds.
+    pub(super) fn take_if(&self, which: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Slot>> {
+        let mut inner = self.inner.lock();
+        let mut taken = Vec::new();
+        inner.line.take_if(&which, &mut taken);
+        if let Some(shares) = &mut inner.shares {
+            shares.take_if(&which, &mut taken);
+        }
+        self.publish(&mut inner);
+        taken
+    }
+
+    /// Those whose deadline has passed; and when the next one does.
+    pub(super) fn expire(&self, now: Instant) -> (Vec<Arc<Slot>>, Option<Instant>) {
+        {
+            let inner = self.inner.lock();
+            if inner.next.is_none_or(|next| next > now) {
+                return (Vec::new(), inner.next);
+            }
+        }
+        let late = self.take_if(|slot| slot.lock().deadline.is_some_and(|at| at <= now));
+        let mut inner = self.inner.lock();
+        inner.next = inner.slots().filter_map(|slot| slot.lock().deadline).min();
+        (late, inner.next)
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::pool::wait::*;
+
+    fn slot(now: Instant, deadline: Option<Duration>) -> Arc<Slot> {
+        let slot = Slot::new(now);
+        slot.lock().deadline = deadline.map(|time| now + time);
+        slot
+    }
+
+    #[test]
+    fn first_come_first_served_and_bounded() {
+        let now = Instant::now();
+        let queue = WaitQueue::new(2);
+        let slots: Vec<_> = (0..3).map(|_| slot(now, None)).collect();
+        assert!(queue.join(slots[0].clone(), None, None, now).is_ok());
+        assert!(queue.join(slots[1].clone(), None, None, now).is_ok());
+        let refused = queue.join(slots[2].clone(), None, None, now).unwrap_err();
+        assert_eq!(refused.0, Refusal::Full(2));
+        assert!(Arc::ptr_eq(&queue.pop(now).unwrap(), &slots[0]));
+        assert_eq!(queue.len(), 1);
+        queue.forget(&slots[1], None);
+        assert!(queue.is_empty() && queue.pop(now).is_none());
+    }
+
+    #[test]
+    fn a_hopeless_call_is_told_at_once() {
+        let mut now = Instant::now();
+        let queue = WaitQueue::new(100);
+        for _ in 0..20 {
+            assert!(queue.join(slot(now, None), None, None, now).is_ok());
+        }
+        // Nothing is known yet of how fast the queue moves.
+        let second = Some(now + Duration::from_secs(1));
+        assert!(queue.join(slot(now, Some(Duration::from_secs(1))), None, second, now).is_ok());
+        for _ in 0..10 {
+            now += Duration::from_millis(200);
+            assert!(queue.pop(now).is_some());
+        }
+        // Eleven wait, 200 ms each.
+        let wait = |millis| {
+            let deadline = now + Duration::from_millis(millis);
+            queue.join(slot(now, Some(Duration::from_millis(millis))), None, Some(deadline), now)
+        };
+        match wait(2000) {
+            Err((Refusal::Hopeless { before: 11, wait }, _)) => {
+                assert_eq!(wait, Duration::from_millis(2200));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(wait(2300).is_ok());
+    }
+
+    #[test]
+    fn deadlines_are_known_in_order() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let queue = WaitQueue::new(100);
+        for (time, first) in [(50, true), (70, false), (20, true), (30, false)] {
+            let deadline = Some(now + ms(time));
+            let told = queue.join(slot(now, Some(ms(time))), None, deadline, now).unwrap();
+            assert_eq!(told, deadline.filter(|_| first));
+        }
+        let (late, next) = queue.expire(now + ms(10));
+        assert_eq!((late.len(), next), (0, Some(now + ms(20))));
+        let (late, next) = queue.expire(now + ms(30));
+        assert_eq!((late.len(), next), (2, Some(now + ms(50))));
+        assert_eq!(queue.len(), 2);
+    }
+}
+
+#[cfg(all(test, framewire_loom))]
+mod loom_models {
+    use crate::connection::permits::Life;
+    use crate::pool::wait::*;
+    use loom::sync::Arc as Shared;
+    use loom::thread;
+
+    /// waiter/hand-over: a place that comes free and a call that joins never both stay.
+    #[test]
+    fn loom_waiter_hand_over() {
+        let now = Instant::now();
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let life = Shared::new(Life::new());
+            let queue = Shared::new(WaitQueue::new(10));
+            assert!(life.reserve(1).is_ok(), "the only place is taken");
+            // As the pool serves: a place first, then who is to have it.
+            let serve = move |life: &Life, queue: &WaitQueue| {
+                if queue.is_empty() || life.reserve(1).is_err() {
+                    return false;
+                }
+                if queue.pop(now).is_some() {
+                    return true;
+                }
+                life.release();
+                false
+            };
+            let releaser = {
+                let (life, queue) = (Shared::clone(&life), Shared::clone(&queue));
+                thread::spawn(move || {
+                    life.release();
+                    serve(&life, &queue)
+                })
+            };
+            assert!(queue.join(Slot::new(now), None, None, now).is_ok());
+            let mine = serve(&life, &queue);
+            let theirs = releaser.join().unwrap();
+            assert!(mine || theirs, "the call waits beside a free place");
+            assert!(!(mine && theirs), "one call, one place");
+            assert_eq!(queue.len(), 0);
+            assert_eq!(life.read().calls, 1);
+        });
+    }
+}

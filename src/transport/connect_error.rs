@@ -1,0 +1,471 @@
+//! Why a dial failed, and whose fault it is.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::transport::target::Target;
+
+/// What went wrong with a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// The name has no address, or the resolver failed.
+    Resolve,
+    /// The host answered that nothing listens on the port.
+    Refused,
+    /// There is no route to the host.
+    Unreachable,
+    /// Nothing answered in time.
+    TimedOut,
+    /// The peer closed or reset the stream before it was ready.
+    Closed,
+    /// This machine could not open a socket: descriptors, ports, permission.
+    Local,
+    /// The connector cannot dial such a target.
+    Unsupported,
+    /// The TLS handshake failed for a reason without a kind of its own.
+    Tls,
+    /// What answered the ClientHello is not TLS: a plaintext listener, most likely.
+    NotTls,
+    /// The server chose `http/1.1` (ALPN).
+    AlpnHttp11,
+    /// The server chose no protocol: it ignored ALPN.
+    AlpnNone,
+    /// The server refused ALPN `h2` with alert 120, no_application_protocol.
+    AlpnRefused,
+    /// The server chose a protocol that is neither `h2` nor `http/1.1`.
+    AlpnOther,
+    /// The server's certificate is for another name.
+    CertificateName,
+    /// The server's certificate is signed by nobody we trust.
+    CertificateUntrusted,
+    /// The server's certificate is expired, not yet valid, or revoked.
+    CertificateExpired,
+    /// The server wants a client certificate that it did not get or does not accept.
+    ClientCertificate,
+    /// An error of a kind this list does not have; the source says more.
+    Other,
+}
+
+impl ConnectErrorKind {
+    /// Whether the target speaks TLS and no HTTP/2, in whichever way it said so: it chose
+    /// `http/1.1`, something else or nothing by ALPN, or refused with alert 120.
+    ///
+    /// One event for a pool: connections that are open go on, another dial will not help until
+    /// somebody changes the server. A plaintext listener is [`ConnectErrorKind::NotTls`].
+    #[must_use]
+    pub const fn is_not_http2(self) -> bool {
+        matches!(self, Self::AlpnHttp11 | Self::AlpnNone | Self::AlpnRefused | Self::AlpnOther)
+    }
+}
+
+/// The step of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectPhase {
+    /// Name to addresses.
+    Resolve,
+    /// Opening the socket.
+    Socket,
+    /// The TLS handshake.
+    Tls,
+    /// Preface and first SETTINGS.
+    Http2,
+}
+
+impl fmt::Display for ConnectPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving the name",
+            Self::Socket => "opening the socket",
+            Self::Tls => "the TLS handshake",
+            Self::Http2 => "waiting for the first SETTINGS",
+        })
+    }
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// This side: its configuration, its credentials or its machine.
+    Client,
+    /// The other side.
+    Server,
+    /// What lies between, or nobody knows.
+    Network,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Network => "network",
+        })
+    }
+}
+
+/// A dial that failed.
+///
+/// `Display` is one line that needs no other: target, step, reason, whose fault, cause. The cause
+/// is also `source()`, for who wants its type.
+#[derive(Debug)]
+pub struct ConnectError {
+    kind: ConnectErrorKind,
+    phase: ConnectPhase,
+    target: String,
+    detail: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ConnectError {
+    /// An error without cause.
+    #[must_use]
+    pub fn new(kind: ConnectErrorKind, phase: ConnectPhase, target: &Target) -> Self {
+        Self { kind, phase, target: target.to_string(), detail: None, source: None }
+    }
+
+    /// With what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// With a further clause for the message, in the place of the cause's own words.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The error of a dial that was given up after `limit`.
+    #[must_use]
+    pub fn timed_out(phase: ConnectPhase, target: &Target, limit: Duration) -> Self {
+        Self::new(ConnectErrorKind::TimedOut, phase, target)
+            .with_detail(format!("given up after {limit:?}"))
+    }
+
+    /// The error of a socket that could not be opened or broke; an error of TLS inside it decides
+    /// the kind.
+    #[must_use]
+    pub fn from_io(phase: ConnectPhase, target: &Target, error: io::Error) -> Self {
+        Self::new(kind_of(&error), phase, target).with_source(error)
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> ConnectErrorKind {
+        self.kind
+    }
+
+    /// See [`ConnectErrorKind::is_not_http2`].
+    #[must_use]
+    pub const fn is_not_http2(&self) -> bool {
+        self.kind.is_not_http2()
+    }
+
+    /// The step that failed.
+    #[must_use]
+    pub const fn phase(&self) -> ConnectPhase {
+        self.phase
+    }
+
+    /// The target as it is written.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        use ConnectErrorKind as Kind;
+        match self.kind {
+            Kind::Local | Kind::Unsupported | Kind::Resolve | Kind::ClientCertificate => {
+                Fault::Client
+            }
+            Kind::Unreachable | Kind::TimedOut | Kind::Closed | Kind::Other => Fault::Network,
+            Kind::Refused
+            | Kind::Tls
+            | Kind::NotTls
+            | Kind::AlpnHttp11
+            | Kind::AlpnNone
+            | Kind::AlpnRefused
+            | Kind::AlpnOther
+            | Kind::CertificateName
+            | Kind::CertificateExpired => Fault::Server,
+            // Either the chain is wrong or the roots are; the roots are ours to look at first.
+            Kind::CertificateUntrusted => Fault::Client,
+        }
+    }
+
+    /// Whether it may pass by itself. Wrong certificates, wrong protocols and wrong targets do not:
+    /// somebody has to change a configuration.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        use ConnectErrorKind as Kind;
+        matches!(
+            self.kind,
+            Kind::Resolve
+                | Kind::Refused
+                | Kind::Unreachable
+                | Kind::TimedOut
+                | Kind::Closed
+                | Kind::Local
+                | Kind::Other
+        )
+    }
+
+    const fn reason(&self) -> &'static str {
+        use ConnectErrorKind as Kind;
+        match self.kind {
+            Kind::Resolve => "the name could not be resolved",
+            Kind::Refused => "connection refused, nothing listens there",
+            Kind::Unreachable => "there is no route to the host",
+            Kind::TimedOut => "no answer in time",
+            Kind::Closed => "the peer closed the connection",
+            Kind::Local => "this machine could not open a socket",
+            Kind::Unsupported => "this connector cannot dial such a target",
+            Kind::Tls => "TLS failed",
+            Kind::NotTls => {
+                "the server does not speak TLS on this port; use http:// if it is a plaintext \
+                 server"
+            }
+            Kind::AlpnHttp11 => {
+                "the server chose http/1.1 by ALPN; gRPC needs HTTP/2, enable h2 on the server"
+            }
+            Kind::AlpnNone => {
+                "the server chose no protocol by ALPN; gRPC needs HTTP/2, enable ALPN h2 on the \
+                 server"
+            }
+            Kind::AlpnRefused => {
+                "the server refused ALPN h2 (alert 120, no_application_protocol); gRPC needs \
+                 HTTP/2, enable h2 on the server"
+            }
+            Kind::AlpnOther => "the server chose a protocol by ALPN that was not offered",
+            Kind::CertificateName => "the server's certificate is not valid for this name",
+            Kind::CertificateUntrusted => {
+                "the server's certificate is not signed by a trusted root; add its root to the \
+                 client's if it is right"
+            }
+            Kind::CertificateExpired => "the server's certificate is not valid at this time",
+            Kind::ClientCertificate => {
+                "the server did not accept the client's certificate, or got none"
+            }
+            Kind::Other => "the connection failed",
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason();
+        write!(f, "cannot connect to {} ({}): {reason}", self.target, self.phase)?;
+        match (&self.detail, &self.source) {
+            (Some(detail), _) => write!(f, ": {detail}")?,
+            (None, Some(source)) => write!(f, ": {source}")?,
+            (None, None) => {}
+        }
+        write!(f, " [fault: {}]", self.fault())
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+fn kind_of(error: &io::Error) -> ConnectErrorKind {
+    use io::ErrorKind as Io;
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    if let Some(kind) = crate::transport::tls::connect_error_kind(error) {
+        return kind;
+    }
+    match error.kind() {
+        Io::ConnectionRefused => ConnectErrorKind::Refused,
+        // A Unix socket's path that does not exist is a server that does not run.
+        Io::NotFound => ConnectErrorKind::Refused,
+        Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => {
+            ConnectErrorKind::Unreachable
+        }
+        Io::TimedOut => ConnectErrorKind::TimedOut,
+        Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof => {
+            ConnectErrorKind::Closed
+        }
+        Io::PermissionDenied
+        | Io::AddrInUse
+        | Io::AddrNotAvailable
+        | Io::OutOfMemory
+        | Io::ResourceBusy => ConnectErrorKind::Local,
+        // EMFILE and ENFILE have no kind of their own; the numbers are the same on every Unix.
+        _ if cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24)) => ConnectErrorKind::Local,
+        _ => ConnectErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transport::connect_error::ConnectErrorKind as Kind;
+    use crate::transport::connect_error::*;
+
+    fn target() -> Target {
+        Target::parse("https://a.example").unwrap()
+    }
+
+    /// Every kind's line, word for word: users search for these.
+    const GOLDEN: &[(Kind, ConnectPhase, &str)] = &[
+        (
+            Kind::Resolve,
+            ConnectPhase::Resolve,
+            "cannot connect to https://a.example:443 (resolving the name): the name could not be resolved: cause [fault: client]",
+        ),
+        (
+            Kind::Refused,
+            ConnectPhase::Socket,
+            "cannot connect to https://a.example:443 (opening the socket): connection refused, nothing listens there: cause [fault: server]",
+        ),
+        (
+            Kind::Unreachable,
+            ConnectPhase::Socket,
+            "cannot connect to https://a.example:443 (opening the socket): there is no route to the host: cause [fault: network]",
+        ),
+        (
+            Kind::TimedOut,
+            ConnectPhase::Http2,
+            "cannot connect to https://a.example:443 (waiting for the first SETTINGS): no answer in time: cause [fault: network]",
+        ),
+        (
+            Kind::Closed,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the peer closed the connection: cause [fault: network]",
+        ),
+        (
+            Kind::Local,
+            ConnectPhase::Socket,
+            "cannot connect to https://a.example:443 (opening the socket): this machine could not open a socket: cause [fault: client]",
+        ),
+        (
+            Kind::Unsupported,
+            ConnectPhase::Socket,
+            "cannot connect to https://a.example:443 (opening the socket): this connector cannot dial such a target: cause [fault: client]",
+        ),
+        (
+            Kind::Tls,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): TLS failed: cause [fault: server]",
+        ),
+        (
+            Kind::NotTls,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server does not speak TLS on this port; use http:// if it is a plaintext server: cause [fault: server]",
+        ),
+        (
+            Kind::AlpnHttp11,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server chose http/1.1 by ALPN; gRPC needs HTTP/2, enable h2 on the server: cause [fault: server]",
+        ),
+        (
+            Kind::AlpnNone,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server chose no protocol by ALPN; gRPC needs HTTP/2, enable ALPN h2 on the server: cause [fault: server]",
+        ),
+        (
+            Kind::AlpnRefused,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server refused ALPN h2 (alert 120, no_application_protocol); gRPC needs HTTP/2, enable h2 on the server: cause [fault: server]",
+        ),
+        (
+            Kind::AlpnOther,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server chose a protocol by ALPN that was not offered: cause [fault: server]",
+        ),
+        (
+            Kind::CertificateName,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate is not valid for this name: cause [fault: server]",
+        ),
+        (
+            Kind::CertificateUntrusted,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate is not signed by a trusted root; add its root to the client's if it is right: cause [fault: client]",
+        ),
+        (
+            Kind::CertificateExpired,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate is not valid at this time: cause [fault: server]",
+        ),
+        (
+            Kind::ClientCertificate,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server did not accept the client's certificate, or got none: cause [fault: client]",
+        ),
+        (
+            Kind::Other,
+            ConnectPhase::Socket,
+            "cannot connect to https://a.example:443 (opening the socket): the connection failed: cause [fault: network]",
+        ),
+    ];
+
+    #[test]
+    fn golden_messages() {
+        for &(kind, phase, line) in GOLDEN {
+            let error = ConnectError::new(kind, phase, &target()).with_source("cause");
+            assert_eq!(error.to_string(), line);
+            assert_eq!(error.source().unwrap().to_string(), "cause");
+        }
+    }
+
+    #[test]
+    fn no_http2_is_one_event_of_four_kinds() {
+        let all = GOLDEN.iter().map(|(kind, ..)| *kind);
+        let kinds: Vec<Kind> = all.filter(|kind| kind.is_not_http2()).collect();
+        assert_eq!(kinds, [Kind::AlpnHttp11, Kind::AlpnNone, Kind::AlpnRefused, Kind::AlpnOther]);
+        for kind in kinds {
+            let error = ConnectError::new(kind, ConnectPhase::Tls, &target());
+            assert!(error.is_not_http2() && !error.is_transient());
+            assert_eq!(error.fault(), Fault::Server);
+        }
+    }
+
+    #[test]
+    fn a_deadline_says_how_long() {
+        let error =
+            ConnectError::timed_out(ConnectPhase::Http2, &target(), Duration::from_secs(20));
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to https://a.example:443 (waiting for the first SETTINGS): no answer \
+             in time: given up after 20s [fault: network]"
+        );
+        assert!(error.is_transient());
+    }
+
+    #[test]
+    fn kinds_of_system_errors() {
+        let table = [
+            (io::Error::from(io::ErrorKind::ConnectionRefused), Kind::Refused),
+            (io::Error::from(io::ErrorKind::HostUnreachable), Kind::Unreachable),
+            (io::Error::from(io::ErrorKind::TimedOut), Kind::TimedOut),
+            (io::Error::from(io::ErrorKind::ConnectionReset), Kind::Closed),
+            (io::Error::from(io::ErrorKind::PermissionDenied), Kind::Local),
+            #[cfg(unix)]
+            (io::Error::from_raw_os_error(24), Kind::Local),
+            (io::Error::other("?"), Kind::Other),
+        ];
+        for (error, kind) in table {
+            let text = error.to_string();
+            let error = ConnectError::from_io(ConnectPhase::Socket, &target(), error);
+            assert_eq!(error.kind(), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_configuration_does_not_pass_by_itself() {
+        for kind in [Kind::AlpnHttp11, Kind::CertificateName, Kind::Unsupported, Kind::NotTls] {
+            assert!(!ConnectError::new(kind, ConnectPhase::Tls, &target()).is_transient());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! How far a dial has come: connectors say it as they go, whoever looks at the channel sees it.
+
+use crate::rt::sync::{AtomicU8, Ordering};
+use crate::transport::connect_error::ConnectPhase;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The step of a dial. Clones tell of the same dial; the default tells nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Option<Arc<AtomicU8>>);
+
+impl Progress {
+    /// Somebody watches.
+    #[must_use]
+    pub fn watched() -> Self {
+        Self(Some(Arc::new(AtomicU8::new(ConnectPhase::Resolve as u8))))
+    }
+
+    /// The dial is at this step now.
+    pub fn enter(&self, phase: ConnectPhase) {
+        if let Some(said) = &self.0 {
+            said.store(phase as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// The step that was said last; the first one before that.
+    #[must_use]
+    pub fn phase(&self) -> ConnectPhase {
+        let said = self.0.as_ref().map(|said| said.load(Ordering::Relaxed));
+        let all = [ConnectPhase::Socket, ConnectPhase::Tls, ConnectPhase::Http2];
+        all.into_iter().find(|phase| Some(*phase as u8) == said).unwrap_or(ConnectPhase::Resolve)
+    }
+}
+
+/// All are alike: what is dialled does not depend on who watches.
+impl PartialEq for Progress {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Progress {}
+
+impl Hash for Progress {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}

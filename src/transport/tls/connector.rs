@@ -1,0 +1,124 @@
+//! The dialling side: TLS over another connector, and the handshake's verdict on ALPN.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+
+use crate::transport::connect::{
+    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Scheme,
+    Target, TlsInfo,
+};
+use crate::transport::tls::apart::Apart;
+use crate::transport::tls::client::ClientTls;
+use crate::transport::tls::{ALPN_H2, info_of};
+
+/// Dials with another connector, then shakes hands. No octet of a request leaves before the
+/// certificate fits the name and ALPN chose `h2`.
+#[derive(Clone, Debug)]
+pub struct TlsConnector<C> {
+    inner: C,
+    tls: ClientTls,
+    /// A channel's sessions.
+    apart: Option<Arc<Apart>>,
+}
+
+impl<C: Connect> TlsConnector<C> {
+    /// TLS as `tls` says, over what `inner` opens. Sessions are those of `tls`.
+    pub const fn new(inner: C, tls: ClientTls) -> Self {
+        Self { inner, tls, apart: None }
+    }
+
+    /// The same with sessions that this connector and its clones alone know, as a channel has them:
+    /// an empty store for each generation, of a size that [`Connect::provide_for`] tells.
+    pub fn apart(inner: C, tls: ClientTls) -> Self {
+        let apart = Some(Arc::new(Apart::new(tls.clone())));
+        Self { inner, tls, apart }
+    }
+}
+
+impl<C: Connect> Connect for TlsConnector<C> {
+    fn connect(&self, target: Target) -> ConnectFuture {
+        // Whoever configured TLS and wrote http:// must not be served plaintext in silence.
+        if target.scheme() == Scheme::Http && target.unix_path().is_none() {
+            let kind = ConnectErrorKind::Unsupported;
+            let error = ConnectError::new(kind, ConnectPhase::Tls, &target)
+                .with_detail("TLS is configured and the target says http://; write https://");
+            return Box::pin(async { Err(error) });
+        }
+        let dial = self.inner.connect(target.clone());
+        let (tls, apart) = (self.tls.clone(), self.apart.clone());
+        Box::pin(async move { secure(dial.await?, &tls, apart.as_deref(), &target).await })
+    }
+
+    fn tls_generation(&self) -> Option<u64> {
+        Some(self.tls.generation())
+    }
+
+    fn provide_for(&self, connections: u32) {
+        if let Some(apart) = &self.apart {
+            apart.provide_for(connections as usize);
+        }
+        self.inner.provide_for(connections);
+    }
+}
+
+fn server_name(tls: &ClientTls, target: &Target) -> Result<ServerName<'static>, ConnectError> {
+    if let Some(name) = tls.own_server_name() {
+        return Ok(name.clone());
+    }
+    // RFC 6066 §3: the name is sent without a trailing dot.
+    let host = target.host().strip_suffix('.').unwrap_or_else(|| target.host());
+    ServerName::try_from(host.to_owned()).map_err(|error| {
+        ConnectError::new(ConnectErrorKind::Unsupported, ConnectPhase::Tls, target)
+            .with_source(error)
+    })
+}
+
+async fn secure(
+    connected: Connected,
+    tls: &ClientTls,
+    apart: Option<&Apart>,
+    target: &Target,
+) -> Result<Connected, ConnectError> {
+    let attempt = tls.counters().begin();
+    target.progress().enter(ConnectPhase::Tls);
+    match handshake(connected, tls, apart, target).await {
+        Ok((mut connected, mut session)) => {
+            session.handshake = attempt.succeeded(session.resumed);
+            connected.info.timings.tls = session.handshake;
+            connected.info.tls = Some(session);
+            Ok(connected)
+        }
+        Err(error) => {
+            attempt.failed();
+            Err(error)
+        }
+    }
+}
+
+async fn handshake(
+    connected: Connected,
+    tls: &ClientTls,
+    apart: Option<&Apart>,
+    target: &Target,
+) -> Result<(Connected, TlsInfo), ConnectError> {
+    let name = server_name(tls, target)?;
+    let (config, generation) = apart.map_or_else(|| tls.current(), Apart::current);
+    let Connected { io, info } = connected;
+    let stream = tokio_rustls::TlsConnector::from(config)
+        .connect(name, io)
+        .await
+        .map_err(|error| ConnectError::from_io(ConnectPhase::Tls, target, error))?;
+    let session = info_of(stream.get_ref().1, generation);
+    // RFC 9113 §3.2: over TLS, HTTP/2 is agreed on by ALPN and by nothing else.
+    let kind = match session.alpn.as_deref() {
+        Some(ALPN_H2) => None,
+        Some(b"http/1.1") => Some(ConnectErrorKind::AlpnHttp11),
+        Some(_) => Some(ConnectErrorKind::AlpnOther),
+        None => Some(ConnectErrorKind::AlpnNone),
+    };
+    match kind {
+        Some(kind) => Err(ConnectError::new(kind, ConnectPhase::Tls, target)),
+        None => Ok((Connected { io: Box::new(stream), info }, session)),
+    }
+}

@@ -1,0 +1,431 @@
+//! The server's side: its chain, the clients it trusts, its tickets, the handshake.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::UnixTime;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CommonState, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::rt::sync::Mutex;
+use crate::transport::connect::TlsInfo;
+use crate::transport::io::BoxedIo;
+use crate::transport::sniff;
+use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
+use crate::transport::tls::provider::Provider;
+use crate::transport::tls::stats::{Counters, TlsStats};
+use crate::transport::tls::stream::{Remembering, Replaying};
+use crate::transport::tls::{ALPN_H2, FIRST_GENERATION, info_of, rustls_error};
+
+/// TLS 1.3 tickets sent to a client that asks for none in particular, and at most to one that does.
+const TICKETS: usize = 16;
+
+/// A server's TLS configuration; clones share it, and [`ServerTls::replace`] changes all of them.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) current: Mutex<Current>,
+    counters: Counters,
+}
+
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) config: Arc<ServerConfig>,
+    /// Who judges a resumed client's certificate again.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    generation: u64,
+}
+
+impl ServerTls {
+    /// Needs a chain and a key; asks clients for no certificate unless told.
+    #[must_use]
+    pub fn builder() -> ServerTlsBuilder {
+        ServerTlsBuilder::default()
+    }
+
+    /// Takes the caller's configuration as it is, but for two things: ALPN becomes `h2` alone, and
+    /// early data is off.
+    ///
+    /// rustls takes a resumed client's certificate from the ticket and does not judge it again.
+    /// [`ServerTls::with_client_verifier`] adds that here.
+    #[must_use]
+    pub fn from_rustls(mut config: ServerConfig) -> Self {
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        // A request in early data can be replayed (RFC 8446 §8).
+        config.max_early_data_size = 0;
+        Self::new(Arc::new(config), None)
+    }
+
+    fn new(config: Arc<ServerConfig>, verifier: Option<Arc<dyn ClientCertVerifier>>) -> Self {
+        let current = Mutex::new(Current { config, verifier, generation: FIRST_GENERATION });
+        Self { shared: Arc::new(Shared { current, counters: Counters::default() }) }
+    }
+
+    /// Judges the certificates of resumed clients by `verifier`, usually the configuration's own.
+    /// The result is apart from earlier clones.
+    #[must_use]
+    pub fn with_client_verifier(self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
+        let config = self.shared.current.lock().config.clone();
+        Self::new(config, Some(verifier))
+    }
+
+    /// Handshakes that begin from now on, at every clone, use `other`: a renewed certificate, new
+    /// client roots. Open connections stay; [`TlsInfo::generation`] tells which of them are older.
+    ///
+    /// Tickets of the old configuration are not accepted, unless both came `from_rustls` with one
+    /// ticketer. Even then a resumed client's certificate is judged by the new verifier.
+    pub fn replace(&self, other: &Self) {
+        let new = other.shared.current.lock().clone();
+        let mut current = self.shared.current.lock();
+        let generation = current.generation + 1;
+        *current = Current { generation, ..new };
+    }
+
+    /// Counts the configurations that this one and its clones have had: 1 at first, one more with
+    /// each [`ServerTls::replace`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.current.lock().generation
+    }
+
+    /// What became of the handshakes.
+    #[must_use]
+    pub fn stats(&self) -> TlsStats {
+        self.shared.counters.read()
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("generation", &self.generation())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    Optional,
+    Required,
+}
+
+/// Builds a [`ServerTls`]. What is given is read and checked by `build`.
+#[derive(Clone)]
+pub struct ServerTlsBuilder {
+    provider: Provider,
+    identity: Option<(Material, Material)>,
+    client_roots: Vec<Material>,
+    client_auth: ClientAuth,
+    tickets: usize,
+}
+
+impl Default for ServerTlsBuilder {
+    fn default() -> Self {
+        Self {
+            provider: Provider::default(),
+            identity: None,
+            client_roots: Vec::new(),
+            client_auth: ClientAuth::Required,
+            tickets: TICKETS,
+        }
+    }
+}
+
+impl fmt::Debug for ServerTlsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTlsBuilder")
+            .field("provider", &self.provider)
+            .field("tickets", &self.tickets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerTlsBuilder {
+    /// Which cryptography; by default ring if it is built in.
+    #[must_use]
+    pub const fn provider(mut self, provider: Provider) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// The server's chain, its own certificate first, and its key; PEM texts.
+    #[must_use]
+    pub fn identity_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        let chain = Material::Pem(chain.as_ref().to_vec());
+        self.identity = Some((chain, Material::Pem(key.as_ref().to_vec())));
+        self
+    }
+
+    /// The server's certificate and its key.
+    #[must_use]
+    pub fn identity_der(mut self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        let certificate = Material::Der(certificate.as_ref().to_vec());
+        self.identity = Some((certificate, Material::Der(key.as_ref().to_vec())));
+        self
+    }
+
+    /// Asks clients for a certificate that one of these signed. Required unless
+    /// [`client_certificate_optional`](Self::client_certificate_optional).
+    #[must_use]
+    pub fn client_roots_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.client_roots.push(Material::Pem(pem.as_ref().to_vec()));
+        self
+    }
+
+    /// Asks clients for a certificate that this one signed.
+    #[must_use]
+    pub fn client_root_der(mut self, der: impl AsRef<[u8]>) -> Self {
+        self.client_roots.push(Material::Der(der.as_ref().to_vec()));
+        self
+    }
+
+    /// Also serves clients without a certificate; one that is shown must be valid all the same.
+    #[must_use]
+    pub const fn client_certificate_optional(mut self) -> Self {
+        self.client_auth = ClientAuth::Optional;
+        self
+    }
+
+    /// TLS 1.3 tickets a client gets: so many if it does not say, at most so many if it does
+    /// (RFC 9149). Default 16; 0 turns resumption off.
+    #[must_use]
+    pub const fn max_tls13_tickets(mut self, tickets: usize) -> Self {
+        self.tickets = tickets;
+        self
+    }
+
+    /// Reads what was given.
+    ///
+    /// # Errors
+    ///
+    /// PEM or DER that is none, no identity, or a key that does not fit its certificate.
+    pub fn build(self) -> Result<ServerTls, TlsConfigError> {
+        let Some((certificates, key)) = &self.identity else {
+            return Err(TlsConfigError::new("identity", "a server needs a certificate and a key"));
+        };
+        let verifier = self.verifier()?;
+        let config = ServerConfig::builder_with_provider(self.provider.crypto())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsConfigError::new("provider", error))?;
+        let config = match &verifier {
+            Some(verifier) => config.with_client_cert_verifier(verifier.clone()),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config
+            .with_single_cert(
+                chain(std::slice::from_ref(certificates), "identity")?,
+                key.key("identity's key")?,
+            )
+            .map_err(|error| TlsConfigError::new("identity", error))?;
+        config.send_tls13_tickets = self.tickets;
+        config.max_tls13_tickets = self.tickets;
+        if self.tickets == 0 {
+            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        } else {
+            config.ticketer = self
+                .provider
+                .ticketer()
+                .map_err(|error| TlsConfigError::new("session tickets", error))?;
+        }
+        let tls = ServerTls::from_rustls(config);
+        Ok(match verifier {
+            Some(verifier) => tls.with_client_verifier(verifier),
+            None => tls,
+        })
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsConfigError> {
+        if self.client_roots.is_empty() {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        add_roots(&mut roots, &self.client_roots, "client roots")?;
+        let crypto = self.provider.crypto();
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto);
+        if self.client_auth == ClientAuth::Optional {
+            builder = builder.allow_unauthenticated();
+        }
+        builder.build().map(Some).map_err(|error| TlsConfigError::new("client roots", error))
+    }
+}
+
+/// Why a client was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AcceptErrorKind {
+    /// It sent the HTTP/2 preface in plaintext.
+    PlaintextHttp2,
+    /// It sent an HTTP/1 request in plaintext.
+    PlaintextHttp1,
+    /// It sent something that is neither TLS nor HTTP.
+    NotTls,
+    /// It offered no ALPN.
+    AlpnMissing,
+    /// It offered ALPN without `h2`.
+    AlpnMismatch,
+    /// It showed no certificate, and one is required.
+    ClientCertificateMissing,
+    /// Its certificate is not valid here.
+    ClientCertificateInvalid,
+    /// Its session was resumed, and its certificate is not valid here any more.
+    ResumedIdentityInvalid,
+    /// It ended the handshake with an alert: it does not trust our certificate, most likely.
+    RefusedByClient,
+    /// It left.
+    Closed,
+    /// The handshake failed for another reason.
+    Tls,
+}
+
+/// A handshake that failed. `Display` is one line that needs no other.
+#[derive(Debug)]
+pub struct AcceptError {
+    kind: AcceptErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl AcceptError {
+    const fn new(kind: AcceptErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    fn caused(kind: AcceptErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn kind(&self) -> AcceptErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use AcceptErrorKind as Kind;
+        f.write_str("TLS handshake failed: ")?;
+        f.write_str(match self.kind {
+            Kind::PlaintextHttp2 => {
+                "the client sent plaintext HTTP/2 to a TLS listener; it should use https://"
+            }
+            Kind::PlaintextHttp1 => "the client sent plaintext HTTP/1 to a TLS listener",
+            Kind::NotTls => "the client does not speak TLS",
+            Kind::AlpnMissing => "the client offered no ALPN; gRPC over TLS needs h2",
+            Kind::AlpnMismatch => "the client's ALPN offer lacks h2",
+            Kind::ClientCertificateMissing => "the client showed no certificate, one is required",
+            Kind::ClientCertificateInvalid => "the client's certificate is not valid here",
+            Kind::ResumedIdentityInvalid => {
+                "the resumed client's certificate is not valid here any more"
+            }
+            Kind::RefusedByClient => "the client ended it, this server's certificate may be why",
+            Kind::Closed => "the client left",
+            Kind::Tls => "the client and this server could not agree",
+        })?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for AcceptError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// The server's handshake. It has no time limit of its own: the caller drops the future.
+///
+/// # Errors
+///
+/// [`AcceptError`]; the client was sent the alert that TLS has for the case.
+pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), AcceptError> {
+    let attempt = tls.shared.counters.begin();
+    let Current { config, verifier, generation } = tls.shared.current.lock().clone();
+    let handshake = tokio_rustls::TlsAcceptor::from(config).accept(Remembering::new(io));
+    let mut stream = match handshake.into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, io)) => {
+            attempt.failed();
+            return Err(AcceptError::caused(kind_of(&error, io.head()), error));
+        }
+    };
+    let mut info = info_of(stream.get_ref().1, generation);
+    if let Err(error) = judge(stream.get_ref().1, &info, verifier.as_deref()) {
+        attempt.failed();
+        // The verdict stands whether or not the client still hears the close_notify.
+        drop(stream.shutdown().await);
+        return Err(error);
+    }
+    info.handshake = attempt.succeeded(info.resumed);
+    Ok((Box::new(stream), info))
+}
+
+/// As [`accept`] for a client whose first octet begins TLS; one that speaks plaintext is let in as
+/// it is, without [`TlsInfo`]. It has no time limit of its own either.
+///
+/// # Errors
+///
+/// [`AcceptError`], also for a client that leaves without a word.
+pub async fn accept_either(
+    mut io: BoxedIo,
+    tls: &ServerTls,
+) -> Result<(BoxedIo, Option<TlsInfo>), AcceptError> {
+    let first = io.read_u8().await;
+    let first = first.map_err(|error| AcceptError::caused(AcceptErrorKind::Closed, error))?;
+    let io = Box::new(Replaying::new(first, io));
+    if !sniff::begins_tls(first) {
+        return Ok((io, None));
+    }
+    accept(io, tls).await.map(|(io, info)| (io, Some(info)))
+}
+
+/// What rustls leaves open after a handshake it is content with.
+fn judge(
+    session: &CommonState,
+    info: &TlsInfo,
+    verifier: Option<&dyn ClientCertVerifier>,
+) -> Result<(), AcceptError> {
+    // RFC 9113 §3.2: over TLS, HTTP/2 is agreed on by ALPN and by nothing else.
+    if info.alpn.as_deref() != Some(ALPN_H2) {
+        return Err(AcceptError::new(AcceptErrorKind::AlpnMissing));
+    }
+    let (true, Some(verifier)) = (info.resumed, verifier) else { return Ok(()) };
+    let fail = AcceptErrorKind::ResumedIdentityInvalid;
+    match session.peer_certificates() {
+        Some([own, intermediates @ ..]) => verifier
+            .verify_client_cert(own, intermediates, UnixTime::now())
+            .map(drop)
+            .map_err(|error| AcceptError::caused(fail, error)),
+        _ if verifier.client_auth_mandatory() => Err(AcceptError::new(fail)),
+        _ => Ok(()),
+    }
+}
+
+fn kind_of(error: &io::Error, head: &[u8]) -> AcceptErrorKind {
+    match rustls_error(error) {
+        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http2_preface(head) => {
+            AcceptErrorKind::PlaintextHttp2
+        }
+        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http1(head) => {
+            AcceptErrorKind::PlaintextHttp1
+        }
+        Some(rustls::Error::InvalidMessage(_)) if !sniff::looks_like_tls_client_hello(head) => {
+            AcceptErrorKind::NotTls
+        }
+        Some(rustls::Error::NoApplicationProtocol) => AcceptErrorKind::AlpnMismatch,
+        Some(rustls::Error::NoCertificatesPresented) => AcceptErrorKind::ClientCertificateMissing,
+        Some(rustls::Error::InvalidCertificate(_)) => AcceptErrorKind::ClientCertificateInvalid,
+        Some(rustls::Error::AlertReceived(_)) => AcceptErrorKind::RefusedByClient,
+        Some(_) => AcceptErrorKind::Tls,
+        None => AcceptErrorKind::Closed,
+    }
+}
