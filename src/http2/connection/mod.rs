@@ -9,6 +9,7 @@ mod event;
 mod field_block;
 mod head;
 pub mod lifecycle;
+mod outgoing;
 mod recv;
 mod recv_control;
 mod recv_data;
@@ -18,7 +19,8 @@ mod send;
 
 pub use event::{Cause, Event};
 pub use head::Head;
-pub use send::{OpenRefusal, Payload, SendError, SendHead};
+pub use outgoing::{Payload, SendHead};
+pub use send::{OpenRefusal, SendError};
 
 use crate::http2::bdp::Bdp;
 use crate::http2::buffer::SendBuffer;

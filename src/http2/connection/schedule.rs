@@ -3,22 +3,10 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::Connection;
-use crate::http2::connection::send::{COPY_MAX, SendHead};
-use crate::http2::fields::Fields;
+use crate::http2::connection::outgoing::{ALONE_MAX, COPY_MAX, SendHead};
 use crate::http2::frame::write;
 use crate::http2::stream::{Blocked, Pending, PendingEnd, Stream, StreamKey};
 use std::time::Instant;
-
-/// Octets of one DATA frame when a stream is alone and the peer allows more.
-pub(super) const ALONE_MAX: usize = 256 * 1024;
-
-pub(super) const fn end_stream() -> PendingEnd {
-    PendingEnd::EndStream
-}
-
-pub(super) fn trailers(fields: Fields) -> PendingEnd {
-    PendingEnd::Trailers(Box::new(fields))
-}
 
 impl<T> Connection<T> {
     /// Whether [`Connection::schedule`] has something to write.

@@ -5,68 +5,20 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::head::check_sent;
-use crate::http2::connection::lifecycle::Life;
-use crate::http2::connection::schedule::ALONE_MAX;
+use crate::http2::connection::outgoing::{ALONE_MAX, Payload, SendHead};
 use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::fields::Fields;
-use crate::http2::frame::write;
 use crate::http2::hpack::Template;
 use crate::http2::stream::state::{Input, State};
-use crate::http2::stream::{Ended, Pending, Stream, StreamKey};
+use crate::http2::stream::{Ended, Pending, PendingEnd, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
-use bytes::Bytes;
 use std::fmt;
 use std::time::Instant;
 
-/// Payloads up to this are copied behind their frame header, longer ones are chained.
-pub(super) const COPY_MAX: usize = 1024;
-
 /// Octets in the outgoing buffer from which on DATA waits with its stream, as behind a window.
 const DIRECT_FULL: usize = 512 * 1024;
-
-/// The fields of a head: a prepared template, then what is this call's own.
-#[derive(Clone, Copy, Debug)]
-pub struct SendHead<'a> {
-    /// Stable fields, pseudo-header fields first.
-    pub template: Option<&'a Template>,
-    /// The rest, in order.
-    pub extra: &'a Fields,
-}
-
-impl SendHead<'_> {
-    /// The list's size as the peer counts it (RFC 9113 §10.5.1).
-    #[must_use]
-    pub fn list_size(&self) -> usize {
-        self.template.map_or(0, |t| t.fields().list_size()) + self.extra.list_size()
-    }
-}
-
-/// Octets of a body.
-#[derive(Clone, Debug)]
-pub enum Payload<'a> {
-    /// Copied if they leave now.
-    Borrowed(&'a [u8]),
-    /// Chained without a copy when they are many.
-    Shared(Bytes),
-}
-
-impl Payload<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Borrowed(octets) => octets.len(),
-            Self::Shared(octets) => octets.len(),
-        }
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Borrowed(octets) => Bytes::copy_from_slice(octets),
-            Self::Shared(octets) => octets,
-        }
-    }
-}
 
 /// Why a stream cannot be opened now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -256,7 +208,7 @@ impl<T> Connection<T> {
             pending.chunks.push_back(payload.into_bytes());
         }
         if end_stream {
-            pending.end = super::schedule::end_stream();
+            pending.end = PendingEnd::EndStream;
         }
         self.wait(key, now);
         Ok(())
@@ -281,7 +233,7 @@ impl<T> Connection<T> {
         }
         stream.finishing = true;
         if let Some(pending) = &mut stream.pending {
-            pending.end = super::schedule::trailers(fields.clone());
+            pending.end = PendingEnd::Trailers(Box::new(fields.clone()));
             return Ok(());
         }
         let id = stream.id;
@@ -319,60 +271,11 @@ impl<T> Connection<T> {
         self.close_stream(key, Ended::ResetByUs);
     }
 
-    pub(super) fn write_reset(&mut self, id: StreamId, code: ErrorCode, out: &mut SendBuffer) {
-        // GOAWAY was the last word on a connection that is over.
-        if self.life() == Life::Closed {
-            return;
-        }
-        self.stats.resets_sent += 1;
-        self.control_queued += 1;
-        write::rst_stream(out.tail(), id, code);
-    }
-
     fn fits(&self, octets: usize) -> Result<(), (usize, usize)> {
         match self.peer.max_header_list_size {
             // RFC 9113 §6.5.2: the peer's advice is honoured instead of finding out
             Some(limit) if octets > limit as usize => Err((octets, limit as usize)),
             _ => Ok(()),
-        }
-    }
-
-    pub(super) fn write_head(
-        &mut self,
-        id: StreamId,
-        head: SendHead<'_>,
-        end_stream: bool,
-        out: &mut SendBuffer,
-    ) {
-        self.abuse.sent();
-        let Self { encoder, prepared, peer, .. } = self;
-        let frame_max = peer.max_frame_size as usize;
-        write::headers(out.tail(), id, end_stream, frame_max, |block| match head.template {
-            Some(template) => prepared.encode(encoder, template, head.extra, block),
-            None => encoder.encode(head.extra, block),
-        });
-    }
-
-    fn write_data(&mut self, id: StreamId, data: Payload<'_>, end: bool, out: &mut SendBuffer) {
-        self.abuse.sent();
-        let n = data.len();
-        self.stats.data_sent += n as u64;
-        write::data_header(out.tail(), id, n as u32, end);
-        match data {
-            Payload::Borrowed(octets) => out.tail().extend_from_slice(octets),
-            Payload::Shared(octets) if n <= COPY_MAX => out.tail().extend_from_slice(&octets),
-            Payload::Shared(octets) => out.chain(octets),
-        }
-    }
-
-    /// Our side has ended.
-    pub(super) fn sent_end(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        if let Ok(next) = stream.state.next(Input::SendEnd) {
-            stream.state = next;
-        }
-        if stream.state.is_closed() {
-            self.note_closed(key);
         }
     }
 
