@@ -52,7 +52,11 @@ impl Mutant {
         };
         let name = test.rsplit("::").next().unwrap_or(test);
         let modules = test.strip_suffix(name).unwrap_or("").trim_end_matches("::");
-        let modules = modules.trim_end_matches("::tests").replace("::", "/");
+        let modules = modules.trim_end_matches("::tests");
+        if target == "lib" && !test.starts_with(lib_prefix(modules)) {
+            return Err(format!("write unstable::{test}, as the run names it"));
+        }
+        let modules = modules.trim_start_matches("unstable::").replace("::", "/");
         let base = if target == "lib" { "src".to_owned() } else { format!("tests/{target}") };
         let places = ["", "/mod", "/tests"].map(|end| format!("{base}/{modules}{end}.rs"));
         let stands = places.iter().any(|place| {
@@ -61,4 +65,12 @@ impl Mutant {
         });
         if stands { Ok(()) } else { Err(format!("no test {}", self.test)) }
     }
+}
+
+/// What the name of a unit test begins with: `unstable::` for the layers that `src/unstable.rs`
+/// declares, which lie directly in `src/`.
+fn lib_prefix(modules: &str) -> &'static str {
+    let layer = modules.trim_start_matches("unstable::").split("::").next().unwrap_or(modules);
+    let text = fs::read_to_string(root().join("src/unstable.rs")).unwrap_or_default();
+    if text.contains(&format!("pub mod {layer};")) { "unstable::" } else { "" }
 }
