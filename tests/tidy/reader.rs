@@ -208,41 +208,103 @@ pub(crate) fn has_word(text: &str, needle: &str) -> bool {
     })
 }
 
-/// Every path that the source, its tests apart, names after `crate::` or `super::` or in any `use`,
-/// spelled out (`crate::http2::frame::Data`, `std::sync::Arc`), with its line.
-pub(crate) fn paths(source: &Source) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
+/// One path that a source names.
+pub(crate) struct Named {
+    pub(crate) line: usize,
+    /// Spelled out from `crate::` where it leads to a module of ours.
+    pub(crate) path: String,
+    /// For a `use`, the name that it brings in; empty for a path inside the code.
+    pub(crate) name: String,
+    /// A `pub use`, whatever its visibility.
+    pub(crate) exported: bool,
+}
+
+/// Every path that the source, its tests apart, names: those of each `use`, and inside the code
+/// those that begin with `crate`, `super`, a child module or a name that a `use` brought in.
+pub(crate) fn names(source: &Source) -> Vec<Named> {
+    let module = module(&source.path);
     let lines: Vec<&Line> = source.lines.iter().filter(|line| !line.test).collect();
-    for (i, line) in lines.iter().enumerate() {
-        let code = line.code.trim_start();
-        let used = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "]
-            .iter()
-            .find_map(|start| code.strip_prefix(start));
-        if used.is_some() {
-            let text: Vec<&str> = lines[i..].iter().map(|line| line.code.trim()).collect();
-            let text = text.join(" ");
-            let begin = text.find("use ").map_or(0, |at| at + 4);
-            let end = text.find(';').unwrap_or(text.len());
-            expand("", &text[begin.min(end)..end], &mut |path| {
-                found.push((line.number, absolute(&source.path, path)));
-            });
+    let children: Vec<&str> = lines.iter().filter_map(|line| child(&line.code)).collect();
+    let mut found = Vec::new();
+    let mut code = Vec::new();
+    let mut i = 0;
+    while i < lines.len() {
+        let first = i;
+        i += 1;
+        let Some(visibility) = use_visibility(&lines[first].code) else {
+            code.push(lines[first]);
             continue;
+        };
+        while i < lines.len() && !lines[i - 1].code.contains(';') {
+            i += 1;
         }
-        let starts = ["crate::", "super::"].iter().flat_map(|word| code.match_indices(word));
-        for (at, _) in starts {
-            if code[..at].ends_with(|c: char| is_word(c) || c == ':') {
-                continue;
+        let text: Vec<&str> = lines[first..i].iter().map(|line| line.code.trim()).collect();
+        let text = text.join(" ");
+        let begin = text.find("use ").map_or(0, |at| at + 4);
+        let end = text.find(';').unwrap_or(text.len());
+        expand("", &text[begin.min(end)..end], &mut |path, name| {
+            found.push(Named {
+                line: lines[first].number,
+                path: absolute(&module, &children, path),
+                name: name.to_owned(),
+                exported: !visibility.is_empty(),
+            });
+        });
+    }
+    let mut inside = Vec::new();
+    for line in code {
+        for path in paths_in(&line.code) {
+            let (head, rest) = path.split_once("::").unwrap_or((path, ""));
+            let used = found.iter().find(|named: &&Named| named.name == head);
+            let path = match used {
+                Some(used) => format!("{}::{rest}", used.path),
+                None => absolute(&module, &children, path),
+            };
+            if used.is_some() || path.starts_with("crate::") {
+                let name = String::new();
+                inside.push(Named { line: line.number, path, name, exported: false });
             }
-            let end = code[at..].find(|c: char| !is_word(c) && c != ':');
-            let path = code[at..].get(..end.unwrap_or(code.len() - at)).unwrap_or("");
-            found.push((line.number, absolute(&source.path, path.trim_end_matches(':'))));
         }
     }
+    found.extend(inside);
     found
 }
 
-/// Spells out one `use` tree: `a::{b, c::{d, e}}` gives `a::b`, `a::c::d`, `a::c::e`.
-pub(crate) fn expand(prefix: &str, tree: &str, found: &mut dyn FnMut(&str)) {
+/// The paths of [`names`], each with its line.
+pub(crate) fn paths(source: &Source) -> Vec<(usize, String)> {
+    names(source).into_iter().map(|named| (named.line, named.path)).collect()
+}
+
+/// The module of a file: `crate::http2::frame` of `src/http2/frame/mod.rs`.
+pub(crate) fn module(file: &str) -> String {
+    let module = file.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+    let parts = module.split('/').filter(|part| *part != "lib");
+    std::iter::once("crate").chain(parts).collect::<Vec<_>>().join("::")
+}
+
+/// The name of the child module that a line declares.
+fn child(code: &str) -> Option<&str> {
+    let (before, name) = code.trim().strip_suffix(';')?.rsplit_once("mod ")?;
+    (before.is_empty() || before.starts_with("pub")).then_some(name)
+}
+
+/// What stands before the `use` that begins on this line: nothing, or `pub` in one of its forms.
+fn use_visibility(code: &str) -> Option<&str> {
+    let (before, _) = code.trim_start().split_once("use ")?;
+    let before = before.trim_end();
+    (before.is_empty() || before == "pub" || before.starts_with("pub(")).then_some(before)
+}
+
+/// Every path of two or more parts on a line.
+fn paths_in(code: &str) -> Vec<&str> {
+    let inside = |c: char| is_word(c) || c == ':';
+    let tokens = code.split(|c| !inside(c)).map(|token| token.trim_end_matches(':'));
+    tokens.filter(|token| token.contains("::") && token.starts_with(is_word)).collect()
+}
+
+/// Spells out one `use` tree, each path with the name that it brings in: `a::{b, c::{d as x, e}}`
+/// gives `a::b` as `b`, `a::c::d` as `x`, `a::c::e` as `e`.
+pub(crate) fn expand(prefix: &str, tree: &str, found: &mut dyn FnMut(&str, &str)) {
     let (mut depth, mut begin) = (0, 0);
     let mut parts = Vec::new();
     for (i, c) in tree.char_indices() {
@@ -262,23 +324,24 @@ pub(crate) fn expand(prefix: &str, tree: &str, found: &mut dyn FnMut(&str)) {
             let inside = rest.rsplit_once('}').map_or(rest, |(inside, _)| inside);
             expand(&format!("{prefix}{}", head.trim()), inside, found);
         } else {
-            let name = part.split(" as ").next().unwrap_or(part).trim();
-            let path = format!("{prefix}{name}");
-            found(path.strip_suffix("::self").unwrap_or(&path));
+            let (path, alias) = part.split_once(" as ").unwrap_or((part, ""));
+            let path = format!("{prefix}{}", path.trim());
+            let path = path.strip_suffix("::self").unwrap_or(&path);
+            let last = path.rsplit("::").next().unwrap_or(path);
+            found(path, if alias.is_empty() { last } else { alias.trim() });
         }
     }
 }
 
 /// A path spelled out from `crate::`; paths into other crates stay as they are.
-fn absolute(file: &str, path: &str) -> String {
-    if path.starts_with("crate::") {
+fn absolute(module: &str, children: &[&str], path: &str) -> String {
+    if path == "crate" || path.starts_with("crate::") {
         return path.to_owned();
     }
-    let module = file.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
-    let mut base: Vec<&str> = module.split('/').filter(|part| *part != "lib").collect();
-    base.insert(0, "crate");
+    let mut base: Vec<&str> = module.split("::").collect();
     let mut rest = path.strip_prefix("self::").unwrap_or(path);
-    if rest == path && !rest.starts_with("super::") {
+    let own = children.contains(&rest.split("::").next().unwrap_or(rest));
+    if rest == path && !rest.starts_with("super::") && !own {
         return path.to_owned();
     }
     while let Some(inner) = rest.strip_prefix("super::") {
