@@ -102,7 +102,7 @@ impl Pair {
             request: Template::new(head),
             response: Template::new(response::head(Encoding::Identity)),
             trailers: Template::new(response::ok_trailers()),
-            // A length-prefixed message of 100 octets; its content is of no concern here.
+            // A length-prefixed message of 100 bytes; its content is of no concern here.
             message: [&[0, 0, 0, 0, 100][..], &[7; 100]].concat(),
             asked: Vec::new(),
             now,
@@ -133,8 +133,8 @@ impl Pair {
         let End { connection, input, output } = &mut self.server;
         while let Some(event) = connection.next_event(input, output, self.now).unwrap() {
             if let Event::Data { key, data, end_stream, .. } = event {
-                let octets = black_box(data).len() as u32;
-                connection.release(output, key, octets, self.now);
+                let bytes = black_box(data).len() as u32;
+                connection.release(output, key, bytes, self.now);
                 if end_stream {
                     self.asked.push(key);
                 }
@@ -160,8 +160,8 @@ impl Pair {
         while let Some(event) = connection.next_event(input, output, self.now).unwrap() {
             match event {
                 Event::Data { key, data, .. } => {
-                    let octets = black_box(data).len() as u32;
-                    connection.release(output, key, octets, self.now);
+                    let bytes = black_box(data).len() as u32;
+                    connection.release(output, key, bytes, self.now);
                 }
                 Event::Trailers { key, .. } => {
                     connection.take(key, output);
@@ -179,7 +179,7 @@ fn unary(criterion: &mut Criterion) {
     for calls in [1, 100] {
         let mut pair = Pair::new();
         group.throughput(Throughput::Elements(calls as u64));
-        group.bench_function(format!("unary of 100 octets, {calls} at a time"), |bencher| {
+        group.bench_function(format!("unary of 100 bytes, {calls} at a time"), |bencher| {
             bencher.iter(|| {
                 pair.ask(calls);
                 pair.serve();

@@ -28,7 +28,7 @@ fn stable() -> Fields {
     fields
 }
 
-/// 700 octets of `authorization`, two fields of the user's own, and two that change with each call.
+/// 700 bytes of `authorization`, two fields of the user's own, and two that change with each call.
 fn extra(call: u64) -> Fields {
     let mut fields = Fields::new();
     fields.push("authorization", format!("Bearer {}", "eyJhbGciOi".repeat(70)));

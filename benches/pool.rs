@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use framewire::server::{Router, Server};
 use framewire::transport::connect::Target;
 use framewire::transport::memory;
-use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::http2::Role;
 use framewire::unstable::pool::{Pool, PoolOptions};
 use std::hint::black_box;
@@ -70,7 +70,7 @@ fn ours() -> (tokio::runtime::Runtime, Server, Pool) {
     let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let (server, pool) = runtime.block_on(async {
         let (connector, listener) = memory::listener(64 * 1024);
-        let mut options = DriverOptions::new(Role::Server);
+        let mut options = ConnectionOptions::new(Role::Server);
         options.limits.concurrent_streams = 100;
         let server = Server::builder(Router::new()).options(options).serve(listener);
         let target = Target::parse("http://bench").unwrap();

@@ -167,7 +167,7 @@ fn wanted(size: i32) -> Result<usize, Status> {
     usize::try_from(size)
         .ok()
         .filter(|size| *size <= LARGEST)
-        .ok_or_else(|| Status::new(Code::InvalidArgument, format!("no payload of {size} octets")))
+        .ok_or_else(|| Status::new(Code::InvalidArgument, format!("no payload of {size} bytes")))
 }
 
 fn check_type(wanted: i32) -> Result<(), Status> {

@@ -126,7 +126,7 @@ async fn many(channel: &Channel) -> Result<(), Box<dyn Error>> {
         task.await??;
     }
     let rate = 50_000.0 / started.elapsed().as_secs_f64();
-    println!("unary     50,000 calls of 100 octets, 100 in flight: {rate:.0} calls/s");
+    println!("unary     50,000 calls of 100 bytes, 100 in flight: {rate:.0} calls/s");
     Ok(())
 }
 
@@ -134,11 +134,11 @@ async fn streams(channel: &Channel) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let request = EchoRequest { count: 2000, ..echo(vec![1; 64 * 1024]) };
     let mut stream = channel.server_streaming(&SERVER_STREAM, request)?;
-    let mut octets = 0;
+    let mut bytes = 0;
     while let Some(message) = stream.message().await? {
-        octets += message.payload.len();
+        bytes += message.payload.len();
     }
-    let rate = octets as f64 / started.elapsed().as_secs_f64() / 1e6;
+    let rate = bytes as f64 / started.elapsed().as_secs_f64() / 1e6;
     println!("server    2,000 messages of 64 KiB streamed: {rate:.0} MB/s");
 
     let (mut sender, streaming) = channel.client_streaming(&CLIENT_STREAM, ())?;
@@ -147,7 +147,7 @@ async fn streams(channel: &Channel) -> Result<(), Box<dyn Error>> {
     }
     sender.finish()?;
     let sum = streaming.one().await?.into_inner();
-    println!("client    100 messages up, one answer of {} octets", sum.payload.len());
+    println!("client    100 messages up, one answer of {} bytes", sum.payload.len());
 
     let (mut sender, mut streaming) = channel.bidi(&BIDI, ())?;
     let started = Instant::now();

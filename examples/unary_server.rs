@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if request.payload.is_empty() {
             return Err(Status::new(Code::InvalidArgument, "the payload is empty"));
         }
-        println!("{} octets, {:?} left", request.payload.len(), context.remaining());
+        println!("{} bytes, {:?} left", request.payload.len(), context.remaining());
         Ok(Response::new(EchoResponse { payload: request.payload }))
     });
     let server = Server::builder(router).bind(address.parse()?)?;

@@ -7,7 +7,7 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::{Channel, PoolOptions};
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::transport::memory;
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
@@ -20,8 +20,8 @@ const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1
 const BULK: Method<EchoRequest, EchoResponse> =
     Method::new("/framewire.bench.v1.Echo/ServerStream");
 
-fn echo(octets: usize) -> EchoRequest {
-    EchoRequest { payload: vec![7; octets].into(), ..EchoRequest::default() }
+fn echo(bytes: usize) -> EchoRequest {
+    EchoRequest { payload: vec![7; bytes].into(), ..EchoRequest::default() }
 }
 
 fn router() -> Router {
@@ -46,7 +46,7 @@ fn router() -> Router {
 /// A channel and a server over memory, both with these receive windows.
 fn pair(stream: u32, connection: u32) -> Channel {
     let (connector, listener) = memory::listener(64 * 1024);
-    let narrow = |mut options: DriverOptions| {
+    let narrow = |mut options: ConnectionOptions| {
         options.limits.stream_window = stream;
         options.limits.stream_window_max = stream;
         options.limits.connection_window = connection;
@@ -54,7 +54,9 @@ fn pair(stream: u32, connection: u32) -> Channel {
         options
     };
     drop(
-        Server::builder(router()).options(narrow(DriverOptions::new(Role::Server))).serve(listener),
+        Server::builder(router())
+            .options(narrow(ConnectionOptions::new(Role::Server)))
+            .serve(listener),
     );
     let mut options = PoolOptions::new();
     options.driver = narrow(options.driver);
@@ -71,13 +73,13 @@ async fn large_messages_through_small_windows() {
         .map(|i| {
             let channel = channel.clone();
             tokio::spawn(async move {
-                let octets = 3 << 20;
+                let bytes = 3 << 20;
                 if i % 2 == 0 {
-                    let answer = channel.unary(&UNARY, echo(octets)).await?;
+                    let answer = channel.unary(&UNARY, echo(bytes)).await?;
                     return Ok(answer.into_inner().payload.len());
                 }
                 let (mut sender, mut answers) = channel.bidi(&BIDI, ())?;
-                sender.send(echo(octets)).await?;
+                sender.send(echo(bytes)).await?;
                 sender.finish()?;
                 let answer = answers.message().await?.expect("an answer");
                 assert!(answers.message().await?.is_none());

@@ -21,7 +21,7 @@ mod process;
 
 use frame::*;
 use framewire::client::Channel;
-use framewire::server::{DriverOptions, Requests, Router};
+use framewire::server::{ConnectionOptions, Requests, Router};
 use framewire::unstable::grpc::{Method, Raw};
 use framewire::unstable::http2::Role;
 use framewire::unstable::memory::budget::Budget;
@@ -45,7 +45,7 @@ const ENDLESS: Method<Raw, Raw> = Method::new("/test.Work/Endless");
 const SLOW: Method<Raw, Raw> = Method::new("/test.Work/Slow");
 
 fn serve() -> bool {
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.budget = Some(Budget::new(MEMORY as u64 / 4));
     process::serve_as(options, |router: Router| {
         router
@@ -68,16 +68,16 @@ async fn deaf(at: SocketAddr, stream_window: u32) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut io = socket.connect(at).await.unwrap();
-    let mut octets = PREFACE.to_vec();
-    octets.extend(settings(&[(INITIAL_WINDOW_SIZE, stream_window)]).bytes());
-    octets.extend(window_update(0, MAX_WINDOW - 65_535).bytes());
-    say(&mut io, &octets).await;
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(settings(&[(INITIAL_WINDOW_SIZE, stream_window)]).bytes());
+    bytes.extend(window_update(0, MAX_WINDOW - 65_535).bytes());
+    say(&mut io, &bytes).await;
     io
 }
 
 /// Says it, unless the server no longer listens: it may have had enough.
-async fn say(io: &mut TcpStream, octets: &[u8]) {
-    let _ = tokio::time::timeout(Duration::from_secs(2), io.write_all(octets)).await;
+async fn say(io: &mut TcpStream, bytes: &[u8]) {
+    let _ = tokio::time::timeout(Duration::from_secs(2), io.write_all(bytes)).await;
 }
 
 fn call(stream: u32, flags: u8, path: &str) -> RawFrame {
@@ -96,7 +96,7 @@ async fn unread(at: SocketAddr, window: u32) -> TcpStream {
     io
 }
 
-/// Messages that never end, an octet a frame, for handlers that hardly read.
+/// Messages that never end, an byte a frame, for handlers that hardly read.
 async fn crumbs(at: SocketAddr) -> TcpStream {
     let mut io = deaf(at, 65_535).await;
     for n in 0..STREAMS {
@@ -118,11 +118,11 @@ async fn halves(at: SocketAddr) -> TcpStream {
     for n in 0..STREAMS {
         let stream = 2 * n + 1;
         say(&mut io, &call(stream, END_HEADERS, "/test.Work/Slow").bytes()).await;
-        let mut octets = data(stream, NONE, [0, 0, 16, 0, 0]).bytes();
+        let mut bytes = data(stream, NONE, [0, 0, 16, 0, 0]).bytes();
         for _ in 0..3 {
-            octets.extend(data(stream, NONE, vec![1; 16_384]).bytes());
+            bytes.extend(data(stream, NONE, vec![1; 16_384]).bytes());
         }
-        say(&mut io, &octets).await;
+        say(&mut io, &bytes).await;
     }
     io
 }
@@ -184,7 +184,7 @@ async fn hostile() {
     honest(9).await;
     let most = server.most_memory();
     println!("{} KiB before, {} KiB at most", before / 1024, most / 1024);
-    assert!(most <= MEMORY, "{most} octets of {MEMORY}");
+    assert!(most <= MEMORY, "{most} bytes of {MEMORY}");
     drop(clients);
     honest(10).await;
 }

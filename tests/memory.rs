@@ -8,7 +8,7 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -39,15 +39,15 @@ unsafe impl GlobalAlloc for Live {
 #[global_allocator]
 static ALLOCATOR: Live = Live;
 
-/// Octets that a channel holds before its first call, and what it holds more, both sides together,
+/// Bytes that a channel holds before its first call, and what it holds more, both sides together,
 /// once each of `n` connections has carried a call and has been quiet for a while.
-async fn idle_connections(octets: usize, n: u32) -> (usize, usize) {
+async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
     let router = Router::new().unary(&UNARY, |_, request: EchoRequest| async move {
         tokio::time::sleep(Duration::from_millis(10)).await;
         Ok(Response::new(EchoResponse { payload: request.payload }))
     });
     // One call a connection, so that calls at a time make as many connections.
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.limits.concurrent_streams = 1;
     let server = Server::builder(router).options(options);
     let server = server.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -59,10 +59,10 @@ async fn idle_connections(octets: usize, n: u32) -> (usize, usize) {
     for channel in &channels {
         channel.warm(n).await.unwrap();
         let call = async || {
-            let payload = vec![7; octets].into();
+            let payload = vec![7; bytes].into();
             let request = EchoRequest { payload, ..EchoRequest::default() };
             let answer = channel.unary(&UNARY, request).await.unwrap();
-            assert_eq!(answer.into_inner().payload.len(), octets);
+            assert_eq!(answer.into_inner().payload.len(), bytes);
         };
         match n {
             1 => call().await,
@@ -81,19 +81,19 @@ async fn idle_connections(octets: usize, n: u32) -> (usize, usize) {
 /// before leaves nothing behind.
 #[test]
 fn an_idle_connection_holds_little() {
-    for octets in [100, 200_000] {
+    for bytes in [100, 200_000] {
         let run = |n| {
             // A runtime each: what the last one held is gone.
             let builder = &mut tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_all().build().unwrap();
-            runtime.block_on(idle_connections(octets, n))
+            runtime.block_on(idle_connections(bytes, n))
         };
         let ((channel, one), (_, two)) = (run(1), run(2));
         let (connection, used) = (two - one, (2 * one).saturating_sub(two));
-        println!("after a call of {octets} octets: {connection} octets a connection, both sides");
-        println!("a channel: {channel} octets, {used} more in use");
-        assert!(connection <= 16_000, "{connection} octets for an idle connection's two sides");
-        assert!(channel <= 5_000, "{channel} octets for a channel");
-        assert!(used <= 3_500, "{used} octets more for a channel in use");
+        println!("after a call of {bytes} bytes: {connection} bytes a connection, both sides");
+        println!("a channel: {channel} bytes, {used} more in use");
+        assert!(connection <= 16_000, "{connection} bytes for an idle connection's two sides");
+        assert!(channel <= 5_000, "{channel} bytes for a channel");
+        assert!(used <= 3_500, "{used} bytes more for a channel in use");
     }
 }

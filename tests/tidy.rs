@@ -586,6 +586,6 @@ fn words_are_counted_in_texts_and_in_names() {
     let text = "Rooms: the room, headroom, ROOM_MAX, room_left, leftRoom, roomy, RoomKey, §roomé";
     assert_eq!(occurrences(text, "room"), 7);
     assert_eq!(occurrences("let go, let_go, outlet go, let goes", "let go"), 2);
-    let note = source("docs/x.md", "> octets of a quotation\noctets of ours\n");
-    assert_eq!(find(&[&note], "octet"), ["docs/x.md:2"]);
+    let note = source("docs/x.md", "> bytes of a quotation\nbytes of ours\n");
+    assert_eq!(find(&[&note], "byte"), ["docs/x.md:2"]);
 }

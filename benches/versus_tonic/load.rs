@@ -57,12 +57,12 @@ impl Window {
 
 /// What one task saw inside the window.
 #[derive(Default)]
-struct Tally {
+struct ConnectionCounters {
     calls: u64,
     nanos: Vec<u64>,
 }
 
-impl Tally {
+impl ConnectionCounters {
     fn note(&mut self, window: &Window, from: Instant, to: Instant) {
         if to >= window.begin && (window.left.is_some() || to <= window.end) {
             self.calls += 1;
@@ -138,8 +138,8 @@ async fn calls<C: Client>(
     real_head: bool,
     first: u64,
     window: Window,
-) -> Result<Tally, BoxError> {
-    let mut tally = Tally::default();
+) -> Result<ConnectionCounters, BoxError> {
+    let mut tally = ConnectionCounters::default();
     let mut head = real_head.then(RealHead::new);
     let mut n = first;
     let mut from = Instant::now();
@@ -164,14 +164,14 @@ async fn messages<C: Client>(
     payload: Bytes,
     window: Window,
     ping_pong: bool,
-) -> Result<Tally, BoxError> {
-    let mut tally = Tally::default();
+) -> Result<ConnectionCounters, BoxError> {
+    let mut tally = ConnectionCounters::default();
     let mut from = Instant::now();
     let mut wrong = false;
     let size = payload.len();
-    let go_on = |octets: usize| {
+    let go_on = |bytes: usize| {
         let to = Instant::now();
-        wrong |= octets != size;
+        wrong |= bytes != size;
         tally.note(&window, from, to);
         from = to;
         window.is_open(to) && !wrong

@@ -58,7 +58,7 @@ pub trait Client: Clone + Send + Sync + 'static {
         head: Option<&RealHead>,
     ) -> impl Future<Output = Result<Bytes, BoxError>> + Send;
 
-    /// One stream of echoes, until `go_on` says no; it is told each payload's octets.
+    /// One stream of echoes, until `go_on` says no; it is told each payload's bytes.
     fn server_stream(
         &mut self,
         payload: Bytes,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use framewire::client::{Channel, PoolOptions};
 use framewire::server::{Router, Server};
 use framewire::transport::tls::{ClientTls, ServerTls};
-use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::mailbox::Policy;
 use framewire::unstable::grpc::{Method, Request, Response};
 use framewire::unstable::http2::Role;
@@ -34,7 +34,7 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, 
             }
             Ok(())
         });
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.limits.concurrent_streams = crate::STREAMS;
     let mut server = Server::builder(router).options(options).handoff(handoff);
     if let Some(files) = tls {

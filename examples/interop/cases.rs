@@ -58,9 +58,9 @@ fn output(sizes: &[i32]) -> StreamingOutputCallRequest {
     }
 }
 
-fn input(octets: usize, compressed: Option<bool>) -> StreamingInputCallRequest {
+fn input(bytes: usize, compressed: Option<bool>) -> StreamingInputCallRequest {
     StreamingInputCallRequest {
-        payload: Some(payload(octets)),
+        payload: Some(payload(bytes)),
         expect_compressed: compressed.map(|value| BoolValue { value }),
     }
 }
@@ -109,8 +109,8 @@ pub(crate) async fn server_compressed_unary(channel: &Channel) -> Outcome {
 
 pub(crate) async fn client_streaming(channel: &Channel) -> Outcome {
     let (mut sender, streaming) = channel.client_streaming(&INPUT_CALL, ()).map_err(say)?;
-    for octets in [27_182, 8, 1828, 45_904] {
-        sender.send(input(octets, None)).await.map_err(say)?;
+    for bytes in [27_182, 8, 1828, 45_904] {
+        sender.send(input(bytes, None)).await.map_err(say)?;
     }
     sender.finish().map_err(say)?;
     let sum = streaming.one().await.map_err(say)?.into_inner();
@@ -162,9 +162,9 @@ pub(crate) async fn server_compressed_streaming(channel: &Channel) -> Outcome {
 
 pub(crate) async fn ping_pong(channel: &Channel) -> Outcome {
     let (mut sender, mut streaming) = channel.bidi(&DUPLEX_CALL, ()).map_err(say)?;
-    for (asked, octets) in [(31_415, 27_182), (9, 8), (2653, 1828), (58_979, 45_904)] {
+    for (asked, bytes) in [(31_415, 27_182), (9, 8), (2653, 1828), (58_979, 45_904)] {
         let request =
-            StreamingOutputCallRequest { payload: Some(payload(octets)), ..output(&[asked]) };
+            StreamingOutputCallRequest { payload: Some(payload(bytes)), ..output(&[asked]) };
         sender.send(request).await.map_err(say)?;
         let answer = streaming.message().await.map_err(say)?.ok_or("the stream ended early")?;
         equal("the size", size(answer.payload.as_ref()) as i32, asked)?;
@@ -263,13 +263,13 @@ pub(crate) async fn timeout_on_sleeping_server(channel: &Channel) -> Outcome {
 
 /// No gRPC: a POST whose body comes back.
 pub(crate) async fn plain_echo(channel: &Channel) -> Outcome {
-    for octets in [1, 1000, 100_000, 1_000_000] {
-        let body: Vec<u8> = (0..octets).map(|i: u32| (i % 251) as u8).collect();
+    for bytes in [1, 1000, 100_000, 1_000_000] {
+        let body: Vec<u8> = (0..bytes).map(|i: u32| (i % 251) as u8).collect();
         let request = HttpRequest::new("POST", "/").with_body(body.clone());
         let response =
             channel.http(request.with_timeout(Duration::from_secs(10))).await.map_err(say)?;
         equal("the HTTP status", response.status, 200)?;
-        equal("octets", response.body.len(), body.len())?;
+        equal("bytes", response.body.len(), body.len())?;
         equal("the body's content", response.body[..] == body[..], true)?;
     }
     Ok(())

@@ -28,11 +28,11 @@ pub(crate) const ECHO_INITIAL: &str = "x-grpc-test-echo-initial";
 pub(crate) const ECHO_TRAILING: &str = "x-grpc-test-echo-trailing-bin";
 
 /// As many zeros.
-pub(crate) fn payload(octets: usize) -> Payload {
-    Payload { body: vec![0; octets].into(), ..Payload::default() }
+pub(crate) fn payload(bytes: usize) -> Payload {
+    Payload { body: vec![0; bytes].into(), ..Payload::default() }
 }
 
-/// The octets that a message carries.
+/// The bytes that a message carries.
 pub(crate) fn size(payload: Option<&Payload>) -> usize {
     payload.map_or(0, |payload| payload.body.len())
 }

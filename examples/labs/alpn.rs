@@ -3,7 +3,7 @@
 use crate::tls::{Client, Identity, target};
 use crate::{BoxError, echo};
 use framewire::client::{Channel, Count, PoolOptions};
-use framewire::server::{DriverOptions, Server};
+use framewire::server::{ConnectionOptions, Server};
 use framewire::transport::accept::{Accept, AcceptFuture};
 use framewire::transport::connect::{Connected, ConnectionInfo};
 use framewire::unstable::http2::Role;
@@ -139,7 +139,7 @@ async fn outage(offer: Offer, ours: bool, identity: &Identity) -> Result<Outage,
         Offer::Nothing => &[],
     };
     let (usual, other) = (acceptor(identity, &[b"h2"])?, acceptor(identity, others)?);
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.max_age = Some(AGE);
     let server = Server::builder(echo::router()).options(options);
     let server = server.serve(Changing { listener, usual, other, switch: Arc::clone(&switch) });

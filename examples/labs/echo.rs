@@ -3,7 +3,7 @@
 use crate::BoxError;
 use crate::bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) fn router() -> Router {
 
 /// A server on a port of its own that allows so many calls on a connection at a time.
 pub(crate) fn serve(streams: u32) -> Result<(Server, u16), BoxError> {
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.limits.concurrent_streams = streams;
     // The acceptor sets TCP_NODELAY, reads it back, and refuses a socket without it.
     let server = Server::builder(router()).options(options).bind(([127, 0, 0, 1], 0).into())?;

@@ -7,7 +7,7 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting, echo};
 use framewire::client::{Cap, Channel, HttpRequest, PoolOptions};
-use framewire::server::{DriverOptions, HttpReply, Router, Server};
+use framewire::server::{ConnectionOptions, HttpReply, Router, Server};
 use framewire::unstable::http2::Role;
 use h2::client::SendRequest;
 use parking_lot::Mutex;
@@ -225,7 +225,7 @@ async fn callers(pool: Pool, seed: u64, until: Instant) -> Seen {
 
 /// All pools of one kind against a server of their own.
 async fn race(ours: bool, case: Case, length: Duration) -> Result<Seen, BoxError> {
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.max_idle = (case == Case::ServerEvicts).then_some(REST);
     let router = Router::new().http("/", |_| async { HttpReply::new(200) });
     let server = Server::builder(router).options(options).bind(([127, 0, 0, 1], 0).into())?;

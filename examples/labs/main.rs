@@ -6,7 +6,7 @@
 //!   --list     the labs, a line each
 //!   --all      one after the other
 //!   --quick    a few seconds each, for CI
-//!   --netns    silent-nat: in a network namespace, where octets are dropped by nft (Linux, root)
+//!   --netns    silent-nat: in a network namespace, where bytes are dropped by nft (Linux, root)
 //! ```
 //!
 //! Every number in a table was measured in that run. A lab fails, and with it this program, if what

@@ -12,9 +12,9 @@ const INSIDE: &str = "FRAMEWIRE_LABS_NETNS";
 
 /// The way to a server.
 pub(crate) enum Path {
-    /// A forwarder in this process. The system still acknowledges octets on both of its sides.
+    /// A forwarder in this process. The system still acknowledges bytes on both of its sides.
     Proxy { port: u16, forget: watch::Sender<()> },
-    /// Octets of known flows are dropped by nft, as on a real path.
+    /// Bytes of known flows are dropped by nft, as on a real path.
     Netns { port: u16 },
 }
 

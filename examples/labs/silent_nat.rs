@@ -25,7 +25,7 @@ enum Contender {
     Probe,
     /// A PING once a call has heard nothing for long.
     Doubt,
-    /// The system gives up octets that nobody acknowledges.
+    /// The system gives up bytes that nobody acknowledges.
     UserTimeout,
 }
 
@@ -209,7 +209,7 @@ fn notes(table: &mut Table, setting: Setting, plan: Plan) {
         ));
     } else {
         table.note(
-            "the path is a forwarder in this process, whose system acknowledges octets: \
+            "the path is a forwarder in this process, whose system acknowledges bytes: \
              TCP_USER_TIMEOUT shows only with --netns",
         );
     }

@@ -8,7 +8,7 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::client::Channel;
-use framewire::server::{DriverOptions, Server};
+use framewire::server::{ConnectionOptions, Server};
 use framewire::transport::tls::{ClientTls, ServerTls};
 use framewire::unstable::http2::Role;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ struct First {
 async fn first_calls(ours: bool, identity: &Identity, n: usize) -> Result<First, BoxError> {
     let key = identity.key.serialize_der();
     let tls = ServerTls::builder().identity_der(identity.certificate.der(), key).build()?;
-    let mut options = DriverOptions::new(Role::Server);
+    let mut options = ConnectionOptions::new(Role::Server);
     options.max_idle = Some(REST);
     let server = Server::builder(echo::router()).tls(tls.clone()).options(options);
     let server = server.bind(([127, 0, 0, 1], 0).into())?;

@@ -5,7 +5,7 @@
 //!   --mode unary|stream   calls, or messages of server streams (unary)
 //!   --concurrency <n>     calls or streams at a time, over all connections (100)
 //!   --connections <n>     channels, one connection each (1)
-//!   --payload <octets>    of each request, echoed (100)
+//!   --payload <bytes>    of each request, echoed (100)
 //!   --duration <seconds>  measured, after a tenth of it as warm-up (5)
 //!   --tls                 TLS with a certificate made for this run
 //!   --target <uri>        a server elsewhere: http://host:port or https://host:port

@@ -1,4 +1,4 @@
-//! Any octets at a server and at a client, cut at any places: no panic, no growth beyond bounds,
+//! Any bytes at a server and at a client, cut at any places: no panic, no growth beyond bounds,
 //! the accounting adds up after every event, and an error sticks.
 #![no_main]
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use std::time::{Duration, Instant};
 
 fuzz_target!(|input: (bool, bool, Vec<u8>, Vec<u8>)| {
-    let (server, polite, octets, cuts) = input;
+    let (server, polite, bytes, cuts) = input;
     let now = Instant::now();
     let role = if server { Role::Server } else { Role::Client };
     let limits = if server { Limits::server() } else { Limits::client() };
@@ -34,7 +34,7 @@ fuzz_target!(|input: (bool, bool, Vec<u8>, Vec<u8>)| {
         }
         wire.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
     }
-    wire.extend_from_slice(&octets);
+    wire.extend_from_slice(&bytes);
     let mut rest = &wire[..];
     let mut at = 0;
     while !rest.is_empty() {
@@ -68,7 +68,7 @@ fn drain(
     let mut reply = Fields::new();
     reply.push(":status", "200");
     loop {
-        let (key, octets, end) = match conn.next_event(recv, out, now) {
+        let (key, bytes, end) = match conn.next_event(recv, out, now) {
             Err(_) => return false,
             Ok(None) => return true,
             Ok(Some(event)) => match event {
@@ -85,14 +85,14 @@ fn drain(
             },
         };
         conn.check_invariants();
-        conn.release(out, key, octets / 2, now);
+        conn.release(out, key, bytes / 2, now);
         if end {
             let head = SendHead { template: None, extra: &reply };
             let _ = conn.send_head(out, key, head, false);
             let body = Payload::Shared(Bytes::from_static(&[7; 40_000]));
             let _ = conn.send_data(out, key, body, true, now);
             conn.schedule(out, 1 << 20, now);
-            if octets % 2 == 0 {
+            if bytes % 2 == 0 {
                 conn.reset(out, key, ErrorCode::CANCEL);
                 conn.take(key, out);
             }

@@ -1,4 +1,4 @@
-//! Any operations on a client and a server joined by a link that cuts anywhere: every octet sent
+//! Any operations on a client and a server joined by a link that cuts anywhere: every byte sent
 //! arrives, in order, and the accounting adds up after each step.
 #![no_main]
 
@@ -12,11 +12,11 @@ use std::time::Instant;
 #[derive(Arbitrary, Debug)]
 enum Step {
     Open { end: bool },
-    Send { stream: u8, octets: u32, end: bool },
-    Answer { stream: u8, octets: u32 },
+    Send { stream: u8, bytes: u32, end: bool },
+    Answer { stream: u8, bytes: u32 },
     Reset { stream: u8, server: bool },
     Release { stream: u8, server: bool },
-    Move { octets: u16, up: bool },
+    Move { bytes: u16, up: bool },
     GoAway { soon: bool },
 }
 
@@ -52,17 +52,17 @@ fuzz_target!(|steps: Vec<Step>| {
                     c.keys.push(key);
                 }
             }
-            Step::Send { stream, octets, end } => {
+            Step::Send { stream, bytes, end } => {
                 if let Some(key) = key(&c, stream) {
-                    let body = Payload::Shared(Bytes::from(vec![1; (octets % 100_000) as usize]));
+                    let body = Payload::Shared(Bytes::from(vec![1; (bytes % 100_000) as usize]));
                     let _ = client.send_data(&mut c.out, key, body, end, now);
                 }
             }
-            Step::Answer { stream, octets } => {
+            Step::Answer { stream, bytes } => {
                 if let Some(key) = key(&s, stream) {
                     let head = SendHead { template: None, extra: &reply };
                     let _ = server.send_head(&mut s.out, key, head, false);
-                    let body = Payload::Shared(Bytes::from(vec![2; (octets % 100_000) as usize]));
+                    let body = Payload::Shared(Bytes::from(vec![2; (bytes % 100_000) as usize]));
                     let _ = server.send_data(&mut s.out, key, body, true, now);
                 }
             }
@@ -83,14 +83,14 @@ fuzz_target!(|steps: Vec<Step>| {
                     conn.release(&mut side.out, key, held, now);
                 }
             }
-            Step::Move { octets, up: true } => {
+            Step::Move { bytes, up: true } => {
                 client.schedule(&mut c.out, 1 << 18, now);
-                carry(&mut c.out, &mut s.recv, octets);
+                carry(&mut c.out, &mut s.recv, bytes);
                 drain(&mut server, &mut s, now);
             }
-            Step::Move { octets, up: false } => {
+            Step::Move { bytes, up: false } => {
                 server.schedule(&mut s.out, 1 << 18, now);
-                carry(&mut s.out, &mut c.recv, octets);
+                carry(&mut s.out, &mut c.recv, bytes);
                 drain(&mut client, &mut c, now);
             }
             Step::GoAway { soon: true } => server.goaway_soon(&mut s.out),
@@ -103,8 +103,8 @@ fuzz_target!(|steps: Vec<Step>| {
     }
 });
 
-fn carry(from: &mut SendBuffer, to: &mut RecvBuffer, octets: u16) {
-    let mut left = usize::from(octets) * 4;
+fn carry(from: &mut SendBuffer, to: &mut RecvBuffer, bytes: u16) {
+    let mut left = usize::from(bytes) * 4;
     while left > 0 {
         let Some(first) = from.slices().next() else { return };
         let n = first.len().min(left);

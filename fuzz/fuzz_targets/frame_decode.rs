@@ -1,4 +1,4 @@
-//! Any nine octets and payload: a frame or a rule; what we write of a frame reads back the same.
+//! Any nine bytes and payload: a frame or a rule; what we write of a frame reads back the same.
 #![no_main]
 
 use framewire::unstable::http2::frame::{Flags, Frame, FrameHeader, HEADER_LEN, write};
@@ -10,7 +10,7 @@ fuzz_target!(|wire: &[u8]| {
     let mut header = FrameHeader::parse(fixed);
     let payload = &wire[HEADER_LEN..];
     header.length = payload.len() as u32;
-    assert_eq!(FrameHeader::parse(&header.octets()), header);
+    assert_eq!(FrameHeader::parse(&header.bytes()), header);
     let frame = match Frame::parse(header, payload) {
         Ok(frame) => frame,
         Err(rule) => {

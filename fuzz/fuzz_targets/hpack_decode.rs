@@ -1,9 +1,9 @@
-//! Blocks of any octets through our decoder and through h2's, which must agree.
+//! Blocks of any bytes through our decoder and through h2's, which must agree.
 //!
-//! An input is a sequence of blocks, each a length octet and that many octets; 255 takes the rest.
+//! An input is a sequence of blocks, each a length byte and that many bytes; 255 takes the rest.
 //! Differences that are meant, and end the comparison:
 //! - h2 refuses names and values that HTTP forbids while it decodes; we leave that to the floor above;
-//! - h2 refuses integers of more than four continuation octets, we of more than five;
+//! - h2 refuses integers of more than four continuation bytes, we of more than five;
 //! - h2 takes any number of size updates, we two.
 #![no_main]
 
@@ -113,7 +113,7 @@ fn is_valid(field: FieldRef<'_>) -> bool {
 }
 
 fn has_long_integer(block: &[u8]) -> bool {
-    block.windows(5).any(|w| w[1..].iter().all(|octet| octet & 0x80 != 0))
+    block.windows(5).any(|w| w[1..].iter().all(|byte| byte & 0x80 != 0))
 }
 
 fn assert_same(ours: &Fields, pseudo: &h2::frame::Pseudo, fields: &HeaderMap) {

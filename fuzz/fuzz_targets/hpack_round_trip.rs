@@ -68,8 +68,8 @@ impl Field<'_> {
                 made = value.to_string().into_bytes();
                 &made[..]
             }
-            Value::Repeated(octet, count) => {
-                made = vec![octet; usize::from(count) % 5000];
+            Value::Repeated(byte, count) => {
+                made = vec![byte; usize::from(count) % 5000];
                 &made[..]
             }
             Value::Any(value) => value,

@@ -1,4 +1,4 @@
-//! However the octets of a stream are cut, the same messages come out, and the same error.
+//! However the bytes of a stream are cut, the same messages come out, and the same error.
 #![no_main]
 
 use framewire::unstable::grpc::codec::{Raw, decode_payload};
@@ -10,7 +10,7 @@ const MAX: usize = 4096;
 
 type Outcome = (Vec<Message>, Result<(), MessageError>);
 
-/// What the octets say, straight from the definition, without a splitter.
+/// What the bytes say, straight from the definition, without a splitter.
 fn oracle(mut wire: &[u8]) -> Outcome {
     let mut messages = Vec::new();
     while wire.len() >= PREFIX {

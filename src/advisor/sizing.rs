@@ -47,25 +47,25 @@ impl Load {
 /// What the calls of one direction carry, and the window that lets it through.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Way {
-    /// Octets of a call, head and framing included. 0 leaves the direction out.
-    pub octets: f64,
+    /// Bytes of a call, head and framing included. 0 leaves the direction out.
+    pub bytes: f64,
     /// Receive window of the connection at the receiver: it lets one window through per round trip.
-    /// 65,535 octets until the receiver raises it (RFC 9113 §6.9.2).
+    /// 65,535 bytes until the receiver raises it (RFC 9113 §6.9.2).
     pub window: u64,
 }
 
 impl Way {
-    /// `octets` a call, through the window every connection begins with.
+    /// `bytes` a call, through the window every connection begins with.
     #[must_use]
-    pub const fn new(octets: f64) -> Self {
-        Self { octets, window: 65_535 }
+    pub const fn new(bytes: f64) -> Self {
+        Self { bytes, window: 65_535 }
     }
 }
 
 /// What one connection carries.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Link {
-    /// Octets per second of one connection each way; `None` leaves the round trip alone to decide.
+    /// Bytes per second of one connection each way; `None` leaves the round trip alone to decide.
     pub bandwidth: Option<f64>,
     /// Round trip time. Zero takes the window out of the reckoning.
     pub rtt: Duration,
@@ -113,9 +113,9 @@ impl Default for Goal {
 pub enum Bound {
     /// Streams: calls at once against the peer's SETTINGS_MAX_CONCURRENT_STREAMS.
     Streams,
-    /// Octets of requests against what a connection carries.
+    /// Bytes of requests against what a connection carries.
     Up,
-    /// Octets of responses against what a connection carries.
+    /// Bytes of responses against what a connection carries.
     Down,
     /// [`Goal::min`]: the load needs less.
     Min,
@@ -166,14 +166,14 @@ pub struct Sizing {
     pub streams_wanted: u64,
     /// Connections for that many streams.
     pub for_streams: u64,
-    /// Octets per second that one connection carries up: the lesser of bandwidth and window ÷ RTT.
+    /// Bytes per second that one connection carries up: the lesser of bandwidth and window ÷ RTT.
     /// Infinite if neither is known.
     pub rate_up: f64,
     /// The same for responses.
     pub rate_down: f64,
-    /// Connections for the octets up, headroom included.
+    /// Connections for the bytes up, headroom included.
     pub for_up: u64,
-    /// Connections for the octets down, headroom included.
+    /// Connections for the bytes down, headroom included.
     pub for_down: u64,
     /// Streams over all of [`Sizing::connections`]: the servers of the figures below.
     pub servers: u64,
@@ -214,8 +214,8 @@ impl Sizing {
         let for_streams = streams_wanted.div_ceil(u64::from(streams));
         let way = |pick: fn(&Link) -> Way| {
             let carries = link.as_ref().map_or(f64::INFINITY, |link| link.carries(pick(link)));
-            let octets = link.as_ref().map_or(0.0, |link| load.rate * pick(link).octets);
-            (carries, (octets / (carries * usable)).ceil() as u64)
+            let bytes = link.as_ref().map_or(0.0, |link| load.rate * pick(link).bytes);
+            (carries, (bytes / (carries * usable)).ceil() as u64)
         };
         let (rate_up, for_up) = way(|link| link.up);
         let (rate_down, for_down) = way(|link| link.down);
@@ -252,7 +252,7 @@ impl Sizing {
 }
 
 impl Link {
-    /// Octets per second that one connection carries in this direction.
+    /// Bytes per second that one connection carries in this direction.
     fn carries(&self, way: Way) -> f64 {
         let rtt = self.rtt.as_secs_f64();
         let window = if rtt > 0.0 { way.window as f64 / rtt } else { f64::INFINITY };
@@ -311,7 +311,7 @@ fn check(load: &Load, streams: u32, link: Option<&Link>, goal: &Goal) -> Result<
     let link_sane = |link: &Link| {
         let windows = link.up.window > 0 && link.down.window > 0;
         let bandwidth = link.bandwidth.is_none_or(|b| b.is_finite() && b > 0.0);
-        windows && bandwidth && sane(link.up.octets) && sane(link.down.octets)
+        windows && bandwidth && sane(link.up.bytes) && sane(link.down.bytes)
     };
     let checks = [
         (sane(load.rate), "rate"),
@@ -345,8 +345,8 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Streams => "the streams decide",
-            Self::Up => "the octets of requests decide",
-            Self::Down => "the octets of responses decide",
+            Self::Up => "the bytes of requests decide",
+            Self::Down => "the bytes of responses decide",
             Self::Min => "the least allowed; the load needs no more",
             Self::Max => "the most allowed; the load needs more",
         })
@@ -376,7 +376,7 @@ impl fmt::Display for Sizing {
             [("up", self.rate_up, self.for_up), ("down", self.rate_down, self.for_down)]
         {
             if count > 0 {
-                writeln!(f, "octets {name}: {:.3} MB/s a connection: {count}", rate / 1e6)?;
+                writeln!(f, "bytes {name}: {:.3} MB/s a connection: {count}", rate / 1e6)?;
             }
         }
         write!(

@@ -1,10 +1,10 @@
-//! Another attempt of a call, in the same slot, where its policy says so.
+//! Another attempt of a call, in the same call, where its policy says so.
 //!
-//! The policy is asked under the slot's lock by whoever lets go of the slot. So its two halves never
+//! The policy is asked under the call's lock by whoever lets go of the call. So its two halves never
 //! see an end that is not the last, and may be held, polled and written to all the while.
 
-use crate::call::halves::{InEnd, Incoming};
-use crate::call::state::{Exchange, Slot, Wakers, wake};
+use crate::call::halves::{RecvEnd, RecvState};
+use crate::call::state::{CallState, SharedCall, Wakers, wake};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::response;
 use crate::grpc::status::Status;
@@ -21,14 +21,14 @@ pub use crate::http2::Mark;
 pub trait Again: fmt::Debug + Send + Sync {
     /// An attempt has ended: the pause before the next one, `None` when this end is the last. What
     /// the next attempt's head is to say beside that of the first is written to `extra`. Called with
-    /// the slot's lock held.
+    /// the call's lock held.
     fn after(&self, attempt: &Attempt, extra: &mut Fields) -> Option<Duration>;
 
-    /// The call's slot, while there is one.
-    fn slot(&self) -> Option<Arc<Slot>>;
+    /// The call's call, while there is one.
+    fn call(&self) -> Option<Arc<SharedCall>>;
 
     /// Sends the call on its way; `false` when there is none.
-    fn submit(&self, slot: Arc<Slot>) -> bool;
+    fn submit(&self, call: Arc<SharedCall>) -> bool;
 }
 
 /// How an attempt ended.
@@ -56,7 +56,7 @@ pub enum Pushback {
 impl Pushback {
     /// What a head says that may be all of a response.
     #[must_use]
-    pub fn of(inc: &Incoming) -> Option<Self> {
+    pub fn of(inc: &RecvState) -> Option<Self> {
         let value = inc.head.fields().get("grpc-retry-pushback-ms")?;
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
         Some(number.map_or(Self::Never, |ms| Self::After(Duration::from_millis(ms.into()))))
@@ -66,9 +66,9 @@ impl Pushback {
 /// Whether a gRPC response had begun, so that the call is settled whatever its status: a head came
 /// that is not all of it.
 #[must_use]
-pub fn has_begun(inc: &Incoming) -> bool {
-    let trailers_only =
-        matches!(inc.end, Some(InEnd::Finished)) && inc.head.fields().get("grpc-status").is_some();
+pub fn has_begun(inc: &RecvState) -> bool {
+    let trailers_only = matches!(inc.end, Some(RecvEnd::Finished))
+        && inc.head.fields().get("grpc-status").is_some();
     inc.head_ready && !trailers_only && inc.encoding().is_ok()
 }
 
@@ -76,13 +76,13 @@ pub fn has_begun(inc: &Incoming) -> bool {
 ///
 /// # Errors
 /// The status, or why there is none.
-pub fn outcome(inc: &Incoming) -> Result<(), Error> {
+pub fn outcome(inc: &RecvState) -> Result<(), Error> {
     if inc.head_ready {
         inc.encoding().map_err(not_grpc)?;
     }
     let trailers = match &inc.end {
-        Some(InEnd::Failed(error)) => return Err(error.clone()),
-        Some(InEnd::Trailers) => Some(&inc.trailers),
+        Some(RecvEnd::Failed(error)) => return Err(error.clone()),
+        Some(RecvEnd::Trailers) => Some(&inc.trailers),
         _ => None,
     };
     response::check_end(&inc.head, trailers).map_err(Error::from_peer)
@@ -122,7 +122,7 @@ impl Asked {
     }
 }
 
-impl Exchange {
+impl CallState {
     /// Why the body behind the response's head must not be read: the head is not gRPC, or a plain
     /// head announces a body over the limit. The call ends with this error, and the engine resets the
     /// stream with CANCEL.
@@ -135,28 +135,28 @@ impl Exchange {
             return self.announces_too_much();
         }
         // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
-        match response::check_head(&self.inc.head) {
+        match response::check_head(&self.recv.head) {
             Ok(encoding) => {
-                self.inc.checked = Some(encoding);
+                self.recv.checked = Some(encoding);
                 None
             }
             Err(status) => Some(not_grpc(status)),
         }
     }
 
-    /// What leads to the next attempt, or the policy, which is spent: the end that the slot holds is
+    /// What leads to the next attempt, or the policy, which is spent: the end that the call holds is
     /// the last.
     pub(crate) fn try_again(&mut self, again: Arc<dyn Again>) -> Result<Wakers, Arc<dyn Again>> {
         if self.done || self.cancel.is_some() {
             return Err(again);
         }
         let attempt = Attempt {
-            result: outcome(&self.inc),
-            is_movable: !has_begun(&self.inc) && self.out.is_movable(),
-            pushback: Pushback::of(&self.inc),
+            result: outcome(&self.recv),
+            is_movable: !has_begun(&self.recv) && self.send.is_movable(),
+            pushback: Pushback::of(&self.recv),
             deadline: self.deadline,
         };
-        let Some(time) = again.after(&attempt, &mut self.out.extra) else { return Err(again) };
+        let Some(time) = again.after(&attempt, &mut self.send.extra) else { return Err(again) };
         let Err(error) = attempt.result else { return Err(again) };
         tracing::debug!(%error, "tried again by policy");
         Ok(self.pause(Pause { again, time, error: Some(error) }))
@@ -166,14 +166,14 @@ impl Exchange {
     fn pause(&mut self, pause: Pause) -> Wakers {
         let now = rt::now();
         self.seen |= pause.error.as_ref().is_some_and(|e| e.processed() != Processed::No);
-        self.inc.clear();
+        self.recv.clear();
         self.failure = None;
         self.key = None;
         self.parked = false;
         self.attempts = 0;
-        self.out.stalls.note(Blocked::No, now);
-        self.out.rewind();
-        self.out.counted = None;
+        self.send.stalls.note(Blocked::No, now);
+        self.send.rewind();
+        self.send.counted = None;
         self.timeline.enter(Phase::PoolWait, now);
         Wakers::of_pause(self.handle.take(), pause)
     }
@@ -189,8 +189,8 @@ impl Pause {
     }
 
     fn end(mut self) {
-        let Some(slot) = self.again.slot() else { return };
-        let mut x = slot.lock();
+        let Some(call) = self.again.call() else { return };
+        let mut x = call.lock();
         if x.done || x.cancel.is_some() {
             self.error = None;
             let wakers = x.give_up();
@@ -199,7 +199,7 @@ impl Pause {
         }
         x.again = Some(Arc::clone(&self.again));
         drop(x);
-        if self.again.submit(slot) {
+        if self.again.submit(call) {
             self.error = None;
         }
     }
@@ -208,8 +208,8 @@ impl Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         let Some(error) = self.error.take() else { return };
-        let Some(slot) = self.again.slot() else { return };
-        let mut x = slot.lock();
+        let Some(call) = self.again.call() else { return };
+        let mut x = call.lock();
         x.again = None;
         let wakers = x.fail(error);
         drop(x);

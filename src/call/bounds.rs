@@ -1,6 +1,6 @@
 //! Limits on received bodies: the message of a gRPC body, or all of a plain HTTP body.
 
-use crate::call::state::Exchange;
+use crate::call::state::CallState;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::message;
 use crate::grpc::message::MessageError;
@@ -8,12 +8,12 @@ use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
 use crate::http2::Fields;
 
-impl Exchange {
+impl CallState {
     /// Why a `whole` body must not be gathered further: a gRPC message's size is known from its first
     /// five bytes, a plain body is counted as it arrives.
     #[must_use]
     pub fn over_message_max(&self) -> Option<Error> {
-        let body = &self.inc.body;
+        let body = &self.recv.body;
         if !self.grpc {
             return self.over_http_max(body.len() as u64);
         }
@@ -40,12 +40,12 @@ impl Exchange {
         Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
     }
 
-    /// As [`Exchange::over_message_max`], for a plain response whose head announces its body.
+    /// As [`CallState::over_message_max`], for a plain response whose head announces its body.
     pub(crate) fn announces_too_much(&self) -> Option<Error> {
-        let error = self.over_http_max(self.inc.head.content_length()?)?;
+        let error = self.over_http_max(self.recv.head.content_length()?)?;
         // RFC 9110 §8.6: these have no body, whatever content-length says
         let bodiless =
-            self.inc.head.status() == 304 || self.out.extra.get(":method") == Some(b"HEAD");
+            self.recv.head.status() == 304 || self.send.extra.get(":method") == Some(b"HEAD");
         (!bodiless).then_some(error)
     }
 

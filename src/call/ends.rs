@@ -1,7 +1,7 @@
-//! The two ends of a slot as the floor above holds them: a client's call, a server's call.
+//! The two ends of a call as the floor above holds them: a client's call, a server's call.
 
 use crate::call::stalls::Stalls;
-use crate::call::state::{Credit, HeadState, InEnd, OutEnd, Slot, wake};
+use crate::call::state::{Credit, HeadState, RecvEnd, SendEnd, SharedCall, wake};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;
@@ -22,10 +22,10 @@ pub enum End {
     Trailers(Fields),
 }
 
-/// Octets of a body, or its end.
+/// Bytes of a body, or its end.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Body {
-    /// Octets were moved.
+    /// Bytes were moved.
     Octets,
     /// Nothing follows.
     End,
@@ -37,37 +37,37 @@ pub struct Closed;
 
 /// Reads the peer's side of an exchange.
 #[derive(Debug, Clone)]
-pub struct Reader(Arc<Slot>);
+pub struct Reader(Arc<SharedCall>);
 
 /// Writes our side of an exchange.
 #[derive(Debug, Clone)]
-pub struct Writer(Arc<Slot>);
+pub struct Writer(Arc<SharedCall>);
 
 impl Reader {
-    /// The reading end of a slot.
+    /// The reading end of a call.
     #[must_use]
-    pub const fn new(slot: Arc<Slot>) -> Self {
-        Self(slot)
+    pub const fn new(call: Arc<SharedCall>) -> Self {
+        Self(call)
     }
 
     /// Waits for the head; then `f` sees it.
     pub fn poll_head<R>(
         &self,
         cx: &mut Context<'_>,
-        f: impl FnOnce(&mut crate::call::state::Incoming) -> R,
+        f: impl FnOnce(&mut crate::call::state::RecvState) -> R,
     ) -> Poll<Result<R, Error>> {
         let mut x = self.0.lock();
-        if x.inc.head_ready {
-            return Poll::Ready(Ok(f(&mut x.inc)));
+        if x.recv.head_ready {
+            return Poll::Ready(Ok(f(&mut x.recv)));
         }
-        if let Some(InEnd::Failed(error)) = &x.inc.end {
+        if let Some(RecvEnd::Failed(error)) = &x.recv.end {
             return Poll::Ready(Err(error.clone()));
         }
         x.wait_read(cx);
         Poll::Pending
     }
 
-    /// Moves the octets that have arrived behind `into`. `credit` says what became of earlier ones;
+    /// Moves the bytes that have arrived behind `into`. `credit` says what became of earlier ones;
     /// the peer has them back.
     pub fn poll_body(
         &self,
@@ -77,21 +77,21 @@ impl Reader {
     ) -> Poll<Result<Body, Error>> {
         let mut x = self.0.lock();
         let mut report = false;
-        if credit.octets() > 0 && !x.done {
-            x.inc.credit.add(credit);
-            report = x.handle.as_ref().is_some_and(|p| p.carrier().is_worth(&x.inc.credit));
+        if credit.bytes() > 0 && !x.done {
+            x.recv.credit.add(credit);
+            report = x.handle.as_ref().is_some_and(|p| p.carrier().is_worth(&x.recv.credit));
         }
-        let poll = if !x.inc.body.is_empty() {
+        let poll = if !x.recv.body.is_empty() {
             if into.is_empty() {
-                std::mem::swap(into, &mut x.inc.body);
+                std::mem::swap(into, &mut x.recv.body);
             } else {
-                into.extend_from_slice(&x.inc.body);
+                into.extend_from_slice(&x.recv.body);
             }
-            x.inc.body.clear();
+            x.recv.body.clear();
             Poll::Ready(Ok(Body::Octets))
         } else {
-            match &x.inc.end {
-                Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            match &x.recv.end {
+                Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(Body::End)),
                 None => {
                     x.wait_read(cx);
@@ -110,12 +110,12 @@ impl Reader {
     pub fn poll_whole<R>(
         &self,
         cx: &mut Context<'_>,
-        f: impl FnOnce(&mut crate::call::state::Incoming) -> R,
+        f: impl FnOnce(&mut crate::call::state::RecvState) -> R,
     ) -> Poll<Result<R, Error>> {
         let mut x = self.0.lock();
-        match &x.inc.end {
-            Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
-            Some(_) => Poll::Ready(Ok(f(&mut x.inc))),
+        match &x.recv.end {
+            Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            Some(_) => Poll::Ready(Ok(f(&mut x.recv))),
             None => {
                 x.wait_read(cx);
                 Poll::Pending
@@ -127,10 +127,10 @@ impl Reader {
     #[must_use]
     pub fn end(&self) -> Option<Result<End, Error>> {
         let mut x = self.0.lock();
-        match x.inc.end.clone()? {
-            InEnd::Finished => Some(Ok(End::Finished)),
-            InEnd::Trailers => Some(Ok(End::Trailers(std::mem::take(&mut x.inc.trailers)))),
-            InEnd::Failed(error) => Some(Err(error)),
+        match x.recv.end.clone()? {
+            RecvEnd::Finished => Some(Ok(End::Finished)),
+            RecvEnd::Trailers => Some(Ok(End::Trailers(std::mem::take(&mut x.recv.trailers)))),
+            RecvEnd::Failed(error) => Some(Err(error)),
         }
     }
 
@@ -151,10 +151,10 @@ impl Reader {
 }
 
 impl Writer {
-    /// The writing end of a slot.
+    /// The writing end of a call.
     #[must_use]
-    pub const fn new(slot: Arc<Slot>) -> Self {
-        Self(slot)
+    pub const fn new(call: Arc<SharedCall>) -> Self {
+        Self(call)
     }
 
     /// Writes the head: stable fields of a template, then `extra`.
@@ -163,12 +163,12 @@ impl Writer {
     /// The exchange is over.
     pub fn head(&self, template: Option<Arc<Template>>, extra: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || x.out.head != HeadState::None {
+        if x.done || x.send.head != HeadState::None {
             return Err(Closed);
         }
-        x.out.template = template;
-        x.out.extra.extend_from(extra);
-        x.out.head = HeadState::Ready;
+        x.send.template = template;
+        x.send.extra.extend_from(extra);
+        x.send.head = HeadState::Ready;
         drop(x);
         self.0.notify();
         Ok(())
@@ -180,12 +180,12 @@ impl Writer {
     /// The exchange is over, or something was written before.
     pub fn head_alone(&self, head: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || x.out.head != HeadState::None || !x.out.end.is_open() {
+        if x.done || x.send.head != HeadState::None || !x.send.end.is_open() {
             return Err(Closed);
         }
-        x.out.extra.extend_from(head);
-        x.out.head = HeadState::Ready;
-        x.out.end = OutEnd::Finish;
+        x.send.extra.extend_from(head);
+        x.send.head = HeadState::Ready;
+        x.send.end = SendEnd::Finish;
         drop(x);
         self.0.notify();
         Ok(())
@@ -195,7 +195,7 @@ impl Writer {
     /// held for the connection or the process is short of memory.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut x = self.0.lock();
-        if x.done || x.cancel.is_some() || !x.out.end.is_open() {
+        if x.done || x.cancel.is_some() || !x.send.end.is_open() {
             return Poll::Ready(Err(Closed));
         }
         if x.has_room() {
@@ -205,18 +205,18 @@ impl Writer {
         Poll::Pending
     }
 
-    /// Appends octets: `small` are gathered, `large` are chained behind them without a copy.
+    /// Appends bytes: `small` are gathered, `large` are chained behind them without a copy.
     ///
     /// # Errors
     /// The exchange is over, or our side was ended.
     pub fn send(&self, small: &[u8], large: Option<Bytes>) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.out.end.is_open() {
+        if x.done || !x.send.end.is_open() {
             return Err(Closed);
         }
-        x.out.tail().extend_from_slice(small);
+        x.send.tail().extend_from_slice(small);
         if let Some(large) = large {
-            x.out.chain(large);
+            x.send.chain(large);
         }
         x.count_queued();
         drop(x);
@@ -224,16 +224,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds trailers ahead of the end; they leave when the end says [`OutEnd::Trailers`].
+    /// Adds trailers ahead of the end; they leave when the end says [`SendEnd::Trailers`].
     ///
     /// # Errors
     /// The exchange is over, or our side was ended.
     pub fn trailers(&self, trailers: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.out.end.is_open() {
+        if x.done || !x.send.end.is_open() {
             return Err(Closed);
         }
-        x.out.trailers.extend_from(trailers);
+        x.send.trailers.extend_from(trailers);
         Ok(())
     }
 
@@ -241,15 +241,15 @@ impl Writer {
     ///
     /// # Errors
     /// The exchange is over, or our side was ended.
-    pub fn finish(&self, end: OutEnd, trailers: Option<&Fields>) -> Result<(), Closed> {
+    pub fn finish(&self, end: SendEnd, trailers: Option<&Fields>) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.out.end.is_open() {
+        if x.done || !x.send.end.is_open() {
             return Err(Closed);
         }
         if let Some(trailers) = trailers {
-            x.out.trailers.extend_from(trailers);
+            x.send.trailers.extend_from(trailers);
         }
-        x.out.end = end;
+        x.send.end = end;
         drop(x);
         self.0.notify();
         Ok(())
@@ -263,9 +263,10 @@ impl Writer {
             return;
         }
         x.cancel = Some(code);
-        if x.inc.end.is_none() {
+        if x.recv.end.is_none() {
             let text = "the call was cancelled on this side";
-            x.inc.end = Some(InEnd::Failed(Error::local(Kind::Cancelled, Code::Cancelled, text)));
+            x.recv.end =
+                Some(RecvEnd::Failed(Error::local(Kind::Cancelled, Code::Cancelled, text)));
         }
         let wakers = x.take_wakers();
         drop(x);
@@ -273,28 +274,28 @@ impl Writer {
         self.0.notify();
     }
 
-    /// How long this side's octets have waited for windows, up to now.
+    /// How long this side's bytes have waited for windows, up to now.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
-        self.0.lock().out.stalls.until(rt::now())
+        self.0.lock().send.stalls.until(rt::now())
     }
 
     /// Whether our side has been ended or the exchange is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let x = self.0.lock();
-        x.done || !x.out.end.is_open()
+        x.done || !x.send.end.is_open()
     }
 
     /// Whether the head was written.
     #[must_use]
     pub fn has_head(&self) -> bool {
-        self.0.lock().out.head != HeadState::None
+        self.0.lock().send.head != HeadState::None
     }
 
-    /// The slot itself, for what is written in one piece.
+    /// The call itself, for what is written in one piece.
     #[must_use]
-    pub const fn slot(&self) -> &Arc<Slot> {
+    pub const fn call(&self) -> &Arc<SharedCall> {
         &self.0
     }
 }
@@ -303,30 +304,30 @@ impl Writer {
 /// stream.
 #[derive(Debug)]
 pub struct ServerCall {
-    slot: Arc<Slot>,
+    call: Arc<SharedCall>,
 }
 
 impl ServerCall {
-    /// The call of a slot that holds a request's head, for the handler.
+    /// The call of a call that holds a request's head, for the handler.
     #[must_use]
-    pub const fn new(slot: Arc<Slot>) -> Self {
-        Self { slot }
+    pub const fn new(call: Arc<SharedCall>) -> Self {
+        Self { call }
     }
 
     /// Reads the request's head.
     pub fn with_head<R>(&self, f: impl FnOnce(&mut Head) -> R) -> R {
-        f(&mut self.slot.lock().inc.head)
+        f(&mut self.call.lock().recv.head)
     }
 
     /// When the caller's patience ends.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.slot.lock().deadline
+        self.call.lock().deadline
     }
 
     /// Sees the whole request at once; for handlers that asked for it.
-    pub fn with_whole<R>(&self, f: impl FnOnce(&mut crate::call::state::Incoming) -> R) -> R {
-        f(&mut self.slot.lock().inc)
+    pub fn with_whole<R>(&self, f: impl FnOnce(&mut crate::call::state::RecvState) -> R) -> R {
+        f(&mut self.call.lock().recv)
     }
 
     /// Waits until the caller has given up, its deadline has passed or the connection is lost.
@@ -338,29 +339,29 @@ impl ServerCall {
     /// The reading end.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader(Arc::clone(&self.slot))
+        Reader(Arc::clone(&self.call))
     }
 
     /// The writing end.
     #[must_use]
     pub fn writer(&self) -> Writer {
-        Writer(Arc::clone(&self.slot))
+        Writer(Arc::clone(&self.call))
     }
 
-    /// The slot itself.
+    /// The call itself.
     #[must_use]
-    pub const fn slot(&self) -> &Arc<Slot> {
-        &self.slot
+    pub const fn call(&self) -> &Arc<SharedCall> {
+        &self.call
     }
 
-    /// Lends the empty buffer that [`Outgoing::tail`](crate::call::state::Outgoing::tail) gives, so that an
+    /// Lends the empty buffer that [`SendState::tail`](crate::call::state::SendState::tail) gives, so that an
     /// answer is encoded with no lock held; `f` sees the request's head. To be given back by
     /// [`ServerCall::answer`], or dropped.
     pub fn lend_body<R>(&self, f: impl FnOnce(&Head) -> R) -> (R, Vec<u8>) {
-        let mut x = self.slot.lock();
-        let tail = x.out.tail();
+        let mut x = self.call.lock();
+        let tail = x.send.tail();
         let body = if tail.is_empty() { std::mem::take(tail) } else { Vec::new() };
-        (f(&x.inc.head), body)
+        (f(&x.recv.head), body)
     }
 
     /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
@@ -371,36 +372,36 @@ impl ServerCall {
     pub fn answer(
         &self,
         template: Arc<Template>,
-        end: OutEnd,
-        body: impl FnOnce(&mut crate::call::state::Outgoing),
+        end: SendEnd,
+        body: impl FnOnce(&mut crate::call::state::SendState),
     ) -> Result<(), Closed> {
-        let mut x = self.slot.lock();
-        if x.done || x.out.head != HeadState::None || !x.out.end.is_open() {
+        let mut x = self.call.lock();
+        if x.done || x.send.head != HeadState::None || !x.send.end.is_open() {
             return Err(Closed);
         }
-        body(&mut x.out);
-        x.out.template = Some(template);
-        x.out.head = HeadState::Ready;
-        x.out.end = end;
+        body(&mut x.send);
+        x.send.template = Some(template);
+        x.send.head = HeadState::Ready;
+        x.send.end = end;
         drop(x);
-        self.slot.notify();
+        self.call.notify();
         Ok(())
     }
 }
 
 impl Drop for ServerCall {
     fn drop(&mut self) {
-        let mut x = self.slot.lock();
-        if x.done || !x.out.end.is_open() || x.cancel.is_some() {
+        let mut x = self.call.lock();
+        if x.done || !x.send.end.is_open() || x.cancel.is_some() {
             return;
         }
         x.cancel = Some(ErrorCode::INTERNAL_ERROR);
         drop(x);
-        self.slot.notify();
+        self.call.notify();
     }
 }
 
-/// The clock, for callers above that fill slots.
+/// The clock, for callers above that fill calls.
 #[must_use]
 pub fn now() -> Instant {
     rt::now()

@@ -7,16 +7,16 @@ use crate::grpc::status::Status;
 use crate::grpc::{Encoding, response};
 use crate::http2::hpack::Template;
 use crate::http2::{Fields, Head};
-use crate::memory::replay::{Keep, Lease, UNCOUNTED};
-use crate::memory::unsent::Counted;
+use crate::memory::replay::{ReplayBudget, ReplayReservation, UNCOUNTED};
+use crate::memory::unsent::QueuedReservation;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// Messages up to this are gathered in the slot, longer ones are chained.
+/// Messages up to this are gathered in the call, longer ones are chained.
 pub const INLINE_MAX: usize = 4096;
-/// Memory that a recycled slot keeps in each of its buffers.
+/// Memory that a recycled call keeps in each of its buffers.
 pub(crate) const KEPT: usize = 8 * 1024;
 
 /// How far the head has come.
@@ -33,19 +33,19 @@ pub enum HeadState {
 
 /// How our side of the exchange ends.
 #[derive(Clone, Debug, Default)]
-pub enum OutEnd {
+pub enum SendEnd {
     /// More may follow.
     #[default]
     Open,
-    /// END_STREAM behind the last octet.
+    /// END_STREAM behind the last byte.
     Finish,
-    /// [`Outgoing::trailers`] behind the last octet.
+    /// [`SendState::trailers`] behind the last byte.
     Trailers,
-    /// Stable trailers behind the last octet.
+    /// Stable trailers behind the last byte.
     Template(Arc<Template>),
 }
 
-impl OutEnd {
+impl SendEnd {
     /// Whether more may follow.
     #[must_use]
     pub const fn is_open(&self) -> bool {
@@ -55,7 +55,7 @@ impl OutEnd {
 
 /// What the caller sends.
 #[derive(Default)]
-pub struct Outgoing {
+pub struct SendState {
     /// Stable fields of the head.
     pub template: Option<Arc<Template>>,
     /// Further fields of the head.
@@ -70,31 +70,31 @@ pub struct Outgoing {
     /// Trailers, when the end says so.
     pub trailers: Fields,
     /// How our side ends.
-    pub end: OutEnd,
+    pub end: SendEnd,
     /// The end was handed to the connection.
     pub end_sent: bool,
-    /// Octets handed to the connection and not yet framed.
+    /// Bytes handed to the connection and not yet framed.
     pub in_flight: usize,
     /// How long they waited for windows, on all connections.
     pub stalls: Stalls,
     chunks: VecDeque<Bytes>,
-    chunk_octets: usize,
+    chunk_bytes: usize,
     tail: Vec<u8>,
-    /// How much of what is kept was handed over, in octets: so many whole chunks, and so much of the
+    /// How much of what is kept was handed over, in bytes: so many whole chunks, and so much of the
     /// next one, or of the tail when there is none.
     handed: usize,
     next: u32,
     within: u32,
     /// The room for it.
-    lease: Option<Lease>,
+    lease: Option<ReplayReservation>,
     /// What is counted of a large queue.
-    pub(crate) counted: Option<Counted>,
+    pub(crate) counted: Option<QueuedReservation>,
 }
 
 /// Says how much there is of messages, not what is in them.
-impl fmt::Debug for Outgoing {
+impl fmt::Debug for SendState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing")
+        f.debug_struct("SendState")
             .field("extra", &self.extra)
             .field("head", &self.head)
             .field("waiting", &self.waiting())
@@ -106,17 +106,17 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-impl Outgoing {
-    /// Octets that wait in the slot or in the connection.
+impl SendState {
+    /// Bytes that wait in the call or in the connection.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.in_flight + self.waiting()
     }
 
-    /// Octets that wait in the slot.
+    /// Bytes that wait in the call.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.chunk_octets + self.tail.len() - self.handed
+        self.chunk_bytes + self.tail.len() - self.handed
     }
 
     /// Where small messages are encoded.
@@ -124,11 +124,11 @@ impl Outgoing {
         &mut self.tail
     }
 
-    /// Chains octets behind everything written so far.
-    pub fn chain(&mut self, octets: Bytes) {
+    /// Chains bytes behind everything written so far.
+    pub fn chain(&mut self, bytes: Bytes) {
         self.seal();
-        self.chunk_octets += octets.len();
-        self.chunks.push_back(octets);
+        self.chunk_bytes += bytes.len();
+        self.chunks.push_back(bytes);
     }
 
     /// Closes the tail when it has become long, so that it is chained and not copied.
@@ -142,23 +142,23 @@ impl Outgoing {
     pub fn seal(&mut self) {
         if !self.tail.is_empty() {
             let tail = Bytes::from(std::mem::take(&mut self.tail));
-            self.chunk_octets += tail.len();
+            self.chunk_bytes += tail.len();
             self.chunks.push_back(tail);
         }
     }
 
     /// Keeps the whole request, which stands here, unless it is large and there is no room for it.
-    pub fn keep_whole(&mut self, keep: &Arc<Keep>) {
-        let octets = self.waiting();
-        if octets > UNCOUNTED {
-            self.lease = Lease::whole(keep, octets);
+    pub fn keep_whole(&mut self, keep: &Arc<ReplayBudget>) {
+        let bytes = self.waiting();
+        if bytes > UNCOUNTED {
+            self.lease = ReplayReservation::whole(keep, bytes);
         }
-        self.replayable = octets <= UNCOUNTED || self.lease.is_some();
+        self.replayable = bytes <= UNCOUNTED || self.lease.is_some();
     }
 
     /// Keeps what will be handed over, as far as there is room for it.
-    pub fn keep_stream(&mut self, keep: &Arc<Keep>) {
-        self.lease = Some(Lease::new(keep));
+    pub fn keep_stream(&mut self, keep: &Arc<ReplayBudget>) {
+        self.lease = Some(ReplayReservation::new(keep));
         self.replayable = true;
     }
 
@@ -169,7 +169,7 @@ impl Outgoing {
         self.replayable || self.head != HeadState::Sent
     }
 
-    /// Hands over the next chained octets.
+    /// Hands over the next chained bytes.
     #[inline]
     pub fn take_chunk(&mut self) -> Option<Bytes> {
         // Most calls have none.
@@ -181,7 +181,7 @@ impl Outgoing {
             return self.copy_chunk();
         }
         let chunk = self.chunks.pop_front()?;
-        self.chunk_octets -= chunk.len();
+        self.chunk_bytes -= chunk.len();
         Some(chunk)
     }
 
@@ -206,17 +206,17 @@ impl Outgoing {
         self.tail.get(from..).unwrap_or_default()
     }
 
-    /// [`Outgoing::rest`] was handed over.
+    /// [`SendState::rest`] was handed over.
     #[inline]
     pub fn rest_handed(&mut self) {
         if !self.replayable {
             return self.tail.clear();
         }
-        let octets = self.rest().len();
-        if !self.admits(octets) {
+        let bytes = self.rest().len();
+        if !self.admits(bytes) {
             return self.forget_body();
         }
-        self.handed += octets;
+        self.handed += bytes;
         self.within = u32::try_from(self.tail.len()).unwrap_or(u32::MAX);
         if self.tail.len() > INLINE_MAX {
             self.seal();
@@ -225,8 +225,8 @@ impl Outgoing {
         }
     }
 
-    fn admits(&mut self, octets: usize) -> bool {
-        let all = self.handed + octets;
+    fn admits(&mut self, bytes: usize) -> bool {
+        let all = self.handed + bytes;
         self.lease.as_mut().is_none_or(|lease| lease.covers(all))
     }
 
@@ -242,7 +242,7 @@ impl Outgoing {
         let within = std::mem::take(&mut self.within) as usize;
         if let Some(front) = self.chunks.front_mut() {
             front.advance(within);
-            self.chunk_octets -= within;
+            self.chunk_bytes -= within;
         } else {
             self.tail.drain(..within);
         }
@@ -254,7 +254,7 @@ impl Outgoing {
     pub fn forget_body(&mut self) {
         if !self.chunks.is_empty() {
             self.chunks.clear();
-            self.chunk_octets = 0;
+            self.chunk_bytes = 0;
         }
         self.tail.clear();
         self.replayable = false;
@@ -292,7 +292,7 @@ impl Outgoing {
         self.grpc_timeout = false;
         self.forget_body();
         self.trailers.clear();
-        self.end = OutEnd::Open;
+        self.end = SendEnd::Open;
         self.end_sent = false;
         self.in_flight = 0;
         self.counted = None;
@@ -308,25 +308,25 @@ impl Outgoing {
 
 /// How the peer's side ended.
 #[derive(Clone, Debug)]
-pub enum InEnd {
+pub enum RecvEnd {
     /// END_STREAM without trailers.
     Finished,
-    /// Trailers came; they stand in [`Incoming::trailers`].
+    /// Trailers came; they stand in [`RecvState::trailers`].
     Trailers,
     /// It did not end well.
     Failed(Error),
 }
 
-/// What a reader did with octets that were handed to it, not yet told to the driver.
+/// What a reader did with bytes that were handed to it, not yet told to the driver.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {
-    /// Octets of messages that were taken.
+    /// Bytes of messages that were taken.
     pub consumed: u32,
-    /// Octets that moved into the assembly of the message that is waited for.
+    /// Bytes that moved into the assembly of the message that is waited for.
     pub gathered: u32,
-    /// Octets among those reported as gathered whose message was taken since.
+    /// Bytes among those reported as gathered whose message was taken since.
     pub delivered: u32,
-    /// Octets still to come of the message that is waited for, where its prefix has come.
+    /// Bytes still to come of the message that is waited for, where its prefix has come.
     pub expected: usize,
 }
 
@@ -341,45 +341,45 @@ impl Credit {
         }
     }
 
-    /// Octets to be credited by who keeps no budget.
+    /// Bytes to be credited by who keeps no budget.
     #[must_use]
     pub const fn owed(&self) -> u32 {
         self.consumed + self.gathered
     }
 
-    /// Octets worth a report.
+    /// Bytes worth a report.
     #[must_use]
-    pub const fn octets(&self) -> u32 {
+    pub const fn bytes(&self) -> u32 {
         self.consumed + self.gathered + self.delivered
     }
 }
 
 /// What the peer sends.
 #[derive(Default)]
-pub struct Incoming {
-    /// The head, once [`Incoming::head_ready`].
+pub struct RecvState {
+    /// The head, once [`RecvState::head_ready`].
     pub head: Head,
     /// The head has come.
     pub head_ready: bool,
-    /// The encoding that a gRPC response's head announces, once [`Exchange::declines`] has checked
+    /// The encoding that a gRPC response's head announces, once [`CallState::declines`] has checked
     /// it.
     ///
-    /// [`Exchange::declines`]: crate::call::state::Exchange::declines
+    /// [`CallState::declines`]: crate::call::state::CallState::declines
     pub checked: Option<Encoding>,
-    /// Octets of the body not yet taken by the caller.
+    /// Bytes of the body not yet taken by the caller.
     pub body: BytesMut,
-    /// What the caller did with octets and the driver has not been told.
+    /// What the caller did with bytes and the driver has not been told.
     pub credit: Credit,
     /// Trailers.
     pub trailers: Fields,
     /// How the peer's side ended.
-    pub end: Option<InEnd>,
+    pub end: Option<RecvEnd>,
 }
 
 /// Says how much there is of messages, not what is in them.
-impl fmt::Debug for Incoming {
+impl fmt::Debug for RecvState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming")
+        f.debug_struct("RecvState")
             .field("head", &self.head)
             .field("head_ready", &self.head_ready)
             .field("body", &self.body.len())
@@ -389,7 +389,7 @@ impl fmt::Debug for Incoming {
     }
 }
 
-impl Incoming {
+impl RecvState {
     /// The encoding that the head of a gRPC response announces. The head is checked once.
     ///
     /// # Errors

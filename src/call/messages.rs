@@ -1,4 +1,4 @@
-//! Messages over a slot's octets: what both sides' streaming calls are made of.
+//! Messages over a call's bytes: what both sides' streaming calls are made of.
 
 use crate::call::ends::{Body, Closed, Reader, Writer};
 use crate::call::state::{Credit, INLINE_MAX};
@@ -59,9 +59,9 @@ pub struct MessageReader<M> {
     /// How the message taken last came.
     last: Encoding,
     max: usize,
-    /// Octets moved here and not reported.
+    /// Bytes moved here and not reported.
     held: u32,
-    /// Octets of the first message that were reported as gathered while it was waited for.
+    /// Bytes of the first message that were reported as gathered while it was waited for.
     ahead: u32,
     /// How much of that message is to come was reported.
     told: bool,
@@ -83,7 +83,7 @@ impl<M> fmt::Debug for MessageReader<M> {
 }
 
 impl<M: Decode> MessageReader<M> {
-    /// Reads messages of at most `max` octets.
+    /// Reads messages of at most `max` bytes.
     #[must_use]
     pub fn new(reader: Reader, encoding: Encoding, max: usize) -> Self {
         Self {
@@ -165,10 +165,10 @@ impl<M: Decode> MessageReader<M> {
         }
     }
 
-    fn credit(&mut self, octets: u32) {
-        let before = self.ahead.min(octets);
+    fn credit(&mut self, bytes: u32) {
+        let before = self.ahead.min(bytes);
         self.ahead -= before;
-        let now = (octets - before).min(self.held);
+        let now = (bytes - before).min(self.held);
         self.held -= now;
         self.due.consumed += now;
         self.due.delivered += before;
@@ -187,7 +187,7 @@ pub struct MessageWriter<M> {
     writer: Writer,
     encoding: Encoding,
     max: usize,
-    /// Where a message is encoded, with no lock held. At most [`INLINE_MAX`] octets are in it.
+    /// Where a message is encoded, with no lock held. At most [`INLINE_MAX`] bytes are in it.
     scratch: Vec<u8>,
     types: PhantomData<fn(M)>,
 }
@@ -210,7 +210,7 @@ impl<M> MessageWriter<M> {
 }
 
 impl<M: Encode> MessageWriter<M> {
-    /// Writes messages of at most `max` octets.
+    /// Writes messages of at most `max` bytes.
     #[must_use]
     pub const fn new(writer: Writer, encoding: Encoding, max: usize) -> Self {
         Self { writer, encoding, max, scratch: Vec::new(), types: PhantomData }

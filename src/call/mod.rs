@@ -15,10 +15,10 @@ pub mod state;
 pub mod timeline;
 
 use crate::error::ConnectionFacts;
-use crate::memory::unsent::Unsent;
+use crate::memory::unsent::QueuedBytes;
 use crate::transport::connect::ConnectionInfo;
 use halves::Credit;
-use state::Slot;
+use state::SharedCall;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,11 +36,11 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     /// Returns the connection's facts for an error.
     fn facts(&self, now: Instant) -> ConnectionFacts;
     /// Puts a call with news into the mailbox. The caller has claimed the call's queued bit.
-    fn deliver(&self, call: Arc<Slot>);
+    fn deliver(&self, call: Arc<SharedCall>);
     /// Returns whether a reader reports this credit at once.
     fn is_worth(&self, credit: &Credit) -> bool;
     /// Returns the counter of bytes that wait to be sent.
-    fn unsent(&self) -> &Arc<Unsent>;
+    fn unsent(&self) -> &Arc<QueuedBytes>;
     /// Counts a call that has ended.
     fn ended(&self, timeline: &Timeline);
     /// Takes a permit back.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Whose calls are counted.
-pub trait Quota: Send + Sync + 'static {
+pub trait TenantQuota: Send + Sync + 'static {
     /// Tells quotas of a pool apart.
     fn id(&self) -> u64;
     /// What people call it.
@@ -19,8 +19,8 @@ pub trait Quota: Send + Sync + 'static {
 }
 
 /// One call's seat: asked for, then taken. Dropped, it is given back; drop it with no lock held.
-pub struct Seat {
-    quota: Arc<dyn Quota>,
+pub struct TenantPermit {
+    quota: Arc<dyn TenantQuota>,
     state: State,
 }
 
@@ -31,16 +31,16 @@ enum State {
     Left,
 }
 
-impl Seat {
+impl TenantPermit {
     /// A seat that is asked for, or `taken` already.
     #[must_use]
-    pub fn new(quota: Arc<dyn Quota>, taken: bool) -> Self {
+    pub fn new(quota: Arc<dyn TenantQuota>, taken: bool) -> Self {
         Self { quota, state: if taken { State::Taken } else { State::Asked } }
     }
 
     /// Whose it is.
     #[must_use]
-    pub fn quota(&self) -> &dyn Quota {
+    pub fn quota(&self) -> &dyn TenantQuota {
         &*self.quota
     }
 
@@ -71,7 +71,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for TenantPermit {
     fn drop(&mut self) {
         if self.state == State::Taken {
             self.quota.leave();
@@ -82,9 +82,9 @@ impl Drop for Seat {
     }
 }
 
-impl fmt::Debug for Seat {
+impl fmt::Debug for TenantPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat")
+        f.debug_struct("TenantPermit")
             .field("tenant", &self.quota.label())
             .field("state", &self.state)
             .finish()
@@ -99,7 +99,7 @@ mod tests {
     #[derive(Default)]
     struct Told(Mutex<Vec<&'static str>>);
 
-    impl Quota for Told {
+    impl TenantQuota for Told {
         fn id(&self) -> u64 {
             1
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_seat_is_given_back_once_and_only_if_taken() {
         let told = Arc::new(Told::default());
-        let of = |taken| Seat::new(told.clone(), taken);
+        let of = |taken| TenantPermit::new(told.clone(), taken);
         let heard = || std::mem::take(&mut *told.0.lock());
         drop(of(false));
         drop(of(false).leave());

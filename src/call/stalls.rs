@@ -1,9 +1,9 @@
-//! How long a stream's octets waited for the peer's leave to send them.
+//! How long a stream's bytes waited for the peer's leave to send them.
 
 use crate::http2::Blocked;
 use std::time::{Duration, Instant};
 
-/// Time in which a stream had octets to send and a window was closed. Waiting for a turn beside
+/// Time in which a stream had bytes to send and a window was closed. Waiting for a turn beside
 /// other streams, or for the socket, is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stalls {

@@ -1,38 +1,40 @@
-//! A slot: one call as HTTP sees it, request in, response out. It belongs to a channel or to a
+//! A call: one call as HTTP sees it, request in, response out. It belongs to a channel or to a
 //! server, never to a connection: queue, dial, mailbox and stream only hold handles to it.
 //!
 //! Owned by: the caller writes `out` and reads `inc`, the driver the other way round; one short
-//! lock a slot, never held over I/O, a wait or a wake-up.
+//! lock a call, never held over I/O, a wait or a wake-up.
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
 use super::Permit;
 use crate::call::attempt::{Again, Asked, Pause};
 use crate::call::halves::KEPT;
-use crate::call::quota::Seat;
+use crate::call::quota::TenantPermit;
 use crate::call::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamKey};
-use crate::memory::unsent::Counted;
+use crate::memory::unsent::QueuedReservation;
 use crate::rt::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use bytes::BytesMut;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-pub use crate::call::halves::{Credit, HeadState, INLINE_MAX, InEnd, Incoming, OutEnd, Outgoing};
+pub use crate::call::halves::{
+    Credit, HeadState, INLINE_MAX, RecvEnd, RecvState, SendEnd, SendState,
+};
 
-/// Octets queued on a call above which a sender waits.
+/// Bytes queued on a call above which a sender waits.
 pub const SEND_QUEUE: usize = 64 * 1024;
 
-/// One call's state, behind the slot's lock.
+/// One call's state, behind the call's lock.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct CallState {
     /// What the caller sends.
-    pub out: Outgoing,
+    pub send: SendState,
     /// What the peer sends.
-    pub inc: Incoming,
+    pub recv: RecvState,
     /// When the call must have ended.
     pub deadline: Option<Instant>,
     /// Where its time went.
@@ -49,7 +51,7 @@ pub struct Exchange {
     /// A hedge: it goes where there is room to spare, or nowhere.
     pub spare: bool,
     /// What the peer sends are gRPC messages, each with its prefix; else bytes of plain HTTP. On a
-    /// client, see [`Exchange::declines`] as well.
+    /// client, see [`CallState::declines`] as well.
     pub grpc: bool,
     /// The reader wants nothing but the whole: it is woken once, at the end.
     pub whole: bool,
@@ -63,14 +65,14 @@ pub struct Exchange {
     pub cancel: Option<ErrorCode>,
     /// A server's handler goes on although nobody waits for its answer.
     pub detached: bool,
-    /// The driver has let go of the slot.
+    /// The driver has let go of the call.
     pub done: bool,
     /// Its place on a connection.
     pub handle: Option<Permit>,
     /// Where in the caller's code it was begun.
     pub site: Option<&'static std::panic::Location<'static>>,
     /// Its seat among its tenant's calls, wherever it goes.
-    pub seat: Option<Seat>,
+    pub seat: Option<TenantPermit>,
     /// Its stream there.
     pub key: Option<StreamKey>,
     /// The identifier of that stream, or of the last one: errors name it.
@@ -90,7 +92,7 @@ pub struct Wakers {
     watchers: Vec<Waker>,
     /// The place that is free now.
     permit: Option<Permit>,
-    seat: Option<Seat>,
+    seat: Option<TenantPermit>,
     /// Where a policy was asked: the next attempt, or what is left of the policy.
     asked: Option<Box<Asked>>,
 }
@@ -102,17 +104,17 @@ impl Wakers {
     }
 }
 
-impl Exchange {
+impl CallState {
     /// Nobody reads on: buffers that are worth it are given back.
     pub fn shrink(&mut self) {
-        if self.inc.body.capacity() > KEPT {
-            self.inc.body = BytesMut::new();
+        if self.recv.body.capacity() > KEPT {
+            self.recv.body = BytesMut::new();
         }
-        self.out.forget_body();
-        self.out.shrink();
+        self.send.forget_body();
+        self.send.shrink();
     }
 
-    /// A recycled slot begins its next call.
+    /// A recycled call begins its next call.
     pub fn restart(&mut self, now: Instant) {
         self.timeline = Timeline::new(Phase::PoolWait, now);
     }
@@ -149,7 +151,7 @@ impl Exchange {
     /// or the process holds much.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let queued = self.out.queued();
+        let queued = self.send.queued();
         let much =
             || self.handle.as_ref().is_some_and(|permit| permit.carrier().unsent().is_much());
         queued == 0 || (queued < SEND_QUEUE && !much())
@@ -158,14 +160,14 @@ impl Exchange {
     /// More waits to be sent, or less.
     pub(crate) fn count_queued(&mut self) {
         let unsent = self.handle.as_ref().map(|permit| permit.carrier().unsent());
-        let queued = self.out.queued();
-        Counted::update(&mut self.out.counted, queued, unsent);
+        let queued = self.send.queued();
+        QueuedReservation::update(&mut self.send.counted, queued, unsent);
     }
 
     /// Who waits to send, once a message may be accepted again.
     pub fn take_writer(&mut self) -> Option<Waker> {
         self.count_queued();
-        self.writer.take_if(|_| self.out.queued() < SEND_QUEUE)
+        self.writer.take_if(|_| self.send.queued() < SEND_QUEUE)
     }
 
     /// Ends the exchange with an error unless it has ended; returns who must be told.
@@ -174,8 +176,8 @@ impl Exchange {
         let unseen = error.processed() == Processed::No;
         let error =
             if self.seen && unseen { error.with_processed(Processed::Maybe) } else { error };
-        if self.inc.end.is_none() {
-            self.inc.end = Some(InEnd::Failed(error.clone()));
+        if self.recv.end.is_none() {
+            self.recv.end = Some(RecvEnd::Failed(error.clone()));
         }
         self.failure.get_or_insert(error);
         self.let_go()
@@ -207,8 +209,8 @@ impl Exchange {
         error.with_phase(phase).with_connection(facts)
     }
 
-    /// The driver lets go of the slot; returns who must be told. It may be that another attempt
-    /// follows; then the call is not over, and the slot is as good as one never sent.
+    /// The driver lets go of the call; returns who must be told. It may be that another attempt
+    /// follows; then the call is not over, and the call is as good as one never sent.
     #[must_use]
     pub fn let_go(&mut self) -> Wakers {
         if self.again.is_some() {
@@ -216,9 +218,9 @@ impl Exchange {
         }
         self.done = true;
         self.key = None;
-        self.out.counted = None;
-        if self.out.replayable {
-            self.out.forget_body();
+        self.send.counted = None;
+        if self.send.replayable {
+            self.send.forget_body();
         }
         let permit = self.handle.as_mut().and_then(Permit::take);
         if let Some(permit) = &permit {
@@ -256,10 +258,10 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Wakes those whom [`Exchange::fail`] or [`Exchange::let_go`] named and gives the call's place and
+/// Wakes those whom [`CallState::fail`] or [`CallState::let_go`] named and gives the call's place and
 /// seat back, with no lock held.
 pub fn wake(wakers: Wakers) {
-    let seat = wakers.seat.map(Seat::leave);
+    let seat = wakers.seat.map(TenantPermit::leave);
     drop(wakers.permit);
     drop(seat);
     if let Some(asked) = wakers.asked {
@@ -270,22 +272,22 @@ pub fn wake(wakers: Wakers) {
     }
 }
 
-/// A call's slot.
+/// A call's call.
 #[derive(Debug)]
-pub struct Slot {
+pub struct SharedCall {
     queued: AtomicBool,
-    exchange: Mutex<Exchange>,
+    exchange: Mutex<CallState>,
 }
 
-impl Slot {
-    /// A fresh slot.
+impl SharedCall {
+    /// A fresh call.
     #[must_use]
     pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             queued: AtomicBool::new(false),
-            exchange: Mutex::new(Exchange {
-                out: Outgoing::default(),
-                inc: Incoming::default(),
+            exchange: Mutex::new(CallState {
+                send: SendState::default(),
+                recv: RecvState::default(),
                 deadline: None,
                 timeline: Timeline::new(Phase::PoolWait, now),
                 attempts: 0,
@@ -315,11 +317,11 @@ impl Slot {
     }
 
     /// The exchange. Held for a few instructions only.
-    pub fn lock(&self) -> MutexGuard<'_, Exchange> {
+    pub fn lock(&self) -> MutexGuard<'_, CallState> {
         self.exchange.lock()
     }
 
-    /// Makes a slot that nobody else holds as good as new, [`Exchange::restart`] apart; `false`
+    /// Makes a call that nobody else holds as good as new, [`CallState::restart`] apart; `false`
     /// when somebody does. Large buffers are given back.
     pub fn recycle(self: &mut Arc<Self>) -> bool {
         if Arc::get_mut(self).is_none() {
@@ -327,8 +329,8 @@ impl Slot {
         }
         self.queued.store(false, Ordering::Relaxed);
         let mut x = self.exchange.lock();
-        x.out.clear();
-        x.inc.clear();
+        x.send.clear();
+        x.recv.clear();
         x.deadline = None;
         x.attempts = 0;
         x.seen = false;
@@ -355,7 +357,7 @@ impl Slot {
         true
     }
 
-    /// Claims the slot's place in a mailbox; `false` when it already stands in one.
+    /// Claims the call's place in a mailbox; `false` when it already stands in one.
     pub(crate) fn claim_queue(&self) -> bool {
         !self.queued.swap(true, Ordering::AcqRel)
     }
@@ -366,7 +368,7 @@ impl Slot {
         self.queued.store(false, Ordering::Release);
     }
 
-    /// Tells the driver that something changed: more to send, octets consumed, cancelled.
+    /// Tells the driver that something changed: more to send, bytes consumed, cancelled.
     pub fn notify(self: &Arc<Self>) {
         if !self.claim_queue() {
             return;

@@ -7,7 +7,7 @@ use crate::client::retry::{Policy, Retries, RetryPolicy};
 use crate::client::shards::{Part, ShardKey};
 use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status, request};
-use crate::memory::replay::Keep;
+use crate::memory::replay::ReplayBudget;
 use crate::pool;
 use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve, Severity};
 use crate::rt::sync::Mutex;
@@ -224,9 +224,9 @@ impl ChannelBuilder {
         pool::check(&self.settled(), &self.limits, self.path.as_ref())
     }
 
-    /// The largest message received, in octets, inflated. Default 4 MiB.
-    pub const fn max_receive_message(mut self, octets: usize) -> Self {
-        self.limits.receive = octets;
+    /// The largest message received, in bytes, inflated. Default 4 MiB.
+    pub const fn max_receive_message(mut self, bytes: usize) -> Self {
+        self.limits.receive = bytes;
         self
     }
 
@@ -238,9 +238,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// The largest message sent, in octets. Default 2 GiB − 1.
-    pub const fn max_send_message(mut self, octets: usize) -> Self {
-        self.limits.send = octets;
+    /// The largest message sent, in bytes. Default 2 GiB − 1.
+    pub const fn max_send_message(mut self, bytes: usize) -> Self {
+        self.limits.send = bytes;
         self
     }
 
@@ -346,7 +346,7 @@ impl ChannelBuilder {
             user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
             limits: self.limits,
             interceptors: self.interceptors.into(),
-            keep: Keep::new(options.keep_octets, options.keep_total_octets),
+            keep: ReplayBudget::new(options.keep_bytes, options.keep_total_bytes),
             retries: self.retries.map(Into::into),
             templates: Arc::new(Mutex::new(Templates::default())),
             pool: Arc::new(Pool::resolved(target, connector, self.resolver, options)),

@@ -4,8 +4,8 @@ use crate::call::Permit;
 use crate::call::attempt;
 use crate::call::attempt::{Pushback, not_grpc};
 use crate::call::ends::{Reader, Writer};
-use crate::call::quota::Seat;
-use crate::call::state::{HeadState, InEnd, Incoming, OutEnd, Outgoing, Slot, wake};
+use crate::call::quota::TenantPermit;
+use crate::call::state::{HeadState, RecvEnd, RecvState, SendEnd, SendState, SharedCall, wake};
 use crate::call::timeline::Timeline;
 use crate::client::channel::{Channel, announce};
 use crate::client::retry::{Policy, Retrying};
@@ -62,18 +62,18 @@ impl Options {
 #[derive(Debug)]
 pub(super) struct Call {
     channel: Channel,
-    /// `None` once the slot has been given back.
-    slot: Option<Arc<Slot>>,
+    /// `None` once the shared has been given back.
+    shared: Option<Arc<SharedCall>>,
 }
 
 impl Call {
-    /// Fills a slot and submits it. `body` writes a whole request, or nothing for a stream.
+    /// Fills a shared and submits it. `body` writes a whole request, or nothing for a stream.
     pub(super) fn start(
         channel: &Channel,
         path: Path<'static>,
         metadata: Metadata,
         options: Options,
-        body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
+        body: impl FnOnce(&mut SendState) -> Result<(), Status>,
     ) -> Result<Self, Error> {
         let extra = Self::extra(channel, metadata, options)?;
         let call = Self::grpc(channel, path, &extra, options, body)?;
@@ -104,7 +104,7 @@ impl Call {
         path: Path<'static>,
         extra: &Fields,
         options: Options,
-        body: impl FnOnce(&mut Outgoing) -> Result<(), Status>,
+        body: impl FnOnce(&mut SendState) -> Result<(), Status>,
     ) -> Result<Self, Error> {
         let template = channel.template(path);
         let call = Self::fill(channel, Some(template), extra, options, true, |out| {
@@ -112,11 +112,11 @@ impl Call {
             body(out)?;
             Ok(out.waiting() > empty)
         })?;
-        if let (Some(retries), Some(slot)) = (&channel.inner.retries, &call.slot)
+        if let (Some(retries), Some(shared)) = (&channel.inner.retries, &call.shared)
             && let Some(Policy::Retry(policy)) = retries.of(path.as_str())
         {
-            let retrying = Retrying::start(channel, slot, policy);
-            slot.lock().again = Some(retrying);
+            let retrying = Retrying::start(channel, shared, policy);
+            shared.lock().again = Some(retrying);
         }
         Ok(call)
     }
@@ -128,14 +128,14 @@ impl Call {
         extra: &Fields,
         options: Options,
         grpc: bool,
-        body: impl FnOnce(&mut Outgoing) -> Result<bool, Status>,
+        body: impl FnOnce(&mut SendState) -> Result<bool, Status>,
     ) -> Result<Self, Error> {
         let now = rt::now();
-        let slot = channel.inner.pool.slot(now);
-        let mut x = slot.lock();
+        let shared = channel.inner.pool.call(now);
+        let mut x = shared.lock();
         if let Some(timeout) = options.timeout {
             x.deadline = now.checked_add(timeout);
-            x.out.grpc_timeout = grpc;
+            x.send.grpc_timeout = grpc;
         }
         x.wait_for_ready = options.wait_for_ready;
         x.site = options.site;
@@ -146,50 +146,50 @@ impl Call {
             let limits = &channel.inner.limits;
             x.message_max = if grpc { limits.receive } else { limits.http_body_max() };
         }
-        let whole = body(&mut x.out).map_err(local)?;
+        let whole = body(&mut x.send).map_err(local)?;
         if whole {
-            x.out.keep_whole(&channel.inner.keep);
-            x.out.end = OutEnd::Finish;
+            x.send.keep_whole(&channel.inner.keep);
+            x.send.end = SendEnd::Finish;
         } else {
-            x.out.keep_stream(&channel.inner.keep);
+            x.send.keep_stream(&channel.inner.keep);
         }
-        x.out.template = template;
-        x.out.extra.extend_from(extra);
-        x.out.head = HeadState::Ready;
+        x.send.template = template;
+        x.send.extra.extend_from(extra);
+        x.send.head = HeadState::Ready;
         drop(x);
-        Ok(Self { channel: channel.clone(), slot: Some(slot) })
+        Ok(Self { channel: channel.clone(), shared: Some(shared) })
     }
 
     /// Sends it on its way, once.
     pub(super) fn send(&self) {
-        let Some(slot) = self.slot.clone() else { return };
+        let Some(shared) = self.shared.clone() else { return };
         let inner = &self.channel.inner;
         match &inner.tenant {
-            None => inner.pool.submit(slot),
-            Some(tenant) => inner.pool.submit_for(slot, tenant),
+            None => inner.pool.submit(shared),
+            Some(tenant) => inner.pool.submit_for(shared, tenant),
         }
     }
 
     /// Sends it as a hedge, on the place and with its tenant's seat that were found for it.
-    pub(super) fn send_on(&self, place: Permit, seat: Option<Seat>) {
-        if let Some(slot) = &self.slot {
-            let mut x = slot.lock();
+    pub(super) fn send_on(&self, place: Permit, seat: Option<TenantPermit>) {
+        if let Some(shared) = &self.shared {
+            let mut x = shared.lock();
             (x.spare, x.seat) = (true, seat);
             drop(x);
-            Handle::submit(place, Arc::clone(slot));
+            Handle::submit(place, Arc::clone(shared));
         }
     }
 
-    pub(super) fn slot(&self) -> Option<&Arc<Slot>> {
-        self.slot.as_ref()
+    pub(super) fn shared(&self) -> Option<&Arc<SharedCall>> {
+        self.shared.as_ref()
     }
 
     pub(super) fn reader(&self) -> Option<Reader> {
-        self.slot.clone().map(Reader::new)
+        self.shared.clone().map(Reader::new)
     }
 
     pub(super) fn writer(&self) -> Option<Writer> {
-        self.slot.clone().map(Writer::new)
+        self.shared.clone().map(Writer::new)
     }
 
     /// Waits for a unary response and reads it.
@@ -197,34 +197,34 @@ impl Call {
         &mut self,
         max: usize,
     ) -> Result<(Response<M>, Timeline), Error> {
-        let result = match self.slot.as_ref() {
+        let result = match self.shared.as_ref() {
             None => return Err(gone()),
-            Some(slot) => {
+            Some(shared) => {
                 poll_fn(|cx| {
-                    let mut x = slot.lock();
-                    if x.inc.end.is_none() {
+                    let mut x = shared.lock();
+                    if x.recv.end.is_none() {
                         x.wait_read(cx);
                         return Poll::Pending;
                     }
                     let timeline = x.timeline.clone();
-                    let read = read_whole(&mut x.inc, max);
+                    let read = read_whole(&mut x.recv, max);
                     let read = read.map_err(|error| x.located(error, rt::now()));
                     Poll::Ready(read.map(|response| (response, timeline)))
                 })
                 .await
             }
         };
-        if let Some(slot) = self.slot.take() {
-            self.channel.inner.pool.give_back(slot);
+        if let Some(shared) = self.shared.take() {
+            self.channel.inner.pool.give_back(shared);
         }
         result
     }
 
     /// Waits until the response begins or the call ends.
     pub(super) fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(slot) = &self.slot else { return Poll::Ready(()) };
-        let mut x = slot.lock();
-        if x.inc.head_ready || x.inc.end.is_some() {
+        let Some(shared) = &self.shared else { return Poll::Ready(()) };
+        let mut x = shared.lock();
+        if x.recv.head_ready || x.recv.end.is_some() {
             return Poll::Ready(());
         }
         x.wait_read(cx);
@@ -234,34 +234,34 @@ impl Call {
     /// How the call failed, if it did so before its response began, and what the peer says of another
     /// attempt.
     pub(super) fn failure(&self) -> Option<(Error, Option<Pushback>)> {
-        let x = self.slot.as_ref()?.lock();
-        if attempt::has_begun(&x.inc) {
+        let x = self.shared.as_ref()?.lock();
+        if attempt::has_begun(&x.recv) {
             return None;
         }
-        let error = attempt::outcome(&x.inc).err()?;
-        Some((x.located(error, rt::now()), Pushback::of(&x.inc)))
+        let error = attempt::outcome(&x.recv).err()?;
+        Some((x.located(error, rt::now()), Pushback::of(&x.recv)))
     }
 
     /// The connection on which it has its place.
     pub(super) fn connection(&self) -> Option<u64> {
-        let x = self.slot.as_ref()?.lock();
+        let x = self.shared.as_ref()?.lock();
         x.handle.as_ref().map(|place| place.carrier().id())
     }
 
     /// Whether its head was ever written.
     pub(super) fn is_sent(&self) -> bool {
-        self.slot.as_ref().is_some_and(|slot| slot.lock().attempts > 0)
+        self.shared.as_ref().is_some_and(|shared| shared.lock().attempts > 0)
     }
 
     /// Where its time went, up to now.
     pub(super) fn timeline(&self) -> Option<Timeline> {
-        self.slot.as_ref().map(|slot| slot.lock().timeline.clone())
+        self.shared.as_ref().map(|shared| shared.lock().timeline.clone())
     }
 
     /// Its time goes on from that of an attempt before it.
     pub(super) fn go_on_from(&self, before: Option<&Timeline>, now: Instant) {
-        if let (Some(slot), Some(before)) = (&self.slot, before) {
-            let mut x = slot.lock();
+        if let (Some(shared), Some(before)) = (&self.shared, before) {
+            let mut x = shared.lock();
             x.timeline = before.clone();
             x.timeline.enter(Phase::PoolWait, now);
         }
@@ -269,21 +269,21 @@ impl Call {
 
     /// The call has ended: nothing is left to cancel.
     pub(super) fn done(&mut self) {
-        self.slot = None;
+        self.shared = None;
     }
 }
 
 /// Head, one message, trailers.
-fn read_whole<M: Decode>(inc: &mut Incoming, max: usize) -> Result<Response<M>, Error> {
+fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>, Error> {
     let trailers = match &inc.end {
-        Some(InEnd::Failed(error)) => {
+        Some(RecvEnd::Failed(error)) => {
             // A head that is not gRPC says more than how the body behind it failed.
             if inc.head_ready {
                 inc.encoding().map_err(not_grpc)?;
             }
             return Err(error.clone());
         }
-        Some(InEnd::Trailers) => Some(&inc.trailers),
+        Some(RecvEnd::Trailers) => Some(&inc.trailers),
         _ => None,
     };
     let encoding = inc.encoding().map_err(not_grpc)?;
@@ -324,9 +324,9 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some(shared) = self.shared.take() else { return };
         let waits = {
-            let mut x = slot.lock();
+            let mut x = shared.lock();
             if x.done {
                 return;
             }
@@ -346,9 +346,9 @@ impl Drop for Call {
         };
         if waits {
             let inner = &self.channel.inner;
-            inner.pool.forget(&slot, inner.tenant.as_ref());
+            inner.pool.forget(&shared, inner.tenant.as_ref());
         } else {
-            slot.notify();
+            shared.notify();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A channel: a cheap clone over the pool.
 
 use crate::call::messages::MessageLimits;
-use crate::call::state::Outgoing;
+use crate::call::state::SendState;
 use crate::client::builder::ChannelBuilder;
 use crate::client::call::{Call, CallTimeline, Options};
 use crate::client::hedge::{HedgePolicy, Race};
@@ -14,7 +14,7 @@ use crate::grpc::{
     Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
 };
 use crate::http2::Template;
-use crate::memory::replay::Keep;
+use crate::memory::replay::ReplayBudget;
 use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
 use crate::rt;
 use crate::rt::sync::Mutex;
@@ -47,7 +47,7 @@ pub(super) struct Inner {
     pub(super) user_agent: Arc<str>,
     pub(super) interceptors: Arc<[Interceptor]>,
     /// Of requests that were handed to a connection.
-    pub(super) keep: Arc<Keep>,
+    pub(super) keep: Arc<ReplayBudget>,
     /// Most channels have none.
     pub(super) retries: Option<Arc<Retries>>,
     /// Warnings about the options.
@@ -213,7 +213,7 @@ impl Channel {
         encoding: Encoding,
         options: Options,
     ) -> Result<Call, Error> {
-        let body = |out: &mut Outgoing| self.write_whole(message, encoding, out);
+        let body = |out: &mut SendState| self.write_whole(message, encoding, out);
         Call::start(self, path, metadata, options, body)
     }
 
@@ -221,7 +221,7 @@ impl Channel {
         &self,
         message: &Req,
         encoding: Encoding,
-        out: &mut Outgoing,
+        out: &mut SendState,
     ) -> Result<(), Status> {
         let max = self.inner.limits.send;
         let large = crate::grpc::codec::encode_message(message, encoding, max, out.tail())?;

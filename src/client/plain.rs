@@ -1,6 +1,6 @@
 //! Plain HTTP/2 requests on a channel: the same connections, no gRPC.
 
-use crate::call::state::InEnd;
+use crate::call::state::RecvEnd;
 use crate::client::call::{Call, Options};
 use crate::client::channel::Channel;
 use crate::error::Error;
@@ -126,22 +126,22 @@ impl Channel {
         })?;
         call.send();
         let response = poll_fn(|cx| {
-            let Some(slot) = call.slot() else {
+            let Some(shared) = call.shared() else {
                 let gone = Status::new(Code::Internal, "the exchange has ended");
                 return Poll::Ready(Err(Error::from_peer(gone)));
             };
-            let mut x = slot.lock();
-            match &x.inc.end {
+            let mut x = shared.lock();
+            match &x.recv.end {
                 None => {
                     x.wait_read(cx);
                     Poll::Pending
                 }
-                Some(InEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+                Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(HttpResponse {
-                    status: x.inc.head.status(),
-                    fields: x.inc.head.fields().clone(),
-                    body: std::mem::take(&mut x.inc.body).freeze(),
-                    trailers: std::mem::take(&mut x.inc.trailers),
+                    status: x.recv.head.status(),
+                    fields: x.recv.head.fields().clone(),
+                    body: std::mem::take(&mut x.recv.body).freeze(),
+                    trailers: std::mem::take(&mut x.recv.trailers),
                 })),
             }
         })

@@ -4,7 +4,7 @@
 //! for those it may have seen, when the caller has said that running twice does no harm.
 
 use crate::call::attempt::{Again, Attempt, Mark, Pushback};
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::client::channel::{Channel, Inner};
 use crate::client::hedge::HedgePolicy;
 use crate::error::{Error, Kind};
@@ -49,7 +49,7 @@ impl Codes {
 ///
 /// Streams are tried again like unary calls: what was sent is sent again, in order, and both halves go
 /// on. A call is settled when its response begins, or when it has sent more than is kept
-/// (`PoolOptions::keep_octets`); from then on it ends as its attempt does.
+/// (`PoolOptions::keep_bytes`); from then on it ends as its attempt does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     attempts: u32,
@@ -108,11 +108,11 @@ impl RetryPolicy {
     }
 }
 
-/// A call's attempts by policy: kept in its slot.
+/// A call's attempts by policy: kept in its call.
 #[derive(Debug)]
 pub(super) struct Retrying {
     channel: Weak<Inner>,
-    slot: Weak<Slot>,
+    call: Weak<SharedCall>,
     policy: RetryPolicy,
     /// Where the first attempt's fields end.
     mark: Mark,
@@ -121,12 +121,16 @@ pub(super) struct Retrying {
 }
 
 impl Retrying {
-    pub(super) fn start(channel: &Channel, slot: &Arc<Slot>, policy: &RetryPolicy) -> Arc<Self> {
+    pub(super) fn start(
+        channel: &Channel,
+        call: &Arc<SharedCall>,
+        policy: &RetryPolicy,
+    ) -> Arc<Self> {
         Arc::new(Self {
             channel: Arc::downgrade(&channel.inner),
-            slot: Arc::downgrade(slot),
+            call: Arc::downgrade(call),
             policy: policy.clone(),
-            mark: slot.lock().out.extra.mark(),
+            mark: call.lock().send.extra.mark(),
             made: Mutex::new((1, Duration::ZERO)),
         })
     }
@@ -159,13 +163,13 @@ impl Again for Retrying {
         Some(pause)
     }
 
-    fn slot(&self) -> Option<Arc<Slot>> {
-        self.slot.upgrade()
+    fn call(&self) -> Option<Arc<SharedCall>> {
+        self.call.upgrade()
     }
 
-    fn submit(&self, slot: Arc<Slot>) -> bool {
+    fn submit(&self, call: Arc<SharedCall>) -> bool {
         let Some(channel) = self.channel.upgrade() else { return false };
-        channel.pool.submit(slot);
+        channel.pool.submit(call);
         true
     }
 }

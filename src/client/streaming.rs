@@ -4,7 +4,7 @@ use crate::call::attempt::not_grpc;
 use crate::call::ends::{Closed, End, Writer};
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::call::stalls::Stalls;
-use crate::call::state::OutEnd;
+use crate::call::state::SendEnd;
 use crate::client::call::Call;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
@@ -74,7 +74,7 @@ impl<M: Encode> Sender<M> {
         })
     }
 
-    /// How long this call's octets have waited for windows, up to now.
+    /// How long this call's bytes have waited for windows, up to now.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         self.messages.as_ref().map(|messages| messages.writer().stalls()).unwrap_or_default()
@@ -86,7 +86,7 @@ impl<M: Encode> Sender<M> {
     /// The call is over; the [`Streaming`] half says how it ended.
     pub fn finish(mut self) -> Result<(), Error> {
         let Some(messages) = self.messages.take() else { return Err(closed()) };
-        messages.writer().finish(OutEnd::Finish, None).map_err(|Closed| closed())
+        messages.writer().finish(SendEnd::Finish, None).map_err(|Closed| closed())
     }
 
     /// Gives the call up with an HTTP/2 error code, usually CANCEL.
@@ -239,14 +239,14 @@ impl<M: Decode> Streaming<M> {
     /// The peer's side has ended: what its trailers say.
     fn read_end(&mut self) -> Result<(), Error> {
         let Some(messages) = &self.messages else { return Ok(()) };
-        let Some(slot) = self.call.slot() else { return Ok(()) };
+        let Some(shared) = self.call.shared() else { return Ok(()) };
         let trailers = match messages.reader().end() {
             Some(Err(error)) => return Err(error),
             Some(Ok(End::Trailers(fields))) => Some(fields),
             _ => None,
         };
-        let x = slot.lock();
-        let status = response::check_end(&x.inc.head, trailers.as_ref());
+        let x = shared.lock();
+        let status = response::check_end(&x.recv.head, trailers.as_ref());
         drop(x);
         if let Some(mut fields) = trailers {
             self.trailers = response::take_metadata(&mut fields);
@@ -255,8 +255,8 @@ impl<M: Decode> Streaming<M> {
     }
 
     fn ended(&mut self, error: Error) -> Error {
-        let error = match self.call.slot() {
-            Some(slot) => slot.lock().located(error, rt::now()),
+        let error = match self.call.shared() {
+            Some(shared) => shared.lock().located(error, rt::now()),
             None => error,
         };
         self.end = Some(Err(error.clone()));

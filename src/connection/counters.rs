@@ -17,7 +17,7 @@ const BEFORE: [Phase; 6] =
 
 /// The numbers. One task writes them, so an update is a load and a store.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct ConnectionCounters {
     ended: AtomicU64,
     pings: AtomicU32,
     stream_stalls: AtomicU32,
@@ -30,9 +30,9 @@ pub struct Tally {
     sums: [AtomicU64; 2],
 }
 
-/// A reading of a [`Tally`].
+/// A reading of a [`ConnectionCounters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Tallied {
+pub struct ConnectionTotals {
     /// Calls that have ended.
     pub ended: u64,
     /// PINGs sent, whatever for.
@@ -43,9 +43,9 @@ pub struct Tallied {
     pub tripped: u32,
     /// The last round trip; zero before the first.
     pub rtt: Duration,
-    /// Octets of DATA sent.
+    /// Bytes of DATA sent.
     pub sent: u64,
-    /// Octets of DATA received.
+    /// Bytes of DATA received.
     pub received: u64,
     /// Calls among `ended` whose time was measured: the first 32, then one in 16.
     pub measured: u32,
@@ -64,7 +64,7 @@ fn add_float(cell: &AtomicU64, x: f64) {
     cell.store(sum.to_bits(), Ordering::Relaxed);
 }
 
-impl Tally {
+impl ConnectionCounters {
     /// A call has ended.
     pub(crate) fn ended(&self, timeline: &Timeline) {
         let ended = self.ended.load(Ordering::Relaxed) + 1;
@@ -103,12 +103,12 @@ impl Tally {
 
     /// All of it, one number after another.
     #[must_use]
-    pub fn read(&self) -> Tallied {
+    pub fn read(&self) -> ConnectionTotals {
         let load = |cell: &AtomicU32| cell.load(Ordering::Relaxed);
         let float = |at: usize| {
             self.sums.get(at).map_or(0.0, |cell| f64::from_bits(cell.load(Ordering::Relaxed)))
         };
-        Tallied {
+        ConnectionTotals {
             ended: self.ended.load(Ordering::Relaxed),
             pings: load(&self.pings),
             stream_stalls: load(&self.stream_stalls),
@@ -138,7 +138,7 @@ mod tests {
         timeline.enter(Phase::Server, at(160));
         timeline.enter(Phase::Read, at(240));
         timeline.enter(Phase::Caller, at(250));
-        let tally = Tally::default();
+        let tally = ConnectionCounters::default();
         for _ in 0..65 {
             tally.ended(&timeline);
         }

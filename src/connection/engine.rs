@@ -1,19 +1,19 @@
 //! The seam for another engine: what drives a connection in this crate's driver's place.
 //!
-//! Calls cross it as slots and nothing else does: an engine takes slots from its [`Intake`], reads
-//! what callers wrote to [`Exchange::out`](crate::call::state::Exchange), fills `inc`, wakes readers and
-//! writers, and lets go of each slot once, with [`Exchange::let_go`](crate::call::state::Exchange::let_go),
-//! [`Exchange::fail`](crate::call::state::Exchange::fail) or [`Intake::send_back`].
+//! Calls cross it as calls and nothing else does: an engine takes calls from its [`Intake`], reads
+//! what callers wrote to [`CallState::out`](crate::call::state::CallState), fills `inc`, wakes readers and
+//! writers, and lets go of each call once, with [`CallState::let_go`](crate::call::state::CallState::let_go),
+//! [`CallState::fail`](crate::call::state::CallState::fail) or [`Intake::send_back`].
 //! `spec-notes/decisions/0006-engine-seam.md` lists what an engine owes.
 //!
 //! The crate's own driver does not pass through here: who configures no engine pays one check a
 //! connection.
 
 use crate::call::Permit;
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::connection::dispatch::Dispatch;
-use crate::connection::driver::{Drain, DriverOptions};
-use crate::connection::handle::{Change, Ending, Handle};
+use crate::connection::driver::{ConnectionOptions, Drain};
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::rt;
@@ -33,19 +33,19 @@ pub type EngineTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Speaks HTTP/2 on the connections of a channel or of a server.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Drives a connection that a channel has dialled.
-    fn client(&self, io: BoxedIo, intake: Intake, options: DriverOptions) -> EngineTask;
+    fn client(&self, io: BoxedIo, intake: Intake, options: ConnectionOptions) -> EngineTask;
 
     /// Drives a connection that a server has accepted; `dispatch` says who serves a request.
     fn server(
         &self,
         io: BoxedIo,
         intake: Intake,
-        options: DriverOptions,
+        options: ConnectionOptions,
         dispatch: Arc<dyn Dispatch>,
     ) -> EngineTask;
 }
 
-/// An engine's end of one connection: slots come out of it, and go back.
+/// An engine's end of one connection: calls come out of it, and go back.
 ///
 /// Dropped before [`Intake::close`], as when a runtime ends, it ends the calls that no engine has
 /// taken; those that were taken are the engine's.
@@ -53,7 +53,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 pub struct Intake {
     handle: Arc<Handle>,
     drain: Option<Arc<Drain>>,
-    inbox: VecDeque<Arc<Slot>>,
+    inbox: VecDeque<Arc<SharedCall>>,
     over: bool,
 }
 
@@ -71,24 +71,24 @@ impl Intake {
         &self.handle
     }
 
-    /// The next slot with news: a call to be begun, more to send, octets consumed, a call given up.
-    /// A slot that the engine knows is told apart by its address, which is its own as long as
+    /// The next call with news: a call to be begun, more to send, bytes consumed, a call given up.
+    /// A call that the engine knows is told apart by its address, which is its own as long as
     /// the engine holds it. Pending also covers [`Intake::is_goodbye`] and [`Intake::grace`]:
     /// their change wakes.
-    pub fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Arc<Slot>> {
+    pub fn poll_call(&mut self, cx: &mut Context<'_>) -> Poll<Arc<SharedCall>> {
         self.handle.mailbox().unpark();
         loop {
-            while let Some(slot) = self.inbox.pop_front() {
-                slot.leave_queue();
+            while let Some(call) = self.inbox.pop_front() {
+                call.leave_queue();
                 let done = {
-                    let mut x = slot.lock();
+                    let mut x = call.lock();
                     x.done.then(|| x.handle.as_mut().and_then(Permit::take))
                 };
                 if done.is_some() {
                     continue;
                 }
-                if let Some(slot) = self.handle.forward(slot) {
-                    return Poll::Ready(slot);
+                if let Some(call) = self.handle.forward(call) {
+                    return Poll::Ready(call);
                 }
             }
             self.handle.mailbox().drain(&mut self.inbox);
@@ -103,14 +103,14 @@ impl Intake {
     pub fn ready(&self) {
         self.handle.set_limit(u32::MAX);
         self.handle.set_ready();
-        self.tell_home(Change::Ready);
+        self.tell_owner(ConnectionEvent::Ready);
     }
 
     /// No new call is welcome: GOAWAY came, or identifiers run out. Calls that come all the same
     /// are sent back.
     pub fn draining(&self) {
         self.handle.stop_accepting();
-        self.tell_home(Change::Draining);
+        self.tell_owner(ConnectionEvent::Draining);
     }
 
     /// Streams at work, for those who look at the handle.
@@ -118,7 +118,7 @@ impl Intake {
         self.handle.set_streams(streams);
     }
 
-    /// Whether every consumed octet is worth a notice. Without, a reader speaks up when an eighth
+    /// Whether every consumed byte is worth a notice. Without, a reader speaks up when an eighth
     /// of a stream window, at most 32 KiB, is consumed: too late where the connection's window is
     /// smaller than what all streams may hold back.
     pub fn set_pressed(&self, pressed: bool) {
@@ -146,8 +146,8 @@ impl Intake {
 
     /// Sends a call that the peer has surely not processed to where it came from; there it finds
     /// another connection. If its request is not kept, it fails with `otherwise`.
-    pub fn send_back(&self, slot: Arc<Slot>, otherwise: Error) {
-        self.handle.send_back(slot, true, || otherwise);
+    pub fn send_back(&self, call: Arc<SharedCall>, otherwise: Error) {
+        self.handle.send_back(call, true, || otherwise);
     }
 
     /// The connection is over, and every call that was taken has been let go. Calls that were not
@@ -165,12 +165,13 @@ impl Intake {
         if let Some(drain) = &self.drain {
             drain.leave(&self.handle);
         }
-        let ending = if error.is_some() { Ending::Aborted } else { Ending::Shutdown };
-        self.tell_home(Change::Closed(error, ending));
+        let ending =
+            if error.is_some() { DisconnectReason::Aborted } else { DisconnectReason::Shutdown };
+        self.tell_owner(ConnectionEvent::Closed(error, ending));
     }
 
-    fn tell_home(&self, change: Change) {
-        if let Some(home) = self.handle.home() {
+    fn tell_owner(&self, change: ConnectionEvent) {
+        if let Some(home) = self.handle.owner() {
             home.changed(&self.handle, change);
         }
     }
@@ -188,11 +189,11 @@ impl Drop for Intake {
         let mut left = std::mem::take(&mut self.inbox);
         left.append(&mut self.handle.mailbox().close());
         // There may be no runtime left to dial with, so nothing moves to another connection.
-        for slot in left {
-            slot.leave_queue();
-            let done = slot.lock().done;
-            if let (false, Some(slot)) = (done, self.handle.forward(slot)) {
-                self.handle.send_back(slot, false, || error.clone());
+        for call in left {
+            call.leave_queue();
+            let done = call.lock().done;
+            if let (false, Some(call)) = (done, self.handle.forward(call)) {
+                self.handle.send_back(call, false, || error.clone());
             }
         }
         self.leave(Some(error));

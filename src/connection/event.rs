@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What happened to a connection, for the pool that owns it.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum ConnectionEvent {
     /// The peer's SETTINGS have come.
     Ready,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is another one.
@@ -22,21 +22,21 @@ pub enum Change {
     Probing,
     /// A live peer would have answered that PING: another connection had better be dialled.
     Overdue,
-    /// The peer was heard in time, after so long without an octet.
+    /// The peer was heard in time, after so long without an byte.
     Proved(Duration),
-    /// A PING was not answered in time, after so long without an octet.
+    /// A PING was not answered in time, after so long without an byte.
     Unproved(Duration),
-    /// It died without FIN or RST, after so long without an octet.
+    /// It died without FIN or RST, after so long without an byte.
     DiedSilently(Duration),
     /// Somebody holds a call and does not wait for it.
     Leaked(Leak),
     /// It is over.
-    Closed(Option<Error>, Ending),
+    Closed(Option<Error>, DisconnectReason),
 }
 
 /// How a connection came to its end, in the words of gRFC A94.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
-pub enum Ending {
+pub enum DisconnectReason {
     /// This side closed it.
     #[default]
     Shutdown,
@@ -50,7 +50,7 @@ pub enum Ending {
     Socket,
 }
 
-impl Ending {
+impl DisconnectReason {
     /// The value of `grpc.disconnect_error`.
     #[must_use]
     pub const fn words(self) -> &'static str {

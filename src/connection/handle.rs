@@ -1,16 +1,16 @@
 //! A connection as everybody but its driver sees it: a mailbox, a few published facts.
 
-use crate::call::state::{Credit, Slot, wake};
+use crate::call::state::{Credit, SharedCall, wake};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
-use crate::connection::counters::Tally;
-pub use crate::connection::event::{Change, Ending, Leak};
-use crate::connection::mailbox::{Handoff, Policy};
-use crate::connection::permits::{Life, Reading, Refused};
+use crate::connection::counters::ConnectionCounters;
+pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
+use crate::connection::mailbox::{Mailbox, Policy};
+use crate::connection::permits::{PermitCounter, Reading, Refused};
 use crate::error::{ConnectionFacts, Error};
 use crate::http2::Blocked;
 use crate::memory::budget::Budget;
-use crate::memory::unsent::Unsent;
+use crate::memory::unsent::QueuedBytes;
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where a connection's calls go when it cannot carry them, and who hears of its life.
-pub trait Home: Send + Sync + 'static {
+pub trait Owner: Send + Sync + 'static {
     /// Takes back a call that the peer has surely not processed.
-    fn redispatch(&self, slot: Arc<Slot>);
+    fn redispatch(&self, call: Arc<SharedCall>);
     /// Hears of a change.
-    fn changed(&self, handle: &Arc<Handle>, change: Change);
+    fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent);
     /// A call has given its place back.
     fn released(&self, handle: &Arc<Handle>, reading: Reading);
 }
@@ -34,21 +34,21 @@ pub struct Handle {
     id: u64,
     born: Instant,
     info: ConnectionInfo,
-    home: Option<Arc<dyn Home>>,
-    mailbox: Handoff<Arc<Slot>>,
+    home: Option<Arc<dyn Owner>>,
+    mailbox: Mailbox<Arc<SharedCall>>,
     /// Calls under way, and whether new ones are welcome: a published copy that may lag only
     /// towards "no".
-    life: Life,
+    life: PermitCounter,
     /// The peer's SETTINGS have come.
     ready: AtomicBool,
     /// The channel is gone: close once the last call has ended.
     goodbye: AtomicBool,
-    /// Much is unread: consumed octets are reported at once.
+    /// Much is unread: consumed bytes are reported at once.
     pressed: AtomicBool,
     streams: AtomicU32,
     /// Calls that the peer allows at a time.
     limit: AtomicU32,
-    /// Octets that wait for the socket or a window, at the end of the driver's last turn.
+    /// Bytes that wait for the socket or a window, at the end of the driver's last turn.
     queued: AtomicU32,
     /// Microseconds that the slowest call of the last turn waited for the driver.
     lag: AtomicU32,
@@ -62,11 +62,11 @@ pub struct Handle {
     unproved: AtomicBool,
     /// Calls that are held back shall look for another connection.
     let_go: AtomicBool,
-    tally: Tally,
-    unsent: Arc<Unsent>,
-    /// Consumed octets that are worth a report.
+    tally: ConnectionCounters,
+    unsent: Arc<QueuedBytes>,
+    /// Consumed bytes that are worth a report.
     credit_step: u32,
-    /// A message with more octets to come is worth a report at once.
+    /// A message with more bytes to come is worth a report at once.
     stream_window: u32,
 }
 
@@ -75,7 +75,7 @@ impl Handle {
     #[must_use]
     pub fn new(
         info: ConnectionInfo,
-        home: Option<Arc<dyn Home>>,
+        home: Option<Arc<dyn Owner>>,
         policy: Policy,
         stream_window: u32,
         born: Instant,
@@ -85,8 +85,8 @@ impl Handle {
             id: next_id(),
             born,
             info,
-            mailbox: Handoff::new(policy),
-            life: Life::new(),
+            mailbox: Mailbox::new(policy),
+            life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
@@ -99,8 +99,8 @@ impl Handle {
             stalled: AtomicU32::new(0),
             unproved: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
-            tally: Tally::default(),
-            unsent: Unsent::within(None),
+            tally: ConnectionCounters::default(),
+            unsent: QueuedBytes::within(None),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
@@ -109,7 +109,7 @@ impl Handle {
     /// Charges what waits to be sent to this budget, too.
     #[must_use]
     pub fn within(self, budget: Option<Arc<Budget>>) -> Self {
-        Self { unsent: Unsent::within(budget), ..self }
+        Self { unsent: QueuedBytes::within(budget), ..self }
     }
 
     /// Unique within the process.
@@ -126,7 +126,7 @@ impl Handle {
 
     /// The mailbox.
     #[must_use]
-    pub const fn mailbox(&self) -> &Handoff<Arc<Slot>> {
+    pub const fn mailbox(&self) -> &Mailbox<Arc<SharedCall>> {
         &self.mailbox
     }
 
@@ -143,7 +143,7 @@ impl Handle {
 
     /// Calls under way, epoch, open or closing.
     #[must_use]
-    pub const fn life(&self) -> &Life {
+    pub const fn life(&self) -> &PermitCounter {
         &self.life
     }
 
@@ -175,7 +175,7 @@ impl Handle {
         self.limit.store(calls, Ordering::Relaxed);
     }
 
-    /// Octets that waited for the socket or a window at the end of the driver's last turn.
+    /// Bytes that waited for the socket or a window at the end of the driver's last turn.
     #[must_use]
     pub fn queued(&self) -> u32 {
         self.queued.load(Ordering::Relaxed)
@@ -202,7 +202,7 @@ impl Handle {
 
     /// What its driver has counted.
     #[must_use]
-    pub const fn tally(&self) -> &Tally {
+    pub const fn tally(&self) -> &ConnectionCounters {
         &self.tally
     }
 
@@ -263,7 +263,7 @@ impl Handle {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Time in which octets of any stream waited for the connection's window, in whole milliseconds,
+    /// Time in which bytes of any stream waited for the connection's window, in whole milliseconds,
     /// as it was at the end of the driver's last turn.
     #[must_use]
     pub fn connection_stalled(&self) -> Duration {
@@ -279,11 +279,11 @@ impl Handle {
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Whether a reader reports this at once: enough octets to credit, a message that is larger
+    /// Whether a reader reports this at once: enough bytes to credit, a message that is larger
     /// than a window; everything while much is unread.
     #[must_use]
     pub fn is_worth(&self, credit: &Credit) -> bool {
-        credit.octets() >= self.credit_step
+        credit.bytes() >= self.credit_step
             || credit.expected > self.stream_window as usize
             || self.pressed.load(Ordering::SeqCst)
     }
@@ -304,40 +304,40 @@ impl Handle {
     }
 
     /// Gives a call to the connection on which it has a place.
-    pub fn submit(permit: Permit, slot: Arc<Slot>) {
+    pub fn submit(permit: Permit, call: Arc<SharedCall>) {
         let carrier = Arc::clone(permit.carrier());
-        let before = slot.lock().handle.replace(permit);
+        let before = call.lock().handle.replace(permit);
         drop(before);
-        // A slot that still stands in an old mailbox is forwarded by whoever takes it there.
-        if slot.claim_queue() {
-            carrier.deliver(slot);
+        // A call that still stands in an old mailbox is forwarded by whoever takes it there.
+        if call.claim_queue() {
+            carrier.deliver(call);
         }
     }
 
-    /// Tells the driver of a slot that has claimed its place. A driver that is gone has settled
+    /// Tells the driver of a call that has claimed its place. A driver that is gone has settled
     /// it.
-    pub(crate) fn push(&self, slot: Arc<Slot>) {
-        if let Err(left) = self.mailbox.submit(slot) {
+    pub(crate) fn push(&self, call: Arc<SharedCall>) {
+        if let Err(left) = self.mailbox.submit(call) {
             self.settle(left);
         }
     }
 
     /// Slots found in the mailbox of a driver that is gone: calls that never reached a stream go
     /// home, the others were settled by the driver.
-    pub(crate) fn settle(&self, left: VecDeque<Arc<Slot>>) {
-        for slot in left {
-            slot.leave_queue();
-            let Some(slot) = self.forward(slot) else { continue };
+    pub(crate) fn settle(&self, left: VecDeque<Arc<SharedCall>>) {
+        for call in left {
+            call.leave_queue();
+            let Some(call) = self.forward(call) else { continue };
             let Some(home) = &self.home else { continue };
-            // Two threads may settle one slot, and the first may have moved it already: the call
+            // Two threads may settle one call, and the first may have moved it already: the call
             // goes home with the permit for this connection, hence once.
-            let mut x = slot.lock();
+            let mut x = call.lock();
             let new = !x.done && x.key.is_none();
             let permit = x.handle.take_if(|permit| new && permit.carrier().id() == self.id);
             drop(x);
             if let Some(permit) = permit {
                 drop(permit);
-                home.redispatch(slot);
+                home.redispatch(call);
             }
         }
     }
@@ -346,55 +346,55 @@ impl Handle {
     /// up, or whose request is not kept, ends here.
     pub(crate) fn send_back(
         &self,
-        slot: Arc<Slot>,
+        call: Arc<SharedCall>,
         may_move: bool,
         otherwise: impl FnOnce() -> Error,
     ) {
-        let mut x = slot.lock();
+        let mut x = call.lock();
         if x.done || x.cancel.is_some() {
             let wakers = x.give_up();
             drop(x);
             return wake(wakers);
         }
-        let movable = x.out.is_movable();
+        let movable = x.send.is_movable();
         x.key = None;
         let permit = x.handle.take();
         x.stream_id = None;
         x.parked = false;
-        x.out.stalls.note(Blocked::No, rt::now());
-        x.out.counted = None;
+        x.send.stalls.note(Blocked::No, rt::now());
+        x.send.counted = None;
         if movable {
-            x.out.rewind();
+            x.send.rewind();
         }
         drop(x);
         drop(permit);
         match self.home.as_ref().filter(|_| movable && may_move) {
-            Some(home) => home.redispatch(slot),
+            Some(home) => home.redispatch(call),
             None => {
-                let wakers = slot.lock().fail(otherwise());
+                let wakers = call.lock().fail(otherwise());
                 wake(wakers);
             }
         }
     }
 
-    /// Sends a slot that has moved to another connection there; returns it if it is ours.
-    pub(crate) fn forward(&self, slot: Arc<Slot>) -> Option<Arc<Slot>> {
-        let handle = slot.lock().handle.as_ref().map(|permit| Arc::clone(permit.carrier()));
+    /// Sends a call that has moved to another connection there; returns it if it is ours.
+    pub(crate) fn forward(&self, call: Arc<SharedCall>) -> Option<Arc<SharedCall>> {
+        let handle = call.lock().handle.as_ref().map(|permit| Arc::clone(permit.carrier()));
         match handle {
             Some(handle) if handle.id() != self.id => {
-                if slot.claim_queue() {
-                    handle.deliver(slot);
+                if call.claim_queue() {
+                    handle.deliver(call);
                 }
                 None
             }
-            Some(_) => Some(slot),
+            Some(_) => Some(call),
             None => None,
         }
     }
 
     /// Who hears of this connection's life.
     #[must_use]
-    pub fn home(&self) -> Option<&Arc<dyn Home>> {
+    pub fn owner(&self) -> Option<&Arc<dyn Owner>> {
         self.home.as_ref()
     }
 }
@@ -412,7 +412,7 @@ impl Carrier for Handle {
         Self::facts(self, now)
     }
 
-    fn deliver(&self, call: Arc<Slot>) {
+    fn deliver(&self, call: Arc<SharedCall>) {
         self.push(call);
     }
 
@@ -420,7 +420,7 @@ impl Carrier for Handle {
         Self::is_worth(self, credit)
     }
 
-    fn unsent(&self) -> &Arc<Unsent> {
+    fn unsent(&self) -> &Arc<QueuedBytes> {
         &self.unsent
     }
 

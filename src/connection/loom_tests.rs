@@ -1,10 +1,10 @@
 //! Models of the lock-free protocols, run with
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
-use crate::call::state::Slot;
-use crate::connection::handle::{Change, Handle, Home};
-use crate::connection::mailbox::{Handoff, Policy};
-use crate::connection::permits::{Life, Reading};
+use crate::call::state::SharedCall;
+use crate::connection::handle::{ConnectionEvent, Handle, Owner};
+use crate::connection::mailbox::{Mailbox, Policy};
+use crate::connection::permits::{PermitCounter, Reading};
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::transport::connect::ConnectionInfo;
@@ -43,7 +43,7 @@ fn policies(model: impl Fn(Policy) + Sync + Send + Copy + 'static) {
 #[test]
 fn loom_submit_park() {
     policies(|policy| {
-        let handoff = Arc::new(Handoff::new(policy));
+        let handoff = Arc::new(Mailbox::new(policy));
         let (bell, waker) = bell();
         let caller = {
             let handoff = Arc::clone(&handoff);
@@ -63,7 +63,7 @@ fn loom_submit_park() {
 #[test]
 fn loom_two_submit_park() {
     policies(|policy| {
-        let handoff = Arc::new(Handoff::new(policy));
+        let handoff = Arc::new(Mailbox::new(policy));
         let (bell, waker) = bell();
         let callers: Vec<_> = (0..2)
             .map(|item| {
@@ -87,7 +87,7 @@ fn loom_two_submit_park() {
 #[test]
 fn loom_submit_close() {
     policies(|policy| {
-        let handoff = Arc::new(Handoff::new(policy));
+        let handoff = Arc::new(Mailbox::new(policy));
         let taken = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..2)
             .map(|item| {
@@ -111,16 +111,16 @@ fn loom_submit_close() {
     });
 }
 
-/// wake/cancel: a slot's place in a mailbox is claimed by one side at a time, so a cancellation
-/// that meets a notice is still seen by a driver that takes the slot afterwards.
+/// wake/cancel: a call's place in a mailbox is claimed by one side at a time, so a cancellation
+/// that meets a notice is still seen by a driver that takes the call afterwards.
 #[test]
 fn loom_wake_cancel() {
     policies(|policy| {
-        let handoff = Arc::new(Handoff::new(policy));
+        let handoff = Arc::new(Mailbox::new(policy));
         let queued = Arc::new(AtomicBool::new(false));
-        // Behind the slot's lock, as in the slot itself.
+        // Behind the call's lock, as in the call itself.
         let cancelled = Arc::new(Mutex::new(false));
-        let notify = |handoff: &Handoff<u8>, queued: &AtomicBool| {
+        let notify = |handoff: &Mailbox<u8>, queued: &AtomicBool| {
             if !queued.swap(true, Ordering::AcqRel) {
                 assert!(handoff.submit(1).is_ok());
             }
@@ -158,33 +158,33 @@ fn bounded(model: impl Fn() + Sync + Send + 'static) {
 /// Counts the calls that come back.
 struct Returned(StdArc<AtomicUsize>);
 
-impl Home for Returned {
-    fn redispatch(&self, _: StdArc<Slot>) {
+impl Owner for Returned {
+    fn redispatch(&self, _: StdArc<SharedCall>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn changed(&self, _: &StdArc<Handle>, _: Change) {}
+    fn changed(&self, _: &StdArc<Handle>, _: ConnectionEvent) {}
 
     fn released(&self, _: &StdArc<Handle>, _: Reading) {}
 }
 
-fn connection(policy: Policy, home: Option<StdArc<dyn Home>>) -> StdArc<Handle> {
+fn connection(policy: Policy, home: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
     StdArc::new(Handle::new(ConnectionInfo::default(), home, policy, 65_535, rt::now()))
 }
 
 /// notify/submit: a call that is handed over while a sender notifies stands in the connection's
-/// mailbox afterwards, whoever has put it there. The slot and the handle are the real ones.
+/// mailbox afterwards, whoever has put it there. The call and the handle are the real ones.
 #[test]
 fn loom_notify_submit() {
     policies(|policy| {
         let handle = connection(policy, None);
-        let slot = Slot::new(rt::now());
+        let call = SharedCall::new(rt::now());
         let sender = {
-            let slot = StdArc::clone(&slot);
-            thread::spawn(move || slot.notify())
+            let call = StdArc::clone(&call);
+            thread::spawn(move || call.notify())
         };
         let permit = handle.reserve().unwrap();
-        Handle::submit(permit, StdArc::clone(&slot));
+        Handle::submit(permit, StdArc::clone(&call));
         sender.join().unwrap();
         let mut inbox = VecDeque::new();
         handle.mailbox().drain(&mut inbox);
@@ -199,12 +199,12 @@ fn loom_notify_settle() {
     policies(|policy| {
         let returned = StdArc::new(AtomicUsize::new(0));
         let handle = connection(policy, Some(StdArc::new(Returned(StdArc::clone(&returned)))));
-        let slot = Slot::new(rt::now());
+        let call = SharedCall::new(rt::now());
         let permit = handle.reserve().unwrap();
-        Handle::submit(permit, StdArc::clone(&slot));
+        Handle::submit(permit, StdArc::clone(&call));
         let sender = {
-            let slot = StdArc::clone(&slot);
-            thread::spawn(move || slot.notify())
+            let call = StdArc::clone(&call);
+            thread::spawn(move || call.notify())
         };
         let left = handle.mailbox().close();
         handle.settle(left);
@@ -217,7 +217,7 @@ fn loom_notify_settle() {
 #[test]
 fn loom_checkout_evict() {
     bounded(|| {
-        let life = Arc::new(Life::new());
+        let life = Arc::new(PermitCounter::new());
         // A call has come and gone, so that the epoch is not the first.
         assert!(life.reserve(4).is_ok());
         life.release();
@@ -239,7 +239,7 @@ fn loom_checkout_evict() {
 #[test]
 fn loom_goaway_open() {
     bounded(|| {
-        let life = Arc::new(Life::new());
+        let life = Arc::new(PermitCounter::new());
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let life = Arc::clone(&life);

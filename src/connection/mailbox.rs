@@ -1,4 +1,4 @@
-//! How callers reach a driver: a queue of slots and a bell.
+//! How callers reach a driver: a queue of calls and a bell.
 //!
 //! hot: one push, and one wake per batch. Two queues stand behind the same face: lock-free, and a
 //! short mutex that is never held over I/O. `spec-notes/decisions/` says which one is used and
@@ -30,7 +30,7 @@ enum Queue<T> {
 /// it) and *submit/close* (an item is taken exactly once, by the driver or by the submitter that
 /// finds the mailbox closed).
 #[derive(Debug)]
-pub struct Handoff<T> {
+pub struct Mailbox<T> {
     queue: Queue<T>,
     /// The driver sleeps, or is about to: whoever pushes next rings.
     parked: AtomicBool,
@@ -40,7 +40,7 @@ pub struct Handoff<T> {
     waker: AtomicWaker,
 }
 
-impl<T> Handoff<T> {
+impl<T> Mailbox<T> {
     /// An open mailbox whose driver is awake.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn both_queues_keep_the_order_and_close_once() {
         for policy in [Policy::ShortMutex, Policy::LockFree] {
-            let handoff = Handoff::new(policy);
+            let handoff = Mailbox::new(policy);
             for i in 0..10 {
                 assert!(handoff.submit(i).is_ok());
             }

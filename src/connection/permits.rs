@@ -38,15 +38,15 @@ impl Reading {
 
 /// The word.
 #[derive(Debug)]
-pub struct Life(AtomicU64);
+pub struct PermitCounter(AtomicU64);
 
-impl Default for Life {
+impl Default for PermitCounter {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Life {
+impl PermitCounter {
     /// Open, without calls.
     #[must_use]
     pub fn new() -> Self {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let life = Life::new();
+        let life = PermitCounter::new();
         assert_eq!(life.reserve(0), Err(Refused::Full));
         for _ in 0..3 {
             assert_eq!(life.reserve(3), Ok(()));
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn eviction_needs_a_rest_that_lasted() {
-        let life = Life::new();
+        let life = PermitCounter::new();
         assert_eq!(life.reserve(1), Ok(()));
         let epoch = life.read().epoch;
         assert!(!life.evict(epoch), "a call is under way");
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_epoch_wraps_without_touching_the_rest() {
-        let life = Life::new();
+        let life = PermitCounter::new();
         life.0.store(CLOSING - EPOCH, Ordering::Relaxed);
         assert_eq!(life.reserve(5), Ok(()));
         assert_eq!(life.read(), Reading { calls: 1, epoch: 0, open: true });

@@ -1,4 +1,4 @@
-//! From messages to octets and back, into lent space and from a borrow.
+//! From messages to bytes and back, into lent space and from a borrow.
 //!
 //! hot: no allocation but what the message itself asks for.
 
@@ -12,11 +12,11 @@ use std::ops::Range;
 
 /// A message that can be sent. Implemented for every prost message and for [`Raw`].
 pub trait Encode {
-    /// Octets of the encoded message.
+    /// Bytes of the encoded message.
     fn encoded_len(&self) -> usize;
     /// Appends the encoded message.
     fn encode(&self, out: &mut Vec<u8>);
-    /// The message as octets that need no copy, if it is that.
+    /// The message as bytes that need no copy, if it is that.
     fn as_bytes(&self) -> Option<&Bytes> {
         None
     }
@@ -30,7 +30,7 @@ pub trait Decode: Sized {
     /// INTERNAL with what is wrong.
     fn decode(payload: &[u8]) -> Result<Self, Status>;
 
-    /// Decodes from octets that may be kept.
+    /// Decodes from bytes that may be kept.
     ///
     /// # Errors
     /// As [`Decode::decode`].
@@ -101,13 +101,13 @@ fn undecodable(error: prost::DecodeError) -> Status {
     Status::new(Code::Internal, format!("a received message cannot be decoded: {error}"))
 }
 
-/// Octets from which on a message that needs no encoding is chained instead of copied.
+/// Bytes from which on a message that needs no encoding is chained instead of copied.
 const CHAIN: usize = 4096;
 
-/// Appends a Length-Prefixed-Message; octets to be chained behind `out` are returned.
+/// Appends a Length-Prefixed-Message; bytes to be chained behind `out` are returned.
 ///
 /// # Errors
-/// RESOURCE_EXHAUSTED over `max` octets; `out` is as it was.
+/// RESOURCE_EXHAUSTED over `max` bytes; `out` is as it was.
 pub fn encode_message<M: Encode>(
     message: &M,
     encoding: Encoding,
@@ -123,7 +123,7 @@ pub fn encode_message<M: Encode>(
     out.reserve(PREFIX + if len < CHAIN || message.as_bytes().is_none() { len } else { 0 });
     out.extend_from_slice(&prefix);
     match message.as_bytes() {
-        Some(octets) if len >= CHAIN => Ok(Some(octets.clone())),
+        Some(bytes) if len >= CHAIN => Ok(Some(bytes.clone())),
         _ => {
             message.encode(out);
             Ok(None)
@@ -137,7 +137,7 @@ fn check(len: usize, max: usize) -> Result<(), Status> {
     }
     Err(Status::new(
         Code::ResourceExhausted,
-        format!("a message of {len} octets is over the limit of {max} (max_send_message)"),
+        format!("a message of {len} bytes is over the limit of {max} (max_send_message)"),
     ))
 }
 
@@ -161,7 +161,7 @@ fn encode_compressed<M: Encode>(
     Ok(())
 }
 
-/// Octets from which on a whole body is handed to the decoder to keep, instead of copied from.
+/// Bytes from which on a whole body is handed to the decoder to keep, instead of copied from.
 const KEEP: usize = 4096;
 
 /// Decodes the one message that `body` is: its prefix is checked, `payload` is where it lies.

@@ -59,10 +59,10 @@ pub fn compress(encoding: Encoding, payload: &[u8], out: &mut Vec<u8>) -> Result
     }
 }
 
-/// Inflates `payload`, at most `max` octets.
+/// Inflates `payload`, at most `max` bytes.
 ///
 /// # Errors
-/// RESOURCE_EXHAUSTED above `max`, INTERNAL for octets that are not in that encoding.
+/// RESOURCE_EXHAUSTED above `max`, INTERNAL for bytes that are not in that encoding.
 pub fn decompress(encoding: Encoding, payload: &[u8], max: usize) -> Result<Vec<u8>, Status> {
     match encoding {
         // gRPC COMPRESSION: a compressed flag without an encoding is INTERNAL
@@ -88,7 +88,7 @@ mod gzip {
         written.map_err(|e| Status::new(Code::Internal, format!("gzip: {e}")))
     }
 
-    /// Stops one octet above the limit, whatever the input promises.
+    /// Stops one byte above the limit, whatever the input promises.
     pub(super) fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, Status> {
         let mut out = Vec::new();
         let bound = (max as u64).saturating_add(1);
@@ -99,7 +99,7 @@ mod gzip {
         if out.len() > max {
             return Err(Status::new(
                 Code::ResourceExhausted,
-                format!("a gzip message inflates to more than {max} octets (max_receive_message)"),
+                format!("a gzip message inflates to more than {max} bytes (max_receive_message)"),
             ));
         }
         Ok(out)
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn broken_octets_and_unannounced_compression_are_internal() {
-        for (encoding, octets) in [(Encoding::Gzip, &b"no gzip"[..]), (Encoding::Identity, b"")] {
-            assert_eq!(decompress(encoding, octets, 9).unwrap_err().code(), Code::Internal);
+    fn broken_bytes_and_unannounced_compression_are_internal() {
+        for (encoding, bytes) in [(Encoding::Gzip, &b"no gzip"[..]), (Encoding::Identity, b"")] {
+            assert_eq!(decompress(encoding, bytes, 9).unwrap_err().code(), Code::Internal);
         }
     }
 

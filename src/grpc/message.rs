@@ -1,6 +1,6 @@
-//! Length-Prefixed-Messages: a flag octet, four octets of length, the payload.
+//! Length-Prefixed-Messages: a flag byte, four bytes of length, the payload.
 //!
-//! The cost of a message here is the octets that arrived, never the octets its prefix announces.
+//! The cost of a message here is the bytes that arrived, never the bytes its prefix announces.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,21 +9,21 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::grpc::status::{Code, Status};
 
-/// Octets before each payload: the compressed flag and a 32-bit big-endian length.
+/// Bytes before each payload: the compressed flag and a 32-bit big-endian length.
 pub const PREFIX: usize = 5;
 
-/// Default limit of a received message, in octets, after decompression: 4 MiB.
+/// Default limit of a received message, in bytes, after decompression: 4 MiB.
 pub const DEFAULT_MAX: usize = 4 << 20;
 
-/// Most octets reserved at once on the word of a prefix.
+/// Most bytes reserved at once on the word of a prefix.
 const RESERVE: usize = 64 << 10;
-/// Times the octets that came, of those.
+/// Times the bytes that came, of those.
 const BELIEVED: usize = 63;
 
 /// An assembly buffer that grew beyond this is given back when it empties.
 const KEEP: usize = 4 << 10;
 
-/// The prefix of a message whose payload has `len` octets.
+/// The prefix of a message whose payload has `len` bytes.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub fn write_prefix(len: usize, compressed: bool) -> Result<[u8; PREFIX], Messag
 ///
 /// The short way for a unary body that lies in one slice. `None` sends the caller to a
 /// [`Splitter`], which says what is wrong, if anything: more or less than one message, a flag above
-/// 1, or a payload over `max` octets.
+/// 1, or a payload over `max` bytes.
 #[must_use]
 pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     let (prefix, payload) = body.split_first_chunk::<PREFIX>()?;
@@ -62,7 +62,7 @@ pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) 
     }
 }
 
-/// What the prefix at the start of `body` announces, once its five octets are there.
+/// What the prefix at the start of `body` announces, once its five bytes are there.
 #[must_use]
 pub fn declared_len(body: &[u8]) -> Option<usize> {
     let [_, a, b, c, d] = *body.first_chunk::<PREFIX>()?;
@@ -74,24 +74,24 @@ pub fn declared_len(body: &[u8]) -> Option<usize> {
 pub struct Message {
     /// The Compressed-Flag: the payload is encoded as `grpc-encoding` says.
     pub compressed: bool,
-    /// The octets after the prefix. They share memory with messages that arrived together.
+    /// The bytes after the prefix. They share memory with messages that arrived together.
     pub payload: Bytes,
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flag = if self.compressed { ", compressed" } else { "" };
-        write!(f, "Message({} octets{flag})", self.payload.len())
+        write!(f, "Message({} bytes{flag})", self.payload.len())
     }
 }
 
-/// Why octets are not a message. Each concerns its stream only.
+/// Why bytes are not a message. Each concerns its stream only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
     /// The prefix announces more than the limit.
     TooLarge {
-        /// Octets announced.
+        /// Bytes announced.
         len: usize,
         /// The limit.
         max: usize,
@@ -100,12 +100,12 @@ pub enum MessageError {
     BadFlag(u8),
     /// The stream ended inside a message.
     Truncated {
-        /// Octets that were still to come.
+        /// Bytes that were still to come.
         missing: usize,
     },
     /// A payload to send is longer than a 32-bit length can say.
     Unframeable {
-        /// Its octets.
+        /// Its bytes.
         len: usize,
     },
 }
@@ -127,16 +127,16 @@ impl fmt::Display for MessageError {
             Self::TooLarge { len, max } => {
                 write!(
                     f,
-                    "a received message of {len} octets is over the limit of {max} \
+                    "a received message of {len} bytes is over the limit of {max} \
                      (max_receive_message)"
                 )
             }
             Self::BadFlag(flag) => write!(f, "compressed flag {flag} is neither 0 nor 1"),
             Self::Truncated { missing } => {
-                write!(f, "stream ended {missing} octets before the end of a message")
+                write!(f, "stream ended {missing} bytes before the end of a message")
             }
             Self::Unframeable { len } => {
-                write!(f, "message of {len} octets does not fit a 32-bit length")
+                write!(f, "message of {len} bytes does not fit a 32-bit length")
             }
         }
     }
@@ -150,8 +150,8 @@ impl From<MessageError> for Status {
     }
 }
 
-/// Octets to have room for when `held` octets of a message with a prefix have come, which are to be
-/// `whole`: 63 times as much ahead up to 64 KiB, then as much again. Few octets must not cost much
+/// Bytes to have room for when `held` bytes of a message with a prefix have come, which are to be
+/// `whole`: 63 times as much ahead up to 64 KiB, then as much again. Few bytes must not cost much
 /// memory, whatever is announced.
 #[must_use]
 pub fn room(held: usize, whole: usize) -> usize {
@@ -181,10 +181,10 @@ impl Head {
     }
 }
 
-/// Splits messages out of the octets of one direction of a stream, however these were cut.
+/// Splits messages out of the bytes of one direction of a stream, however these were cut.
 ///
-/// Octets are copied once, into the assembly buffer; payloads are slices of it. A prefix over the
-/// limit or with a bad flag is refused when its fifth octet arrives, and nothing after it is kept.
+/// Bytes are copied once, into the assembly buffer; payloads are slices of it. A prefix over the
+/// limit or with a bad flag is refused when its fifth byte arrives, and nothing after it is kept.
 pub struct Splitter {
     buf: BytesMut,
     head: Option<Head>,
@@ -195,13 +195,13 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter for payloads of at most `max` octets. Allocates nothing.
+    /// A splitter for payloads of at most `max` bytes. Allocates nothing.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self { buf: BytesMut::new(), head: None, failed: None, max, peak: 0 }
     }
 
-    /// Takes octets that arrived. An error shows at [`Splitter::next`]; after one, octets are
+    /// Takes bytes that arrived. An error shows at [`Splitter::next`]; after one, bytes are
     /// dropped.
     pub fn push(&mut self, data: &[u8]) {
         if self.failed.is_some() || data.is_empty() {
@@ -225,16 +225,16 @@ impl Splitter {
         self.peak = self.peak.max(self.buf.capacity());
     }
 
-    /// Takes octets that arrived together with the memory they lie in; `octets` is left empty,
-    /// with memory to be filled next. Without octets held here, nothing is copied.
-    pub fn absorb(&mut self, octets: &mut BytesMut) {
+    /// Takes bytes that arrived together with the memory they lie in; `bytes` is left empty,
+    /// with memory to be filled next. Without bytes held here, nothing is copied.
+    pub fn absorb(&mut self, bytes: &mut BytesMut) {
         if self.buf.is_empty() && self.failed.is_none() {
-            std::mem::swap(&mut self.buf, octets);
+            std::mem::swap(&mut self.buf, bytes);
             self.peak = self.peak.max(self.buf.capacity());
         } else {
-            self.push(octets);
+            self.push(bytes);
         }
-        octets.clear();
+        bytes.clear();
     }
 
     /// The next whole message, `None` while it has not all arrived.
@@ -265,8 +265,8 @@ impl Splitter {
         Ok(Some(Message { compressed, payload }))
     }
 
-    /// Octets of the first message that are still to come: 0 when it waits to be taken, `None` when
-    /// none has begun or nothing more is wanted. Before a prefix is whole, the octets it lacks.
+    /// Bytes of the first message that are still to come: 0 when it waits to be taken, `None` when
+    /// none has begun or nothing more is wanted. Before a prefix is whole, the bytes it lacks.
     #[must_use]
     pub fn awaiting(&self) -> Option<usize> {
         if self.failed.is_some() || self.buf.is_empty() {
@@ -278,19 +278,19 @@ impl Splitter {
         Some(head.len.saturating_sub(self.buf.len() - PREFIX))
     }
 
-    /// Whether no octet waits here.
+    /// Whether no byte waits here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.buf.is_empty()
     }
 
-    /// Octets that arrived and were not taken yet.
+    /// Bytes that arrived and were not taken yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buf.len()
     }
 
-    /// Octets of memory held by the assembly buffer.
+    /// Bytes of memory held by the assembly buffer.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buf.capacity()
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn g2_length_lie_costs_no_memory_and_is_refused_at_the_fifth_octet() {
+    fn g2_length_lie_costs_no_memory_and_is_refused_at_the_fifth_byte() {
         let mut splitter = Splitter::new(DEFAULT_MAX);
         splitter.push(&[0, 0xff, 0xff, 0xff]);
         assert_eq!(splitter.next(), Ok(None));
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn g2_an_allowed_length_reserves_little_before_octets_arrive() {
+    fn g2_an_allowed_length_reserves_little_before_bytes_arrive() {
         let mut splitter = Splitter::new(usize::MAX);
         splitter.push(&[0, 0x40, 0, 0, 0]);
         assert!(splitter.capacity() <= 1024, "{}", splitter.capacity());

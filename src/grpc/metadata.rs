@@ -13,10 +13,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http2::{FieldRef, Fields};
 
-/// Longest value accepted from the application, in octets before base64: 16 MiB.
+/// Longest value accepted from the application, in bytes before base64: 16 MiB.
 pub const MAX_VALUE: usize = 16 << 20;
 
-/// Longest key accepted from the application, in octets: 64 KiB.
+/// Longest key accepted from the application, in bytes: 64 KiB.
 pub const MAX_KEY: usize = 64 << 10;
 
 // gRPC PROTOCOL-HTTP2 §Requests: implementations accept padded and unpadded values and should emit unpadded ones.
@@ -36,10 +36,10 @@ pub enum MetadataError {
     InvalidKey,
     /// The key belongs to HTTP or to gRPC itself.
     ReservedKey,
-    /// Values of a key that ends in `-bin` are octets; use the `_bin` functions, and for other
+    /// Values of a key that ends in `-bin` are bytes; use the `_bin` functions, and for other
     /// keys the plain ones.
     WrongKind,
-    /// An ASCII value has an octet outside 0x20–0x7e.
+    /// An ASCII value has an byte outside 0x20–0x7e.
     InvalidValue,
     /// Longer than [`MAX_KEY`] or [`MAX_VALUE`].
     TooLong,
@@ -53,7 +53,7 @@ impl fmt::Display for MetadataError {
             Self::InvalidKey => "metadata key is not made of a-z 0-9 _ - .",
             Self::ReservedKey => "metadata key is reserved by HTTP or gRPC",
             Self::WrongKind => "keys with the suffix -bin, and only they, have binary values",
-            Self::InvalidValue => "metadata value has octets outside 0x20-0x7e",
+            Self::InvalidValue => "metadata value has bytes outside 0x20-0x7e",
             Self::TooLong => "metadata key or value is too long",
             Self::InvalidBase64 => "binary metadata value is not base64",
         })
@@ -202,7 +202,7 @@ impl Metadata {
 
     /// Every value of a `-bin` key, in order; one that is not base64 spoils only itself.
     pub fn get_all_bin(&self, key: &str) -> impl Iterator<Item = Result<Bytes, MetadataError>> {
-        self.entries_of(key).flat_map(|entry| entry.octets())
+        self.entries_of(key).flat_map(|entry| entry.bytes())
     }
 
     /// Whether `key` has a value.
@@ -320,7 +320,7 @@ impl<'a> Entry<'a> {
         self.key
     }
 
-    /// Whether the values are octets (`-bin`).
+    /// Whether the values are bytes (`-bin`).
     #[must_use]
     pub fn is_binary(&self) -> bool {
         is_bin(self.field.name)
@@ -345,7 +345,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The binary values: a list joined by commas is several. Nothing for an ASCII value.
-    pub fn octets(&self) -> impl Iterator<Item = Result<Bytes, MetadataError>> + use<'a> {
+    pub fn bytes(&self) -> impl Iterator<Item = Result<Bytes, MetadataError>> + use<'a> {
         let binary = self.is_binary();
         split_bin(self.field.value).filter(move |_| binary).map(decode_bin)
     }
@@ -371,7 +371,7 @@ pub(crate) fn decode_bin(value: &[u8]) -> Result<Bytes, MetadataError> {
 /// The values of a `-bin` field line.
 pub(crate) fn split_bin(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     // gRPC PROTOCOL-HTTP2 §Requests: binary values may be joined by commas and are split before decoding.
-    value.split(|octet| *octet == b',')
+    value.split(|byte| *byte == b',')
 }
 
 fn check(key: &str, value: &[u8], binary: bool) -> Result<(), MetadataError> {
@@ -391,7 +391,7 @@ fn check(key: &str, value: &[u8], binary: bool) -> Result<(), MetadataError> {
         return Err(MetadataError::WrongKind);
     }
     // gRPC PROTOCOL-HTTP2 §Requests: ASCII-Value is made of 0x20-0x7e.
-    if !binary && !value.iter().all(|octet| matches!(octet, 0x20..=0x7e)) {
+    if !binary && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
         return Err(MetadataError::InvalidValue);
     }
     Ok(())

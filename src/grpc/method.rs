@@ -13,21 +13,21 @@ impl<'a> Path<'a> {
     // gRPC PROTOCOL-HTTP2 §Requests: Path is "/" Service-Name "/" {method name}
     #[must_use]
     pub const fn new(path: &'a str) -> Option<Self> {
-        let octets = path.as_bytes();
-        if octets.len() < 4 || octets[0] != b'/' {
+        let bytes = path.as_bytes();
+        if bytes.len() < 4 || bytes[0] != b'/' {
             return None;
         }
         let mut slash = 0;
         let mut i = 1;
-        while i < octets.len() {
-            match octets[i] {
+        while i < bytes.len() {
+            match bytes[i] {
                 b'/' if slash == 0 && i > 1 => slash = i,
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'$' => {}
                 _ => return None,
             }
             i += 1;
         }
-        if slash == 0 || slash + 1 == octets.len() { None } else { Some(Self(path)) }
+        if slash == 0 || slash + 1 == bytes.len() { None } else { Some(Self(path)) }
     }
 
     /// As it stands on the wire.

@@ -1,6 +1,6 @@
 //! Floor 2: gRPC over HTTP/2, no I/O.
 //!
-//! What the protocol says about octets lives here: how a message is framed, what a call's fields
+//! What the protocol says about bytes lives here: how a message is framed, what a call's fields
 //! mean, which status an ending maps to. Nothing here reads a clock, a socket or a task; the floors
 //! above lend buffers and pass durations.
 

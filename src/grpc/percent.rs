@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The wire form of `text` in at most `room` octets, cut at a character when it is longer.
+/// The wire form of `text` in at most `room` bytes, cut at a character when it is longer.
 ///
-/// What is escaped: every octet outside 0x20–0x7e, the percent sign, and blanks at either end.
+/// What is escaped: every byte outside 0x20–0x7e, the percent sign, and blanks at either end.
 #[must_use]
 pub fn encode(text: &str, room: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len().min(room));
@@ -23,8 +23,8 @@ pub fn encode(text: &str, room: usize) -> Vec<u8> {
             out.push(c as u8);
             continue;
         }
-        for octet in c.encode_utf8(&mut [0; 4]).bytes() {
-            let (high, low) = (HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]);
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
             out.extend_from_slice(&[b'%', high, low]);
         }
     }
@@ -45,9 +45,9 @@ pub fn decode(value: &[u8]) -> Cow<'_, str> {
     }
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
-    while let Some((&octet, tail)) = rest.split_first() {
+    while let Some((&byte, tail)) = rest.split_first() {
         let escaped = match tail {
-            [high, low, ..] if octet == b'%' => hex(*high).zip(hex(*low)),
+            [high, low, ..] if byte == b'%' => hex(*high).zip(hex(*low)),
             _ => None,
         };
         match escaped {
@@ -56,7 +56,7 @@ pub fn decode(value: &[u8]) -> Cow<'_, str> {
                 rest = tail.get(2..).unwrap_or_default();
             }
             None => {
-                out.push(octet);
+                out.push(byte);
                 rest = tail;
             }
         }

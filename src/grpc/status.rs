@@ -184,7 +184,7 @@ impl Status {
         self.more.as_ref().map_or("", |more| &more.message)
     }
 
-    /// The octets of `grpc-status-details-bin`; empty when there are none.
+    /// The bytes of `grpc-status-details-bin`; empty when there are none.
     #[must_use]
     pub fn details(&self) -> &[u8] {
         self.more.as_ref().map_or(&[], |more| &more.details)
@@ -203,7 +203,7 @@ impl Status {
 
     /// Appends the trailers of this status to `out`.
     ///
-    /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE, in the octets of RFC 9113 §10.5.1, for
+    /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE, in the bytes of RFC 9113 §10.5.1, for
     /// `out` as a whole. What does not fit is shortened or left out: first the message, cut at a
     /// character, then the details, then the metadata. The code always goes.
     pub fn to_trailers(&self, out: &mut Fields, limit: usize) {
@@ -313,7 +313,7 @@ impl fmt::Debug for Status {
         out.field("code", &self.code);
         if let Some(more) = &self.more {
             out.field("message", &more.message);
-            out.field("details", &format_args!("{} octets", more.details.len()));
+            out.field("details", &format_args!("{} bytes", more.details.len()));
             out.field("metadata", &more.metadata);
         }
         out.finish()

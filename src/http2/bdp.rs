@@ -5,22 +5,22 @@
 
 use std::time::{Duration, Instant};
 
-/// The opaque octets of our measuring PING.
+/// The opaque bytes of our measuring PING.
 pub const OPAQUE: [u8; 8] = *b"fw.bdp.1";
 
 /// One measurement at a time.
 #[derive(Debug, Default)]
 pub struct Bdp {
     sent: Option<Instant>,
-    octets: u64,
+    bytes: u64,
     rtt: Option<Duration>,
 }
 
 impl Bdp {
-    /// Counts octets of DATA that arrived while a measurement runs.
-    pub const fn received(&mut self, octets: u32) {
+    /// Counts bytes of DATA that arrived while a measurement runs.
+    pub const fn received(&mut self, bytes: u32) {
         if self.sent.is_some() {
-            self.octets += octets as u64;
+            self.bytes += bytes as u64;
         }
     }
 
@@ -30,7 +30,7 @@ impl Bdp {
             return false;
         }
         self.sent = Some(now);
-        self.octets = 0;
+        self.bytes = 0;
         true
     }
 
@@ -40,10 +40,10 @@ impl Bdp {
         let rtt = now.saturating_duration_since(sent);
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
         // Two thirds of the window in one round trip: the window, not the path, was the limit.
-        if self.octets * 3 < u64::from(window) * 2 {
+        if self.bytes * 3 < u64::from(window) * 2 {
             return None;
         }
-        let wanted = (self.octets * 2).min(u64::from(max)) as u32;
+        let wanted = (self.bytes * 2).min(u64::from(max)) as u32;
         (wanted > window).then_some(wanted)
     }
 

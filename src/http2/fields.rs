@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Octets that RFC 9113 §10.5.1 adds to each field when a list is measured.
+/// Bytes that RFC 9113 §10.5.1 adds to each field when a list is measured.
 pub const FIELD_OVERHEAD: usize = 32;
 
 /// Fields whose values `Debug` prints: HTTP's own words.
@@ -26,7 +26,7 @@ pub struct Fields {
 /// A place in a [`Fields`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    octets: usize,
+    bytes: usize,
     count: usize,
 }
 
@@ -97,16 +97,16 @@ impl Fields {
     /// Where the list ends now, for [`Fields::rewind`].
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark { octets: self.buf.len(), count: self.count }
+        Mark { bytes: self.buf.len(), count: self.count }
     }
 
     /// Removes every field line appended since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
-        self.buf.truncate(mark.octets);
+        self.buf.truncate(mark.bytes);
         self.count = self.count.min(mark.count);
     }
 
-    /// Octets of memory held, used or not.
+    /// Bytes of memory held, used or not.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buf.capacity()

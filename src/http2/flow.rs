@@ -11,13 +11,13 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// A window of `octets`.
+    /// A window of `bytes`.
     #[must_use]
-    pub const fn new(octets: u32) -> Self {
-        Self { available: octets as i64 }
+    pub const fn new(bytes: u32) -> Self {
+        Self { available: bytes as i64 }
     }
 
-    /// Octets of DATA that may be sent now; zero while the window is negative.
+    /// Bytes of DATA that may be sent now; zero while the window is negative.
     #[must_use]
     pub const fn available(self) -> usize {
         if self.available > 0 { self.available as usize } else { 0 }
@@ -29,17 +29,17 @@ impl SendWindow {
         self.available
     }
 
-    /// Takes octets that are being sent. The caller stays within [`SendWindow::available`].
-    pub const fn take(&mut self, octets: usize) {
-        debug_assert!(self.available() >= octets);
-        self.available -= octets as i64;
+    /// Takes bytes that are being sent. The caller stays within [`SendWindow::available`].
+    pub const fn take(&mut self, bytes: usize) {
+        debug_assert!(self.available() >= bytes);
+        self.available -= bytes as i64;
     }
 
     /// Adds the peer's increment; `false` when the window would pass 2^31-1.
     // RFC 9113 §6.9.1: a sender must not let a window exceed 2^31-1
     #[must_use]
-    pub const fn grant(&mut self, octets: u32) -> bool {
-        let next = self.available + octets as i64;
+    pub const fn grant(&mut self, bytes: u32) -> bool {
+        let next = self.available + bytes as i64;
         if next > MAX_WINDOW as i64 {
             return false;
         }
@@ -65,17 +65,17 @@ impl SendWindow {
 pub struct RecvWindow {
     /// The size this window is kept at.
     target: u32,
-    /// Octets the peer may still send; below zero what it sent before it knew our initial window.
+    /// Bytes the peer may still send; below zero what it sent before it knew our initial window.
     available: i64,
-    /// Octets consumed and not yet announced.
+    /// Bytes consumed and not yet announced.
     owed: u32,
 }
 
 impl RecvWindow {
-    /// A window the peer already knows to be `octets`.
+    /// A window the peer already knows to be `bytes`.
     #[must_use]
-    pub const fn new(octets: u32) -> Self {
-        Self { target: octets, available: octets as i64, owed: 0 }
+    pub const fn new(bytes: u32) -> Self {
+        Self { target: bytes, available: bytes as i64, owed: 0 }
     }
 
     /// The size this window is kept at.
@@ -84,39 +84,39 @@ impl RecvWindow {
         self.target
     }
 
-    /// Octets the peer may still send.
+    /// Bytes the peer may still send.
     #[must_use]
     pub const fn available(self) -> i64 {
         self.available
     }
 
-    /// Octets consumed and not yet announced.
+    /// Bytes consumed and not yet announced.
     #[must_use]
     pub const fn owed(self) -> u32 {
         self.owed
     }
 
-    /// Takes octets that arrived; `false` when the peer had no permission for them.
-    // RFC 9113 §6.9: padding counts, so `octets` is the whole payload
+    /// Takes bytes that arrived; `false` when the peer had no permission for them.
+    // RFC 9113 §6.9: padding counts, so `bytes` is the whole payload
     #[must_use]
-    pub const fn receive(&mut self, octets: u32) -> bool {
-        self.receive_with(octets, 0)
+    pub const fn receive(&mut self, bytes: u32) -> bool {
+        self.receive_with(bytes, 0)
     }
 
-    /// As [`RecvWindow::receive`], from a peer that may believe the window `slack` octets wider.
+    /// As [`RecvWindow::receive`], from a peer that may believe the window `slack` bytes wider.
     // RFC 9113 §6.9.2: once it knows better it counts a window below zero, and so is this one
     #[must_use]
-    pub const fn receive_with(&mut self, octets: u32, slack: u32) -> bool {
-        if octets as i64 > self.available + slack as i64 {
+    pub const fn receive_with(&mut self, bytes: u32, slack: u32) -> bool {
+        if bytes as i64 > self.available + slack as i64 {
             return false;
         }
-        self.available -= octets as i64;
+        self.available -= bytes as i64;
         true
     }
 
-    /// Gives back octets that were consumed.
-    pub const fn credit(&mut self, octets: u32) {
-        self.owed = self.owed.saturating_add(octets);
+    /// Gives back bytes that were consumed.
+    pub const fn credit(&mut self, bytes: u32) {
+        self.owed = self.owed.saturating_add(bytes);
     }
 
     /// The increment to announce now: when at least half of the window is owed.

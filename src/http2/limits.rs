@@ -14,26 +14,26 @@ pub struct Limits {
     pub concurrent_streams: u32,
     /// Streams a client opens before the peer's SETTINGS are known. Default 100.
     pub streams_before_settings: u32,
-    /// Octets of a decoded header list, 32 per field counted (RFC 9113 §10.5.1). Over it the
+    /// Bytes of a decoded header list, 32 per field counted (RFC 9113 §10.5.1). Over it the
     /// stream suffers; over four times it, the connection. Default 16 KiB.
-    pub header_list_octets: usize,
+    pub header_list_bytes: usize,
     /// Field lines of a header list. Default 128.
     pub header_list_fields: usize,
     /// CONTINUATION frames of one field block, empty ones included. Default 14.
     pub continuation_frames: u32,
     /// Time for one field block from HEADERS to END_HEADERS. Default 10 s.
     pub field_block_time: Duration,
-    /// Our HPACK decoding table, and the cap of our encoding table. Default 4096 octets.
-    pub header_table_octets: usize,
+    /// Our HPACK decoding table, and the cap of our encoding table. Default 4096 bytes.
+    pub header_table_bytes: usize,
     /// Entries of one SETTINGS frame. Default 32.
     pub settings_entries: usize,
     /// Control frames owed to a peer that does not read, before reading stops. Default 64.
     pub control_frames_queued: u32,
-    /// Octets of a frame's payload that we accept, advertised as SETTINGS_MAX_FRAME_SIZE.
+    /// Bytes of a frame's payload that we accept, advertised as SETTINGS_MAX_FRAME_SIZE.
     /// Default 64 KiB.
-    pub frame_octets: u32,
-    /// Octets of one DATA frame while other streams wait to send. Default 16 KiB.
-    pub data_slice_octets: usize,
+    pub frame_bytes: u32,
+    /// Bytes of one DATA frame while other streams wait to send. Default 16 KiB.
+    pub data_slice_bytes: usize,
     /// Initial receive window of a stream. Default 1 MiB on a client, 256 KiB on a server.
     pub stream_window: u32,
     /// Initial receive window of the connection. Default 4 MiB on a client, 1 MiB on a server.
@@ -42,9 +42,9 @@ pub struct Limits {
     pub stream_window_max: u32,
     /// What the connection's receive window may grow to. Default 16 MiB.
     pub connection_window_max: u32,
-    /// Octets received and not yet consumed, up to which connection credit returns on arrival.
+    /// Bytes received and not yet consumed, up to which connection credit returns on arrival.
     /// Default 1 MiB.
-    pub unread_free_octets: u64,
+    pub unread_free_bytes: u64,
     /// Premature resets that cost nothing, and that come back per second. Default 200 and 33.
     pub premature_resets: u32,
     /// See [`Limits::premature_resets`].
@@ -73,20 +73,20 @@ impl Limits {
         Self {
             concurrent_streams: 256,
             streams_before_settings: 100,
-            header_list_octets: 16 * 1024,
+            header_list_bytes: 16 * 1024,
             header_list_fields: 128,
             continuation_frames: 14,
             field_block_time: Duration::from_secs(10),
-            header_table_octets: 4096,
+            header_table_bytes: 4096,
             settings_entries: 32,
             control_frames_queued: 64,
-            frame_octets: 64 * 1024,
-            data_slice_octets: 16 * 1024,
+            frame_bytes: 64 * 1024,
+            data_slice_bytes: 16 * 1024,
             stream_window: 1024 * 1024,
             connection_window: 4 * 1024 * 1024,
             stream_window_max: 8 * 1024 * 1024,
             connection_window_max: 16 * 1024 * 1024,
-            unread_free_octets: 1024 * 1024,
+            unread_free_bytes: 1024 * 1024,
             premature_resets: 200,
             premature_resets_per_second: 33,
             premature_age: Duration::from_millis(100),
@@ -109,9 +109,9 @@ impl Limits {
         limits
     }
 
-    /// Octets of a header list, encoded or decoded, that end the connection.
+    /// Bytes of a header list, encoded or decoded, that end the connection.
     #[must_use]
     pub const fn header_list_fatal(&self) -> usize {
-        self.header_list_octets.saturating_mul(4)
+        self.header_list_bytes.saturating_mul(4)
     }
 }

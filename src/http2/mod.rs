@@ -5,7 +5,7 @@
 //! # How to drive a connection
 //!
 //! 1. [`Connection::new`], then [`Connection::start`] writes the preface.
-//! 2. Read octets into [`RecvBuffer::spare`], note them with [`RecvBuffer::filled`], then call
+//! 2. Read bytes into [`RecvBuffer::spare`], note them with [`RecvBuffer::filled`], then call
 //!    [`Connection::next_event`] until it returns `None`. Events borrow and are gone before the
 //!    next one.
 //! 3. Send: [`Connection::open`], [`Connection::send_head`], [`Connection::send_data`],
@@ -13,7 +13,7 @@
 //!    [`SendBuffer`]; DATA that the windows do not allow waits inside.
 //! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], note what left
 //!    with [`SendBuffer::advance`], and say [`Connection::flushed`] when nothing is left.
-//! 5. [`Connection::release`] gives credit for consumed octets; [`Connection::take`] removes a
+//! 5. [`Connection::release`] gives credit for consumed bytes; [`Connection::take`] removes a
 //!    stream that is over.
 //! 6. [`Connection::handle_timeout`] when [`Connection::poll_timeout`] has come.
 //!

@@ -14,9 +14,9 @@ pub struct Stats {
     pub resets_received: u64,
     /// RST_STREAM frames sent.
     pub resets_sent: u64,
-    /// Octets of DATA received, padding included.
+    /// Bytes of DATA received, padding included.
     pub data_received: u64,
-    /// Octets of DATA sent.
+    /// Bytes of DATA sent.
     pub data_sent: u64,
     /// Frames received.
     pub frames_received: u64,

@@ -73,11 +73,11 @@ violations! {
     DataBeforeHead: Stream, PROTOCOL_ERROR, "DATA before HEADERS";
     HeadersOnConnection: Connection, PROTOCOL_ERROR, "HEADERS on stream 0";
     PriorityOnConnection: Connection, PROTOCOL_ERROR, "PRIORITY on stream 0";
-    PriorityLength: Stream, FRAME_SIZE_ERROR, "PRIORITY is not 5 octets";
+    PriorityLength: Stream, FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes";
     RstStreamOnConnection: Connection, PROTOCOL_ERROR, "RST_STREAM on stream 0";
-    RstStreamLength: Connection, FRAME_SIZE_ERROR, "RST_STREAM is not 4 octets";
+    RstStreamLength: Connection, FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes";
     SettingsOnStream: Connection, PROTOCOL_ERROR, "SETTINGS on a stream";
-    SettingsLength: Connection, FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 octets";
+    SettingsLength: Connection, FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes";
     SettingsAckLength: Connection, FRAME_SIZE_ERROR, "SETTINGS ACK with a payload";
     SettingsEnablePush: Connection, PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH has an invalid value";
     SettingsInitialWindow: Connection, FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1";
@@ -85,10 +85,10 @@ violations! {
     SettingsEntries: Connection, ENHANCE_YOUR_CALM, "too many entries in one SETTINGS frame";
     PushPromise: Connection, PROTOCOL_ERROR, "PUSH_PROMISE although push is off";
     PingOnStream: Connection, PROTOCOL_ERROR, "PING on a stream";
-    PingLength: Connection, FRAME_SIZE_ERROR, "PING is not 8 octets";
+    PingLength: Connection, FRAME_SIZE_ERROR, "PING is not 8 bytes";
     GoAwayOnStream: Connection, PROTOCOL_ERROR, "GOAWAY on a stream";
     GoAwayIncreased: Connection, PROTOCOL_ERROR, "GOAWAY raises the last stream identifier";
-    WindowUpdateLength: Connection, FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 octets";
+    WindowUpdateLength: Connection, FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes";
     WindowUpdateZero: Connection, PROTOCOL_ERROR, "WINDOW_UPDATE of 0 on the connection";
     WindowUpdateZeroOnStream: Stream, PROTOCOL_ERROR, "WINDOW_UPDATE of 0 on a stream";
     ContinuationOnConnection: Connection, PROTOCOL_ERROR, "CONTINUATION on stream 0";
@@ -99,8 +99,8 @@ violations! {
     StreamWindowOverflow: Stream, FLOW_CONTROL_ERROR, "WINDOW_UPDATE raises the stream's window above 2^31-1";
     SettingsWindowOverflow: Connection, FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE raises a stream's window above 2^31-1";
     // §8 messages
-    FieldName: Stream, PROTOCOL_ERROR, "a field name with an octet that is not allowed";
-    FieldValue: Stream, PROTOCOL_ERROR, "a field value with an octet that is not allowed";
+    FieldName: Stream, PROTOCOL_ERROR, "a field name with an byte that is not allowed";
+    FieldValue: Stream, PROTOCOL_ERROR, "a field value with an byte that is not allowed";
     ConnectionSpecificField: Stream, PROTOCOL_ERROR, "a connection-specific field";
     Te: Stream, PROTOCOL_ERROR, "te with a value other than trailers";
     PseudoAfterRegular: Stream, PROTOCOL_ERROR, "a pseudo-header field after a regular field";
@@ -109,8 +109,8 @@ violations! {
     PseudoMissing: Stream, PROTOCOL_ERROR, "a mandatory pseudo-header field is missing";
     PseudoInTrailers: Stream, PROTOCOL_ERROR, "a pseudo-header field in trailers";
     Method: Stream, PROTOCOL_ERROR, ":method is not a token";
-    Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has an octet that is not allowed";
-    Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or an octet that is not allowed";
+    Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has an byte that is not allowed";
+    Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or an byte that is not allowed";
     Status: Stream, PROTOCOL_ERROR, ":status is not a code HTTP/2 allows";
     ContentLength: Stream, PROTOCOL_ERROR, "content-length is not what was sent";
     TrailersWithoutEnd: Stream, PROTOCOL_ERROR, "trailers without END_STREAM";

@@ -1,24 +1,24 @@
-//! The process's budget of octets that peers may make it hold, and what each connection leases
+//! The process's budget of bytes that peers may make it hold, and what each connection leases
 //! of it.
 //!
-//! Charged are: the receive windows of connections with streams beyond the 65,535 octets that
+//! Charged are: the receive windows of connections with streams beyond the 65,535 bytes that
 //! nobody can refuse, messages under assembly, and what waits for a peer that does not read.
 //!
-//! hot: a lease is plain arithmetic; the one atomic is touched 64 KiB at a time.
+//! hot: a reservation is plain arithmetic; the one atomic is touched 64 KiB at a time.
 
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU64, Mutex, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
-/// Octets that a connection leases at a time.
+/// Bytes that a connection leases at a time.
 const STEP: u64 = 64 * 1024;
-/// Octets above the limit before calls are refused, where half of the limit is less.
+/// Bytes above the limit before calls are refused, where half of the limit is less.
 const OVERDRAFT_MIN: u64 = 8 * 1024 * 1024;
 /// The budget of a process that cannot find out what memory it may use.
 const UNKNOWN: u64 = 64 * 1024 * 1024;
 
-/// Octets that may be held for peers, shared by any number of connections.
+/// Bytes that may be held for peers, shared by any number of connections.
 ///
 /// A budget that is spent ends nothing: windows stop growing, new connections begin with 64 KiB,
 /// and of messages larger than a window one per connection goes on while the others wait.
@@ -27,17 +27,17 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     refused: AtomicU64,
-    /// Somebody waits: whoever gives octets back rings.
+    /// Somebody waits: whoever gives bytes back rings.
     hungry: AtomicBool,
     waiting: Mutex<Vec<Weak<Waiter>>>,
 }
 
 impl Budget {
-    /// A budget of `octets`. Zero is allowed.
+    /// A budget of `bytes`. Zero is allowed.
     #[must_use]
-    pub fn new(octets: u64) -> Arc<Self> {
+    pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            limit: octets,
+            limit: bytes,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             hungry: AtomicBool::new(false),
@@ -54,13 +54,13 @@ impl Budget {
         Arc::clone(PROCESS.get_or_init(make))
     }
 
-    /// Its size in octets.
+    /// Its size in bytes.
     #[must_use]
     pub const fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Octets leased by connections. What cannot be refused may take it over the limit.
+    /// Bytes leased by connections. What cannot be refused may take it over the limit.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -72,10 +72,10 @@ impl Budget {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether `octets` would be granted now.
+    /// Whether `bytes` would be granted now.
     #[must_use]
-    pub fn has_room(&self, octets: u64) -> bool {
-        self.used().saturating_add(octets) <= self.limit
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit
     }
 
     /// Whether more than four fifths are used: time to let go of what long since does not move.
@@ -100,21 +100,21 @@ impl Budget {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn ask(&self, octets: u64) -> bool {
-        let fits = |used: u64| used.checked_add(octets).filter(|sum| *sum <= self.limit);
+    fn ask(&self, bytes: u64) -> bool {
+        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).is_ok()
     }
 
-    pub(crate) fn force(&self, octets: u64) {
-        self.used.fetch_add(octets, Ordering::AcqRel);
+    pub(crate) fn force(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    pub(crate) fn give(&self, octets: u64) {
-        if octets == 0 {
+    pub(crate) fn give(&self, bytes: u64) {
+        if bytes == 0 {
             return;
         }
-        self.used.fetch_sub(octets, Ordering::AcqRel);
-        // Either this sees who waits, or who waits sees the octets.
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        // Either this sees who waits, or who waits sees the bytes.
         fence(Ordering::SeqCst);
         let hungry = self.hungry.load(Ordering::Relaxed) && !self.is_spent();
         if hungry && self.hungry.swap(false, Ordering::AcqRel) {
@@ -152,13 +152,13 @@ impl Waiter {
 
 /// One connection's part of a budget, used by its driver alone.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct Reservation {
     budget: Arc<Budget>,
     leased: u64,
     used: u64,
 }
 
-impl Lease {
+impl Reservation {
     pub(crate) const fn new(budget: Arc<Budget>) -> Self {
         Self { budget, leased: 0, used: 0 }
     }
@@ -167,10 +167,10 @@ impl Lease {
         &self.budget
     }
 
-    /// Takes octets if the budget has them.
+    /// Takes bytes if the budget has them.
     #[must_use]
-    pub(crate) fn ask(&mut self, octets: u64) -> bool {
-        let missing = (self.used + octets).saturating_sub(self.leased);
+    pub(crate) fn ask(&mut self, bytes: u64) -> bool {
+        let missing = (self.used + bytes).saturating_sub(self.leased);
         let got = match missing {
             0 => 0,
             missing if self.budget.ask(missing.max(STEP)) => missing.max(STEP),
@@ -181,24 +181,24 @@ impl Lease {
             }
         };
         self.leased += got;
-        self.used += octets;
+        self.used += bytes;
         true
     }
 
-    /// Takes octets that cannot be refused.
-    pub(crate) fn force(&mut self, octets: u64) {
-        let missing = (self.used + octets).saturating_sub(self.leased);
+    /// Takes bytes that cannot be refused.
+    pub(crate) fn force(&mut self, bytes: u64) {
+        let missing = (self.used + bytes).saturating_sub(self.leased);
         if missing > 0 {
             self.budget.force(missing);
             self.leased += missing;
         }
-        self.used += octets;
+        self.used += bytes;
     }
 
-    /// Gives octets back; a step of them stays at hand unless others may need it.
-    pub(crate) fn give(&mut self, octets: u64) {
-        debug_assert!(octets <= self.used, "more was given back than taken");
-        self.used = self.used.saturating_sub(octets);
+    /// Gives bytes back; a step of them stays at hand unless others may need it.
+    pub(crate) fn give(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.used, "more was given back than taken");
+        self.used = self.used.saturating_sub(bytes);
         let spare = self.leased - self.used;
         if spare > 0 && self.budget.is_tight() {
             self.rest();
@@ -216,7 +216,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.give(self.leased);
     }
@@ -229,30 +229,30 @@ mod tests {
     #[test]
     fn leases_come_in_steps_and_go_back_in_steps() {
         let budget = Budget::new(4 * 1024 * 1024);
-        let mut lease = Lease::new(Arc::clone(&budget));
-        assert!(lease.ask(1));
+        let mut reservation = Reservation::new(Arc::clone(&budget));
+        assert!(reservation.ask(1));
         assert_eq!(budget.used(), STEP);
-        assert!(lease.ask(STEP - 1));
+        assert!(reservation.ask(STEP - 1));
         assert_eq!(budget.used(), STEP);
-        assert!(lease.ask(2 * STEP));
+        assert!(reservation.ask(2 * STEP));
         assert_eq!(budget.used(), 3 * STEP);
-        lease.give(STEP);
+        reservation.give(STEP);
         assert_eq!(budget.used(), 3 * STEP, "one step stays at hand");
-        lease.give(STEP);
+        reservation.give(STEP);
         assert_eq!(budget.used(), 2 * STEP);
-        lease.rest();
+        reservation.rest();
         assert_eq!(budget.used(), STEP);
-        drop(lease);
+        drop(reservation);
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
-    fn the_last_octets_are_leased_as_they_are() {
+    fn the_last_bytes_are_leased_as_they_are() {
         let budget = Budget::new(STEP + 100);
-        let mut lease = Lease::new(Arc::clone(&budget));
-        assert!(lease.ask(STEP));
-        assert!(lease.ask(100), "less than a step is left");
-        assert!(!lease.ask(1));
+        let mut reservation = Reservation::new(Arc::clone(&budget));
+        assert!(reservation.ask(STEP));
+        assert!(reservation.ask(100), "less than a step is left");
+        assert!(!reservation.ask(1));
         assert_eq!(budget.refused(), 1);
         assert!(budget.is_tight());
     }
@@ -260,12 +260,12 @@ mod tests {
     #[test]
     fn what_cannot_be_refused_goes_over_the_limit_and_comes_back() {
         let budget = Budget::new(0);
-        let mut lease = Lease::new(Arc::clone(&budget));
-        assert!(!lease.ask(1));
-        lease.force(10);
+        let mut reservation = Reservation::new(Arc::clone(&budget));
+        assert!(!reservation.ask(1));
+        reservation.force(10);
         assert_eq!(budget.used(), 10);
         assert!(!budget.has_room(0));
-        drop(lease);
+        drop(reservation);
         assert!(budget.has_room(0));
         assert!(!budget.has_room(1));
     }

@@ -8,88 +8,92 @@ use crate::memory::budget::Budget;
 use crate::rt::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Octets in which a call's queue is counted; a remainder is not.
+/// Bytes in which a call's queue is counted; a remainder is not.
 const STEP: usize = 4 * 1024;
-/// Octets that a connection's queues hold before its senders wait for theirs to be empty.
+/// Bytes that a connection's queues hold before its senders wait for theirs to be empty.
 const CONNECTION_MAX: u64 = 4 * 1024 * 1024;
 
 /// The sum of one connection's large queues.
 #[derive(Debug, Default)]
-pub struct Unsent {
-    octets: AtomicU64,
+pub struct QueuedBytes {
+    bytes: AtomicU64,
     budget: Option<Arc<Budget>>,
 }
 
-impl Unsent {
+impl QueuedBytes {
     /// Counts in this budget as well.
     pub(crate) fn within(budget: Option<Arc<Budget>>) -> Arc<Self> {
-        Arc::new(Self { octets: AtomicU64::new(0), budget })
+        Arc::new(Self { bytes: AtomicU64::new(0), budget })
     }
 
     /// Whether a sender shall wait until its own queue is empty: one message of any size always
     /// goes on.
     pub(crate) fn is_much(&self) -> bool {
-        self.octets.load(Ordering::Relaxed) > CONNECTION_MAX
+        self.bytes.load(Ordering::Relaxed) > CONNECTION_MAX
             || self.budget.as_ref().is_some_and(|budget| budget.is_spent())
     }
 
-    fn add(&self, octets: u64) {
-        self.octets.fetch_add(octets, Ordering::Relaxed);
+    fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(budget) = &self.budget {
-            budget.force(octets);
+            budget.force(bytes);
         }
     }
 
-    fn sub(&self, octets: u64) {
-        self.octets.fetch_sub(octets, Ordering::Relaxed);
+    fn sub(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(budget) = &self.budget {
-            budget.give(octets);
+            budget.give(bytes);
         }
     }
 }
 
 /// One call's part of it. Dropped, it is given back.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    unsent: Arc<Unsent>,
-    octets: u64,
+pub(crate) struct QueuedReservation {
+    unsent: Arc<QueuedBytes>,
+    bytes: u64,
 }
 
-impl Counted {
-    /// What is counted of a queue of so many octets.
+impl QueuedReservation {
+    /// What is counted of a queue of so many bytes.
     const fn of(queued: usize) -> u64 {
         (queued - queued % STEP) as u64
     }
 
-    /// The queue holds so many octets now, on that connection.
+    /// The queue holds so many bytes now, on that connection.
     #[inline]
-    pub(crate) fn update(counted: &mut Option<Self>, queued: usize, unsent: Option<&Arc<Unsent>>) {
-        let octets = Self::of(queued);
+    pub(crate) fn update(
+        counted: &mut Option<Self>,
+        queued: usize,
+        unsent: Option<&Arc<QueuedBytes>>,
+    ) {
+        let bytes = Self::of(queued);
         // Most calls have no such queue, and most messages leave it at its step.
-        if octets != counted.as_ref().map_or(0, |counted| counted.octets) {
-            Self::change(counted, octets, unsent);
+        if bytes != counted.as_ref().map_or(0, |counted| counted.bytes) {
+            Self::change(counted, bytes, unsent);
         }
     }
 
-    fn change(counted: &mut Option<Self>, octets: u64, unsent: Option<&Arc<Unsent>>) {
-        let Some(unsent) = unsent.filter(|_| octets > 0) else { return *counted = None };
+    fn change(counted: &mut Option<Self>, bytes: u64, unsent: Option<&Arc<QueuedBytes>>) {
+        let Some(unsent) = unsent.filter(|_| bytes > 0) else { return *counted = None };
         match counted.as_mut().filter(|one| Arc::ptr_eq(&one.unsent, unsent)) {
-            Some(one) if octets > one.octets => unsent.add(octets - one.octets),
-            Some(one) => unsent.sub(one.octets - octets),
+            Some(one) if bytes > one.bytes => unsent.add(bytes - one.bytes),
+            Some(one) => unsent.sub(one.bytes - bytes),
             None => {
-                unsent.add(octets);
-                *counted = Some(Self { unsent: Arc::clone(unsent), octets });
+                unsent.add(bytes);
+                *counted = Some(Self { unsent: Arc::clone(unsent), bytes });
             }
         }
         if let Some(one) = counted {
-            one.octets = octets;
+            one.bytes = bytes;
         }
     }
 }
 
-impl Drop for Counted {
+impl Drop for QueuedReservation {
     fn drop(&mut self) {
-        self.unsent.sub(self.octets);
+        self.unsent.sub(self.bytes);
     }
 }
 
@@ -100,9 +104,9 @@ mod tests {
     #[test]
     fn a_queue_is_counted_in_steps_and_given_back() {
         let budget = Budget::new(1 << 20);
-        let [one, two] = [(); 2].map(|()| Unsent::within(Some(Arc::clone(&budget))));
+        let [one, two] = [(); 2].map(|()| QueuedBytes::within(Some(Arc::clone(&budget))));
         let mut counted = None;
-        let sum = |one: &Unsent| one.octets.load(Ordering::Relaxed);
+        let sum = |one: &QueuedBytes| one.bytes.load(Ordering::Relaxed);
         for (queued, expected) in [
             (STEP - 1, 0),
             (STEP, 1),
@@ -112,19 +116,19 @@ mod tests {
             (7, 0),
             (0, 0),
         ] {
-            Counted::update(&mut counted, queued, Some(&one));
+            QueuedReservation::update(&mut counted, queued, Some(&one));
             assert_eq!(
                 (sum(&one), budget.used()),
                 (expected * STEP as u64, expected * STEP as u64)
             );
         }
         // It moves with its call, and goes with it.
-        Counted::update(&mut counted, 2 * STEP, Some(&one));
-        Counted::update(&mut counted, 3 * STEP, Some(&two));
+        QueuedReservation::update(&mut counted, 2 * STEP, Some(&one));
+        QueuedReservation::update(&mut counted, 3 * STEP, Some(&two));
         assert_eq!((sum(&one), sum(&two), budget.used()), (0, 3 * STEP as u64, 3 * STEP as u64));
-        Counted::update(&mut counted, 2 * STEP, None);
+        QueuedReservation::update(&mut counted, 2 * STEP, None);
         assert_eq!((sum(&two), budget.used()), (0, 0));
-        Counted::update(&mut counted, 3 * STEP, Some(&two));
+        QueuedReservation::update(&mut counted, 3 * STEP, Some(&two));
         drop(counted);
         assert_eq!((sum(&two), budget.used()), (0, 0));
     }
@@ -132,17 +136,17 @@ mod tests {
     #[test]
     fn senders_wait_beyond_the_connections_bound_or_a_spent_budget() {
         let budget = Budget::new(16 << 20);
-        let [one, two] = [(); 2].map(|()| Unsent::within(Some(Arc::clone(&budget))));
+        let [one, two] = [(); 2].map(|()| QueuedBytes::within(Some(Arc::clone(&budget))));
         let [mut a, mut b] = [None, None];
-        Counted::update(&mut a, 4 << 20, Some(&one));
+        QueuedReservation::update(&mut a, 4 << 20, Some(&one));
         assert!(!one.is_much());
-        Counted::update(&mut a, (4 << 20) + STEP, Some(&one));
+        QueuedReservation::update(&mut a, (4 << 20) + STEP, Some(&one));
         assert!(one.is_much() && !two.is_much());
-        Counted::update(&mut a, 16 << 20, Some(&one));
+        QueuedReservation::update(&mut a, 16 << 20, Some(&one));
         assert!(!two.is_much());
-        Counted::update(&mut a, (16 << 20) + STEP, Some(&one));
+        QueuedReservation::update(&mut a, (16 << 20) + STEP, Some(&one));
         assert!(two.is_much(), "the budget is spent for all");
-        Counted::update(&mut b, STEP, Some(&two));
+        QueuedReservation::update(&mut b, STEP, Some(&two));
         drop(a);
         assert!(!one.is_much() && !two.is_much());
     }

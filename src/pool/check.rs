@@ -144,13 +144,13 @@ impl Findings {
                 "attempts of 1 to try once; the default is 8",
             );
         }
-        let (call, all) = (options.keep_octets, options.keep_total_octets);
+        let (call, all) = (options.keep_bytes, options.keep_total_bytes);
         if call > all {
             self.warn(
-                format!("keep_octets {call} is above keep_total_octets {all}"),
+                format!("keep_bytes {call} is above keep_total_bytes {all}"),
                 "one stream reaches the bound of all calls before its own, and then no other one \
                  moves to another connection",
-                format!("keep_total_octets of many times {call}; the default is 16 MiB"),
+                format!("keep_total_bytes of many times {call}; the default is 16 MiB"),
             );
         }
     }
@@ -290,7 +290,7 @@ impl Findings {
         }
     }
 
-    /// Windows, messages and the octets that are there for them.
+    /// Windows, messages and the bytes that are there for them.
     fn windows(&mut self, options: &PoolOptions, messages: &MessageLimits) {
         let limits = &options.driver.limits;
         let (stream, stream_max) = (limits.stream_window, limits.stream_window_max);
@@ -301,7 +301,7 @@ impl Findings {
             if window.max(max) > MAX_WINDOW {
                 self.error(
                     format!("{name} is {window}, {name}_max {max}"),
-                    "no window may exceed 2^31-1 octets: peers end the connection",
+                    "no window may exceed 2^31-1 bytes: peers end the connection",
                     format!("{name} and {name}_max of at most {MAX_WINDOW}"),
                 );
             } else if max < window {
@@ -332,9 +332,9 @@ impl Findings {
             );
         }
         let budget = options.driver.budget.as_ref().map(|budget| budget.limit());
-        if let Some(octets) = budget.filter(|octets| *octets < u64::from(whole)) {
+        if let Some(bytes) = budget.filter(|bytes| *bytes < u64::from(whole)) {
             self.warn(
-                format!("the budget of {octets} octets is below connection_window {whole}"),
+                format!("the budget of {bytes} bytes is below connection_window {whole}"),
                 "it does not last for one connection: all begin with windows of 64 KiB",
                 format!("a Budget of several times {whole}, or a smaller connection_window"),
             );
@@ -343,12 +343,12 @@ impl Findings {
 
     /// What is announced to the peer and would end the connection.
     fn frames(&mut self, options: &PoolOptions) {
-        let octets = options.driver.limits.frame_octets;
-        if !(MIN_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&octets) {
+        let bytes = options.driver.limits.frame_bytes;
+        if !(MIN_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&bytes) {
             self.error(
-                format!("frame_octets is {octets}"),
+                format!("frame_bytes is {bytes}"),
                 "no such SETTINGS_MAX_FRAME_SIZE may be announced: peers end the connection",
-                format!("frame_octets from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
+                format!("frame_bytes from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
             );
         }
     }

@@ -1,14 +1,14 @@
 //! One dial at a time an endpoint. It outlives the call that asked for it and serves whoever waits.
 
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::connection::driver::Driver;
 use crate::connection::engine::Intake;
-use crate::connection::handle::{Handle, Home};
+use crate::connection::handle::{Handle, Owner};
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::pool::cap::Socket;
+use crate::pool::counters::Count;
 use crate::pool::endpoint::{Balance, Endpoint};
-use crate::pool::ledger::Count;
 use crate::pool::member::Member;
 use crate::pool::{Shared, connect_error};
 use crate::rt;
@@ -242,7 +242,7 @@ fn arrived(
         socket: Mutex::new(Some(socket)),
         goaway: Mutex::new(None),
     };
-    let home: Arc<dyn Home> = Arc::new(member);
+    let home: Arc<dyn Owner> = Arc::new(member);
     let limits = &shared.options.driver.limits;
     let (window, early) = (limits.stream_window, limits.streams_before_settings);
     let handle = Handle::new(info, Some(home), shared.options.handoff, window, now);
@@ -256,7 +256,7 @@ fn arrived(
     // The next one may be dialled from here on.
     drop(dialing);
     shared.publish();
-    shared.waiting.each(|slot| charge(slot, timings, started, now));
+    shared.waiting.each(|call| charge(call, timings, started, now));
     shared.serve(now);
     let gone = shared.shutdown.load(Ordering::Acquire);
     if gone || endpoint.cold.lock().removed {
@@ -272,8 +272,8 @@ fn arrived(
 }
 
 /// The parts of the dial belong to the calls that waited for it.
-fn charge(slot: &Slot, timings: ConnectTimings, started: Instant, now: Instant) {
-    let mut x = slot.lock();
+fn charge(call: &SharedCall, timings: ConnectTimings, started: Instant, now: Instant) {
+    let mut x = call.lock();
     if x.timeline.phase() != Phase::PoolWait {
         return;
     }
@@ -294,7 +294,7 @@ fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> Option<Out
         return Some(Outcome::Elsewhere);
     }
     if !shared.is_connected() && shared.broken(rt::now()).is_some() {
-        let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
+        let impatient = |call: &Arc<SharedCall>| !call.lock().wait_for_ready;
         shared.fail_waiting(impatient, &error);
     }
     (!is_wanted(shared, endpoint)).then_some(Outcome::Unwanted)

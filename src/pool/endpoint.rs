@@ -48,7 +48,7 @@ pub(super) struct Endpoint {
     pub(super) target: Target,
     most: u32,
     fill_percent: u64,
-    queue_octets: u32,
+    queue_bytes: u32,
     pick_wait: Duration,
     /// Connections that take calls, oldest first.
     members: RwLock<Vec<Arc<Handle>>>,
@@ -99,7 +99,7 @@ impl Endpoint {
             target,
             most,
             fill_percent: u64::from(options.fill_percent.clamp(1, 100)),
-            queue_octets: options.write_queue_octets,
+            queue_bytes: options.write_queue_bytes,
             pick_wait: options.pick_wait,
             members: RwLock::new(Vec::new()),
             // Those that left stand in it until they are popped.
@@ -167,10 +167,10 @@ impl Endpoint {
         u32::try_from(soft).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Full to the soft target: by calls, by octets that wait, or by the time calls waited.
+    /// Full to the soft target: by calls, by bytes that wait, or by the time calls waited.
     pub(super) fn is_pressed(&self, member: &Handle, calls: u32) -> bool {
         calls >= self.soft_target(member)
-            || (calls > 0 && member.queued() > self.queue_octets)
+            || (calls > 0 && member.queued() > self.queue_bytes)
             || (calls > 1 && member.lag() > self.pick_wait)
     }
 

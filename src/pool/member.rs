@@ -1,17 +1,17 @@
 //! A connection's tie to its pool: what the driver tells, and where its calls go when it cannot
 //! carry them.
 
-use crate::call::state::Slot;
-use crate::connection::driver::DriverOptions;
-use crate::connection::handle::{Change, Ending, Handle, Home};
+use crate::call::state::SharedCall;
+use crate::connection::driver::ConnectionOptions;
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, Owner};
 use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::ErrorCode;
 use crate::pool::cap::Socket;
+use crate::pool::counters::Count;
 use crate::pool::endpoint::{Balance, Endpoint};
-use crate::pool::ledger::Count;
-use crate::pool::wait::WaitQueue;
+use crate::pool::queue::CallQueue;
 use crate::pool::{Shared, fail};
 use crate::rt;
 use crate::rt::sync::Mutex;
@@ -25,7 +25,7 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// One connection's home.
 pub(super) struct Member {
     pub(super) shared: Weak<Shared>,
-    pub(super) waiting: Arc<WaitQueue>,
+    pub(super) waiting: Arc<CallQueue>,
     pub(super) endpoint: Arc<Endpoint>,
     /// Its place among the process's sockets, until it is closed.
     pub(super) socket: Mutex<Option<Socket>>,
@@ -33,24 +33,24 @@ pub(super) struct Member {
     pub(super) goaway: Mutex<Option<ErrorCode>>,
 }
 
-impl Home for Member {
-    fn redispatch(&self, slot: Arc<Slot>) {
+impl Owner for Member {
+    fn redispatch(&self, call: Arc<SharedCall>) {
         match self.shared.upgrade() {
-            Some(shared) => shared.redispatch(slot),
-            None => fail(&slot, crate::pool::shut_down()),
+            Some(shared) => shared.redispatch(call),
+            None => fail(&call, crate::pool::shut_down()),
         }
     }
 
-    fn changed(&self, handle: &Arc<Handle>, change: Change) {
+    fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent) {
         let Some(shared) = self.shared.upgrade() else {
-            if matches!(change, Change::Closed(..)) {
+            if matches!(change, ConnectionEvent::Closed(..)) {
                 self.leave(handle);
             }
             return;
         };
         let now = rt::now();
         match change {
-            Change::Ready => {
+            ConnectionEvent::Ready => {
                 shared.ledger.note(Count::DialsSucceeded);
                 self.endpoint.cold.lock().forgive();
                 self.spoke_http2(&shared);
@@ -65,13 +65,13 @@ impl Home for Member {
                     shared.grow();
                 }
             }
-            Change::StreamLimit => {
+            ConnectionEvent::StreamLimit => {
                 if handle.life().read().calls == 0 {
                     self.endpoint.rest(handle);
                 }
                 shared.serve(now);
             }
-            Change::Draining => {
+            ConnectionEvent::Draining => {
                 let used = self.endpoint.remove(handle) && handle.life().read().calls > 0;
                 shared.lost(&self.endpoint);
                 if used && !self.endpoint.is_connected() {
@@ -79,7 +79,7 @@ impl Home for Member {
                     shared.start_dial(&self.endpoint);
                 }
             }
-            Change::Goaway(code) => {
+            ConnectionEvent::Goaway(code) => {
                 shared.ledger.note(Count::Goaways);
                 let first = {
                     let mut goaway = self.goaway.lock();
@@ -91,14 +91,16 @@ impl Home for Member {
                     self.scolded(&shared, handle, code, now);
                 }
             }
-            Change::TooManyPings => shared.ping_less(),
-            Change::Probing
-            | Change::Overdue
-            | Change::Proved(_)
-            | Change::Unproved(_)
-            | Change::DiedSilently(_) => self.doubted(&shared, &change, now),
-            Change::Leaked(leak) => shared.leaked(leak),
-            Change::Closed(error, ending) => self.closed(&shared, handle, error, ending, now),
+            ConnectionEvent::TooManyPings => shared.ping_less(),
+            ConnectionEvent::Probing
+            | ConnectionEvent::Overdue
+            | ConnectionEvent::Proved(_)
+            | ConnectionEvent::Unproved(_)
+            | ConnectionEvent::DiedSilently(_) => self.doubted(&shared, &change, now),
+            ConnectionEvent::Leaked(leak) => shared.leaked(leak),
+            ConnectionEvent::Closed(error, ending) => {
+                self.closed(&shared, handle, error, ending, now)
+            }
         }
     }
 
@@ -123,23 +125,23 @@ impl Member {
     }
 
     /// Whether the connection lives was asked, or answered one way or the other.
-    fn doubted(&self, shared: &Shared, change: &Change, now: Instant) {
+    fn doubted(&self, shared: &Shared, change: &ConnectionEvent, now: Instant) {
         match *change {
-            Change::Probing => shared.ledger.note(Count::Probes),
-            Change::Overdue => {
+            ConnectionEvent::Probing => shared.ledger.note(Count::Probes),
+            ConnectionEvent::Overdue => {
                 self.endpoint.probing.store(true, crate::pool::Ordering::Release);
                 shared.start_dial(&self.endpoint);
             }
-            Change::Proved(silence) => {
+            ConnectionEvent::Proved(silence) => {
                 self.endpoint.proved();
                 shared.survived(silence, now);
             }
-            Change::Unproved(silence) => {
+            ConnectionEvent::Unproved(silence) => {
                 shared.ledger.note(Count::ProbesFailed);
                 self.endpoint.probing.store(false, crate::pool::Ordering::Release);
                 shared.died_silently(silence, now);
             }
-            Change::DiedSilently(silence) => {
+            ConnectionEvent::DiedSilently(silence) => {
                 shared.ledger.note(Count::SilentDeaths);
                 shared.died_silently(silence, now);
             }
@@ -177,7 +179,7 @@ impl Member {
         shared: &Shared,
         handle: &Handle,
         error: Option<Error>,
-        ending: Ending,
+        ending: DisconnectReason,
         now: Instant,
     ) {
         self.leave(handle);
@@ -200,7 +202,7 @@ impl Member {
                 shared.next_endpoint(&self.endpoint);
             }
             if shared.broken(now).is_some() {
-                let impatient = |slot: &Arc<Slot>| !slot.lock().wait_for_ready;
+                let impatient = |call: &Arc<SharedCall>| !call.lock().wait_for_ready;
                 shared.fail_waiting(impatient, &error.with_phase(Phase::Settings));
             }
         }
@@ -215,7 +217,7 @@ impl Shared {
         let mut driver = self.driver.lock();
         let least = Duration::from_secs(10);
         let interval = driver.keepalive.map(|time| time.max(least).saturating_mul(2));
-        *driver = Arc::new(DriverOptions { keepalive: interval, ..(**driver).clone() });
+        *driver = Arc::new(ConnectionOptions { keepalive: interval, ..(**driver).clone() });
         tracing::warn!(target = %self.target, ?interval, "too_many_pings");
     }
 
@@ -249,9 +251,9 @@ impl Shared {
     }
 
     /// A call that was surely not processed looks for another connection.
-    pub(super) fn redispatch(&self, slot: Arc<Slot>) {
+    pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         let (attempts, spare) = {
-            let mut x = slot.lock();
+            let mut x = call.lock();
             x.timeline.enter(Phase::PoolWait, rt::now());
             (x.attempts, x.spare)
         };
@@ -262,18 +264,18 @@ impl Shared {
                 format!("{attempts} connections refused the call without acting on it"),
             );
             let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
-            return fail(&slot, error);
+            return fail(&call, error);
         }
         if spare {
-            return self.bounce(slot);
+            return self.bounce(call);
         }
         // Never written, or once: at once. More often: the peer is given time.
         if attempts < 2 {
-            return self.submit(slot);
+            return self.submit(call);
         }
         let Some(me) = self.me.upgrade() else { return };
         let pause = self.jitter(Duration::from_millis(25) * (1 << attempts.min(6)), 0.2);
-        let mut pausing = Pausing(Some((me, slot)));
+        let mut pausing = Pausing(Some((me, call)));
         rt::spawn(async move {
             rt::sleep(pause).await;
             pausing.end();
@@ -283,22 +285,22 @@ impl Shared {
 
 /// A call that is to look for a connection after a pause. Dropped before, as when a runtime ends, it
 /// fails: nobody else would tell it.
-struct Pausing(Option<(Arc<Shared>, Arc<Slot>)>);
+struct Pausing(Option<(Arc<Shared>, Arc<SharedCall>)>);
 
 impl Pausing {
     fn end(&mut self) {
-        if let Some((shared, slot)) = self.0.take() {
-            shared.submit(slot);
+        if let Some((shared, call)) = self.0.take() {
+            shared.submit(call);
         }
     }
 }
 
 impl Drop for Pausing {
     fn drop(&mut self) {
-        if let Some((_, slot)) = self.0.take() {
+        if let Some((_, call)) = self.0.take() {
             let text = "the runtime on which the call paused has ended";
             let error = Error::local(Kind::Shutdown, Code::Unavailable, text);
-            fail(&slot, error);
+            fail(&call, error);
         }
     }
 }

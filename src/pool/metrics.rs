@@ -5,7 +5,7 @@
 //! comes rarely and with labels of its own is published at once. Names are gRPC's where gRPC has
 //! one (gRFC A94, A96, A118).
 
-use crate::pool::ledger::{Count, Counts};
+use crate::pool::counters::{Count, Counts};
 use crate::rt::sync::Ordering;
 use crate::transport::connect::ConnectErrorKind;
 use metrics::{Counter, Gauge, Histogram, SharedString, Unit};

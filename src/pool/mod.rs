@@ -7,27 +7,27 @@
 
 mod cap;
 mod check;
+mod counters;
 mod dial;
 mod endpoint;
 mod growth;
-mod keeper;
-mod ledger;
+mod maintenance;
 mod member;
 pub mod metrics;
 mod observer;
 mod options;
 mod path;
+mod queue;
 mod resolve;
 mod shares;
 mod spare;
 mod stats;
 mod tenant;
-mod wait;
 mod wishes;
 
 use crate::call::Permit;
-use crate::call::state::{Slot, wake};
-use crate::connection::driver::DriverOptions;
+use crate::call::state::{SharedCall, wake};
+use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
@@ -36,18 +36,18 @@ use crate::rt;
 use crate::rt::Random;
 use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, RwLock, SegQueue};
 use crate::transport::connect::{Connect, ConnectError, ConnectPhase, Target};
+use counters::PoolCounters;
 use endpoint::{Endpoint, Pick};
-use ledger::Ledger;
+use queue::{CallQueue, Refusal};
 use shares::Standing;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
-use wait::{Refusal, WaitQueue};
 
 pub use cap::Cap;
 pub use check::{Finding, Severity, check};
+pub use counters::{Count, Counts};
 pub use endpoint::Balance;
-pub use ledger::{Count, Counts};
 pub use observer::PoolAdvice;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};
@@ -81,15 +81,15 @@ struct Shared {
     resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
     /// How connections behave, after what peers have said of PINGs.
-    driver: Mutex<Arc<DriverOptions>>,
+    driver: Mutex<Arc<ConnectionOptions>>,
     cap: Arc<Cap>,
     endpoints: RwLock<Arc<[Arc<Endpoint>]>>,
     /// Turns of the balance; the endpoint that PickFirst uses.
     turn: AtomicU32,
-    waiting: Arc<WaitQueue>,
+    waiting: Arc<CallQueue>,
     random: Mutex<Random>,
     watch: watch::Sender<ChannelState>,
-    slots: SegQueue<Arc<Slot>>,
+    spare_calls: SegQueue<Arc<SharedCall>>,
     shutdown: AtomicBool,
     /// A keeper lives.
     kept: AtomicBool,
@@ -100,7 +100,7 @@ struct Shared {
     /// Connections that a warm-up asked for, to each endpoint.
     warm: AtomicU32,
     ready: watch::Sender<u32>,
-    ledger: Ledger,
+    ledger: PoolCounters,
     /// How long calls have waited, all together.
     waited_micros: AtomicU64,
     meter: OnceLock<Box<metrics::Meter>>,
@@ -143,10 +143,10 @@ impl Pool {
             cap: options.cap.clone().unwrap_or_else(Cap::process),
             endpoints: RwLock::new(endpoints.into()),
             turn: AtomicU32::new(0),
-            waiting: Arc::new(WaitQueue::new(options.max_waiting)),
+            waiting: Arc::new(CallQueue::new(options.max_waiting)),
             random: Mutex::new(Random::new(seed)),
             watch: watch::Sender::new(ChannelState::Idle),
-            slots: SegQueue::new(),
+            spare_calls: SegQueue::new(),
             shutdown: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             news: Notify::new(),
@@ -154,7 +154,7 @@ impl Pool {
             resolving: Mutex::new(resolve::Resolving::default()),
             warm: AtomicU32::new(0),
             ready: watch::Sender::new(0),
-            ledger: Ledger::default(),
+            ledger: PoolCounters::default(),
             waited_micros: AtomicU64::new(0),
             meter: OnceLock::new(),
             measured: Mutex::new(None),
@@ -168,29 +168,29 @@ impl Pool {
         Self { shared }
     }
 
-    /// A slot for a call that begins now: recycled if there is one.
+    /// A call for a call that begins now: recycled if there is one.
     #[must_use]
-    pub fn slot(&self, now: Instant) -> Arc<Slot> {
-        match self.shared.slots.pop() {
-            Some(slot) => {
-                slot.lock().restart(now);
-                slot
+    pub fn call(&self, now: Instant) -> Arc<SharedCall> {
+        match self.shared.spare_calls.pop() {
+            Some(call) => {
+                call.lock().restart(now);
+                call
             }
-            None => Slot::new(now),
+            None => SharedCall::new(now),
         }
     }
 
-    /// Takes a slot back for the next call, if nobody else holds it.
-    pub fn give_back(&self, mut slot: Arc<Slot>) {
+    /// Takes a call back for the next call, if nobody else holds it.
+    pub fn give_back(&self, mut call: Arc<SharedCall>) {
         let shared = &self.shared;
-        if shared.slots.len() < shared.options.slots && slot.recycle() {
-            shared.slots.push(slot);
+        if shared.spare_calls.len() < shared.options.spare_calls && call.recycle() {
+            shared.spare_calls.push(call);
         }
     }
 
     /// Sends a call on its way.
-    pub fn submit(&self, slot: Arc<Slot>) {
-        self.shared.submit(slot);
+    pub fn submit(&self, call: Arc<SharedCall>) {
+        self.shared.submit(call);
     }
 
     /// Begins to connect without a call.
@@ -199,8 +199,8 @@ impl Pool {
     }
 
     /// A call that waits, of a tenant or of none, was given up.
-    pub fn forget(&self, slot: &Arc<Slot>, tenant: Option<&Arc<Tenant>>) {
-        self.shared.waiting.forget(slot, tenant.map(|tenant| tenant.id()));
+    pub fn forget(&self, call: &Arc<SharedCall>, tenant: Option<&Arc<Tenant>>) {
+        self.shared.waiting.forget(call, tenant.map(|tenant| tenant.id()));
     }
 
     /// The state, to be watched.
@@ -241,16 +241,16 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn submit(&self, slot: Arc<Slot>) {
+    fn submit(&self, call: Arc<SharedCall>) {
         // Nobody overtakes those that wait.
         match if self.waiting.is_empty() { self.pick() } else { Pick::Full } {
-            Pick::Place(permit) => Handle::submit(permit, slot),
+            Pick::Place(permit) => Handle::submit(permit, call),
             Pick::Pressed(permit) => {
                 let connection = permit.carrier().id();
-                Handle::submit(permit, slot);
+                Handle::submit(permit, call);
                 self.pressed(connection);
             }
-            Pick::Full | Pick::None => self.wait(slot),
+            Pick::Full | Pick::None => self.wait(call),
         }
     }
 
@@ -309,28 +309,28 @@ impl Shared {
     }
 
     /// No place is free: the call waits, or fails with the reason why it need not.
-    fn wait(&self, slot: Arc<Slot>) {
+    fn wait(&self, call: Arc<SharedCall>) {
         let now = rt::now();
-        let Some((deadline, standing)) = self.admit(&slot, now) else { return };
-        match self.waiting.join(Arc::clone(&slot), standing, deadline, now) {
+        let Some((deadline, standing)) = self.admit(&call, now) else { return };
+        match self.waiting.join(Arc::clone(&call), standing, deadline, now) {
             Ok(earlier) => {
                 // Who gave it up meanwhile did not find it there.
-                if slot.lock().done {
-                    self.waiting.forget(&slot, standing.map(|standing| standing.tenant));
+                if call.lock().done {
+                    self.waiting.forget(&call, standing.map(|standing| standing.tenant));
                 }
                 self.keep();
                 if earlier.is_some() {
                     self.news.notify_one();
                 }
             }
-            Err((refusal, slot)) => {
+            Err((refusal, call)) => {
                 self.ledger.note(match refusal {
                     Refusal::Full(_) => Count::RefusedFull,
                     Refusal::Hopeless { .. } => Count::RefusedHopeless,
                 });
-                let seat = slot.lock().seat.take();
+                let seat = call.lock().seat.take();
                 let tenant = seat.as_ref().map(|seat| seat.quota().label());
-                return fail(&slot, refusal.error(tenant, deadline, now));
+                return fail(&call, refusal.error(tenant, deadline, now));
             }
         }
         // A place may have come free since the call looked; then nobody else would serve it.
@@ -345,8 +345,12 @@ impl Shared {
 
     /// Until when a call may wait and how it stands with its tenant; `None` if it is over, or fails
     /// here.
-    fn admit(&self, slot: &Arc<Slot>, now: Instant) -> Option<(Option<Instant>, Option<Standing>)> {
-        let mut x = slot.lock();
+    fn admit(
+        &self,
+        call: &Arc<SharedCall>,
+        now: Instant,
+    ) -> Option<(Option<Instant>, Option<Standing>)> {
+        let mut x = call.lock();
         if x.done {
             return None;
         }
@@ -363,7 +367,7 @@ impl Shared {
         let shut = self.shutdown.load(Ordering::Acquire).then(shut_down);
         match shut.or_else(|| self.broken(now).filter(|_| !patient)) {
             Some(error) => {
-                fail(slot, error);
+                fail(call, error);
                 None
             }
             None => Some(found),
@@ -382,10 +386,10 @@ impl Shared {
 
     /// A place for the call that has waited longest; `false` when there is none.
     fn hand_over(&self, permit: Permit, now: Instant) -> bool {
-        let Some(slot) = self.waiting.pop(now) else { return false };
-        let began = slot.lock().timeline.since();
+        let Some(call) = self.waiting.pop(now) else { return false };
+        let began = call.lock().timeline.since();
         self.note_waited(now.saturating_duration_since(began));
-        Handle::submit(permit, slot);
+        Handle::submit(permit, call);
         true
     }
 
@@ -435,9 +439,9 @@ impl Shared {
     }
 
     /// Tells calls that wait, and for which `which` holds, that it is in vain.
-    fn fail_waiting(&self, which: impl Fn(&Arc<Slot>) -> bool, error: &Error) {
-        for slot in self.waiting.take_if(which) {
-            fail(&slot, error.clone());
+    fn fail_waiting(&self, which: impl Fn(&Arc<SharedCall>) -> bool, error: &Error) {
+        for call in self.waiting.take_if(which) {
+            fail(&call, error.clone());
         }
     }
 
@@ -463,8 +467,8 @@ fn connect_error(error: &ConnectError) -> Error {
     Error::new(Kind::Connect, status, Initiator::Io, Processed::No).with_phase(phase)
 }
 
-fn fail(slot: &Arc<Slot>, error: Error) {
-    let wakers = slot.lock().fail(error);
+fn fail(call: &Arc<SharedCall>, error: Error) {
+    let wakers = call.lock().fail(error);
     wake(wakers);
 }
 

@@ -3,9 +3,9 @@
 
 use crate::advisor::sizing::{Advice, Controller, Link, Load, Observation, Way};
 use crate::advisor::trend::{Detector, Sample};
-use crate::connection::counters::Tallied;
+use crate::connection::counters::ConnectionTotals;
 use crate::pool::Shared;
-use crate::pool::ledger::Count;
+use crate::pool::counters::Count;
 use crate::rt;
 use crate::rt::sync::Ordering;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, before: &Tallied, now: &Tallied) {
+    fn add(&mut self, before: &ConnectionTotals, now: &ConnectionTotals) {
         self.ended += now.ended.wrapping_sub(before.ended) as f64;
         self.measured += f64::from(now.measured.wrapping_sub(before.measured));
         self.time += now.time - before.time;
@@ -91,7 +91,7 @@ pub(super) struct Observer {
     last: Instant,
     next: Instant,
     pause: Duration,
-    seen: Vec<(u64, Tallied)>,
+    seen: Vec<(u64, ConnectionTotals)>,
     sums: Sums,
     waited: (u64, u64),
     dials: u64,
@@ -162,7 +162,7 @@ impl Observer {
     fn tell(&self, shared: &Shared, view: &View) {
         let Some(load) = self.sums.load() else { return };
         let ended = self.sums.ended.max(1.0);
-        let way = |octets: f64, window: u64| Way { octets: octets / ended, window };
+        let way = |bytes: f64, window: u64| Way { bytes: bytes / ended, window };
         let window = u64::from(shared.options.driver.limits.connection_window_max);
         let link = (!view.rtt.is_zero()).then(|| Link {
             bandwidth: None,
@@ -233,7 +233,7 @@ impl Observer {
 
 /// The pool at a look.
 struct View {
-    tallies: Vec<(u64, Tallied)>,
+    tallies: Vec<(u64, ConnectionTotals)>,
     calls: u64,
     waiting: u32,
     /// Connections that take calls or are being dialled.
@@ -357,7 +357,7 @@ impl std::fmt::Display for PoolAdvice {
 impl crate::pool::Pool {
     /// How many connections the load of the last half minute or so wants, by Erlang's formula, with
     /// the arithmetic: rate, mean and variance of the time that calls hold a stream, measured on
-    /// one call in 16; the peer's stream limit; octets a call against the windows and the round
+    /// one call in 16; the peer's stream limit; bytes a call against the windows and the round
     /// trip. `None` before anything was measured, a second after the first call.
     #[must_use]
     pub fn advice(&self) -> Option<PoolAdvice> {

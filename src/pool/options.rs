@@ -1,7 +1,7 @@
 //! What a pool may do: every bound, its default and its reason.
 
 use crate::advisor::sizing::ControllerOptions;
-use crate::connection::driver::DriverOptions;
+use crate::connection::driver::ConnectionOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
 use crate::connection::mailbox::Policy;
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct PoolOptions {
     /// How each connection behaves.
-    pub driver: DriverOptions,
+    pub driver: ConnectionOptions,
     /// What speaks HTTP/2 instead of this crate's own driver. Default none.
     pub engine: Option<Arc<dyn Engine>>,
     /// The mailbox of each connection.
@@ -31,8 +31,8 @@ pub struct PoolOptions {
     /// The share of the peer's stream limit up to which a connection is filled before the next one
     /// is used, in percent. Default 75.
     pub fill_percent: u32,
-    /// Octets waiting to be written above which a connection counts as full. Default 64 KiB.
-    pub write_queue_octets: u32,
+    /// Bytes waiting to be written above which a connection counts as full. Default 64 KiB.
+    pub write_queue_bytes: u32,
     /// A call's wait for a connection's driver above which that connection counts as full.
     /// Default 1 ms.
     pub pick_wait: Duration,
@@ -57,16 +57,16 @@ pub struct PoolOptions {
     pub backoff_max: Duration,
     /// Connections on which a call may be tried before it fails. Default 8.
     pub attempts: u32,
-    /// Octets that a stream has sent and keeps until the response begins, so that the call can move
+    /// Bytes that a stream has sent and keeps until the response begins, so that the call can move
     /// to another connection: what the peer surely did not process, or what a retry policy covers. A
     /// stream that sends more moves no longer. Default 256 KiB; 0 keeps none.
-    pub keep_octets: u32,
+    pub keep_bytes: u32,
     /// The same for all calls of a channel together; whole requests of more than 64 KiB count, too,
     /// up to the beginning of their response. A request for which no room is left does not move once
     /// it was written. Default 16 MiB.
-    pub keep_total_octets: u32,
-    /// Recycled slots kept. Default 1024.
-    pub slots: usize,
+    pub keep_total_bytes: u32,
+    /// Call states kept for later calls. Default 1024.
+    pub spare_calls: usize,
     /// How calls are spread over the endpoints. Default the first that answers.
     pub balance: Balance,
     /// Least time between two resolutions of the target's name. Default 30 s.
@@ -86,13 +86,13 @@ impl PoolOptions {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            driver: DriverOptions::new(crate::http2::Role::Client),
+            driver: ConnectionOptions::new(crate::http2::Role::Client),
             engine: None,
             handoff: Policy::ShortMutex,
             min_connections: 0,
             max_connections: 4,
             fill_percent: 75,
-            write_queue_octets: 64 * 1024,
+            write_queue_bytes: 64 * 1024,
             pick_wait: Duration::from_millis(1),
             max_waiting: 10_000,
             shrink_after: Duration::from_secs(60),
@@ -102,9 +102,9 @@ impl PoolOptions {
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(120),
             attempts: 8,
-            keep_octets: 256 * 1024,
-            keep_total_octets: 16 * 1024 * 1024,
-            slots: 1024,
+            keep_bytes: 256 * 1024,
+            keep_total_bytes: 16 * 1024 * 1024,
+            spare_calls: 1024,
             balance: Balance::PickFirst,
             resolve_interval: Duration::from_secs(30),
             cap: None,
@@ -113,7 +113,7 @@ impl PoolOptions {
         }
     }
 
-    /// Takes the times from a preset: [`DriverOptions::liveness`], and `idle_time` so that the
+    /// Takes the times from a preset: [`ConnectionOptions::liveness`], and `idle_time` so that the
     /// channel closes a connection without calls before the path forgets it: 300 s on a plain path
     /// and in Kubernetes, 339.5 s behind AWS NLB, 54 s behind AWS ALB, at most the limit less 6 s or
     /// 3 % elsewhere. `shrink_after` is shortened to it if it is longer.

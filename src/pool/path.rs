@@ -1,20 +1,20 @@
 //! What the pool learns of the path from connections that were silent for long: how long it may
-//! leave one without octets, and from when on it has to ask.
+//! leave one without bytes, and from when on it has to ask.
 
-use crate::connection::driver::DriverOptions;
+use crate::connection::driver::ConnectionOptions;
 use crate::connection::keepalive::below;
 use crate::pool::Shared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Shared {
-    /// A connection answered after so long without an octet.
+    /// A connection answered after so long without an byte.
     pub(super) fn survived(&self, silence: Duration, now: Instant) {
         self.path.lock().survived(silence, now);
         self.adapt(now);
     }
 
-    /// A connection died without a word after so long without an octet.
+    /// A connection died without a word after so long without an byte.
     pub(super) fn died_silently(&self, silence: Duration, now: Instant) {
         self.path.lock().died(silence, now);
         self.adapt(now);
@@ -28,7 +28,8 @@ impl Shared {
         let mut driver = self.driver.lock();
         if driver.probe_after != Some(after) {
             tracing::debug!(target = %self.target, ?after, "connections are proved after this silence");
-            *driver = Arc::new(DriverOptions { probe_after: Some(after), ..(**driver).clone() });
+            *driver =
+                Arc::new(ConnectionOptions { probe_after: Some(after), ..(**driver).clone() });
         }
     }
 

@@ -196,7 +196,7 @@ impl Shared {
         }
         if self.endpoints().is_empty() {
             self.publish();
-            self.fail_waiting(|slot| !slot.lock().wait_for_ready, &error);
+            self.fail_waiting(|call| !call.lock().wait_for_ready, &error);
         }
     }
 

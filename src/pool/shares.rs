@@ -5,9 +5,9 @@
 //! next turn comes `1/weight` after its last one, and never before the present. So who was away
 //! saves nothing up, and a long line of one tenant delays another by one of its calls at most.
 
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
+use crate::pool::queue::{Line, Refusal};
 use crate::pool::tenant::{Share, Tenant, TenantStats};
-use crate::pool::wait::{Line, Refusal};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -52,7 +52,7 @@ pub(super) struct TenantLine {
     share: Share,
     under_way: u32,
     /// Calls that have their seat and want a place alone: they go first.
-    seated: VecDeque<Arc<Slot>>,
+    seated: VecDeque<Arc<SharedCall>>,
     line: Line,
     turn: Turn,
     /// What is counted of it in `ready` and `waiting`.
@@ -84,18 +84,18 @@ impl TenantLine {
         self.seated.len() as u32 + self.line.len().min(seats)
     }
 
-    fn pop(&mut self, now: Instant) -> Option<Arc<Slot>> {
-        while let Some(slot) = self.seated.pop_front() {
-            if !slot.lock().done {
-                return Some(slot);
+    fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
+        while let Some(call) = self.seated.pop_front() {
+            if !call.lock().done {
+                return Some(call);
             }
         }
         if self.under_way >= self.share.calls() {
             return None;
         }
-        let slot = self.line.pop(now)?;
+        let call = self.line.pop(now)?;
         self.under_way += 1;
-        Some(slot)
+        Some(call)
     }
 }
 
@@ -168,18 +168,18 @@ impl Shares {
 
     pub(super) fn join(
         &mut self,
-        slot: Arc<Slot>,
+        call: Arc<SharedCall>,
         standing: Standing,
         deadline: Option<Instant>,
         now: Instant,
-    ) -> Result<(), (Refusal, Arc<Slot>)> {
+    ) -> Result<(), (Refusal, Arc<SharedCall>)> {
         // A call's channel holds its tenant, so its line is there.
         let Some(line) = self.lines.get_mut(&standing.tenant) else {
-            return Err((Refusal::Full(0), slot));
+            return Err((Refusal::Full(0), call));
         };
         if standing.seated {
-            line.seated.push_back(slot);
-        } else if let Err(refused) = line.line.join(slot, line.share.waiting(), deadline, now) {
+            line.seated.push_back(call);
+        } else if let Err(refused) = line.line.join(call, line.share.waiting(), deadline, now) {
             line.refused += 1;
             return Err(refused);
         }
@@ -188,44 +188,44 @@ impl Shares {
     }
 
     /// The next call, its seat taken: of a tenant, or of `own`, the line of those without.
-    pub(super) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<Slot>> {
+    pub(super) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some((at, id)) = self.turns.pop_first() {
             if id == OWN {
                 self.own.listed = false;
-                if let Some(slot) = own.pop(now) {
+                if let Some(call) = own.pop(now) {
                     (self.clock, self.own.at) = (at, at + STRIDE);
-                    return Some(slot);
+                    return Some(call);
                 }
                 continue;
             }
             let Some(line) = self.lines.get_mut(&id) else { continue };
             line.turn.listed = false;
-            let slot = line.pop(now);
-            if slot.is_some() {
+            let call = line.pop(now);
+            if call.is_some() {
                 self.clock = at;
                 line.turn.at = at + STRIDE / u128::from(line.share.weight_of());
             }
             self.refresh(id);
-            if slot.is_some() {
-                return slot;
+            if call.is_some() {
+                return call;
             }
         }
         None
     }
 
     /// A call was given up.
-    pub(super) fn forget(&mut self, slot: &Arc<Slot>, id: u64) {
+    pub(super) fn forget(&mut self, call: &Arc<SharedCall>, id: u64) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        if !line.line.remove(slot) {
-            line.seated.retain(|other| !Arc::ptr_eq(other, slot));
+        if !line.line.remove(call) {
+            line.seated.retain(|other| !Arc::ptr_eq(other, call));
         }
         self.refresh(id);
     }
 
     pub(super) fn take_if(
         &mut self,
-        which: impl Fn(&Arc<Slot>) -> bool,
-        taken: &mut Vec<Arc<Slot>>,
+        which: impl Fn(&Arc<SharedCall>) -> bool,
+        taken: &mut Vec<Arc<SharedCall>>,
     ) {
         let waiting = self.lines.iter_mut().filter(|(_, line)| line.waiting() > 0);
         let ids: Vec<u64> = waiting
@@ -243,7 +243,7 @@ impl Shares {
     }
 
     /// Every call of a tenant that waits.
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
         self.lines.values().flat_map(|line| line.seated.iter().chain(line.line.iter()))
     }
 

@@ -1,7 +1,7 @@
 //! A place for a call that may not wait, press or make the pool dial: a hedge.
 
 use crate::call::Permit;
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::connection::handle::Handle;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
@@ -54,12 +54,12 @@ impl Shared {
 
     /// A hedge came back from a connection that did not act on it: it moves where there is room to
     /// spare, or ends.
-    pub(super) fn bounce(&self, slot: Arc<Slot>) {
+    pub(super) fn bounce(&self, call: Arc<SharedCall>) {
         match self.spare(&[]) {
-            Some(permit) => Handle::submit(permit, slot),
+            Some(permit) => Handle::submit(permit, call),
             None => {
                 let text = "no connection has room to spare for a hedge";
-                fail(&slot, Error::local(Kind::GoAway, Code::Unavailable, text));
+                fail(&call, Error::local(Kind::GoAway, Code::Unavailable, text));
             }
         }
     }

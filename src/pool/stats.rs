@@ -4,8 +4,8 @@ use crate::advisor::trend::Warning;
 use crate::connection::handle::{Handle, Leak};
 use crate::error::Error;
 use crate::memory::budget::Budget;
+use crate::pool::counters::{Count, Counts};
 use crate::pool::endpoint::Endpoint;
-use crate::pool::ledger::{Count, Counts};
 use crate::pool::shares::Shares;
 use crate::pool::tenant::TenantStats;
 use crate::pool::{Cap, ChannelState, Pool, Shared};
@@ -44,9 +44,9 @@ pub struct PoolStats {
     pub cap: CapStats,
     /// The bounds round that one, the process's last: see [`Cap::inside`](crate::pool::Cap::inside).
     pub outer_caps: Vec<CapStats>,
-    /// Octets that connections lease from the budget, those of other pools included.
+    /// Bytes that connections lease from the budget, those of other pools included.
     pub budget_used: u64,
-    /// The budget's size in octets.
+    /// The budget's size in bytes.
     pub budget_limit: u64,
     /// How often each thing has happened since the channel was built.
     pub counts: Counts,
@@ -116,11 +116,11 @@ pub struct ConnectionStats {
     pub calls: u32,
     /// Calls that the peer allows at a time; `u32::MAX` when it names no number.
     pub limit: u32,
-    /// Octets that wait for the socket or a window.
+    /// Bytes that wait for the socket or a window.
     pub queued: u32,
     /// How long the slowest call of the driver's last turn had waited for it.
     pub lag: Duration,
-    /// Time, in all, that octets waited for the connection's window.
+    /// Time, in all, that bytes waited for the connection's window.
     pub stalled: Duration,
 }
 
@@ -443,7 +443,7 @@ impl fmt::Display for ConnectionStats {
             limit => write!(f, "{} of {}", self.calls, count(limit.into(), "call"))?,
         }
         if self.queued > 0 {
-            write!(f, ", {} queued", count(self.queued.into(), "octet"))?;
+            write!(f, ", {} queued", count(self.queued.into(), "byte"))?;
         }
         if !self.lag.is_zero() {
             write!(f, ", {:.1?} behind", self.lag)?;

@@ -1,8 +1,8 @@
 //! Tenants that share a channel: each has a weight, a bound on its calls under way and one on those
 //! that wait.
 
-use crate::call::quota::{Quota, Seat};
-use crate::call::state::{Exchange, Slot};
+use crate::call::quota::{TenantPermit, TenantQuota};
+use crate::call::state::{CallState, SharedCall};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::pool::shares::Standing;
@@ -121,7 +121,7 @@ impl Tenant {
     }
 }
 
-impl Quota for Tenant {
+impl TenantQuota for Tenant {
     fn id(&self) -> u64 {
         self.id
     }
@@ -166,7 +166,7 @@ impl fmt::Debug for Tenant {
 
 impl Standing {
     /// How a call stands, if it has a tenant.
-    pub(super) fn of(x: &Exchange) -> Option<Self> {
+    pub(super) fn of(x: &CallState) -> Option<Self> {
         let seat = x.seat.as_ref()?;
         Some(Self { tenant: seat.quota().id(), seated: seat.is_taken() })
     }
@@ -187,20 +187,20 @@ impl Pool {
 
     /// A seat for one more call of a tenant, if its quota leaves one and nobody of it waits.
     #[must_use]
-    pub fn seat(&self, tenant: &Arc<Tenant>) -> Option<Seat> {
-        let quota: Arc<dyn Quota> = Arc::clone(tenant) as _;
-        self.shared.waiting.admit(tenant.id).then(|| Seat::new(quota, true))
+    pub fn seat(&self, tenant: &Arc<Tenant>) -> Option<TenantPermit> {
+        let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
+        self.shared.waiting.admit(tenant.id).then(|| TenantPermit::new(quota, true))
     }
 
     /// Sends a tenant's call on its way.
-    pub fn submit_for(&self, slot: Arc<Slot>, tenant: &Arc<Tenant>) {
-        let quota: Arc<dyn Quota> = Arc::clone(tenant) as _;
+    pub fn submit_for(&self, call: Arc<SharedCall>, tenant: &Arc<Tenant>) {
+        let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
         let seated = self.shared.waiting.admit(tenant.id);
-        slot.lock().seat = Some(Seat::new(quota, seated));
+        call.lock().seat = Some(TenantPermit::new(quota, seated));
         if seated {
-            self.shared.submit(slot);
+            self.shared.submit(call);
         } else {
-            self.shared.wait(slot);
+            self.shared.wait(call);
         }
     }
 }
@@ -222,8 +222,8 @@ impl Shared {
 }
 
 /// The end of a call whose deadline passed in a line: `error`, or what it waited for there.
-pub(super) fn late(slot: &Slot, error: Error) -> Error {
-    let x = slot.lock();
+pub(super) fn late(call: &SharedCall, error: Error) -> Error {
+    let x = call.lock();
     let Some(seat) = x.seat.as_ref().filter(|seat| !seat.is_taken()) else { return error };
     let label = seat.quota().label();
     let text = format!(

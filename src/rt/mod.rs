@@ -1,7 +1,7 @@
 //! The one door to the world: time, tasks, randomness, names and sockets.
 //!
 //! Nothing else in floors 3 and 4 reads a clock, sleeps, spawns, draws entropy, resolves or opens a
-//! socket, so a test that pauses tokio's clock and fixes the seeds repeats octet for octet.
+//! socket, so a test that pauses tokio's clock and fixes the seeds repeats byte for byte.
 
 pub mod contain;
 pub mod sync;
@@ -74,13 +74,13 @@ pub fn entropy() -> u64 {
     hasher.finish()
 }
 
-/// Octets of memory that this process may use: its cgroup's limit, else what the machine has.
+/// Bytes of memory that this process may use: its cgroup's limit, else what the machine has.
 /// `None` where the system does not say.
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
     // The second is the first version's; there a limit that nobody set is a number near 2^63.
     let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let number = |text: String| text.trim().parse::<u64>().ok().filter(|octets| *octets < 1 << 60);
+    let number = |text: String| text.trim().parse::<u64>().ok().filter(|bytes| *bytes < 1 << 60);
     let limit = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
     limit.and_then(number).or_else(machine_memory)
 }

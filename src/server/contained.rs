@@ -119,7 +119,7 @@ fn log(call: &ServerCall) {
 
 #[cfg(test)]
 mod tests {
-    use crate::call::state::Slot;
+    use crate::call::state::SharedCall;
     use crate::rt;
     use crate::server::contained::*;
     use std::task::Waker;
@@ -143,7 +143,7 @@ mod tests {
             })
         };
         let serving = Serving::new(begin, |_, ()| {}, |_| {});
-        let mut future = serving.call(ServerCall::new(Slot::new(rt::now())));
+        let mut future = serving.call(ServerCall::new(SharedCall::new(rt::now())));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(future.as_mut().poll(&mut cx).is_pending());
         drop(future);

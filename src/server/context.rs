@@ -1,7 +1,7 @@
 //! What a handler may know of its call besides the message.
 
 use crate::call::ends::Reader;
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::error::Error;
 use crate::grpc::{Encoding, Metadata};
 use crate::rt;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// One call as its handler sees it.
 #[derive(Debug, Clone)]
 pub struct Context {
-    slot: Arc<Slot>,
+    call: Arc<SharedCall>,
     pub(super) encoding: Encoding,
 }
 
@@ -21,14 +21,14 @@ pub struct Context {
 pub type Cancelled = Error;
 
 impl Context {
-    pub(super) const fn new(slot: Arc<Slot>) -> Self {
-        Self { slot, encoding: Encoding::Identity }
+    pub(super) const fn new(call: Arc<SharedCall>) -> Self {
+        Self { call, encoding: Encoding::Identity }
     }
 
     /// The request's metadata. Copied when asked for.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        Metadata::from_received(self.slot.lock().inc.head.fields().clone())
+        Metadata::from_received(self.call.lock().recv.head.fields().clone())
     }
 
     /// How the one message of a unary or server-streaming request came: gzip only when its
@@ -41,7 +41,7 @@ impl Context {
     /// When the caller's patience ends, by this side's clock.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.slot.lock().deadline
+        self.call.lock().deadline
     }
 
     /// How much of the caller's patience is left.
@@ -53,24 +53,24 @@ impl Context {
     /// How the caller's connection was made: addresses, TLS, certificates.
     #[must_use]
     pub fn connection(&self) -> Option<ConnectionInfo> {
-        self.slot.lock().handle.as_ref().map(|permit| permit.carrier().info().clone())
+        self.call.lock().handle.as_ref().map(|permit| permit.carrier().info().clone())
     }
 
     /// The `:path` of the request.
     #[must_use]
     pub fn path(&self) -> String {
-        String::from_utf8_lossy(self.slot.lock().inc.head.path()).into_owned()
+        String::from_utf8_lossy(self.call.lock().recv.head.path()).into_owned()
     }
 
     /// Waits until the caller has given up, the deadline has passed or the connection is lost.
     /// The handler's future is dropped then, so only tasks of its own need to ask.
     pub async fn cancelled(&self) -> Cancelled {
-        let reader = Reader::new(Arc::clone(&self.slot));
+        let reader = Reader::new(Arc::clone(&self.call));
         poll_fn(|cx| reader.poll_failed(cx)).await
     }
 
     /// Lets the handler run on when nobody waits for its answer any more.
     pub fn detach(&self) {
-        self.slot.lock().detached = true;
+        self.call.lock().detached = true;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::call::ends::{ServerCall, Writer};
 use crate::call::messages::MessageLimits;
-use crate::call::state::{OutEnd, Outgoing};
+use crate::call::state::{SendEnd, SendState};
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode};
@@ -62,7 +62,7 @@ where
     let cost = shape.in_place.then(Cost::new);
     let limits = shape.limits;
     let begin = move |call: &ServerCall| {
-        let mut context = Context::new(Arc::clone(call.slot()));
+        let mut context = Context::new(Arc::clone(call.call()));
         match whole::<Req>(call, &mut context, &shape) {
             Ok(request) => Some(f(context, request)),
             Err(status) => {
@@ -83,7 +83,7 @@ where
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let begin = move |call: &ServerCall| {
-        let mut context = Context::new(Arc::clone(call.slot()));
+        let mut context = Context::new(Arc::clone(call.call()));
         let request = whole::<Req>(call, &mut context, &shape);
         let replies = Replies::new(call.writer(), encoding(call), shape.limits.send);
         let f = Arc::clone(&f);
@@ -101,7 +101,7 @@ where
 {
     let limits = shape.limits;
     let begin = move |call: &ServerCall| {
-        let context = Context::new(Arc::clone(call.slot()));
+        let context = Context::new(Arc::clone(call.call()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
         let requests = requests(call, limits.receive);
         Some(async move {
@@ -121,7 +121,7 @@ where
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let begin = move |call: &ServerCall| {
-        let context = Context::new(Arc::clone(call.slot()));
+        let context = Context::new(Arc::clone(call.call()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
         let requests = requests(call, shape.limits.receive);
         let replies = Replies::new(call.writer(), encoding(call), shape.limits.send);
@@ -209,8 +209,8 @@ fn answer<Res: Encode>(
     // Its drop is user code, too: a panic there still finds nothing answered.
     drop(message);
     let end =
-        if trailers.is_empty() { OutEnd::Template(Arc::clone(&OK)) } else { OutEnd::Trailers };
-    let write = |out: &mut Outgoing| {
+        if trailers.is_empty() { SendEnd::Template(Arc::clone(&OK)) } else { SendEnd::Trailers };
+    let write = |out: &mut SendState| {
         *out.tail() = body;
         out.settle();
         if let Some(large) = large {
@@ -234,10 +234,10 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
             if !writer.has_head() {
                 let _ = writer.head(Some(head_template(Encoding::Identity)), &Fields::new());
             }
-            if writer.slot().lock().out.trailers.is_empty() {
-                let _ = writer.finish(OutEnd::Template(Arc::clone(&OK)), None);
+            if writer.call().lock().send.trailers.is_empty() {
+                let _ = writer.finish(SendEnd::Template(Arc::clone(&OK)), None);
             } else {
-                let _ = writer.finish(OutEnd::Trailers, Some(&response::ok_trailers()));
+                let _ = writer.finish(SendEnd::Trailers, Some(&response::ok_trailers()));
             }
         }
         Err(status) => fail(writer, &status),
@@ -248,10 +248,10 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
 fn fail(writer: &Writer, status: &Status) {
     // A peer that announces no limit gets what grpc-go and C-core accept at the least.
     const LIMIT: usize = 8 * 1024;
-    let mut trailers = std::mem::take(&mut writer.slot().lock().out.trailers);
+    let mut trailers = std::mem::take(&mut writer.call().lock().send.trailers);
     if writer.has_head() {
         status.to_trailers(&mut trailers, LIMIT);
-        let _ = writer.finish(OutEnd::Trailers, Some(&trailers));
+        let _ = writer.finish(SendEnd::Trailers, Some(&trailers));
     } else {
         let mut fields = response::trailers_only(status, LIMIT);
         fields.extend_from(&trailers);

@@ -1,6 +1,6 @@
 //! The accept loop: limits, handshakes in tasks of their own, graceful shutdown.
 
-use crate::connection::driver::{Drain, DrainReport, Driver, DriverOptions};
+use crate::connection::driver::{ConnectionOptions, Drain, DrainReport, Driver};
 use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
 use crate::connection::mailbox::Policy;
@@ -27,7 +27,7 @@ pub struct ServerBuilder {
     tls: Option<ServerTls>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     plaintext_too: bool,
-    options: DriverOptions,
+    options: ConnectionOptions,
     handshake_time: Duration,
     connections: usize,
     handoff: Policy,
@@ -44,8 +44,8 @@ impl ServerBuilder {
     }
 
     /// Speaks TLS as configured to clients that begin with it, and plaintext HTTP/2 to the others,
-    /// on the same port: the first octet tells. For ports that move from one to the other; who can
-    /// alter the octets on their way can choose plaintext, and handlers tell by
+    /// on the same port: the first byte tells. For ports that move from one to the other; who can
+    /// alter the bytes on their way can choose plaintext, and handlers tell by
     /// [`Context::connection`](super::Context::connection).
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     pub fn serve_either(mut self, tls: ServerTls) -> Self {
@@ -55,7 +55,7 @@ impl ServerBuilder {
     }
 
     /// How each connection behaves.
-    pub fn options(mut self, options: DriverOptions) -> Self {
+    pub fn options(mut self, options: ConnectionOptions) -> Self {
         self.options = options;
         self
     }
@@ -67,7 +67,7 @@ impl ServerBuilder {
     }
 
     /// Time for the TLS handshake. Default 10 s; the preface and the first SETTINGS have
-    /// [`DriverOptions::settings_time`].
+    /// [`ConnectionOptions::settings_time`].
     pub const fn handshake_time(mut self, time: Duration) -> Self {
         self.handshake_time = time;
         self
@@ -143,7 +143,7 @@ impl Server {
             tls: None,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             plaintext_too: false,
-            options: DriverOptions::new(Role::Server),
+            options: ConnectionOptions::new(Role::Server),
             handshake_time: Duration::from_secs(10),
             connections: 8192,
             handoff: Policy::default(),
@@ -201,7 +201,7 @@ struct Shared {
     tls: Option<ServerTls>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     plaintext_too: bool,
-    options: Arc<DriverOptions>,
+    options: Arc<ConnectionOptions>,
     handshake_time: Duration,
     handoff: Policy,
     engine: Option<Arc<dyn Engine>>,

@@ -8,7 +8,7 @@ mod plain;
 mod router;
 mod streaming;
 
-pub use crate::connection::driver::{DrainReport, DriverOptions};
+pub use crate::connection::driver::{ConnectionOptions, DrainReport};
 pub use context::{Cancelled, Context};
 pub use listener::{Server, ServerBuilder, Shutdown};
 pub use plain::{HttpReply, HttpRequest};

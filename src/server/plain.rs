@@ -1,7 +1,7 @@
 //! Plain HTTP/2 handlers beside the gRPC methods.
 
 use crate::call::ends::ServerCall;
-use crate::call::state::OutEnd;
+use crate::call::state::SendEnd;
 use crate::connection::dispatch::Handler;
 use crate::http2::{Fields, Head};
 use crate::server::contained::Serving;
@@ -104,7 +104,7 @@ fn answer(call: &ServerCall, reply: HttpReply) {
     let mut head = Fields::new();
     head.push(":status", reply.status.to_string());
     head.extend_from(&reply.fields);
-    let end = if reply.trailers.is_empty() { OutEnd::Finish } else { OutEnd::Trailers };
+    let end = if reply.trailers.is_empty() { SendEnd::Finish } else { SendEnd::Trailers };
     let writer = call.writer();
     // Body and end first: with them in place the head leaves with everything in one piece.
     if !reply.body.is_empty() {

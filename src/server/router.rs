@@ -124,10 +124,10 @@ impl Router {
         self
     }
 
-    /// The largest message received, in octets, inflated. Default 4 MiB.
+    /// The largest message received, in bytes, inflated. Default 4 MiB.
     #[must_use]
-    pub const fn max_receive_message(mut self, octets: usize) -> Self {
-        self.limits.receive = octets;
+    pub const fn max_receive_message(mut self, bytes: usize) -> Self {
+        self.limits.receive = bytes;
         self
     }
 
@@ -139,10 +139,10 @@ impl Router {
         self
     }
 
-    /// The largest message sent, in octets. Default 2 GiB − 1.
+    /// The largest message sent, in bytes. Default 2 GiB − 1.
     #[must_use]
-    pub const fn max_send_message(mut self, octets: usize) -> Self {
-        self.limits.send = octets;
+    pub const fn max_send_message(mut self, bytes: usize) -> Self {
+        self.limits.send = bytes;
         self
     }
 

@@ -56,8 +56,8 @@ impl<M: Encode> Replies<M> {
         let usable = if self.head {
             encoding == self.encoding
         } else {
-            let slot = self.messages.writer().slot();
-            accepts(&slot.lock().inc.head, encoding)
+            let call = self.messages.writer().call();
+            accepts(&call.lock().recv.head, encoding)
         };
         let encoding = if usable { encoding } else { Encoding::Identity };
         if !self.head {
@@ -89,7 +89,7 @@ impl<M: Encode> Replies<M> {
         self.messages.writer().head(head, &fields).map_err(|Closed| over())
     }
 
-    /// How long the octets of this answer have waited for windows, up to now.
+    /// How long the bytes of this answer have waited for windows, up to now.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         self.messages.writer().stalls()

@@ -18,7 +18,7 @@ pub use crate::transport::target::{Scheme, Target, TargetError, TargetErrorKind}
 /// The future of one dial. Dropping it abandons the dial and closes what was opened.
 pub type ConnectFuture = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>;
 
-/// Opens octet streams to a target: TCP, TLS over another connector, a Unix socket, a pipe, or
+/// Opens byte streams to a target: TCP, TLS over another connector, a Unix socket, a pipe, or
 /// whatever the user writes (a proxy, a tunnel, a test).
 ///
 /// A connector sets no overall deadline: the caller drops the future when time is up.
@@ -70,7 +70,7 @@ impl<C: Connect + ?Sized> Connect for Box<C> {
 
 /// An open stream, on either side, and what is known about it.
 pub struct Connected {
-    /// The octets.
+    /// The bytes.
     pub io: BoxedIo,
     /// Where they go, and how they are protected.
     pub info: ConnectionInfo,

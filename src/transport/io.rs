@@ -1,8 +1,8 @@
-//! What a connection moves its octets over.
+//! What a connection moves its bytes over.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Any ordered, reliable, two-way octet stream: TCP, TLS, a Unix socket, a pipe in memory.
+/// Any ordered, reliable, two-way byte stream: TCP, TLS, a Unix socket, a pipe in memory.
 ///
 /// Implemented for every type that qualifies.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}

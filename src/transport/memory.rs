@@ -15,7 +15,7 @@ const BACKLOG: usize = 128;
 
 /// A connector and the listener it reaches, whatever the target says.
 ///
-/// Each direction of a connection holds at most `buffer` octets, at least 1.
+/// Each direction of a connection holds at most `buffer` bytes, at least 1.
 #[must_use]
 pub fn listener(buffer: usize) -> (MemoryConnector, MemoryListener) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
@@ -78,20 +78,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn octets_go_both_ways() {
+    async fn bytes_go_both_ways() {
         let (connector, mut listener) = listener(16);
         let mut client = connector.connect(target()).await.unwrap();
         let mut server = listener.accept().await.unwrap();
         assert_eq!(client.info.peer, Some(PeerAddr::Memory));
         client.io.write_all(b"ping").await.unwrap();
-        let mut octets = [0; 4];
-        server.io.read_exact(&mut octets).await.unwrap();
-        assert_eq!(&octets, b"ping");
+        let mut bytes = [0; 4];
+        server.io.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"ping");
         server.io.write_all(b"pong").await.unwrap();
-        client.io.read_exact(&mut octets).await.unwrap();
-        assert_eq!(&octets, b"pong");
+        client.io.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"pong");
         drop(client);
-        assert_eq!(server.io.read(&mut octets).await.unwrap(), 0);
+        assert_eq!(server.io.read(&mut bytes).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -1,39 +1,39 @@
-//! Telling protocols apart by their first octets, so that a client at the wrong door is told so.
+//! Telling protocols apart by their first bytes, so that a client at the wrong door is told so.
 
-/// The 24 octets that open an HTTP/2 connection (RFC 9113 §3.4).
+/// The 24 bytes that open an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Octets that suffice for any verdict.
+/// Bytes that suffice for any verdict.
 pub const ENOUGH: usize = PREFACE.len();
 
 const METHODS: [&[u8]; 8] =
     [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT "];
 
-/// Whether a client that sent `octets` first speaks TLS: a handshake record of TLS 1.x that holds a
-/// ClientHello, as far as the octets go. Fewer than three octets prove nothing and give `false`.
+/// Whether a client that sent `bytes` first speaks TLS: a handshake record of TLS 1.x that holds a
+/// ClientHello, as far as the bytes go. Fewer than three bytes prove nothing and give `false`.
 #[must_use]
-pub fn looks_like_tls_client_hello(octets: &[u8]) -> bool {
+pub fn looks_like_tls_client_hello(bytes: &[u8]) -> bool {
     // RFC 8446 §5.1: content type 22, a version of major 3; §4: handshake type 1.
-    matches!(octets, [0x16, 0x03, 0x00..=0x04, rest @ ..] if rest.get(2).is_none_or(|&t| t == 1))
+    matches!(bytes, [0x16, 0x03, 0x00..=0x04, rest @ ..] if rest.get(2).is_none_or(|&t| t == 1))
 }
 
-/// Whether a client whose first octet is this speaks TLS: no HTTP begins like a handshake record.
+/// Whether a client whose first byte is this speaks TLS: no HTTP begins like a handshake record.
 #[must_use]
 pub const fn begins_tls(first: u8) -> bool {
     // RFC 8446 §5.1: content type 22
     first == 0x16
 }
 
-/// Whether `octets`, at least three of them, begin or are the HTTP/2 preface.
+/// Whether `bytes`, at least three of them, begin or are the HTTP/2 preface.
 #[must_use]
-pub fn looks_like_http2_preface(octets: &[u8]) -> bool {
-    let common = octets.len().min(PREFACE.len());
-    common >= 3 && octets.get(..common) == PREFACE.get(..common)
+pub fn looks_like_http2_preface(bytes: &[u8]) -> bool {
+    let common = bytes.len().min(PREFACE.len());
+    common >= 3 && bytes.get(..common) == PREFACE.get(..common)
 }
 
-/// Whether `octets` begin with an HTTP/1 method.
+/// Whether `bytes` begin with an HTTP/1 method.
 #[must_use]
-pub fn looks_like_http1(octets: &[u8]) -> bool {
-    METHODS.iter().any(|method| octets.starts_with(method))
+pub fn looks_like_http1(bytes: &[u8]) -> bool {
+    METHODS.iter().any(|method| bytes.starts_with(method))
 }
 
 #[cfg(test)]
@@ -61,12 +61,12 @@ mod tests {
             (b"GE", false, false, false),
             (b"", false, false, false),
         ];
-        for &(octets, tls, http2, http1) in table {
-            assert_eq!(looks_like_tls_client_hello(octets), tls, "{octets:?}");
-            assert_eq!(looks_like_http2_preface(octets), http2, "{octets:?}");
-            assert_eq!(looks_like_http1(octets), http1, "{octets:?}");
-            if octets.len() >= 3 && (tls || http2 || http1) {
-                assert_eq!(begins_tls(octets[0]), tls, "{octets:?}");
+        for &(bytes, tls, http2, http1) in table {
+            assert_eq!(looks_like_tls_client_hello(bytes), tls, "{bytes:?}");
+            assert_eq!(looks_like_http2_preface(bytes), http2, "{bytes:?}");
+            assert_eq!(looks_like_http1(bytes), http1, "{bytes:?}");
+            if bytes.len() >= 3 && (tls || http2 || http1) {
+                assert_eq!(begins_tls(bytes[0]), tls, "{bytes:?}");
             }
         }
     }

@@ -173,7 +173,7 @@ pub enum TargetErrorKind {
     UserInfo,
     /// A path, query or fragment behind the authority.
     PathNotAllowed,
-    /// An octet that no host name has.
+    /// An byte that no host name has.
     InvalidHost,
     /// A colon in the host, and no brackets round it.
     UnbracketedIpv6,
@@ -363,7 +363,7 @@ fn split_authority(authority: &str) -> Result<(String, Option<u16>), TargetError
 }
 
 fn check_host(host: &str) -> Result<(), TargetErrorKind> {
-    let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let numeric = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit());
     if !host.bytes().all(allowed) {
         return Err(TargetErrorKind::InvalidHost);

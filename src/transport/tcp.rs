@@ -32,7 +32,7 @@ pub struct SocketOptions {
     /// so a set value also ends connections to a peer that is alive and reads slowly.
     ///
     /// A channel does not depend on it: `PoolOptions::dial_time` bounds a dial, and
-    /// `DriverOptions::doubt_time` finds a dead peer while a call waits.
+    /// `ConnectionOptions::doubt_time` finds a dead peer while a call waits.
     pub user_timeout: Option<Duration>,
     /// TCP keepalive. Default 10 s, 3 s, 3 probes; `None` leaves it off.
     pub keepalive: Option<TcpKeepalive>,

@@ -115,9 +115,9 @@ async fn connector_meets_acceptor() {
     assert_eq!(client.info.peer, Some(PeerAddr::Tcp(there)));
     assert_eq!(client.info.local, server.info.peer);
     client.io.write_all(b"ping").await.unwrap();
-    let mut octets = [0; 4];
-    server.io.read_exact(&mut octets).await.unwrap();
-    assert_eq!(&octets, b"ping");
+    let mut bytes = [0; 4];
+    server.io.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"ping");
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ mod tests {
     use crate::transport::unix::*;
 
     #[tokio::test]
-    async fn a_unix_socket_carries_octets() {
+    async fn a_unix_socket_carries_bytes() {
         let name = format!("framewire-{}-{:x}.sock", std::process::id(), rt::entropy());
         let path = std::env::temp_dir().join(name);
         let mut acceptor = UnixAcceptor::bind(&path).unwrap();
@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(client.info.peer, Some(PeerAddr::Unix(Some(path.clone()))));
         assert_eq!(server.info.local, client.info.peer);
         client.io.write_all(b"ping").await.unwrap();
-        let mut octets = [0; 4];
-        server.io.read_exact(&mut octets).await.unwrap();
-        assert_eq!(&octets, b"ping");
+        let mut bytes = [0; 4];
+        server.io.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"ping");
 
         drop(acceptor);
         std::fs::remove_file(&path).unwrap();

@@ -8,9 +8,9 @@ use crate::support::*;
 /// Writes `frames` again and again without reading. How many rounds were taken.
 async fn flood_unread(peer: &mut RawPeer, frames: &[RawFrame], rounds: usize) -> usize {
     peer.deaf = true;
-    let octets = wire(frames).repeat(100);
+    let bytes = wire(frames).repeat(100);
     let mut taken = 0;
-    while taken < rounds && peer.send_octets(&octets).await {
+    while taken < rounds && peer.send_bytes(&bytes).await {
         taken += 100;
     }
     peer.deaf = false;
@@ -113,7 +113,7 @@ async fn attack_padded_empty_data_flood() {
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §6.1, rows A8 and A14: 100,000 DATA frames of one octet are an honest stream of small
+/// RFC 9113 §6.1, rows A8 and A14: 100,000 DATA frames of one byte are an honest stream of small
 /// messages and must pass.
 #[tokio::test(start_paused = true)]
 async fn honest_small_messages() {
@@ -126,8 +126,8 @@ async fn honest_small_messages() {
     while left > 0 {
         let now = (left as i64).min(1_000).min(room[0]).min(room[1]).max(0) as usize;
         if now > 0 {
-            let octets = data(1, NONE, *b"x").bytes().repeat(now);
-            peer.send_octets(&octets).await;
+            let bytes = data(1, NONE, *b"x").bytes().repeat(now);
+            peer.send_bytes(&bytes).await;
             left -= now;
             room = room.map(|n| n - now as i64);
         } else {
@@ -144,9 +144,9 @@ async fn honest_small_messages() {
 #[tokio::test(start_paused = true)]
 async fn attack_window_update_flood() {
     let mut peer = served().await;
-    let octets = window_update(0, 1).bytes().repeat(1_000);
+    let bytes = window_update(0, 1).bytes().repeat(1_000);
     for _ in 0..100 {
-        peer.send_octets(&octets).await;
+        peer.send_bytes(&bytes).await;
     }
     peer.expect_serves(1).await;
 }
@@ -167,9 +167,9 @@ async fn attack_window_update_overflow() {
 #[tokio::test(start_paused = true)]
 async fn attack_unknown_frames_flood() {
     let mut peer = served().await;
-    let octets = frame(0xfa, 0xff, 0, vec![0xee; 16_384]).bytes();
+    let bytes = frame(0xfa, 0xff, 0, vec![0xee; 16_384]).bytes();
     let mut taken = 0;
-    while taken < 300 && peer.send_octets(&octets).await {
+    while taken < 300 && peer.send_bytes(&bytes).await {
         taken += 1;
     }
     if taken < 300 {
@@ -185,16 +185,16 @@ async fn attack_unknown_frames_flood() {
 async fn attack_goaway_flood() {
     let mut peer = served().await;
     peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
-    let octets = goaway(0, NO_ERROR).bytes().repeat(100);
+    let bytes = goaway(0, NO_ERROR).bytes().repeat(100);
     for _ in 0..100 {
-        peer.send_octets(&octets).await;
+        peer.send_bytes(&bytes).await;
     }
     peer.send(data(1, END_STREAM, *b"x")).await;
     peer.expect_response(1).await;
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §4.2, row A19: a length over the limit is refused at its nine octets, before any of
+/// RFC 9113 §4.2, row A19: a length over the limit is refused at its nine bytes, before any of
 /// the payload was sent.
 #[tokio::test(start_paused = true)]
 async fn attack_oversize_frame_header() {

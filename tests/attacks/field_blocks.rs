@@ -7,7 +7,7 @@ use crate::support::hpack::{block, entered, indexed, literal};
 use crate::support::*;
 
 /// RFC 9113 §8.2.1, row A6: fields without a name: the request is malformed, and each costs 32
-/// octets of the list.
+/// bytes of the list.
 #[tokio::test(start_paused = true)]
 async fn attack_empty_name_headers() {
     let mut peer = served().await;
@@ -39,14 +39,14 @@ async fn attack_continuation_flood() {
 async fn attack_continuation_small_fragments() {
     let mut peer = served().await;
     peer.send(headers(1, END_STREAM, get("/ok", &[]))).await;
-    for octet in literal(b"x-filler", &[b'v'; 10_000]) {
-        peer.send(continuation(1, NONE, [octet])).await;
+    for byte in literal(b"x-filler", &[b'v'; 10_000]) {
+        peer.send(continuation(1, NONE, [byte])).await;
     }
     peer.expect_connection_error(ENHANCE_YOUR_CALM).await;
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §10.5, row A12: CONTINUATION of no octets counts all the same.
+/// RFC 9113 §10.5, row A12: CONTINUATION of no bytes counts all the same.
 #[tokio::test(start_paused = true)]
 async fn attack_continuation_empty() {
     let mut peer = served().await;
@@ -69,7 +69,7 @@ async fn attack_continuation_stall() {
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §10.5, row A13: an octet now and then does not lengthen the ten seconds.
+/// RFC 9113 §10.5, row A13: an byte now and then does not lengthen the ten seconds.
 #[tokio::test(start_paused = true)]
 async fn attack_continuation_drip() {
     let mut peer = served().await;
@@ -158,7 +158,7 @@ async fn attack_hpack_bomb_full() {
 }
 
 /// RFC 9113 §8.2.3, row A25: crumbs of a cookie are fields: more than 128 are too many for the
-/// stream, though their octets are few.
+/// stream, though their bytes are few.
 #[tokio::test(start_paused = true)]
 async fn attack_cookie_crumbs() {
     let mut peer = served().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::honest_request_on_a_new_connection;
 use crate::support::*;
 
-/// RFC 9113 §10.5, row A1: credit of one octet at a time. The sender answers with frames in
+/// RFC 9113 §10.5, row A1: credit of one byte at a time. The sender answers with frames in
 /// proportion and never resets a stream for a closed window.
 #[tokio::test(start_paused = true)]
 async fn attack_data_dribble() {
@@ -22,8 +22,8 @@ async fn attack_data_dribble() {
     }
     let heard = peer.gather(Duration::from_secs(1)).await;
     let frames = heard.iter().filter(|f| f.kind == DATA).count();
-    let octets: usize = heard.iter().filter(|f| f.kind == DATA).map(|f| f.payload.len()).sum();
-    assert_eq!(octets, updates);
+    let bytes: usize = heard.iter().filter(|f| f.kind == DATA).map(|f| f.payload.len()).sum();
+    assert_eq!(bytes, updates);
     assert!(frames <= 2 * updates, "{frames} frames for {updates} updates");
     assert!(heard.iter().all(|f| f.kind != RST_STREAM));
     peer.expect_serves(7).await;
@@ -66,12 +66,12 @@ async fn attack_preface_stall() {
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §3.4, row A20: one octet a second does not lengthen them.
+/// RFC 9113 §3.4, row A20: one byte a second does not lengthen them.
 #[tokio::test(start_paused = true)]
 async fn attack_preface_dribble() {
     let mut peer = serve();
-    for octet in &PREFACE[..12] {
-        peer.send_octets(&[*octet]).await;
+    for byte in &PREFACE[..12] {
+        peer.send_bytes(&[*byte]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     peer.expect_eof().await;
@@ -82,7 +82,7 @@ async fn attack_preface_dribble() {
 #[tokio::test(start_paused = true)]
 async fn attack_preface_without_settings() {
     let mut peer = serve();
-    peer.send_octets(PREFACE).await;
+    peer.send_bytes(PREFACE).await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     peer.expect_eof().await;
     honest_request_on_a_new_connection().await;
@@ -94,7 +94,7 @@ async fn attack_garbage_preface() {
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x00\xa5\x01", b"\0\0\0\0"] {
         let mut peer = serve();
         let start = tokio::time::Instant::now();
-        peer.send_octets(garbage).await;
+        peer.send_bytes(garbage).await;
         peer.expect_eof().await;
         assert!(start.elapsed() < Duration::from_secs(1));
     }
@@ -133,7 +133,7 @@ async fn attack_half_open_requests() {
 }
 
 /// RFC 9113 §5.2, row A24: a window of 0 and large answers asked for on a hundred streams: slow
-/// readers are honest, none is reset for it, and each gets its octets in the end.
+/// readers are honest, none is reset for it, and each gets its bytes in the end.
 #[tokio::test(start_paused = true)]
 async fn attack_zero_window_hold() {
     let mut peer = serve();

@@ -7,14 +7,14 @@ use crate::support::hpack::{block, entered, indexed, literal, table_size};
 use crate::support::*;
 
 /// A block that cannot be decoded: COMPRESSION_ERROR of the connection, nothing else.
-async fn undecodable(octets: impl Into<Vec<u8>>) {
+async fn undecodable(bytes: impl Into<Vec<u8>>) {
     let mut peer = served().await;
-    peer.send(headers(1, WHOLE, octets)).await;
+    peer.send(headers(1, WHOLE, bytes)).await;
     peer.expect_connection_error(COMPRESSION_ERROR).await;
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 7541 §5.1, row H2: integers of more octets than 32 bits need, zeros or not.
+/// RFC 7541 §5.1, row H2: integers of more bytes than 32 bits need, zeros or not.
 #[tokio::test(start_paused = true)]
 async fn attack_hpack_endless_integer() {
     undecodable(*b"\xff\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00").await;

@@ -1,5 +1,5 @@
 //! What a hostile client may try, each row once: the reaction asked for, the handlers bounded, and
-//! an honest request answered afterwards. Everything is written as raw octets in virtual time.
+//! an honest request answered afterwards. Everything is written as raw bytes in virtual time.
 
 #[cfg(test)]
 mod control_floods;

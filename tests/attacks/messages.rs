@@ -52,7 +52,7 @@ async fn attack_pseudo_header_confusion() {
     refused(&[METHOD, SCHEME, PATH, authority, (":Path", "/ok")]).await;
 }
 
-/// RFC 9113 §8.2.1, §10.3, row G11: octets that would split a message further on.
+/// RFC 9113 §8.2.1, §10.3, row G11: bytes that would split a message further on.
 #[tokio::test(start_paused = true)]
 async fn attack_field_injection() {
     let wrong: [(&[u8], &[u8]); 6] = [
@@ -123,7 +123,7 @@ async fn attack_settings_bad_values() {
 #[tokio::test(start_paused = true)]
 async fn attack_frame_size_0_in_the_preface() {
     let mut peer = serve();
-    peer.send_octets(PREFACE).await;
+    peer.send_bytes(PREFACE).await;
     peer.send(settings(&[(MAX_FRAME_SIZE, 0)])).await;
     peer.send(headers(1, WHOLE, get("/big/100", &[]))).await;
     let heard = peer.gather(Duration::from_secs(1)).await;

@@ -40,7 +40,7 @@ async fn flood(
 ) -> u32 {
     for taken in (0..streams).step_by(50) {
         let frames: Vec<_> = (0..50).flat_map(|k| round(2 * (taken + k) + 1)).collect();
-        if !peer.send_octets(&wire(&frames)).await {
+        if !peer.send_bytes(&wire(&frames)).await {
             return taken;
         }
         assert!(counters.running() <= CONCURRENT, "{} handlers live", counters.running());

@@ -20,7 +20,7 @@ async fn a_message_over_our_own_limit() {
     let error = channel.unary(&UNARY, Raw(vec![0; 11].into())).await.unwrap_err();
     assert_eq!(
         normal(&error),
-        "RESOURCE_EXHAUSTED: a message of 11 octets is over the limit of 10 \
+        "RESOURCE_EXHAUSTED: a message of 11 bytes is over the limit of 10 \
              (max_send_message); nothing was sent"
     );
 }
@@ -36,9 +36,9 @@ async fn a_request_over_the_peers_header_list() {
     request.metadata_mut().append("x-long", &"v".repeat(300)).unwrap();
     let error = channel.unary(&UNARY, request).await.unwrap_err();
     // The user-agent carries the version.
-    let octets = 752 + env!("CARGO_PKG_VERSION").len();
+    let bytes = 752 + env!("CARGO_PKG_VERSION").len();
     let want = format!(
-        "RESOURCE_EXHAUSTED: the request's header list measures {octets} octets; the peer \
+        "RESOURCE_EXHAUSTED: the request's header list measures {bytes} bytes; the peer \
          accepts 500 (SETTINGS_MAX_HEADER_LIST_SIZE), while writing the request; not \
          processed, a retry is safe; connection N to memory, 0.0 s old"
     );
@@ -63,7 +63,7 @@ async fn what_a_server_says_of_a_request_that_is_too_large() {
     let error = channel.unary(&UNARY, Raw(vec![0; 1001].into())).await.unwrap_err();
     assert_eq!(
         normal(&error),
-        "RESOURCE_EXHAUSTED: a received message of 1001 octets is over the limit of 1000 \
+        "RESOURCE_EXHAUSTED: a received message of 1001 bytes is over the limit of 1000 \
          (max_receive_message)"
     );
     // A client that does not heed SETTINGS_MAX_HEADER_LIST_SIZE.
@@ -99,7 +99,7 @@ async fn what_a_stream_receives() {
     let lines = [
         "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type text/html, while \
          reading the response; connection N to memory, 0.0 s old, stream 1",
-        "RESOURCE_EXHAUSTED: a received message of 16777216 octets is over the limit of 4194304 \
+        "RESOURCE_EXHAUSTED: a received message of 16777216 bytes is over the limit of 4194304 \
          (max_receive_message), while reading the response; connection N to memory, 0.0 s old, \
          stream 3",
         "INTERNAL: compressed flag 9 is neither 0 nor 1, while reading the response; connection \
@@ -113,7 +113,7 @@ async fn what_a_stream_receives() {
     }
 }
 
-/// How a unary call to a server of ours ends whose peer accepts 600 octets of a header list.
+/// How a unary call to a server of ours ends whose peer accepts 600 bytes of a header list.
 async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, String) {
     let (connector, listener) = memory::listener(64 * 1024);
     let router = Router::new()
@@ -154,9 +154,9 @@ async fn a_response_over_the_peers_header_list() {
         metadata.append("x-long", &"v".repeat(1000)).unwrap();
         Ok(Response::new(Raw::default()).with_trailers(metadata))
     };
-    let line = |octets| {
+    let line = |bytes| {
         format!(
-            "8 the response cannot be sent: a header list of {octets} octets; the peer accepts 600"
+            "8 the response cannot be sent: a header list of {bytes} bytes; the peer accepts 600"
         )
     };
     assert_eq!(answered(ok).await, (line(1082), line(1082)));
@@ -176,7 +176,7 @@ async fn a_response_head_over_the_peers_header_list() {
         metadata.append("x-long", &"v".repeat(1000)).unwrap();
         Ok(Response::new(Raw("a body".into())).with_metadata(metadata))
     };
-    let want = "8 the response cannot be sent: a header list of 1140 octets; the peer accepts 600";
+    let want = "8 the response cannot be sent: a header list of 1140 bytes; the peer accepts 600";
     assert_eq!(answered(ok).await.0, want);
 }
 
@@ -195,12 +195,12 @@ async fn a_streams_message_over_our_own_limit() {
     let (mut up, _down) = channel.bidi(&STREAM, ()).unwrap();
     assert_eq!(
         normal(&up.send(Raw(vec![0; 21].into())).await.unwrap_err()),
-        "RESOURCE_EXHAUSTED: a message of 21 octets is over the limit of 20 (max_send_message); \
+        "RESOURCE_EXHAUSTED: a message of 21 bytes is over the limit of 20 (max_send_message); \
          nothing was sent"
     );
     let mut down = channel.server_streaming(&STREAM, Raw(vec![0; 11].into())).unwrap();
     assert_eq!(
         normal(&down.message().await.unwrap_err()),
-        "RESOURCE_EXHAUSTED: a message of 11 octets is over the limit of 10 (max_send_message)"
+        "RESOURCE_EXHAUSTED: a message of 11 bytes is over the limit of 10 (max_send_message)"
     );
 }

@@ -37,18 +37,18 @@ enum Act {
     GoAway(u32, ErrorCode, &'static str),
     /// A head that ends the stream.
     Only(Vec<(&'static str, &'static str)>),
-    /// A head with a field of so many octets.
+    /// A head with a field of so many bytes.
     Long(usize),
-    /// A head, octets, and perhaps a status.
+    /// A head, bytes, and perhaps a status.
     Body(Vec<u8>, Option<&'static str>),
-    /// Octets as they are.
-    Octets(Vec<u8>),
+    /// Bytes as they are.
+    Bytes(Vec<u8>),
     Nothing,
     Head,
 }
 
 fn table() -> Vec<(&'static str, Act, &'static str)> {
-    use Act::{Body, Close, GoAway, Head, Long, Nothing, Octets, Only, Reset};
+    use Act::{Body, Bytes, Close, GoAway, Head, Long, Nothing, Only, Reset};
     vec![
         (
             "status",
@@ -129,7 +129,7 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
         (
             "cut message",
             Body(vec![0, 0, 0, 0, 9, 1], Some("0")),
-            "INTERNAL: stream ended 8 octets before the end of a message, while reading \
+            "INTERNAL: stream ended 8 bytes before the end of a message, while reading \
              the response; connection N to memory, 0.1 s old, stream 1",
         ),
         (
@@ -141,36 +141,36 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
         (
             "too large",
             Body(vec![0, 1, 0, 0, 0], None),
-            "RESOURCE_EXHAUSTED: a received message of 16777216 octets is over the \
+            "RESOURCE_EXHAUSTED: a received message of 16777216 bytes is over the \
              limit of 4194304 (max_receive_message), while reading the response; \
              connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "head too large",
             Long(20_000),
-            "RESOURCE_EXHAUSTED: the response's header list has 20140 octets and 3 \
-             fields; this side accepts Limits::header_list_octets and \
+            "RESOURCE_EXHAUSTED: the response's header list has 20140 bytes and 3 \
+             fields; this side accepts Limits::header_list_bytes and \
              Limits::header_list_fields, while reading the response; connection N \
              to memory, 0.0 s old, stream 1",
         ),
         (
             "DATA on stream 0",
-            Octets(vec![0, 0, 1, 0, 0, 0, 0, 0, 0, 7]),
+            Bytes(vec![0, 0, 1, 0, 0, 0, 0, 0, 0, 7]),
             "UNAVAILABLE: the peer broke HTTP/2: DATA on stream 0 (PROTOCOL_ERROR), \
              while waiting for the response [PROTOCOL_ERROR]; it may have been \
              processed; connection N to memory, 0.0 s old, stream 1",
         ),
         (
-            "SETTINGS of 5 octets",
-            Octets(vec![0, 0, 5, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            "SETTINGS of 5 bytes",
+            Bytes(vec![0, 0, 5, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
             "UNAVAILABLE: the peer broke HTTP/2: SETTINGS is not a multiple of 6 \
-             octets (FRAME_SIZE_ERROR), while waiting for the response \
+             bytes (FRAME_SIZE_ERROR), while waiting for the response \
              [FRAME_SIZE_ERROR]; it may have been processed; connection N to memory, \
              0.0 s old, stream 1",
         ),
         (
             "increment 0",
-            Octets(vec![0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0]),
+            Bytes(vec![0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0]),
             "INTERNAL: the peer broke HTTP/2 on this stream: WINDOW_UPDATE of 0 on a \
              stream, while waiting for the response [PROTOCOL_ERROR]; it may have \
              been processed; connection N to memory, 0.0 s old, stream 1",
@@ -224,20 +224,20 @@ async fn act(act: Act) -> Error {
             drop(peer);
         }
         Act::Only(fields) => peer.headers(1, true, &fields).await,
-        Act::Long(octets) => {
-            let long = "v".repeat(octets);
+        Act::Long(bytes) => {
+            let long = "v".repeat(bytes);
             peer.headers(1, true, &[&HEAD[..], &[("x-long", &long)]].concat()).await;
         }
-        Act::Body(octets, status) => {
+        Act::Body(bytes, status) => {
             peer.response(1).await;
-            peer.data(1, &octets, false).await;
+            peer.data(1, &bytes, false).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
             match status {
                 Some(status) => peer.headers(1, true, &[("grpc-status", status)]).await,
                 None => drop(peer),
             }
         }
-        Act::Octets(octets) => peer.send(&octets).await,
+        Act::Bytes(bytes) => peer.send(&bytes).await,
         Act::Nothing => {
             peer.until_silent().await;
             tokio::time::sleep(Duration::from_secs(3)).await;

@@ -179,8 +179,8 @@ async fn fault_cut_within_a_frame() {
     let call = client.get("/x");
     let (stream, _) = peer.expect_request().await;
     peer.send(headers(stream, END_HEADERS, response(200, &[]))).await;
-    let octets = data(stream, END_STREAM, *b"ten octets").bytes();
-    peer.send_octets(&octets[..15]).await;
+    let bytes = data(stream, END_STREAM, *b"ten bytes").bytes();
+    peer.send_bytes(&bytes[..15]).await;
     drop(peer);
     outcome(call).await.expect_err("cut");
 }

@@ -7,7 +7,7 @@ use crate::support::*;
 
 const QUIET: Duration = Duration::from_secs(1);
 
-async fn octets_sent(peer: &mut RawPeer, stream: u32) -> usize {
+async fn bytes_sent(peer: &mut RawPeer, stream: u32) -> usize {
     let frames = peer.gather(QUIET).await;
     frames.iter().filter(|f| f.kind == DATA && f.stream == stream).map(|f| f.payload.len()).sum()
 }
@@ -96,23 +96,23 @@ async fn fault_max_streams_lowered() {
     }
 }
 
-/// RFC 9113 §6.9.2, row F10: the window shrinks below what is out: not an octet more until it is
+/// RFC 9113 §6.9.2, row F10: the window shrinks below what is out: not an byte more until it is
 /// positive, then the rest, whole.
 #[tokio::test(start_paused = true)]
 async fn fault_window_shrink_negative() {
     let (client, mut peer) = connected().await;
     peer.crediting = false;
     let call = client.call("POST", "/x", &[], &[b'x'; 80_000]);
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_535);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_535);
     peer.send(window_update(0, 1_000_000)).await;
     peer.send(settings(&[(INITIAL_WINDOW_SIZE, 1_000)])).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 0);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 0);
     peer.send(window_update(1, 64_535)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 0, "the window is 0 again, not more");
+    assert_eq!(bytes_sent(&mut peer, 1).await, 0, "the window is 0 again, not more");
     peer.send(window_update(1, 465)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 465);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 465);
     peer.send(settings(&[(INITIAL_WINDOW_SIZE, 15_000)])).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 14_000);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 14_000);
     peer.respond(1, b"done").await;
     assert_eq!(outcome(call).await.expect("response").body, b"done");
 }

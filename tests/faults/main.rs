@@ -1,5 +1,5 @@
 //! What a broken or hostile server may do to a client, as seen from one connection: each row once,
-//! with the account of every call. Everything is written as raw octets in virtual time.
+//! with the account of every call. Everything is written as raw bytes in virtual time.
 
 #[cfg(test)]
 mod goaway;

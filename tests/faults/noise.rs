@@ -50,7 +50,7 @@ async fn fault_noise() {
     next_call_succeeds(&client, &mut peer).await;
 }
 
-/// RFC 9113 §10.5, row F28: the same one octet at a time, prefaces included.
+/// RFC 9113 §10.5, row F28: the same one byte at a time, prefaces included.
 #[tokio::test(start_paused = true)]
 async fn fault_byte_at_a_time() {
     let (client, mut peer) = connect();

@@ -3,7 +3,7 @@
 use crate::memory_pair::{BIDI, Pair, Setup, UNARY, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::error::Kind;
-use framewire::server::DriverOptions;
+use framewire::server::ConnectionOptions;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const AGE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(7);
 const IDLE: Duration = Duration::from_secs(30);
 
-fn pair(with: impl FnOnce(&mut DriverOptions)) -> Pair {
+fn pair(with: impl FnOnce(&mut ConnectionOptions)) -> Pair {
     let mut setup = Setup::new(router());
     // The client keeps its connection whatever the server thinks of it.
     setup.client.idle_time = Duration::MAX;

@@ -4,7 +4,7 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::client::PoolOptions;
-use framewire::server::{DriverOptions, Router};
+use framewire::server::{ConnectionOptions, Router};
 use framewire::unstable::grpc::{Code, Method, Raw, Response};
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::memory::budget::Budget;
@@ -19,7 +19,7 @@ fn pair(budget: &Arc<Budget>, stream: u32, connection: u32) -> Pair {
 /// Client and server on these budgets, with these windows.
 fn pair_of([client, server]: [&Arc<Budget>; 2], stream: u32, connection: u32) -> Pair {
     let mut setup = Setup::new(router());
-    let narrow = |options: &mut DriverOptions, budget: &Arc<Budget>| {
+    let narrow = |options: &mut ConnectionOptions, budget: &Arc<Budget>| {
         options.budget = Some(Arc::clone(budget));
         options.limits.stream_window = stream;
         options.limits.connection_window = connection;
@@ -55,7 +55,7 @@ async fn resets(peer: &mut Peer, times: u32, step: Duration) -> Vec<u32> {
     all
 }
 
-/// WINDOW_UPDATE octets for a stream among these frames.
+/// WINDOW_UPDATE bytes for a stream among these frames.
 fn announced(frames: &[Frame], id: u32) -> u32 {
     let updates = frames.iter().filter(|f| f.kind == FrameType::WindowUpdate && f.id == id);
     updates.map(Frame::number).sum()
@@ -86,8 +86,8 @@ async fn without_any_budget_all_complete() {
         })
         .collect();
     for (i, call) in calls.into_iter().enumerate() {
-        let octets = call.await.unwrap().unwrap();
-        assert!(octets.len() == 3 << 20 && octets.iter().all(|o| *o == i as u8), "call {i}");
+        let bytes = call.await.unwrap().unwrap();
+        assert!(bytes.len() == 3 << 20 && bytes.iter().all(|o| *o == i as u8), "call {i}");
     }
     assert!(budget.refused() > 0, "nobody was ever refused");
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -98,7 +98,7 @@ async fn without_any_budget_all_complete() {
 
 /// What is charged while calls are under way is given back when they are over, however they end.
 #[tokio::test(start_paused = true)]
-async fn octets_come_back_however_calls_end() {
+async fn bytes_come_back_however_calls_end() {
     let budget = Budget::new(256 << 20);
     let pair = pair(&budget, 65_535, 1 << 20);
     for i in 0..6 {
@@ -121,7 +121,7 @@ async fn octets_come_back_however_calls_end() {
     assert_eq!(budget.used(), 0);
 }
 
-/// Octets that another connection gives back reach a stream that starves.
+/// Bytes that another connection gives back reach a stream that starves.
 #[tokio::test(start_paused = true)]
 async fn a_starved_stream_is_fed_by_another_connection() {
     let budget = Budget::new(230 * 1024);
@@ -150,9 +150,8 @@ async fn a_starved_stream_is_fed_by_another_connection() {
 /// told, and growth is refused.
 #[tokio::test(start_paused = true)]
 async fn a_new_connection_begins_small() {
-    for (octets, connection, stream) in [(0, 0, 65_535), (64 << 20, (1 << 20) - 65_535, 256 << 10)]
-    {
-        let budget = Budget::new(octets);
+    for (bytes, connection, stream) in [(0, 0, 65_535), (64 << 20, (1 << 20) - 65_535, 256 << 10)] {
+        let budget = Budget::new(bytes);
         let mut setup = Setup::new(router());
         setup.server.budget = Some(Arc::clone(&budget));
         let pair = setup.start();
@@ -243,7 +242,7 @@ async fn a_stall_ends_after_the_limit_that_was_set() {
     assert!(!call.is_finished());
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.status().code(), Code::ResourceExhausted, "{error}");
-    assert!(error.to_string().contains("the peer took none of 34420 octets for 3 s"), "{error}");
+    assert!(error.to_string().contains("the peer took none of 34420 bytes for 3 s"), "{error}");
     let frames = peer.until_silent().await;
     let resets: Vec<_> = frames.iter().filter(|f| f.kind == FrameType::RstStream).collect();
     assert_eq!(resets.len(), 1);
@@ -285,8 +284,8 @@ async fn what_is_not_read_is_bounded_for_each_connection() {
             tokio::time::sleep(Duration::from_secs(5)).await;
             // The connection's own window is charged as well, in steps of 256 KiB.
             let used = budget.used() as usize - (1 << 20);
-            assert!(used <= most + (256 << 10), "{used} octets of {calls} calls, {most} allowed");
-            assert!(used >= most / 3, "{used} octets of {calls} calls");
+            assert!(used <= most + (256 << 10), "{used} bytes of {calls} calls, {most} allowed");
+            assert!(used >= most / 3, "{used} bytes of {calls} calls");
             // It reads at last: all go on, in turn.
             peer.settings(&[(4, 0x7fff_ffff)]).await;
             let mut seen = std::collections::HashSet::new();

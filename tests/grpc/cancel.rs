@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 type Call = JoinHandle<Result<framewire::unstable::grpc::Response<Raw>, framewire::error::Error>>;
 
-fn begin(channel: &Channel, octets: usize) -> Call {
+fn begin(channel: &Channel, bytes: usize) -> Call {
     let channel = channel.clone();
-    tokio::spawn(async move { channel.unary(&UNARY, raw(vec![1; octets])).await })
+    tokio::spawn(async move { channel.unary(&UNARY, raw(vec![1; bytes])).await })
 }
 
 async fn settle() {
@@ -126,7 +126,7 @@ pub async fn a_thousand_cancels_leak_no_window(on: On) {
         let id = 2 * i + 1;
         peer.next_noting(FrameType::Headers, &mut note).await;
         peer.response(id).await;
-        // Octets that nobody will read, then the cancel, then octets that cross it.
+        // Bytes that nobody will read, then the cancel, then bytes that cross it.
         peer.data(id, &[0; 600], false).await;
         given += 600;
         if i % 2 == 0 {

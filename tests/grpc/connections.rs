@@ -74,7 +74,7 @@ pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
 
 pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
     let mut options = PoolOptions::new();
-    options.keep_octets = 0;
+    options.keep_bytes = 0;
     let (channel, mut listener) = on.lone_channel(options, Faults::default());
     let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
     let mut peer = Peer::accept(&mut listener, &[]).await;

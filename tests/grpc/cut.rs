@@ -1,4 +1,4 @@
-//! A link cut at every octet of a short conversation, at either end and in either direction: every
+//! A link cut at every byte of a short conversation, at either end and in either direction: every
 //! call ends, its error tells the truth about whether it was processed, nothing hangs or panics.
 
 use crate::link::{Faults, FaultyConnector, FaultyListener, Trace};
@@ -158,13 +158,13 @@ fn count(outcomes: &[Result<(), Error>], words: &mut [usize; 2]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_every_octet() {
+async fn at_every_byte() {
     count_panics();
     let trace = Trace::default();
     let whole = run(Faults { trace: Some(trace.clone()), ..Faults::default() }, Faults::default());
     assert!(whole.await.iter().all(Result::is_ok));
     let (up, down) = trace.lock().unwrap().clone();
-    assert!(up.len() > 500 && down.len() > 400, "{} and {} octets", up.len(), down.len());
+    assert!(up.len() > 500 && down.len() > 400, "{} and {} bytes", up.len(), down.len());
     let written = |at| Faults { cut_written: Some(at), ..Faults::default() };
     let read = |at| Faults { cut_read: Some(at), ..Faults::default() };
     let none = Faults::default;

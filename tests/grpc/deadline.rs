@@ -26,8 +26,8 @@ impl Connect for Never {
     }
 }
 
-fn patient(octets: usize) -> Request<Raw> {
-    Request::new(raw(vec![1; octets])).with_timeout(PATIENCE)
+fn patient(bytes: usize) -> Request<Raw> {
+    Request::new(raw(vec![1; bytes])).with_timeout(PATIENCE)
 }
 
 /// The call ends with DEADLINE_EXCEEDED at its deadline, in this phase.

@@ -76,7 +76,7 @@ async fn a_handler_that_outlives_the_grace() {
     assert_eq!((error.kind(), error.status().message()), (Kind::Shutdown, TEXT));
 }
 
-/// Octets that wait for a window hold the status up too: the connection's end tells the caller.
+/// Bytes that wait for a window hold the status up too: the connection's end tells the caller.
 #[tokio::test(start_paused = true)]
 async fn a_stream_behind_a_closed_window() {
     let pair = Setup::new(router()).start();

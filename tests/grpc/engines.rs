@@ -9,7 +9,7 @@ use crate::memory_pair::{On, SILENT, UNARY, raw, router};
 use crate::peer::Peer;
 use framewire::client::PoolOptions;
 use framewire::error::{Kind, Processed};
-use framewire::server::{DrainReport, DriverOptions};
+use framewire::server::{ConnectionOptions, DrainReport};
 use framewire::transport::io::BoxedIo;
 use framewire::transport::memory;
 use framewire::unstable::connection::dispatch::Dispatch;
@@ -131,7 +131,7 @@ engines! { kept:
 
 engines! { kinds:
     pair the_four_kinds;
-    pair a_link_of_single_octets_gives_the_same;
+    pair a_link_of_single_bytes_gives_the_same;
     pair a_slow_link_gives_the_same;
     pair metadata_goes_both_ways;
     pair streaming_metadata_comes_before_the_messages_and_behind_them;
@@ -218,7 +218,7 @@ async fn the_engine_that_is_named_drives() {
     }
     for (on, window) in [(On::FRAMEWIRE, true), (On::H2_SERVER, false)] {
         let mut setup = on.setup(router());
-        setup.server.limits.frame_octets = 32_768;
+        setup.server.limits.frame_bytes = 32_768;
         let mut peer = Peer::dial(&setup.start().connector).await;
         let settings = peer.next(FrameType::Settings).await.payload;
         let names = settings.chunks(6).map(|entry| u16::from_be_bytes([entry[0], entry[1]]));
@@ -232,7 +232,7 @@ async fn the_engine_that_is_named_drives() {
 struct Idle;
 
 impl Engine for Idle {
-    fn client(&self, _io: BoxedIo, intake: Intake, _options: DriverOptions) -> EngineTask {
+    fn client(&self, _io: BoxedIo, intake: Intake, _options: ConnectionOptions) -> EngineTask {
         Box::pin(async move { drop(intake) })
     }
 
@@ -240,7 +240,7 @@ impl Engine for Idle {
         &self,
         _io: BoxedIo,
         intake: Intake,
-        _options: DriverOptions,
+        _options: ConnectionOptions,
         _dispatch: Arc<dyn Dispatch>,
     ) -> EngineTask {
         Box::pin(async move { drop(intake) })

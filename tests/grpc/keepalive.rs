@@ -152,9 +152,9 @@ impl Enforcement {
     }
 }
 
-/// Serves for `time`, counting: unary calls are answered, streams get a head and `octets` each
+/// Serves for `time`, counting: unary calls are answered, streams get a head and `bytes` each
 /// `beat`, as many as make a client measure the path if they are a window's half.
-async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>, octets: usize) -> Enforcement {
+async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>, bytes: usize) -> Enforcement {
     let mut law = Enforcement::default();
     let until = Instant::now() + Duration::from_secs(time);
     let mut streams: Vec<u32> = Vec::new();
@@ -166,7 +166,7 @@ async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>, octets: usize) -
                 return law;
             }
             for id in &streams {
-                for piece in framed(&vec![7; octets]).chunks(16_384) {
+                for piece in framed(&vec![7; bytes]).chunks(16_384) {
                     peer.data(*id, piece, false).await;
                 }
                 law.forgiven = true;
@@ -199,12 +199,12 @@ async fn enforce(peer: &mut Peer, time: u64, beat: Option<u64>, octets: usize) -
 #[tokio::test(start_paused = true)]
 async fn a_stream_silent_for_an_hour_offends_no_default_server() {
     for keepalive in [None, Some(320)] {
-        for octets in [4, WINDOW_HALF] {
+        for bytes in [4, WINDOW_HALF] {
             for beat in [None, Some(7), Some(11), Some(45), Some(400)] {
-                let law = beside_calls(keepalive, octets, beat).await;
-                let case = format!("keepalive {keepalive:?}, {octets} octets each {beat:?} s");
+                let law = beside_calls(keepalive, bytes, beat).await;
+                let case = format!("keepalive {keepalive:?}, {bytes} bytes each {beat:?} s");
                 assert!(law.worst <= 2, "{} strikes: {case}", law.worst);
-                let measured = octets == WINDOW_HALF && beat.is_some();
+                let measured = bytes == WINDOW_HALF && beat.is_some();
                 assert!(law.pings > 0 || beat == Some(7), "doubt asks: {case}");
                 assert!(law.pings > 5 || !measured, "{} PINGs: {case}", law.pings);
             }
@@ -213,7 +213,7 @@ async fn a_stream_silent_for_an_hour_offends_no_default_server() {
 }
 
 /// An hour of a stream, and of calls at times when the connection is in use and when it is not.
-async fn beside_calls(keepalive: Option<u64>, octets: usize, beat: Option<u64>) -> Enforcement {
+async fn beside_calls(keepalive: Option<u64>, bytes: usize, beat: Option<u64>) -> Enforcement {
     let mut options = PoolOptions::new();
     options.driver.keepalive = keepalive.map(Duration::from_secs);
     options.driver.limits.connection_window = 2 * WINDOW_HALF as u32;
@@ -235,7 +235,7 @@ async fn beside_calls(keepalive: Option<u64>, octets: usize, beat: Option<u64>) 
             }
         }
     });
-    let law = enforce(&mut peer, 3600, beat, octets).await;
+    let law = enforce(&mut peer, 3600, beat, bytes).await;
     calls.await.unwrap();
     assert_eq!(channel.connections().len(), 1);
     stream.abort();

@@ -14,16 +14,16 @@ use std::time::Duration;
 
 fn channel(on: On, call: u32, all: u32) -> (Channel, MemoryListener) {
     let mut options = PoolOptions::new();
-    options.keep_octets = call;
-    options.keep_total_octets = all;
+    options.keep_bytes = call;
+    options.keep_total_bytes = all;
     on.lone_channel(options, Faults::default())
 }
 
-/// The octets of a stream's messages up to a number of octets, and whether it has ended. The peer
+/// The bytes of a stream's messages up to a number of bytes, and whether it has ended. The peer
 /// gives back what it reads.
-async fn body(peer: &mut Peer, id: u32, octets: usize) -> (Vec<u8>, bool) {
+async fn body(peer: &mut Peer, id: u32, bytes: usize) -> (Vec<u8>, bool) {
     let (mut body, mut ended) = (Vec::new(), false);
-    while body.len() < octets {
+    while body.len() < bytes {
         let data = peer.next(FrameType::Data).await;
         if data.id == id {
             body.extend_from_slice(&data.payload);
@@ -130,19 +130,19 @@ pub async fn a_sender_that_waits_moves_along(on: On) {
 }
 
 pub async fn a_stream_that_has_sent_more_than_is_kept_stays(on: On) {
-    for octets in [1000, 1001] {
+    for bytes in [1000, 1001] {
         let (channel, mut listener) = channel(on, 1000, 2000);
         let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
         let mut first = Peer::accept(&mut listener, &[]).await;
-        for part in [500, octets - 500] {
+        for part in [500, bytes - 500] {
             up.send(raw("x".repeat(part - 5))).await.unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(body(&mut first, 1, octets).await.0.len(), octets);
+        assert_eq!(body(&mut first, 1, bytes).await.0.len(), bytes);
         first.goaway(0, ErrorCode::NO_ERROR, "").await;
-        if octets == 1000 {
+        if bytes == 1000 {
             let mut second = Peer::accept(&mut listener, &[]).await;
-            assert_eq!(body(&mut second, 1, octets).await.0.len(), octets);
+            assert_eq!(body(&mut second, 1, bytes).await.0.len(), bytes);
             // Too much from here on. It may have been seen, and nobody says that it was not.
             up.send(raw("x")).await.unwrap();
             second.next(FrameType::Data).await;
@@ -189,9 +189,9 @@ pub async fn a_large_request_moves_if_there_is_room_for_it(on: On) {
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let mut calls = Vec::new();
-    for octets in [70_000, 70_000, 60_000] {
+    for bytes in [70_000, 70_000, 60_000] {
         let channel = channel.clone();
-        calls.push(tokio::spawn(async move { channel.unary(&UNARY, raw(vec![7; octets])).await }));
+        calls.push(tokio::spawn(async move { channel.unary(&UNARY, raw(vec![7; bytes])).await }));
         peer.next(FrameType::Headers).await;
     }
     peer.goaway(0, ErrorCode::NO_ERROR, "").await;
@@ -247,7 +247,7 @@ pub async fn a_goaway_in_the_middle_of_a_burst(on: On) {
     }
 }
 
-/// Reads streams up to an identifier to their ends and answers with their first octet.
+/// Reads streams up to an identifier to their ends and answers with their first byte.
 async fn served(peer: &mut Peer, streams: usize, last: u32) -> Vec<Vec<u8>> {
     let mut bodies = std::collections::BTreeMap::<u32, Vec<u8>>::new();
     let mut whole = Vec::new();

@@ -22,7 +22,7 @@ pub async fn four_kinds(Pair { channel, .. }: &Pair) {
     for size in [0, 1, 5, 4096, 20_000, 200_000] {
         let message = raw(vec![7; size]);
         let response = channel.unary(&UNARY, message.clone()).await.unwrap();
-        assert_eq!(response.into_inner(), message, "{size} octets");
+        assert_eq!(response.into_inner(), message, "{size} bytes");
     }
     let mut down = channel.server_streaming(&DOWN, raw([20; 3000])).unwrap();
     for i in 0..20 {
@@ -53,7 +53,7 @@ pub async fn the_four_kinds(on: On) {
     four_kinds(&on.pair()).await;
 }
 
-pub async fn a_link_of_single_octets_gives_the_same(on: On) {
+pub async fn a_link_of_single_bytes_gives_the_same(on: On) {
     let mut setup = on.setup(router());
     setup.faults = Faults { piece: Some(1), ..Faults::default() };
     four_kinds(&setup.start()).await;
@@ -83,7 +83,7 @@ async fn traced(on: On) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn the_same_script_gives_the_same_octets() {
+fn the_same_script_gives_the_same_bytes() {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -95,7 +95,7 @@ fn the_same_script_gives_the_same_octets() {
     let (first, second) = (run(), run());
     assert!(first.0.len() > 200_000 && first.1.len() > 200_000);
     assert_eq!(first.0.len(), second.0.len());
-    assert!(first == second, "the octets of two runs differ");
+    assert!(first == second, "the bytes of two runs differ");
 }
 
 fn metadata_router() -> Router {
@@ -106,8 +106,8 @@ fn metadata_router() -> Router {
         for value in got.get_all("x-text") {
             head.append("x-text-back", value).unwrap();
         }
-        for value in got.get_all_bin("x-octets-bin") {
-            trailers.append_bin("x-octets-back-bin", &value.unwrap()).unwrap();
+        for value in got.get_all_bin("x-bytes-bin") {
+            trailers.append_bin("x-bytes-back-bin", &value.unwrap()).unwrap();
         }
         Ok(Response::new(raw(ctx.path())).with_metadata(head).with_trailers(trailers))
     })
@@ -120,13 +120,13 @@ pub async fn metadata_goes_both_ways(on: On) {
     metadata.append("x-text", "one").unwrap();
     metadata.append("x-text", "two, three").unwrap();
     let all: Vec<u8> = (0..=255).collect();
-    metadata.append_bin("x-octets-bin", &all).unwrap();
-    metadata.append_bin("x-octets-bin", b"").unwrap();
+    metadata.append_bin("x-bytes-bin", &all).unwrap();
+    metadata.append_bin("x-bytes-bin", b"").unwrap();
     let response = pair.channel.unary(&META, request).await.unwrap();
     let back: Vec<_> = response.metadata().get_all("x-text-back").collect();
     assert_eq!(back, ["one", "two, three"]);
     let back: Vec<Bytes> =
-        response.trailers().get_all_bin("x-octets-back-bin").map(Result::unwrap).collect();
+        response.trailers().get_all_bin("x-bytes-back-bin").map(Result::unwrap).collect();
     assert_eq!(back, [Bytes::from(all), Bytes::new()]);
     assert_eq!(response.into_inner(), raw("/test.Echo/Meta"));
 }
@@ -175,17 +175,17 @@ pub async fn a_status_carries_message_details_and_metadata(on: On) {
     // Trailers-Only: one HEADERS frame that ends the stream, no DATA.
     let frames = frames_of(&trace.lock().unwrap().1);
     let on_stream: Vec<_> = frames.into_iter().filter(|(id, _, _)| *id == 1).collect();
-    assert_eq!(on_stream, [(1, FrameType::Headers.octet(), 0x5)]);
+    assert_eq!(on_stream, [(1, FrameType::Headers.byte(), 0x5)]);
 }
 
 /// Stream, type and flags of each frame.
-fn frames_of(mut octets: &[u8]) -> Vec<(u32, u8, u8)> {
+fn frames_of(mut bytes: &[u8]) -> Vec<(u32, u8, u8)> {
     let mut frames = Vec::new();
-    while octets.len() >= 9 {
-        let length = u32::from_be_bytes([0, octets[0], octets[1], octets[2]]) as usize;
-        let id = u32::from_be_bytes(octets[5..9].try_into().unwrap());
-        frames.push((id, octets[3], octets[4]));
-        octets = &octets[9 + length..];
+    while bytes.len() >= 9 {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        let id = u32::from_be_bytes(bytes[5..9].try_into().unwrap());
+        frames.push((id, bytes[3], bytes[4]));
+        bytes = &bytes[9 + length..];
     }
     frames
 }

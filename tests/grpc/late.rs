@@ -1,4 +1,4 @@
-//! DATA that was on its way when the server let go of its stream (RFC 9113 §5.1, §5.2): its octets
+//! DATA that was on its way when the server let go of its stream (RFC 9113 §5.1, §5.2): its bytes
 //! go back to the connection's window, and nothing else happens.
 
 use crate::memory_pair::{RawMethod, Setup, raw, router};
@@ -83,7 +83,7 @@ async fn it_is_credited_and_discarded() {
             let_go(&mut peer, reason).await;
             peer.until_silent().await;
             let heard = send_late(&mut peer, window, end).await;
-            // PINGs measure the path, whatever becomes of the octets.
+            // PINGs measure the path, whatever becomes of the bytes.
             let harmless = [FrameType::WindowUpdate, FrameType::Ping];
             let none_else = heard.iter().all(|f| f.id == 0 && harmless.contains(&f.kind));
             assert!(none_else, "{reason:?} {end}: {heard:?}");

@@ -64,7 +64,7 @@ async fn asked(
 }
 
 pub async fn a_message_over_the_limit_is_refused_on_its_prefix(on: On) {
-    // 4 MiB and one octet announced, none of them sent.
+    // 4 MiB and one byte announced, none of them sent.
     let prefix = [&[0][..], &(4 * 1024 * 1024 + 1u32).to_be_bytes()].concat();
     let (error, reset) = client_reads(on, &[], prefix.clone(), false).await;
     assert_eq!((error.code(), error.kind()), (Code::ResourceExhausted, Kind::Limit), "{error}");
@@ -170,7 +170,7 @@ fn bomb() -> Vec<u8> {
 
 pub async fn a_small_message_that_inflates_over_the_limit(on: On) {
     let bomb = bomb();
-    assert!(bomb.len() < 16_000 && bomb[0] == 1, "{} octets", bomb.len());
+    assert!(bomb.len() < 16_000 && bomb[0] == 1, "{} bytes", bomb.len());
     let gzip = [("grpc-encoding", "gzip")];
     let (error, _) = client_reads(on, &gzip, bomb.clone(), true).await;
     assert_eq!(error.code(), Code::ResourceExhausted, "{error}");

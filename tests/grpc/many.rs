@@ -70,7 +70,7 @@ pub async fn large_messages_on_a_hundred_streams_through_small_windows(on: On) {
                     let got = channel.unary(&UNARY, message.clone()).await.unwrap();
                     assert!(got.into_inner() == message);
                 } else {
-                    // Its first octet says 9.
+                    // Its first byte says 9.
                     let mut down = channel.server_streaming(&DOWN, Raw(message.0.slice(..60_000)));
                     let down = down.as_mut().unwrap();
                     for _ in 0..9 {
@@ -103,7 +103,7 @@ pub async fn small_messages_on_a_hundred_streams_through_a_small_window(on: On) 
         limits.connection_window = 64 * 1024;
         limits.stream_window_max = 64 * 1024;
         limits.connection_window_max = 64 * 1024;
-        limits.unread_free_octets = 0;
+        limits.unread_free_bytes = 0;
     }
     let pair = setup.start();
     let tasks: Vec<_> = (0..100)
@@ -142,18 +142,18 @@ pub async fn a_bulk_stream_leaves_room_for_small_calls(on: On) {
         })
         .collect();
     tokio::task::yield_now().await;
-    let (mut octets, mut answered) = (0, 0);
+    let (mut bytes, mut answered) = (0, 0);
     while answered < 100 {
         let frame = peer.next(FrameType::Data).await;
         if frame.id == 1 {
-            octets += frame.payload.len();
+            bytes += frame.payload.len();
         } else if frame.ends() {
             answered += 1;
             peer.answer(frame.id, b"").await;
         }
     }
     // What our buffer and the link hold, and one slice of the bulk between two small frames.
-    assert!(octets <= 768 * 1024 + 100 * 16 * 1024, "{octets} octets of bulk came before the last");
+    assert!(bytes <= 768 * 1024 + 100 * 16 * 1024, "{bytes} bytes of bulk came before the last");
     for call in calls {
         call.await.unwrap().unwrap();
     }
@@ -216,5 +216,5 @@ pub async fn padding_is_credited(on: On) {
     let sent = 200 * (1 + 2005 + 255);
     let initial = 1024 * 1024 - 65_535;
     let owed = (sent + initial) as u64 - granted.min((sent + initial) as u64);
-    assert!(owed <= 512 * 1024, "{owed} octets are not credited");
+    assert!(owed <= 512 * 1024, "{owed} bytes are not credited");
 }

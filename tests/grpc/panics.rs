@@ -5,7 +5,7 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, RawMethod, raw, router};
 use framewire::client::{Channel, HttpRequest, PoolOptions, Sender, Streaming};
 use framewire::error::Error;
-use framewire::server::{DriverOptions, HttpReply, Replies, Router};
+use framewire::server::{ConnectionOptions, HttpReply, Replies, Router};
 use framewire::transport::accept::Accept;
 use framewire::transport::connect::Connected;
 use framewire::unstable::call::ends as exchange;
@@ -323,7 +323,7 @@ async fn of_a_handler_that_contains_none() {
     tokio::spawn(async move {
         let Connected { io, info } = listener.accept().await.unwrap();
         let handle = Handle::new(info, None, Policy::default(), 256 * 1024, exchange::now());
-        let options = DriverOptions::new(Role::Server);
+        let options = ConnectionOptions::new(Role::Server);
         let drain = Arc::new(Drain::new());
         Driver::server(io, Arc::new(handle), options, Arc::new(Plans), drain).await;
     });

@@ -85,7 +85,7 @@ async fn whichever_is_first_carries_the_call() {
     assert!(quiet.await.is_err(), "a call was written to it");
 }
 
-/// Any octet is a sign of life.
+/// Any byte is a sign of life.
 #[tokio::test(start_paused = true)]
 async fn any_frame_releases_the_call() {
     let (channel, _listener, mut peer) = used(PoolOptions::new()).await;

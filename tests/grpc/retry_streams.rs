@@ -34,10 +34,10 @@ async fn head(peer: &mut Peer) -> (u32, Option<String>) {
     (head.id, head.field("grpc-previous-rpc-attempts").map(str::to_owned))
 }
 
-/// The octets of a stream up to so many, and whether it has ended.
-async fn body(peer: &mut Peer, octets: usize) -> (Vec<u8>, bool) {
+/// The bytes of a stream up to so many, and whether it has ended.
+async fn body(peer: &mut Peer, bytes: usize) -> (Vec<u8>, bool) {
     let (mut body, mut ended) = (Vec::new(), false);
-    while body.len() < octets {
+    while body.len() < bytes {
         let data = peer.next(FrameType::Data).await;
         body.extend_from_slice(&data.payload);
         ended |= data.ends();
@@ -183,23 +183,23 @@ pub async fn a_sender_alone_keeps_the_call_going(on: On) {
 }
 
 pub async fn a_call_that_has_sent_more_than_is_kept_is_settled(on: On) {
-    for octets in [1000usize, 1001] {
+    for bytes in [1000usize, 1001] {
         let mut options = PoolOptions::new();
-        options.keep_octets = 1000;
+        options.keep_bytes = 1000;
         let options = on.client_options(options);
         let (channel, mut listener) = channel(on, 2, |builder| builder.options(options));
         let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
         let mut peer = Peer::accept(&mut listener, &[]).await;
-        for part in [500, octets - 500] {
+        for part in [500, bytes - 500] {
             up.send(raw("x".repeat(part - 5))).await.unwrap();
             tokio::time::sleep(ms(1)).await;
         }
         let (id, _) = head(&mut peer).await;
-        body(&mut peer, octets).await;
+        body(&mut peer, bytes).await;
         peer.reset(id, ErrorCode::INTERNAL_ERROR).await;
-        if octets == 1000 {
+        if bytes == 1000 {
             assert_eq!(head(&mut peer).await.1.as_deref(), Some("1"));
-            body(&mut peer, octets).await;
+            body(&mut peer, bytes).await;
         } else {
             let end = tokio::time::timeout(ms(1000), down.message()).await;
             let error = end.expect("not tried again").unwrap_err();

@@ -39,11 +39,11 @@ pub async fn a_sender_waits_above_64_kib(on: On) {
     peer.window(1, 300_000 - 60_000).await;
     peer.window(0, 300_000).await;
     let script = tokio::spawn(async move {
-        let mut octets = 0;
-        while octets < 240_000 {
-            octets += peer.next(FrameType::Data).await.payload.len();
+        let mut bytes = 0;
+        while bytes < 240_000 {
+            bytes += peer.next(FrameType::Data).await.payload.len();
         }
-        (peer, octets)
+        (peer, bytes)
     });
     soon(up.ready()).await.expect("ready again").unwrap();
     let (mut peer, before) = script.await.unwrap();
@@ -63,13 +63,13 @@ pub async fn a_sender_waits_above_64_kib(on: On) {
 /// As many messages as fill the queue are there before the driver looks, and leave as they are: the
 /// sender goes on.
 pub async fn a_sender_goes_on_whatever_its_messages_measure(on: On) {
-    for octets in [1000, 16_000, 20_000, 32_768, 65_000, 65_531, 65_536, 70_000, 300_000] {
+    for bytes in [1000, 16_000, 20_000, 32_768, 65_000, 65_531, 65_536, 70_000, 300_000] {
         let pair = on.pair();
-        let message = raw(vec![100; octets]);
+        let message = raw(vec![100; bytes]);
         let mut down = pair.channel.server_streaming(&DOWN, message.clone()).unwrap();
         for i in 0..100 {
             let next = soon(down.message()).await;
-            let next = next.unwrap_or_else(|| panic!("{octets} octets: stuck after {i} messages"));
+            let next = next.unwrap_or_else(|| panic!("{bytes} bytes: stuck after {i} messages"));
             assert_eq!(next.unwrap(), Some(message.clone()));
         }
         assert_eq!(soon(down.message()).await.expect("the end").unwrap(), None);
@@ -160,8 +160,8 @@ fn endless() -> (Router, Arc<AtomicUsize>) {
             let note = d();
             async move {
                 let _note = note;
-                while let Some(Raw(octets)) = requests.message().await? {
-                    replies.send(Raw(octets)).await?;
+                while let Some(Raw(bytes)) = requests.message().await? {
+                    replies.send(Raw(bytes)).await?;
                 }
                 std::future::pending().await
             }

@@ -87,11 +87,11 @@ async fn serve(mut peer: Peer, window: u32, mut random: Random) {
 }
 
 async fn give_credit(peer: &mut Peer, frame: &Frame, window: u32) {
-    let octets = frame.payload.len() as u32;
-    if frame.kind == FrameType::Data && octets > 0 {
-        peer.window(0, octets).await;
+    let bytes = frame.payload.len() as u32;
+    if frame.kind == FrameType::Data && bytes > 0 {
+        peer.window(0, bytes).await;
         if !frame.ends() {
-            peer.window(frame.id, octets).await;
+            peer.window(frame.id, bytes).await;
         }
     } else if window == 0 {
         peer.window(frame.id, 30_000).await;
@@ -109,8 +109,8 @@ async fn answer(peer: &mut Peer, id: u32, random: &mut Random) {
 /// One call, whose caller looks away once; its timeline and its wall time.
 async fn call(channel: Channel, mut random: Random) -> (CallTimeline, Duration) {
     sleep(millis(&mut random, 300)).await;
-    let octets = [0, 900, 50_000, 300_000][random.below(4) as usize];
-    let request = Request::new(raw(vec![7; octets])).with_wait_for_ready(true);
+    let bytes = [0, 900, 50_000, 300_000][random.below(4) as usize];
+    let request = Request::new(raw(vec![7; bytes])).with_wait_for_ready(true);
     let started = Instant::now();
     let mut call = pin!(channel.unary_timed(&UNARY, request));
     let pause = millis(&mut random, 200);

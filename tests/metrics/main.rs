@@ -20,7 +20,7 @@ mod recorder;
 
 use framewire::client::metrics::{METRICS, MetricKind};
 use framewire::client::{Cap, Channel, Count, HedgePolicy, PoolOptions, RetryPolicy};
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::transport::connect::{Connect, ConnectFuture, Target};
 use framewire::transport::tls::{ClientTls, ServerTls};
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
@@ -35,8 +35,8 @@ const WORK: Method<Raw, Raw> = Method::new("/test.Work/Do");
 const FLAKY: Method<Raw, Raw> = Method::new("/test.Work/Flaky");
 const SLOW: Method<Raw, Raw> = Method::new("/test.Work/Slow");
 
-fn raw(octets: &[u8]) -> Raw {
-    Raw(bytes::Bytes::copy_from_slice(octets))
+fn raw(bytes: &[u8]) -> Raw {
+    Raw(bytes::Bytes::copy_from_slice(bytes))
 }
 
 async fn ms(time: u64) {
@@ -87,7 +87,7 @@ fn server_tls(identity: &Identity) -> ServerTls {
 fn tls() -> Tls {
     let network = Network::new();
     let identity = Identity::new("secure.test");
-    let mut allowing = DriverOptions::new(Role::Server);
+    let mut allowing = ConnectionOptions::new(Role::Server);
     allowing.limits.concurrent_streams = 2;
     let server = Server::builder(router()).options(allowing).tls(server_tls(&identity));
     let server = Some(server.serve(network.patient(addr(1))));
@@ -276,7 +276,7 @@ fn the_page_shows_the_defaults() {
         ("min_connections", options.min_connections.to_string()),
         ("max_connections", options.max_connections.to_string()),
         ("fill_percent", options.fill_percent.to_string()),
-        ("write_queue_octets", options.write_queue_octets.to_string()),
+        ("write_queue_bytes", options.write_queue_bytes.to_string()),
         ("pick_wait", format!("{:?}", options.pick_wait)),
         ("max_waiting", options.max_waiting.to_string()),
         ("shrink_after", format!("{:?}", options.shrink_after)),
@@ -326,7 +326,7 @@ impl Connect for Steps {
 #[tokio::test(start_paused = true)]
 async fn a_dial_is_shown_with_its_step() {
     let network = Network::new();
-    let _server = network.serve(addr(1), router(), DriverOptions::new(Role::Server));
+    let _server = network.serve(addr(1), router(), ConnectionOptions::new(Role::Server));
     let channel = Channel::builder("http://test").connector(Steps(network)).options(options());
     let channel = channel.build().unwrap();
     channel.connect();

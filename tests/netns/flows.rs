@@ -32,7 +32,7 @@ pub async fn a_flow_that_vanishes_under_calls(stage: Stage) {
         stage.forget(port(channel));
     }
     sleep(1.0).await;
-    let first_octet = Instant::now();
+    let first_byte = Instant::now();
     let calls = [(3, &plain), (4, &plain), (5, &retried)].map(|(id, channel)| {
         let channel = channel.clone();
         begin(async move { channel.unary(&WORK, work(id, 0)).await })
@@ -43,8 +43,8 @@ pub async fn a_flow_that_vanishes_under_calls(stage: Stage) {
         let error = result.unwrap_err();
         assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe));
     }
-    let took = first_octet.elapsed();
-    println!("  told {took:.1?} after the first octet that nobody acknowledged");
+    let took = first_byte.elapsed();
+    println!("  told {took:.1?} after the first byte that nobody acknowledged");
     assert!(took <= Duration::from_secs(10) + SLACK, "{took:?}");
     call(&plain, 6).await.unwrap();
     let (result, took) = fifth.await.unwrap();

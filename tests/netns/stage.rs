@@ -36,7 +36,7 @@ pub fn case(case: impl Future<Output = ()> + 'static) -> Pin<Box<dyn Future<Outp
 fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
     let said = Command::new(name).args(arguments).stdin(Stdio::null()).output();
     let said = said.map_err(|error| format!("{name} does not run: {error}"))?;
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).trim().to_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if said.status.success() {
         return Ok(text(&said.stdout));
     }
@@ -140,12 +140,12 @@ impl Drop for Pair {
 
 /// All that comes out of a pipe.
 fn all(mut pipe: impl Read) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let _ = pipe.read_to_end(&mut octets);
-    octets
+    let mut bytes = Vec::new();
+    let _ = pipe.read_to_end(&mut bytes);
+    bytes
 }
 
-/// Which octets a rule concerns: those that come to the server, or to the client.
+/// Which bytes a rule concerns: those that come to the server, or to the client.
 #[derive(Clone, Copy, Debug)]
 pub enum Side {
     Server,

@@ -34,7 +34,7 @@ async fn connections_that_age_in_a_second_under_load() {
     assert!(dials >= 50, "{dials} connections");
 }
 
-/// Requests whose last octet has come: their streams and messages.
+/// Requests whose last byte has come: their streams and messages.
 async fn requests(peer: &mut Peer, most: usize) -> Vec<(u32, Vec<u8>)> {
     let mut whole = Vec::new();
     let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();

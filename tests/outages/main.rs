@@ -28,7 +28,7 @@ mod slow;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
-use framewire::server::{DriverOptions, Router};
+use framewire::server::{ConnectionOptions, Router};
 use framewire::transport::connect::{Connect, ConnectFuture, Target};
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use framewire::unstable::http2::Role;
@@ -40,20 +40,20 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Answers with its request after as many milliseconds as the first octet says.
+/// Answers with its request after as many milliseconds as the first byte says.
 pub const WORK: Method<Raw, Raw> = Method::new("/test.Work/Do");
 
 /// How often each identifier ran.
 pub type Ran = Arc<Mutex<HashMap<u32, usize>>>;
 
 pub fn work(id: u32, milliseconds: u8) -> Raw {
-    let mut octets = vec![milliseconds];
-    octets.extend_from_slice(&id.to_be_bytes());
-    Raw(octets.into())
+    let mut bytes = vec![milliseconds];
+    bytes.extend_from_slice(&id.to_be_bytes());
+    Raw(bytes.into())
 }
 
-pub fn id_of(octets: &[u8]) -> u32 {
-    u32::from_be_bytes(octets[1..5].try_into().unwrap())
+pub fn id_of(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[1..5].try_into().unwrap())
 }
 
 pub fn router(ran: &Ran) -> Router {
@@ -74,8 +74,8 @@ pub fn each_ran_once(ran: &Ran, calls: usize) {
     assert_eq!(ran.len(), calls);
 }
 
-pub fn server_options() -> DriverOptions {
-    DriverOptions::new(Role::Server)
+pub fn server_options() -> ConnectionOptions {
+    ConnectionOptions::new(Role::Server)
 }
 
 pub fn options() -> PoolOptions {

@@ -20,8 +20,8 @@ fn mute(mut listener: MemoryListener) {
     tokio::spawn(async move {
         while let Ok(mut connected) = listener.accept().await {
             tokio::spawn(async move {
-                let mut octets = [0; 4096];
-                while connected.io.read(&mut octets).await.is_ok_and(|n| n > 0) {}
+                let mut bytes = [0; 4096];
+                while connected.io.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
             });
         }
     });

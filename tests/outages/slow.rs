@@ -1,4 +1,4 @@
-//! Paths that are slow and lose octets for a while, servers that stop reading, callers that do.
+//! Paths that are slow and lose bytes for a while, servers that stop reading, callers that do.
 
 use crate::network::{Network, addr};
 use crate::peer::{Peer, framed, request};
@@ -19,9 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// Octets that a path holds in each direction.
+/// Bytes that a path holds in each direction.
 const BUFFER: usize = 64 * 1024;
-/// Octets of one segment.
+/// Bytes of one segment.
 const SEGMENT: usize = 1400;
 
 /// What a path does to each segment.
@@ -51,7 +51,7 @@ impl Path {
         time
     }
 
-    /// Moves octets one way, in order.
+    /// Moves bytes one way, in order.
     fn carry(
         &self,
         mut from: impl AsyncReadExt + Unpin + Send + 'static,
@@ -59,18 +59,18 @@ impl Path {
     ) {
         let (path, (sender, mut receiver)) = (self.clone(), mpsc::channel(256));
         tokio::spawn(async move {
-            let mut octets = [0; SEGMENT];
-            while let Ok(n @ 1..) = from.read(&mut octets).await {
+            let mut bytes = [0; SEGMENT];
+            while let Ok(n @ 1..) = from.read(&mut bytes).await {
                 let due = Instant::now() + path.time();
-                if sender.send((due, octets[..n].to_vec())).await.is_err() {
+                if sender.send((due, bytes[..n].to_vec())).await.is_err() {
                     return;
                 }
             }
         });
         tokio::spawn(async move {
-            while let Some((due, octets)) = receiver.recv().await {
+            while let Some((due, bytes)) = receiver.recv().await {
                 sleep_until(due).await;
-                if to.write_all(&octets).await.is_err() {
+                if to.write_all(&bytes).await.is_err() {
                     return;
                 }
             }
@@ -138,7 +138,7 @@ async fn a_far_path_that_loses_segments() {
     }
 }
 
-/// Repeats its request as often as the first four octets say.
+/// Repeats its request as often as the first four bytes say.
 const DOWN: Method<Raw, Raw> = Method::new("/test.Work/Down");
 
 /// Time for a bulk of 32 MiB on a path of 20 ms there and back, beside a stream of which nothing is
@@ -157,9 +157,9 @@ async fn bulk(beside: bool) -> Duration {
     let far = Far(network.clone(), Path::new(Duration::from_millis(10), 0, 3));
     let channel = lone(far, options);
     let message = |count: u32| {
-        let mut octets = vec![5; 32 * 1024];
-        octets[..4].copy_from_slice(&count.to_be_bytes());
-        Raw(octets.into())
+        let mut bytes = vec![5; 32 * 1024];
+        bytes[..4].copy_from_slice(&count.to_be_bytes());
+        Raw(bytes.into())
     };
     let stalled = beside.then(|| channel.server_streaming(&DOWN, message(1_000_000)).unwrap());
     ms(2000).await;
@@ -220,19 +220,19 @@ async fn a_server_that_stops_reading() {
 /// SETTINGS_INITIAL_WINDOW_SIZE, SETTINGS_MAX_FRAME_SIZE: as wide as can be.
 const WIDE: [(u16, u32); 2] = [(4, 0x7fff_ffff), (5, 65_536)];
 
-/// Octets that so many streams of a server and of a client are rid of, each message of this size,
+/// Bytes that so many streams of a server and of a client are rid of, each message of this size,
 /// while their peers announce the widest windows and read nothing.
-async fn taken_unread(streams: usize, octets: usize) -> [usize; 2] {
+async fn taken_unread(streams: usize, bytes: usize) -> [usize; 2] {
     let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-    let message = Raw(vec![5; octets].into());
+    let message = Raw(vec![5; bytes].into());
     let (connector, listener) = memory::listener(BUFFER);
     let (count, answer) = (Arc::clone(&counts[0]), message.clone());
     let router = Router::new().server_streaming(&DOWN, move |_, _: Raw, mut replies| {
         let (count, answer) = (Arc::clone(&count), answer.clone());
         async move {
-            for _ in 0..(20 << 20) / octets {
+            for _ in 0..(20 << 20) / bytes {
                 replies.send(answer.clone()).await?;
-                count.fetch_add(octets, Ordering::SeqCst);
+                count.fetch_add(bytes, Ordering::SeqCst);
             }
             Ok(())
         }
@@ -257,7 +257,7 @@ async fn taken_unread(streams: usize, octets: usize) -> [usize; 2] {
         let (count, message) = (Arc::clone(&counts[1]), message.clone());
         tokio::spawn(async move {
             while up.send(message.clone()).await.is_ok() {
-                count.fetch_add(octets, Ordering::SeqCst);
+                count.fetch_add(bytes, Ordering::SeqCst);
             }
             drop(down);
         });
@@ -272,11 +272,11 @@ async fn taken_unread(streams: usize, octets: usize) -> [usize; 2] {
 #[tokio::test(start_paused = true)]
 async fn wide_windows_and_nobody_who_reads() {
     for streams in [1, 8] {
-        for octets in [100, 1000, 16_000, 40_000, 65_000, 100_000] {
-            let bound = (512 << 10) + 2 * BUFFER + streams * ((64 << 10) + 2 * octets);
-            for taken in taken_unread(streams, octets).await {
-                assert!(taken <= bound, "{streams} streams, {octets}: {taken} over {bound}");
-                assert!(taken >= BUFFER / 2, "{streams} streams, {octets}: {taken} only");
+        for bytes in [100, 1000, 16_000, 40_000, 65_000, 100_000] {
+            let bound = (512 << 10) + 2 * BUFFER + streams * ((64 << 10) + 2 * bytes);
+            for taken in taken_unread(streams, bytes).await {
+                assert!(taken <= bound, "{streams} streams, {bytes}: {taken} over {bound}");
+                assert!(taken >= BUFFER / 2, "{streams} streams, {bytes}: {taken} only");
             }
         }
     }

@@ -41,7 +41,7 @@ impl Drop for Dropped {
     }
 }
 
-/// A server that takes as many times 10 ms as the first octet says, for a hedge as many ms as the
+/// A server that takes as many times 10 ms as the first byte says, for a hedge as many ms as the
 /// second.
 struct World {
     network: Network,
@@ -231,9 +231,9 @@ async fn whatever_happens(seed: u64) {
     let mut world = World::new(limit, options, attempts, random.below(30));
     let mut calls: Vec<(u32, Call)> = Vec::new();
     for id in 0..150u32 {
-        let mut octets = vec![random.below(6) as u8];
-        octets.extend_from_slice(&id.to_be_bytes());
-        calls.push((id, begin(&world.channel, octets)));
+        let mut bytes = vec![random.below(6) as u8];
+        bytes.extend_from_slice(&id.to_be_bytes());
+        calls.push((id, begin(&world.channel, bytes)));
         if random.below(3) == 0 {
             tokio::time::sleep(Duration::from_micros(random.below(20_000))).await;
         }

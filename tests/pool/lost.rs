@@ -21,9 +21,9 @@ fn counted(journal: &Journal) -> HashMap<Vec<u8>, usize> {
 }
 
 fn number(i: u32) -> Vec<u8> {
-    let mut octets = vec![(i % 3) as u8];
-    octets.extend_from_slice(&i.to_be_bytes());
-    octets
+    let mut bytes = vec![(i % 3) as u8];
+    bytes.extend_from_slice(&i.to_be_bytes());
+    bytes
 }
 
 /// A thousand graceful restarts of the server with a hundred calls each.

@@ -32,7 +32,7 @@ mod watched;
 
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::Role;
 use network::{Network, addr};
@@ -41,14 +41,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Answers after as many milliseconds as its first octet says, times ten.
+/// Answers after as many milliseconds as its first byte says, times ten.
 pub const WORK: Method<Raw, Raw> = Method::new("/test.Work/Do");
 
-pub fn raw(octets: impl AsRef<[u8]>) -> Raw {
-    Raw(bytes::Bytes::copy_from_slice(octets.as_ref()))
+pub fn raw(bytes: impl AsRef<[u8]>) -> Raw {
+    Raw(bytes::Bytes::copy_from_slice(bytes.as_ref()))
 }
 
-/// What the servers did: every request's octets, once for each time that it ran.
+/// What the servers did: every request's bytes, once for each time that it ran.
 #[derive(Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -57,8 +57,8 @@ impl Journal {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    pub fn note(&self, octets: &[u8]) {
-        self.0.lock().unwrap().push(octets.to_vec());
+    pub fn note(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().push(bytes.to_vec());
     }
 }
 
@@ -75,8 +75,8 @@ pub fn router(journal: &Journal) -> Router {
 }
 
 /// A server that allows so many calls at a time on a connection.
-pub fn allowing(calls: u32) -> DriverOptions {
-    let mut options = DriverOptions::new(Role::Server);
+pub fn allowing(calls: u32) -> ConnectionOptions {
+    let mut options = ConnectionOptions::new(Role::Server);
     options.limits.concurrent_streams = calls;
     options
 }

@@ -23,11 +23,11 @@ fn router(begun: &Journal, ended: &Journal) -> Router {
         let (begun, ended) = (begun.clone(), ended.clone());
         async move {
             let mut all = Vec::new();
-            while let Some(Raw(octets)) = requests.message().await? {
+            while let Some(Raw(bytes)) = requests.message().await? {
                 if all.is_empty() {
-                    begun.note(&octets);
+                    begun.note(&bytes);
                 }
-                all.extend_from_slice(&octets);
+                all.extend_from_slice(&bytes);
             }
             ended.note(&all);
             Ok(Response::new(raw(all)))
@@ -56,7 +56,7 @@ async fn call(channel: Channel, id: u32) -> Result<Vec<u8>, Error> {
 
 fn most(counts: &[Vec<u8>]) -> usize {
     let mut by: HashMap<&[u8], usize> = HashMap::new();
-    counts.iter().for_each(|octets| *by.entry(octets).or_default() += 1);
+    counts.iter().for_each(|bytes| *by.entry(bytes).or_default() += 1);
     by.into_values().max().unwrap_or(0)
 }
 
@@ -94,7 +94,7 @@ async fn chance(seed: u64) {
     options.max_connections = 1 + random.below(3) as u32;
     (options.backoff, options.backoff_max) = (ms_of(2), ms_of(5));
     // Some messages do not fit: their calls are settled early.
-    options.keep_octets = [8, 12, 100][random.below(3) as usize];
+    options.keep_bytes = [8, 12, 100][random.below(3) as usize];
     let limit = 2 + random.below(20) as u32;
     let retry = RetryPolicy::new(3).backoff(ms_of(5), 2.0, ms_of(20));
     let builder = Channel::builder("http://test").connector(network.clone()).options(options);
@@ -136,10 +136,10 @@ async fn chance(seed: u64) {
     }
     ms(100).await;
     let (begun, ended) = (begun.take(), ended.take());
-    assert!(unseen.iter().all(|id| begun.iter().all(|octets| octets != id)), "not even begun");
+    assert!(unseen.iter().all(|id| begun.iter().all(|bytes| bytes != id)), "not even begun");
     assert!(answered > 50 && ended.len() >= answered, "{answered} answered, {} ended", ended.len());
     assert!(most(&ended) <= 3, "no more often than the policy allows");
-    assert!(ended.iter().all(|octets| octets.len() == 12), "whole, or not at all");
+    assert!(ended.iter().all(|bytes| bytes.len() == 12), "whole, or not at all");
     assert_eq!(channel.waiting(), 0);
     for handle in channel.connections() {
         assert_eq!(handle.life().read().calls, 0, "a place was not given back");

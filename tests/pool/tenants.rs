@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What a server saw of each tenant, whose number is the first octet of its requests.
+/// What a server saw of each tenant, whose number is the first byte of its requests.
 #[derive(Default)]
 struct Seen {
     now: HashMap<u8, usize>,
@@ -36,7 +36,7 @@ impl Drop for At {
     }
 }
 
-/// A server that takes 10 ms for each call, or as many times as the second octet says.
+/// A server that takes 10 ms for each call, or as many times as the second byte says.
 fn shared(calls: u32, mut options: PoolOptions) -> Shared {
     options.max_connections = 1;
     let network = Network::new();
@@ -67,8 +67,8 @@ fn shared(calls: u32, mut options: PoolOptions) -> Shared {
     Shared { channel: channel.build().unwrap(), network, seen, _server: server }
 }
 
-fn begin(channel: &Channel, octets: &[u8]) -> JoinHandle<Result<(), Error>> {
-    let (channel, request) = (channel.clone(), raw(octets));
+fn begin(channel: &Channel, bytes: &[u8]) -> JoinHandle<Result<(), Error>> {
+    let (channel, request) = (channel.clone(), raw(bytes));
     tokio::spawn(async move { channel.unary(&WORK, request).await.map(drop) })
 }
 

@@ -6,7 +6,7 @@ use framewire::unstable::http2::{FieldRef, Fields};
 use super::{decode, pairs};
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     digits
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
@@ -23,7 +23,7 @@ fn fields(list: &[(&str, &str)]) -> Fields {
 
 /// The entries of the decoder's table, newest first, by asking for every index after the static ones.
 fn table(decoder: &mut Decoder) -> Vec<(String, String)> {
-    let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (62u8..127)
         .map_while(|index| decode(decoder, &[0x80 | index]).ok())
         .map(|one| one.iter().map(|f| (text(f.name), text(f.value))).next().unwrap())
@@ -209,6 +209,6 @@ fn c_6_responses_with_huffman() {
          4ee5 b106 3d50 07",
     ];
     assert_decodes(256, blocks, RESPONSES, RESPONSE_TABLES);
-    // Our encoder sends 307 as it is: the appendix codes it although that saves no octet.
+    // Our encoder sends 307 as it is: the appendix codes it although that saves no byte.
     assert_encodes(256, [blocks[0], "4803 3330 37c1 c0bf", blocks[2]], RESPONSES);
 }

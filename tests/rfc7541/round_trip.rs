@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{decode, pairs};
 
-/// A field of few names and values, so that tables are hit, or of any octets.
+/// A field of few names and values, so that tables are hit, or of any bytes.
 fn field() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let names = prop::sample::select(vec![
         ":method",
@@ -75,17 +75,17 @@ fn marked(fields: &Fields, indexing: impl Fn(FieldRef<'_>) -> Indexing) -> Field
 }
 
 /// Our decoder and, in one case of eight, a foreign one. That one is slow unoptimised, so it is given
-/// up after some octets.
+/// up after some bytes.
 struct Peers {
     ours: Decoder,
     other: Option<fluke_hpack::Decoder<'static>>,
-    other_octets_left: usize,
+    other_bytes_left: usize,
 }
 
 impl Peers {
     fn new(foreign: bool) -> Self {
         let other = foreign.then(fluke_hpack::Decoder::new);
-        Self { ours: Decoder::new(4096), other, other_octets_left: 6_000 }
+        Self { ours: Decoder::new(4096), other, other_bytes_left: 6_000 }
     }
 
     fn resize(&mut self, size: u32) {
@@ -97,8 +97,8 @@ impl Peers {
 
     fn assert_decode(&mut self, block: &[u8], wanted: &Fields) {
         assert_eq!(&decode(&mut self.ours, block).unwrap(), wanted);
-        self.other_octets_left = self.other_octets_left.saturating_sub(block.len());
-        if self.other_octets_left == 0 {
+        self.other_bytes_left = self.other_bytes_left.saturating_sub(block.len());
+        if self.other_bytes_left == 0 {
             self.other = None;
         }
         if let Some(other) = &mut self.other {
@@ -219,7 +219,7 @@ fn a_prepared_block_lives_as_long_as_its_table() {
     other.push("x-other", "value");
     let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
     let mut prepared = Prepared::new();
-    // The third use is of prepared octets; then an entry comes before the one they name.
+    // The third use is of prepared bytes; then an entry comes before the one they name.
     for wanted in [&[0x40][..], &[0xbe], &[0xbe], &[0xbf], &[0xbf]] {
         let mut out = Vec::new();
         if wanted == [0xbf] {

@@ -22,15 +22,15 @@ struct Stories {
 }
 
 fn block(text: &str) -> Vec<u8> {
-    let mut octets = text.bytes();
+    let mut bytes = text.bytes();
     let mut block = Vec::new();
-    while let Some(octet) = octets.next() {
-        if octet == b'%' {
-            let digits = [octets.next().unwrap(), octets.next().unwrap()];
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
             let digits = std::str::from_utf8(&digits).unwrap();
             block.push(u8::from_str_radix(digits, 16).unwrap());
         } else {
-            block.push(octet);
+            block.push(byte);
         }
     }
     block

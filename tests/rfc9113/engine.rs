@@ -11,7 +11,7 @@ use framewire::unstable::http2::{
 use crate::support::hpack::{block, entered, indexed, table_size};
 use crate::support::*;
 
-/// One side of a connection, fed with octets.
+/// One side of a connection, fed with bytes.
 struct Engine {
     connection: Connection<u32>,
     input: RecvBuffer,
@@ -36,14 +36,14 @@ impl Engine {
         let mut limits = Limits::server();
         change(&mut limits);
         let mut engine = Self::new(Role::Server, limits);
-        engine.octets(PREFACE).expect("a preface");
+        engine.bytes(PREFACE).expect("a preface");
         engine.feed(&[settings(&[])]).expect("SETTINGS");
         engine
     }
 
-    /// Feeds octets; the streams whose head or trailers, and those whose reset, were handed up.
-    fn octets(&mut self, octets: &[u8]) -> Result<(Vec<u32>, Vec<u32>), ConnectionError> {
-        self.input.extend(octets);
+    /// Feeds bytes; the streams whose head or trailers, and those whose reset, were handed up.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u32>), ConnectionError> {
+        self.input.extend(bytes);
         let (mut heads, mut resets) = (Vec::new(), Vec::new());
         loop {
             let key = match self.connection.next_event(&mut self.input, &mut self.out, self.now)? {
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     fn feed(&mut self, frames: &[RawFrame]) -> Result<(Vec<u32>, Vec<u32>), ConnectionError> {
-        self.octets(&wire(frames))
+        self.bytes(&wire(frames))
     }
 
     /// The frames written since the last look: type, stream, first number of the payload.
@@ -73,9 +73,9 @@ impl Engine {
 
     /// The same, whole.
     fn frames(&mut self) -> Vec<RawFrame> {
-        let octets: Vec<u8> = self.out.slices().collect::<Vec<_>>().concat();
-        self.out.advance(octets.len());
-        let (mut frames, mut rest) = (Vec::new(), &octets[..]);
+        let bytes: Vec<u8> = self.out.slices().collect::<Vec<_>>().concat();
+        self.out.advance(bytes.len());
+        let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
         while let Some((head, after)) = rest.split_first_chunk::<9>() {
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
@@ -103,7 +103,7 @@ fn broken(result: Result<(Vec<u32>, Vec<u32>), ConnectionError>) -> Violation {
 /// RFC 9113 §3.4: what is no preface is named if it is a protocol that people mistake for it.
 #[test]
 fn other_protocols_are_named() {
-    for (octets, rule) in [
+    for (bytes, rule) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], Violation::PrefaceTls),
         (b"GET / HTTP/1.1\r\n", Violation::PrefaceHttp1),
         (b"POST / HTTP/1.1\r\n", Violation::PrefaceHttp1),
@@ -111,11 +111,11 @@ fn other_protocols_are_named() {
         (b"\x00\x01\x02", Violation::Preface),
     ] {
         let mut server = Engine::new(Role::Server, Limits::server());
-        assert_eq!(broken(server.octets(octets)), rule, "{octets:?}");
+        assert_eq!(broken(server.bytes(bytes)), rule, "{bytes:?}");
         assert_eq!(rule.code(), ErrorCode::PROTOCOL_ERROR);
     }
     let mut client = Engine::new(Role::Client, Limits::client());
-    let answer = client.octets(b"HTTP/1.1 400 Bad Request\r\n");
+    let answer = client.bytes(b"HTTP/1.1 400 Bad Request\r\n");
     assert_eq!(broken(answer), Violation::PrefaceHttp1);
 }
 
@@ -150,7 +150,7 @@ fn a_small_table_binds_once_acknowledged() {
     let mut told = table_size(0);
     told.extend(get("/", &[]));
 
-    let mut server = Engine::server(|limits| limits.header_table_octets = 0);
+    let mut server = Engine::server(|limits| limits.header_table_bytes = 0);
     let early = [headers(1, WHOLE, first.clone()), headers(3, WHOLE, second.clone())];
     assert_eq!(server.feed(&early).expect("the initial table").0, [1, 3]);
     server.feed(&[settings_ack()]).expect("an acknowledgement");
@@ -161,17 +161,17 @@ fn a_small_table_binds_once_acknowledged() {
         "the table holds nothing"
     );
 
-    let mut server = Engine::server(|limits| limits.header_table_octets = 0);
+    let mut server = Engine::server(|limits| limits.header_table_bytes = 0);
     server.feed(&[headers(1, WHOLE, first), settings_ack()]).expect("the initial table");
     let silent = server.feed(&[headers(3, WHOLE, get("/", &[]))]);
     assert_eq!(broken(silent), Violation::FieldBlockUndecodable, "no update after a reduction");
 }
 
 /// RFC 9113 §4.3.1: a larger table of ours is used by the peer when its encoder says so; until then
-/// both evict at 4,096 octets.
+/// both evict at 4,096 bytes.
 #[test]
 fn a_large_table_begins_at_the_initial_size() {
-    let large = |limits: &mut Limits| limits.header_table_octets = 8_192;
+    let large = |limits: &mut Limits| limits.header_table_bytes = 8_192;
     let mut blocks = Vec::new();
     for n in 0..5 {
         let mut one = get("/", &[]);
@@ -183,7 +183,7 @@ fn a_large_table_begins_at_the_initial_size() {
     let mut server = Engine::server(large);
     server.feed(&blocks).expect("requests");
     let fifth = server.feed(&[headers(21, WHOLE, oldest.clone())]);
-    assert_eq!(broken(fifth), Violation::FieldBlockUndecodable, "evicted at 4,096 octets");
+    assert_eq!(broken(fifth), Violation::FieldBlockUndecodable, "evicted at 4,096 bytes");
 
     let mut server = Engine::server(large);
     server.feed(&[settings_ack()]).expect("an acknowledgement");
@@ -234,12 +234,12 @@ fn our_goaway_only_goes_down() {
 }
 
 /// RFC 9113 §6.9.1: DATA beyond the connection's window is a connection error FLOW_CONTROL_ERROR,
-/// though each stream's window has room; to the octet.
+/// though each stream's window has room; to the byte.
 #[test]
 fn data_past_the_connection_window() {
     let mut server = Engine::server(|limits| {
         limits.connection_window = 70_000;
-        limits.unread_free_octets = 0;
+        limits.unread_free_bytes = 0;
     });
     let open: Vec<_> = [1, 3, 5, 7, 9].map(|id| headers(id, END_HEADERS, post("/", &[]))).into();
     server.feed(&open).expect("requests");
@@ -274,7 +274,7 @@ fn spent_identifiers_open_nothing() {
     fields.push(":method", "GET");
     let head = SendHead { template: None, extra: &fields };
     client.connection.set_next_stream_id(StreamId::new(0x7fff_fffd));
-    client.octets(&wire(&[settings(&[])])).expect("SETTINGS");
+    client.bytes(&wire(&[settings(&[])])).expect("SETTINGS");
     client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last but one");
     client.connection.open(&mut client.out, head, true, 0, client.now).expect("the last one");
     let refused = client.connection.open(&mut client.out, head, true, 7, client.now);
@@ -293,7 +293,7 @@ fn the_peers_stream_limit_binds_the_engine() {
     let mut fields = Fields::new();
     fields.push(":method", "GET");
     let head = SendHead { template: None, extra: &fields };
-    client.octets(&wire(&[settings(&[(3, 2)])])).expect("SETTINGS");
+    client.bytes(&wire(&[settings(&[(3, 2)])])).expect("SETTINGS");
     for _ in 0..2 {
         client.connection.open(&mut client.out, head, true, 0, client.now).expect("within it");
     }
@@ -318,10 +318,10 @@ fn one_reset_for_a_stream() {
     assert_eq!(server.written(), [(RST_STREAM, 3, PROTOCOL_ERROR)]);
 }
 
-/// A server that answers on streams 1 and 3 with 100,000 octets each and has sent none of them.
-fn answering(frame_octets: u32) -> Engine {
+/// A server that answers on streams 1 and 3 with 100,000 bytes each and has sent none of them.
+fn answering(frame_bytes: u32) -> Engine {
     let mut server = Engine::server(|_| {});
-    let ours = [(MAX_FRAME_SIZE, frame_octets), (INITIAL_WINDOW_SIZE, 0)];
+    let ours = [(MAX_FRAME_SIZE, frame_bytes), (INITIAL_WINDOW_SIZE, 0)];
     server.feed(&[settings(&ours)]).expect("SETTINGS");
     server.feed(&[1, 3].map(|id| headers(id, WHOLE, get("/", &[])))).expect("requests");
     let mut fields = Fields::new();
@@ -348,7 +348,7 @@ fn streams_that_wait_share_by_slices() {
     server.schedule();
     let sent: Vec<_> =
         server.frames().into_iter().map(|f| (f.kind, f.stream, f.payload.len())).collect();
-    let shared = Limits::server().data_slice_octets;
+    let shared = Limits::server().data_slice_bytes;
     for (at, id) in [1, 3, 1, 3, 1, 3, 1, 3, 1, 3].into_iter().enumerate() {
         assert_eq!(sent[at], (DATA, id, shared), "{sent:?}");
     }
@@ -367,7 +367,7 @@ fn trailers_wait_for_the_body() {
     server.feed(&[window_update(0, 1 << 20), window_update(3, 99_999)]).expect("windows");
     server.schedule();
     assert!(server.frames().iter().all(|f| f.kind == DATA && f.flags & END_STREAM == 0));
-    server.feed(&[window_update(3, 1)]).expect("the last octet");
+    server.feed(&[window_update(3, 1)]).expect("the last byte");
     server.schedule();
     let last: Vec<_> = server.frames().iter().map(|f| (f.kind, f.flags, f.payload.len())).collect();
     assert_eq!(last[0], (DATA, NONE, 1));
@@ -380,7 +380,7 @@ fn trailers_wait_for_the_body() {
 fn unread_data_of_a_dropped_stream_is_credited() {
     let mut server = Engine::server(|limits| {
         limits.connection_window = 100_000;
-        limits.unread_free_octets = 0;
+        limits.unread_free_bytes = 0;
     });
     server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
     server.written();
@@ -419,8 +419,8 @@ fn a_window_opens_for_a_message_within_its_bound() {
     server.written();
     let key = server.key(1);
     assert_eq!(server.connection.lacking(key, 200_000), 0, "the window is wide enough");
-    for octets in [280_000, 1 << 30] {
-        let lacking = server.connection.lacking(key, octets);
+    for bytes in [280_000, 1 << 30] {
+        let lacking = server.connection.lacking(key, bytes);
         server.connection.expand(&mut server.out, key, lacking);
     }
     let window = Limits::server().stream_window;

@@ -1,4 +1,4 @@
-//! RFC 9113 sentence by sentence, on the wire: a scripted peer sends octets, right and wrong, and
+//! RFC 9113 sentence by sentence, on the wire: a scripted peer sends bytes, right and wrong, and
 //! waits for exactly the reaction that the RFC names. One file a section, one test a requirement.
 
 #[cfg(test)]

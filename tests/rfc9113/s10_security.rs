@@ -51,9 +51,9 @@ async fn oversize_field_section_costs_its_stream() {
     let limit = peer.settings.get(&MAX_HEADER_LIST_SIZE).copied();
     let limit = limit.expect("an advertised limit") as usize;
     let long = "v".repeat(limit + 1_000 - 200);
-    let mut octets = get("/ok", &[("x-long", &long)]);
-    octets.extend(crate::support::hpack::entered(b"x-last", b"kept in the table"));
-    send_block(&mut peer, 1, &octets).await;
+    let mut bytes = get("/ok", &[("x-long", &long)]);
+    bytes.extend(crate::support::hpack::entered(b"x-last", b"kept in the table"));
+    send_block(&mut peer, 1, &bytes).await;
     let answer = peer
         .find("431 or RST_STREAM", |f| {
             f.stream == 1 && (f.kind == RST_STREAM || f.fields.is_some())
@@ -69,8 +69,8 @@ async fn oversize_field_section_costs_its_stream() {
 }
 
 /// A request's block in as many frames as it takes.
-async fn send_block(peer: &mut RawPeer, stream: u32, octets: &[u8]) {
-    let mut pieces = octets.chunks(16_384).peekable();
+async fn send_block(peer: &mut RawPeer, stream: u32, bytes: &[u8]) {
+    let mut pieces = bytes.chunks(16_384).peekable();
     let mut kind = HEADERS;
     let mut flags = END_STREAM;
     while let Some(piece) = pieces.next() {
@@ -92,9 +92,9 @@ async fn client_heeds_the_peers_header_limit() {
     assert!(!outcome(call).await.expect_err("too large").may_have_been_processed);
 }
 
-/// RFC 9113 §10.5: a peer that sends one octet at a time is served like any other.
+/// RFC 9113 §10.5: a peer that sends one byte at a time is served like any other.
 #[tokio::test(start_paused = true)]
-async fn whole_connection_one_octet_at_a_time() {
+async fn whole_connection_one_byte_at_a_time() {
     let mut peer = serve();
     peer.dribbling = true;
     peer.handshake().await;
@@ -112,8 +112,8 @@ async fn whole_connection_one_octet_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn whole_connection_in_one_write() {
     let mut peer = serve();
-    let mut octets = PREFACE.to_vec();
-    octets.extend(wire(&[
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(wire(&[
         settings(&[]),
         headers(1, END_HEADERS, post("/echo", &[])),
         data(1, END_STREAM, *b"one"),
@@ -121,7 +121,7 @@ async fn whole_connection_in_one_write() {
         headers(5, END_HEADERS, post("/echo", &[])),
         data(5, END_STREAM, *b"five"),
     ]));
-    peer.send_octets(&octets).await;
+    peer.send_bytes(&bytes).await;
     peer.expect_settings().await;
     assert_eq!(peer.expect_response(1).await.body, b"one");
     peer.expect_response(3).await;

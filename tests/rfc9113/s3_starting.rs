@@ -8,12 +8,12 @@ use crate::support::*;
 #[tokio::test(start_paused = true)]
 async fn server_preface_is_settings() {
     let mut peer = serve();
-    peer.send_octets(PREFACE).await;
+    peer.send_bytes(PREFACE).await;
     peer.send(settings(&[])).await;
     peer.expect_settings().await;
 }
 
-/// RFC 9113 §3.4: the client begins with the 24 octets and a SETTINGS frame.
+/// RFC 9113 §3.4: the client begins with the 24 bytes and a SETTINGS frame.
 #[tokio::test(start_paused = true)]
 async fn client_preface_is_magic_and_settings() {
     let (_client, mut peer) = connect();
@@ -43,7 +43,7 @@ async fn requests_may_follow_the_client_preface_at_once() {
     let mut peer = serve();
     let mut first = PREFACE.to_vec();
     first.extend(wire(&[settings(&[]), headers(1, WHOLE, get("/ok", &[]))]));
-    peer.send_octets(&first).await;
+    peer.send_bytes(&first).await;
     peer.expect_settings().await;
     peer.expect_response(1).await;
 }
@@ -63,16 +63,16 @@ async fn client_requests_do_not_wait_for_settings() {
 
 /// RFC 9113 §3.4: the preface may come in any pieces.
 #[tokio::test(start_paused = true)]
-async fn preface_one_octet_at_a_time() {
+async fn preface_one_byte_at_a_time() {
     let mut peer = serve();
     peer.dribbling = true;
     peer.handshake().await;
     peer.expect_serves(1).await;
 }
 
-async fn refuses_preface(octets: &[u8]) {
+async fn refuses_preface(bytes: &[u8]) {
     let mut peer = serve();
-    peer.send_octets(octets).await;
+    peer.send_bytes(bytes).await;
     // A GOAWAY may be omitted here, but a code that is sent is PROTOCOL_ERROR.
     for frame in peer.gather(Duration::from_secs(5)).await {
         if frame.kind == GOAWAY {
@@ -94,9 +94,9 @@ async fn http1_request_ends_the_connection() {
     refuses_preface(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
 }
 
-/// RFC 9113 §3.4: an invalid preface is known by its first wrong octet.
+/// RFC 9113 §3.4: an invalid preface is known by its first wrong byte.
 #[tokio::test(start_paused = true)]
-async fn wrong_first_octets_end_the_connection() {
+async fn wrong_first_bytes_end_the_connection() {
     refuses_preface(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
 }
 
@@ -104,7 +104,7 @@ async fn wrong_first_octets_end_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn server_wants_settings_first() {
     let mut peer = serve();
-    peer.send_octets(PREFACE).await;
+    peer.send_bytes(PREFACE).await;
     peer.send(headers(1, WHOLE, get("/ok", &[]))).await;
     peer.expect_connection_error(PROTOCOL_ERROR).await;
 }
@@ -113,7 +113,7 @@ async fn server_wants_settings_first() {
 #[tokio::test(start_paused = true)]
 async fn server_takes_no_ack_for_a_preface() {
     let mut peer = serve();
-    peer.send_octets(PREFACE).await;
+    peer.send_bytes(PREFACE).await;
     peer.send(settings_ack()).await;
     peer.send(headers(1, WHOLE, get("/ok", &[]))).await;
     peer.expect_connection_error(PROTOCOL_ERROR).await;
@@ -134,7 +134,7 @@ async fn client_refuses_http1_answer() {
     let (client, mut peer) = connect();
     peer.expect_preface().await;
     let call = client.get("/ok");
-    peer.send_octets(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+    peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
     peer.expect_eof().await;
     outcome(call).await.expect_err("no answer is possible");
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 use crate::support::hpack::{block, entered, indexed, table_size};
 use crate::support::*;
 
-/// RFC 9113 §4.1: nine octets: length in 24 bits, type, flags, a reserved bit, 31 bits of stream.
+/// RFC 9113 §4.1: nine bytes: length in 24 bits, type, flags, a reserved bit, 31 bits of stream.
 #[test]
-fn frame_header_octets() {
+fn frame_header_bytes() {
     use framewire::unstable::http2::StreamId;
     use framewire::unstable::http2::frame::{Flags, FrameHeader, FrameType};
-    let octets = [0x01, 0x02, 0x03, 0x06, 0x01, 0x7f, 0x80, 0x81, 0x82];
+    let bytes = [0x01, 0x02, 0x03, 0x06, 0x01, 0x7f, 0x80, 0x81, 0x82];
     let header =
         FrameHeader::new(0x01_0203, FrameType::Ping, Flags::ACK, StreamId::new(0x7f80_8182));
-    assert_eq!(header.octets(), octets);
-    assert_eq!(FrameHeader::parse(&octets), header);
-    let mut reserved = octets;
+    assert_eq!(header.bytes(), bytes);
+    assert_eq!(FrameHeader::parse(&bytes), header);
+    let mut reserved = bytes;
     reserved[5] |= 0x80;
     assert_eq!(FrameHeader::parse(&reserved), header);
-    for octet in 0..=0xff {
-        assert_eq!(FrameType::from_octet(octet).octet(), octet);
+    for byte in 0..=0xff {
+        assert_eq!(FrameType::from_byte(byte).byte(), byte);
     }
 }
 
@@ -91,16 +91,16 @@ async fn undefined_flags_are_sent_as_zero() {
     }
 }
 
-/// RFC 9113 §4.2: every endpoint takes frames of 16,384 octets.
+/// RFC 9113 §4.2: every endpoint takes frames of 16,384 bytes.
 #[tokio::test(start_paused = true)]
-async fn frames_of_16384_octets_are_taken() {
+async fn frames_of_16384_bytes_are_taken() {
     let mut peer = served().await;
     peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
     peer.send(data(1, END_STREAM, vec![b'x'; 16_384])).await;
     assert_eq!(peer.expect_response(1).await.body.len(), 16_384);
 }
 
-/// RFC 9113 §4.2: and larger ones as far as it advertised, to the octet.
+/// RFC 9113 §4.2: and larger ones as far as it advertised, to the byte.
 #[tokio::test(start_paused = true)]
 async fn frames_of_the_advertised_size_are_taken() {
     let mut peer = served().await;
@@ -280,9 +280,9 @@ async fn compression_state_spans_streams() {
 async fn table_size_over_the_limit_is_compression_error() {
     let mut peer = served().await;
     let limit = peer.settings.get(&HEADER_TABLE_SIZE).map_or(4_096, |n| *n as usize);
-    let mut octets = table_size(limit + 1);
-    octets.extend(get("/ok", &[]));
-    peer.send(headers(1, WHOLE, octets)).await;
+    let mut bytes = table_size(limit + 1);
+    bytes.extend(get("/ok", &[]));
+    peer.send(headers(1, WHOLE, bytes)).await;
     peer.expect_connection_error(COMPRESSION_ERROR).await;
 }
 
@@ -290,9 +290,9 @@ async fn table_size_over_the_limit_is_compression_error() {
 #[tokio::test(start_paused = true)]
 async fn table_size_after_a_field_is_compression_error() {
     let mut peer = served().await;
-    let mut octets = get("/ok", &[]);
-    octets.extend(table_size(0));
-    peer.send(headers(1, WHOLE, octets)).await;
+    let mut bytes = get("/ok", &[]);
+    bytes.extend(table_size(0));
+    peer.send(headers(1, WHOLE, bytes)).await;
     peer.expect_connection_error(COMPRESSION_ERROR).await;
 }
 

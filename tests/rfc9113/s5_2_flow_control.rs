@@ -6,19 +6,19 @@ use crate::support::*;
 
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The octets of DATA on a stream, read until nothing more comes.
-async fn octets_sent(peer: &mut RawPeer, stream: u32) -> usize {
+/// The bytes of DATA on a stream, read until nothing more comes.
+async fn bytes_sent(peer: &mut RawPeer, stream: u32) -> usize {
     let frames = peer.gather(QUIET).await;
     frames.iter().filter(|f| f.kind == DATA && f.stream == stream).map(|f| f.payload.len()).sum()
 }
 
-/// RFC 9113 §5.2.1: both windows begin at 65,535 octets, and a sender keeps to them.
+/// RFC 9113 §5.2.1: both windows begin at 65,535 bytes, and a sender keeps to them.
 #[tokio::test(start_paused = true)]
 async fn server_stops_at_the_initial_window() {
     let mut peer = served().await;
     peer.crediting = false;
     peer.send(headers(1, WHOLE, get("/big/100000", &[]))).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_535);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_535);
 }
 
 /// RFC 9113 §5.2.1: a client's request body keeps to them too.
@@ -27,9 +27,9 @@ async fn client_stops_at_the_initial_window() {
     let (client, mut peer) = connected().await;
     peer.crediting = false;
     let call = client.call("POST", "/x", &[], &[b'x'; 100_000]);
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_535);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_535);
     peer.send_all(&[window_update(0, 40_000), window_update(1, 40_000)]).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 34_465);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 34_465);
     peer.respond(1, b"").await;
     outcome(call).await.expect("response");
 }
@@ -53,7 +53,7 @@ async fn control_frames_pass_a_spent_window() {
     let mut peer = served().await;
     peer.crediting = false;
     peer.send(headers(1, WHOLE, get("/big/100000", &[]))).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_535);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_535);
     peer.expect_serves(3).await;
     peer.expect_alive().await;
 }
@@ -65,7 +65,7 @@ async fn one_stalled_stream_stalls_no_other() {
     peer.handshake_with(&[(INITIAL_WINDOW_SIZE, 10)]).await;
     peer.crediting = false;
     peer.send(headers(1, WHOLE, get("/big/1000", &[]))).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 10);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 10);
     peer.send(headers(3, WHOLE, get("/big/1000", &[]))).await;
     peer.send(window_update(3, 2_000)).await;
     assert_eq!(peer.expect_response(3).await.body.len(), 1_000);
@@ -137,7 +137,7 @@ async fn padding_counts_in_the_windows() {
         left -= now;
         peer.send(data(1, NONE, vec![0; now])).await;
     }
-    // One octet of data fits in the 100 that are left; with its padding it does not.
+    // One byte of data fits in the 100 that are left; with its padding it does not.
     peer.send(data(1, NONE, *b"x").padded(200)).await;
     peer.expect_error(1, FLOW_CONTROL_ERROR).await;
 }

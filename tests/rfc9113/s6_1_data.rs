@@ -95,14 +95,14 @@ async fn empty_data_ends_the_stream() {
     assert_eq!(peer.expect_response(1).await.body, b"");
 }
 
-/// RFC 9113 §6.1: DATA in many frames is one body, in order, an octet of the wire at a time.
+/// RFC 9113 §6.1: DATA in many frames is one body, in order, an byte of the wire at a time.
 #[tokio::test(start_paused = true)]
 async fn body_is_the_concatenation_of_its_frames() {
     let mut peer = served().await;
     peer.dribbling = true;
     peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
-    for octet in b'a'..=b'z' {
-        peer.send(data(1, NONE, [octet])).await;
+    for byte in b'a'..=b'z' {
+        peer.send(data(1, NONE, [byte])).await;
     }
     peer.send(data(1, END_STREAM, [])).await;
     assert_eq!(peer.expect_response(1).await.body, (b'a'..=b'z').collect::<Vec<u8>>());

@@ -34,7 +34,7 @@ async fn client_push_promise_on_stream_0() {
     peer.expect_connection_error(PROTOCOL_ERROR).await;
 }
 
-/// RFC 9113 §6.7: PING is answered with ACK and the same eight octets.
+/// RFC 9113 §6.7: PING is answered with ACK and the same eight bytes.
 #[tokio::test(start_paused = true)]
 async fn ping_is_answered() {
     let mut peer = served().await;

@@ -6,7 +6,7 @@ use crate::support::*;
 
 const QUIET: Duration = Duration::from_secs(1);
 
-async fn octets_sent(peer: &mut RawPeer, stream: u32) -> usize {
+async fn bytes_sent(peer: &mut RawPeer, stream: u32) -> usize {
     let frames = peer.gather(QUIET).await;
     frames.iter().filter(|f| f.kind == DATA && f.stream == stream).map(|f| f.payload.len()).sum()
 }
@@ -42,9 +42,9 @@ async fn connection_increment_of_0() {
 #[tokio::test(start_paused = true)]
 async fn reserved_bit_of_the_increment() {
     let mut peer = sending(10).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 10);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 10);
     peer.send(window_update(1, 0x8000_0005)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 5);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 5);
 }
 
 /// RFC 9113 §6.9: a length other than 4 is a connection error FRAME_SIZE_ERROR.
@@ -122,17 +122,17 @@ async fn client_windows_over_the_maximum() {
     peer.expect_connection_error(FLOW_CONTROL_ERROR).await;
 }
 
-/// RFC 9113 §6.9.1: a sender sends no more than either window allows, to the octet.
+/// RFC 9113 §6.9.1: a sender sends no more than either window allows, to the byte.
 #[tokio::test(start_paused = true)]
 async fn sender_keeps_to_both_windows() {
     let mut peer = sending(1).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 1);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 1);
     peer.send(window_update(1, 9)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 9);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 9);
     peer.send(window_update(1, 100_000)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_525, "the connection's window");
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_525, "the connection's window");
     peer.send(window_update(0, 10)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 10);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 10);
 }
 
 /// RFC 9113 §6.9.1: with the window spent, an empty DATA frame may still end the stream.
@@ -149,29 +149,29 @@ async fn end_of_stream_needs_no_window() {
 #[tokio::test(start_paused = true)]
 async fn initial_window_of_new_streams() {
     let mut peer = sending(3).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 3);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 3);
 }
 
 /// RFC 9113 §6.9.2: a change adjusts the windows of streams that exist by the difference.
 #[tokio::test(start_paused = true)]
 async fn initial_window_raised_for_live_streams() {
     let mut peer = sending(3).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 3);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 3);
     peer.send(settings(&[(INITIAL_WINDOW_SIZE, 10)])).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 7);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 7);
 }
 
 /// RFC 9113 §6.9.2: a window may become negative; nothing is sent until it is positive again.
 #[tokio::test(start_paused = true)]
 async fn negative_window_holds_back() {
     let mut peer = sending(100).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 100);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 100);
     peer.send(settings(&[(INITIAL_WINDOW_SIZE, 40)])).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 0);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 0);
     peer.send(window_update(1, 60)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 0, "at 0, not below");
+    assert_eq!(bytes_sent(&mut peer, 1).await, 0, "at 0, not below");
     peer.send(window_update(1, 5)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 5);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 5);
 }
 
 /// RFC 9113 §6.9.2: a client's body obeys a negative window as well.
@@ -181,12 +181,12 @@ async fn client_negative_window_holds_back() {
     peer.handshake_with(&[(INITIAL_WINDOW_SIZE, 100)]).await;
     peer.crediting = false;
     let call = client.call("POST", "/x", &[], &[b'x'; 1_000]);
-    assert_eq!(octets_sent(&mut peer, 1).await, 100);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 100);
     peer.send(settings(&[(INITIAL_WINDOW_SIZE, 0)])).await;
     peer.send(window_update(1, 100)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 0);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 0);
     peer.send(window_update(1, 900)).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 900);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 900);
     peer.respond(1, b"").await;
     outcome(call).await.expect("response");
 }
@@ -195,7 +195,7 @@ async fn client_negative_window_holds_back() {
 #[tokio::test(start_paused = true)]
 async fn initial_window_leaves_the_connection_window() {
     let mut peer = sending(200_000).await;
-    assert_eq!(octets_sent(&mut peer, 1).await, 65_535);
+    assert_eq!(bytes_sent(&mut peer, 1).await, 65_535);
 }
 
 /// RFC 9113 §6.9.2: a change that lifts a stream's window over 2^31-1 is a connection error

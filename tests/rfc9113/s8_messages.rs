@@ -179,9 +179,9 @@ async fn content_length_of_responses_without_content() {
 
 async fn malformed_field(name: &[u8], value: &[u8]) {
     let mut peer = served().await;
-    let mut octets = get("/ok", &[]);
-    octets.extend(literal(name, value));
-    peer.send(headers(1, WHOLE, octets)).await;
+    let mut bytes = get("/ok", &[]);
+    bytes.extend(literal(name, value));
+    peer.send(headers(1, WHOLE, bytes)).await;
     peer.expect_malformed(1).await;
     peer.expect_serves(3).await;
 }
@@ -192,15 +192,15 @@ async fn upper_case_name() {
     malformed_field(b"X-Upper", b"v").await;
 }
 
-/// RFC 9113 §8.2.1: a name has no octet of 0x00-0x20, 0x41-0x5a or 0x7f-0xff.
+/// RFC 9113 §8.2.1: a name has no byte of 0x00-0x20, 0x41-0x5a or 0x7f-0xff.
 #[tokio::test(start_paused = true)]
-async fn forbidden_octets_in_a_name() {
-    for octet in (0..=0x20).chain(0x41..=0x5a).chain(0x7f..=0xff) {
-        malformed_field(&[b'x', octet, b'y'], b"v").await;
+async fn forbidden_bytes_in_a_name() {
+    for byte in (0..=0x20).chain(0x41..=0x5a).chain(0x7f..=0xff) {
+        malformed_field(&[b'x', byte, b'y'], b"v").await;
     }
 }
 
-/// RFC 9113 §8.2.1: a colon is only the first octet of a pseudo-header field's name.
+/// RFC 9113 §8.2.1: a colon is only the first byte of a pseudo-header field's name.
 #[tokio::test(start_paused = true)]
 async fn colon_in_a_name() {
     malformed_field(b"x:y", b"v").await;
@@ -215,7 +215,7 @@ async fn empty_name() {
 
 /// RFC 9113 §8.2.1: a value has no NUL, LF or CR at any place.
 #[tokio::test(start_paused = true)]
-async fn forbidden_octets_in_a_value() {
+async fn forbidden_bytes_in_a_value() {
     for value in [&b"\0"[..], b"a\0b", b"a\nb", b"a\rb", b"a\r\nx: y", b"\na", b"a\r"] {
         malformed_field(b"x-value", value).await;
     }
@@ -229,14 +229,14 @@ async fn blanks_round_a_value() {
     }
 }
 
-/// RFC 9113 §8.2.1: other octets pass: an empty value, inner blanks, obs-text.
+/// RFC 9113 §8.2.1: other bytes pass: an empty value, inner blanks, obs-text.
 #[tokio::test(start_paused = true)]
 async fn legal_values_pass() {
     let mut peer = served().await;
-    let mut octets = get("/ok", &[("x-empty", ""), ("x-inner", "a b\tc")]);
-    octets.extend(literal(b"x-obs", b"\x80\xff"));
-    octets.extend(literal(b"!#$%&'*+-.^_`|~09", b"token characters"));
-    peer.send(headers(1, WHOLE, octets)).await;
+    let mut bytes = get("/ok", &[("x-empty", ""), ("x-inner", "a b\tc")]);
+    bytes.extend(literal(b"x-obs", b"\x80\xff"));
+    bytes.extend(literal(b"!#$%&'*+-.^_`|~09", b"token characters"));
+    peer.send(headers(1, WHOLE, bytes)).await;
     peer.expect_response(1).await;
 }
 

@@ -21,7 +21,7 @@ impl RawPeer {
         if self.is_client {
             let mut first = PREFACE.to_vec();
             first.extend(settings(ours).bytes());
-            self.send_octets(&first).await;
+            self.send_bytes(&first).await;
         } else {
             self.expect_preface().await;
             self.send(settings(ours)).await;
@@ -34,10 +34,10 @@ impl RawPeer {
         self.handshake_with(&[]).await;
     }
 
-    /// The 24 octets a client begins with.
+    /// The 24 bytes a client begins with.
     pub(crate) async fn expect_preface(&mut self) {
         if self.fill(PREFACE.len(), PATIENCE).await.is_some() {
-            self.fail("a client preface", "less than 24 octets");
+            self.fail("a client preface", "less than 24 bytes");
         }
         let got: Vec<u8> = self.unread.drain(..PREFACE.len()).collect();
         assert_eq!(got, PREFACE, "§3.4: the client preface");
@@ -81,7 +81,7 @@ impl RawPeer {
         frame.word(0)
     }
 
-    /// The end of the subject's octets, whatever came before it.
+    /// The end of the subject's bytes, whatever came before it.
     pub(crate) async fn expect_eof(&mut self) {
         loop {
             match self.hear(LINGER).await {
@@ -103,7 +103,7 @@ impl RawPeer {
     pub(crate) async fn expect_reset(&mut self, stream: u32, code: u32) {
         let wanted = format!("RST_STREAM on {stream} with code {code:#x}");
         let rst = self.find(&wanted, |f| f.kind == RST_STREAM && f.stream == stream).await;
-        assert_eq!(rst.payload.len(), 4, "§6.4: four octets");
+        assert_eq!(rst.payload.len(), 4, "§6.4: four bytes");
         if rst.word(0) != code {
             self.fail(&wanted, &format!("code {:#x}", rst.word(0)));
         }

@@ -89,7 +89,7 @@ impl RawFrame {
         self
     }
 
-    /// The octets on the wire.
+    /// The bytes on the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let length = self.length.unwrap_or(self.payload.len() as u32);
         let mut out = Vec::with_capacity(9 + self.payload.len());
@@ -161,7 +161,7 @@ pub(crate) fn window_update(stream: u32, increment: u32) -> RawFrame {
     frame(WINDOW_UPDATE, NONE, stream, increment.to_be_bytes())
 }
 
-/// The octets of several frames, to be written at once.
+/// The bytes of several frames, to be written at once.
 pub(crate) fn wire(frames: &[RawFrame]) -> Vec<u8> {
     frames.iter().flat_map(RawFrame::bytes).collect()
 }

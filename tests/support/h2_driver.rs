@@ -14,9 +14,9 @@ mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
 use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::state::{Exchange, Slot, wake};
+use framewire::unstable::call::state::{CallState, SharedCall, wake};
 use framewire::unstable::connection::dispatch::Dispatch;
-use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::{Engine, EngineTask, Intake};
 use framewire::unstable::connection::handle::Handle;
 use framewire::unstable::grpc::{Code, Status, status_map};
@@ -36,7 +36,7 @@ use tokio::time::Sleep;
 pub struct H2Engine;
 
 impl Engine for H2Engine {
-    fn client(&self, io: BoxedIo, intake: Intake, options: DriverOptions) -> EngineTask {
+    fn client(&self, io: BoxedIo, intake: Intake, options: ConnectionOptions) -> EngineTask {
         Box::pin(client::Client::new(io, intake, &options))
     }
 
@@ -44,17 +44,17 @@ impl Engine for H2Engine {
         &self,
         io: BoxedIo,
         intake: Intake,
-        options: DriverOptions,
+        options: ConnectionOptions,
         dispatch: Arc<dyn Dispatch>,
     ) -> EngineTask {
         Box::pin(server::Server::new(io, intake, &options, dispatch))
     }
 }
 
-/// Octets of a client's preface ahead of its SETTINGS.
+/// Bytes of a client's preface ahead of its SETTINGS.
 const PREFACE: usize = 24;
 
-/// A connection's octets; notes when the peer's first frame, its SETTINGS, has come whole. `h2`
+/// A connection's bytes; notes when the peer's first frame, its SETTINGS, has come whole. `h2`
 /// does not tell.
 struct Sniffed {
     io: BoxedIo,
@@ -71,23 +71,23 @@ impl Sniffed {
         (Self { io, preface, header: Vec::new(), payload: 0, come: Arc::clone(&come) }, come)
     }
 
-    fn note(&mut self, mut octets: &[u8]) {
+    fn note(&mut self, mut bytes: &[u8]) {
         if self.come.load(Ordering::Relaxed) {
             return;
         }
-        let passed = self.preface.min(octets.len());
+        let passed = self.preface.min(bytes.len());
         self.preface -= passed;
-        octets = &octets[passed..];
+        bytes = &bytes[passed..];
         while self.header.len() < 9 {
-            let Some((first, rest)) = octets.split_first() else { return };
+            let Some((first, rest)) = bytes.split_first() else { return };
             self.header.push(*first);
-            octets = rest;
+            bytes = rest;
             if self.header.len() == 9 {
                 let length = [0, self.header[0], self.header[1], self.header[2]];
                 self.payload = u32::from_be_bytes(length) as usize;
             }
         }
-        self.payload = self.payload.saturating_sub(octets.len());
+        self.payload = self.payload.saturating_sub(bytes.len());
         self.come.store(self.payload == 0, Ordering::Relaxed);
     }
 }
@@ -109,9 +109,9 @@ impl AsyncWrite for Sniffed {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write(cx, octets)
+        Pin::new(&mut *self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -148,7 +148,7 @@ fn code(error: &h2::Error) -> Option<ErrorCode> {
 }
 
 /// The error that a stream of this number ends with.
-fn stream_error(handle: &Handle, error: &h2::Error, id: u32, x: &Exchange) -> Error {
+fn stream_error(handle: &Handle, error: &h2::Error, id: u32, x: &CallState) -> Error {
     if error.is_reset() {
         let code = code(error).unwrap_or(ErrorCode::INTERNAL_ERROR);
         let broken = (!error.is_remote()).then_some(error);
@@ -160,7 +160,7 @@ fn stream_error(handle: &Handle, error: &h2::Error, id: u32, x: &Exchange) -> Er
 }
 
 /// Ends a call with an error.
-fn fail(slot: &Arc<Slot>, error: Error) {
+fn fail(slot: &Arc<SharedCall>, error: Error) {
     let wakers = slot.lock().fail(error);
     wake(wakers);
 }
@@ -190,7 +190,7 @@ fn reset(
     code: ErrorCode,
     broken: Option<&h2::Error>,
     id: u32,
-    x: &Exchange,
+    x: &CallState,
 ) -> Error {
     let mut facts = handle.facts(env::now());
     facts.stream_id = Some(id);
@@ -199,7 +199,7 @@ fn reset(
         let status = Status::new(Code::Internal, text);
         Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Maybe)
     } else {
-        let unseen = status_map::is_unprocessed(code) && !x.inc.head_ready;
+        let unseen = status_map::is_unprocessed(code) && !x.recv.head_ready;
         let processed = if unseen { Processed::No } else { Processed::Maybe };
         let text = format!("the peer reset the stream with {code}");
         let status = Status::new(status_map::from_h2(code), text);

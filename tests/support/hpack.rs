@@ -24,7 +24,7 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// A literal with a new name, not indexed; any octets.
+/// A literal with a new name, not indexed; any bytes.
 pub(crate) fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut out = vec![0x00];
     string(&mut out, name);
@@ -47,9 +47,9 @@ pub(crate) fn indexed(index: usize) -> Vec<u8> {
 }
 
 /// A change of the dynamic table's size.
-pub(crate) fn table_size(octets: usize) -> Vec<u8> {
+pub(crate) fn table_size(bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    integer(&mut out, 0x20, 5, octets);
+    integer(&mut out, 0x20, 5, bytes);
     out
 }
 

@@ -1,5 +1,5 @@
-//! A link with faults, put between a client and whatever it dials: single octets, delays, a cut,
-//! a stall. It can keep the octets of both directions.
+//! A link with faults, put between a client and whatever it dials: single bytes, delays, a cut,
+//! a stall. It can keep the bytes of both directions.
 
 use framewire::transport::accept::{Accept, AcceptFuture};
 use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
@@ -15,23 +15,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The octets that went over a link: to the server, to the client.
+/// The bytes that went over a link: to the server, to the client.
 pub type Trace = Arc<Mutex<(Vec<u8>, Vec<u8>)>>;
 
 /// What is wrong with a link.
 #[derive(Clone, Default, Debug)]
 pub struct Faults {
-    /// Octets that one read or write moves at most.
+    /// Bytes that one read or write moves at most.
     pub piece: Option<usize>,
-    /// Time that the response's octets take.
+    /// Time that the response's bytes take.
     pub delay: Option<Duration>,
-    /// The connection is lost once so many octets were written to it.
+    /// The connection is lost once so many bytes were written to it.
     pub cut_written: Option<usize>,
-    /// The connection is lost once so many octets were read from it.
+    /// The connection is lost once so many bytes were read from it.
     pub cut_read: Option<usize>,
-    /// No octet is taken once so many were written.
+    /// No byte is taken once so many were written.
     pub stall_written: Option<usize>,
-    /// Where the octets are kept.
+    /// Where the bytes are kept.
     pub trace: Option<Trace>,
 }
 
@@ -111,8 +111,8 @@ impl AsyncRead for FaultyIo {
         }
         let left = this.faults.cut_read.map_or(usize::MAX, |at| at - this.read);
         let most = this.faults.piece.unwrap_or(usize::MAX).min(left).min(buf.remaining());
-        let mut octets = vec![0; most];
-        let mut piece = ReadBuf::new(&mut octets);
+        let mut bytes = vec![0; most];
+        let mut piece = ReadBuf::new(&mut bytes);
         let poll = Pin::new(&mut *this.io).poll_read(cx, &mut piece);
         ready!(poll)?;
         let filled = piece.filled();
@@ -130,7 +130,7 @@ impl AsyncWrite for FaultyIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.faults.cut_written.is_some_and(|at| this.written >= at) {
@@ -140,12 +140,12 @@ impl AsyncWrite for FaultyIo {
             return Poll::Pending;
         }
         let left = |at: Option<usize>| at.map_or(usize::MAX, |at| at - this.written);
-        let most = octets.len().min(this.faults.piece.unwrap_or(usize::MAX));
+        let most = bytes.len().min(this.faults.piece.unwrap_or(usize::MAX));
         let most = most.min(left(this.faults.cut_written)).min(left(this.faults.stall_written));
-        let n = ready!(Pin::new(&mut *this.io).poll_write(cx, &octets[..most]))?;
+        let n = ready!(Pin::new(&mut *this.io).poll_write(cx, &bytes[..most]))?;
         this.written += n;
         if let Some(trace) = &this.faults.trace {
-            trace.lock().unwrap().0.extend_from_slice(&octets[..n]);
+            trace.lock().unwrap().0.extend_from_slice(&bytes[..n]);
         }
         Poll::Ready(Ok(n))
     }

@@ -4,7 +4,7 @@
 use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
 use framewire::client::{Cap, Channel, ChannelBuilder, PoolOptions};
-use framewire::server::{DriverOptions, Router, Server, ServerBuilder};
+use framewire::server::{ConnectionOptions, Router, Server, ServerBuilder};
 use framewire::transport::memory;
 use framewire::transport::memory::{MemoryConnector, MemoryListener};
 use framewire::unstable::grpc::Raw;
@@ -21,15 +21,15 @@ pub const BIDI: RawMethod = Method::new("/test.Echo/Bidi");
 /// Never answers.
 pub const SILENT: RawMethod = Method::new("/test.Echo/Silent");
 
-/// Octets that the memory link holds in each direction.
+/// Bytes that the memory link holds in each direction.
 const BUFFER: usize = 64 * 1024;
 
-pub fn raw(octets: impl AsRef<[u8]>) -> Raw {
-    Raw(bytes::Bytes::copy_from_slice(octets.as_ref()))
+pub fn raw(bytes: impl AsRef<[u8]>) -> Raw {
+    Raw(bytes::Bytes::copy_from_slice(bytes.as_ref()))
 }
 
 /// The four kinds as echoes, and a method that never answers. `DOWN` repeats its request as often
-/// as its first octet says.
+/// as its first byte says.
 pub fn router() -> Router {
     Router::new()
         .unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) })
@@ -41,8 +41,8 @@ pub fn router() -> Router {
         })
         .client_streaming(&UP, |_, mut requests| async move {
             let mut all = Vec::new();
-            while let Some(Raw(octets)) = requests.message().await? {
-                all.extend_from_slice(&octets);
+            while let Some(Raw(bytes)) = requests.message().await? {
+                all.extend_from_slice(&bytes);
             }
             Ok(Response::new(raw(all)))
         })
@@ -91,7 +91,7 @@ impl On {
         let mut client = PoolOptions::new();
         client.seed = Some(7);
         client.max_connections = 1;
-        let server = DriverOptions::new(Role::Server);
+        let server = ConnectionOptions::new(Role::Server);
         Setup { on: self, router, client, server, faults: Faults::default() }
     }
 
@@ -119,7 +119,7 @@ pub struct Setup {
     on: On,
     pub router: Router,
     pub client: PoolOptions,
-    pub server: DriverOptions,
+    pub server: ConnectionOptions,
     pub faults: Faults,
 }
 

@@ -1,6 +1,6 @@
 //! Servers of ours at addresses of a network in memory, and what happened at each of them.
 
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::transport::accept::{Accept, AcceptFuture};
 use framewire::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Octets that a link holds in each direction.
+/// Bytes that a link holds in each direction.
 const BUFFER: usize = 64 * 1024;
 /// The header of a PING that is no ACK.
 const PING: [u8; 9] = [0, 0, 8, 6, 0, 0, 0, 0, 0];
@@ -73,7 +73,7 @@ impl Network {
     }
 
     /// A server of ours at an address.
-    pub fn serve(&self, at: SocketAddr, router: Router, options: DriverOptions) -> Server {
+    pub fn serve(&self, at: SocketAddr, router: Router, options: ConnectionOptions) -> Server {
         Server::builder(router).options(options).serve(Patient(self.listen(at)))
     }
 
@@ -87,7 +87,7 @@ impl Network {
         self.hosts.lock().unwrap().entry(at).or_default().connector = None;
     }
 
-    /// The path forgets every link to that address: octets vanish, nobody is told.
+    /// The path forgets every link to that address: bytes vanish, nobody is told.
     pub fn forget(&self, at: SocketAddr) {
         let mut hosts = self.hosts.lock().unwrap();
         for link in hosts.entry(at).or_default().forgotten.drain(..) {
@@ -157,7 +157,10 @@ impl Connect for Network {
                 return Err(ConnectError::new(kind, ConnectPhase::Socket, &target));
             };
             let Connected { io, info } = connector.connect(target).await?;
-            Ok(Connected { io: Box::new(Counted { io, counts, forgotten, _socket: socket }), info })
+            Ok(Connected {
+                io: Box::new(QueuedReservation { io, counts, forgotten, _socket: socket }),
+                info,
+            })
         })
     }
 }
@@ -190,14 +193,14 @@ impl Drop for Socket {
     }
 }
 
-struct Counted {
+struct QueuedReservation {
     io: BoxedIo,
     counts: Arc<Counts>,
     forgotten: Arc<AtomicBool>,
     _socket: [Socket; 2],
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for QueuedReservation {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -210,18 +213,18 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for QueuedReservation {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let pings = octets.windows(PING.len()).filter(|octets| *octets == PING).count();
+        let pings = bytes.windows(PING.len()).filter(|bytes| *bytes == PING).count();
         self.counts.pings.fetch_add(pings, Ordering::SeqCst);
         if self.forgotten.load(Ordering::SeqCst) {
-            return Poll::Ready(Ok(octets.len()));
+            return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut *self.io).poll_write(cx, octets)
+        Pin::new(&mut *self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

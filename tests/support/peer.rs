@@ -42,7 +42,7 @@ struct Sink(Vec<(String, String)>);
 
 impl FieldSink for Sink {
     fn field(&mut self, name: &[u8], value: &[u8], _never_indexed: bool) {
-        let text = |octets| String::from_utf8_lossy(octets).into_owned();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         self.0.push((text(name), text(value)));
     }
 }
@@ -86,9 +86,9 @@ impl Peer {
         self.send(&out).await;
     }
 
-    /// Sends octets as they are.
-    pub async fn send(&mut self, octets: &[u8]) {
-        self.io.write_all(octets).await.unwrap();
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.unwrap();
     }
 
     /// The next frame, `None` at the end of the connection. Waits for a minute at most.
@@ -198,10 +198,10 @@ impl Peer {
         self.headers(id, false, &[(":status", "200"), ("content-type", "application/grpc")]).await;
     }
 
-    pub async fn data(&mut self, id: u32, octets: &[u8], end: bool) {
+    pub async fn data(&mut self, id: u32, bytes: &[u8], end: bool) {
         let mut out = Vec::new();
-        write::data_header(&mut out, StreamId::new(id), octets.len() as u32, end);
-        out.extend_from_slice(octets);
+        write::data_header(&mut out, StreamId::new(id), bytes.len() as u32, end);
+        out.extend_from_slice(bytes);
         self.send(&out).await;
     }
 
@@ -218,9 +218,9 @@ impl Peer {
         self.send(&out).await;
     }
 
-    pub async fn window(&mut self, id: u32, octets: u32) {
+    pub async fn window(&mut self, id: u32, bytes: u32) {
         let mut out = Vec::new();
-        write::window_update(&mut out, StreamId::new(id), octets);
+        write::window_update(&mut out, StreamId::new(id), bytes);
         self.send(&out).await;
     }
 

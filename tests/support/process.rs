@@ -2,7 +2,7 @@
 //!
 //! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
 
-use framewire::server::{DriverOptions, Router, Server};
+use framewire::server::{ConnectionOptions, Router, Server};
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::Role;
 use std::collections::BTreeMap;
@@ -15,12 +15,12 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Answers with its request after as many milliseconds as the first octet says. The rest of the
+/// Answers with its request after as many milliseconds as the first byte says. The rest of the
 /// request is noted.
 pub const WORK: Method<Raw, Raw> = Method::new("/test.Work/Do");
 /// Never answers.
 pub const SILENT: Method<Raw, Raw> = Method::new("/test.Work/Silent");
-/// Answers with as many KiB as the four octets of the request say.
+/// Answers with as many KiB as the four bytes of the request say.
 pub const LARGE: Method<Raw, Raw> = Method::new("/test.Work/Large");
 
 /// Set in a server's process: where it is to listen.
@@ -30,9 +30,9 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// A request of [`WORK`]: an identifier, and the milliseconds that it takes.
 pub fn work(id: u32, milliseconds: u8) -> Raw {
-    let mut octets = vec![milliseconds];
-    octets.extend_from_slice(&id.to_be_bytes());
-    Raw(octets.into())
+    let mut bytes = vec![milliseconds];
+    bytes.extend_from_slice(&id.to_be_bytes());
+    Raw(bytes.into())
 }
 
 /// How often each identifier ran.
@@ -42,7 +42,7 @@ fn router(ran: &Arc<Mutex<Ran>>) -> Router {
     let ran = Arc::clone(ran);
     Router::new()
         .unary(&WORK, move |_, request: Raw| {
-            let id = request.0.get(1..5).and_then(|octets| octets.try_into().ok());
+            let id = request.0.get(1..5).and_then(|bytes| bytes.try_into().ok());
             *ran.lock().unwrap().entry(id.map_or(0, u32::from_be_bytes)).or_default() += 1;
             async move {
                 let time = request.0.first().copied().unwrap_or(0);
@@ -61,18 +61,18 @@ fn router(ran: &Arc<Mutex<Ran>>) -> Router {
 
 /// The server's part, if this process is one: `true` when it has ended.
 pub fn serve() -> bool {
-    serve_as(DriverOptions::new(Role::Server), |router| router)
+    serve_as(ConnectionOptions::new(Role::Server), |router| router)
 }
 
 /// As [`serve`], with these options, and with whatever `more` adds to the methods above.
-pub fn serve_as(options: DriverOptions, more: impl FnOnce(Router) -> Router) -> bool {
+pub fn serve_as(options: ConnectionOptions, more: impl FnOnce(Router) -> Router) -> bool {
     let Ok(at) = std::env::var(LISTEN) else { return false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(serve_at(at.parse().unwrap(), options, more));
     true
 }
 
-async fn serve_at(at: SocketAddr, options: DriverOptions, more: impl FnOnce(Router) -> Router) {
+async fn serve_at(at: SocketAddr, options: ConnectionOptions, more: impl FnOnce(Router) -> Router) {
     let ran = Arc::new(Mutex::new(Ran::new()));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let server = Server::builder(more(router(&ran))).options(options).bind(at).unwrap();
@@ -175,7 +175,7 @@ impl Process {
         (ran, forced)
     }
 
-    /// Octets of memory that it had in use at most, as the system counts.
+    /// Bytes of memory that it had in use at most, as the system counts.
     pub fn most_memory(&self) -> usize {
         let id = self.child.id().expect("it has not ended");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();

@@ -1,4 +1,4 @@
-//! A peer that plays one side of HTTP/2 octet by octet, in virtual time.
+//! A peer that plays one side of HTTP/2 byte by byte, in virtual time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Frame {
 
     /// The 32-bit number at `at`; the tests' own mistake if there is none.
     pub(crate) fn word(&self, at: usize) -> u32 {
-        u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four octets"))
+        u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct RawPeer {
     pub(crate) polite: bool,
     /// Give back flow-control credit for every DATA frame read.
     pub(crate) crediting: bool,
-    /// Write one octet at a time.
+    /// Write one byte at a time.
     pub(crate) dribbling: bool,
     /// Do not read while writing.
     pub(crate) deaf: bool,
@@ -119,11 +119,11 @@ impl RawPeer {
 
     // ---- writing ----
 
-    /// Writes octets, reading meanwhile so that neither side waits for the other. An end already
-    /// closed is no fault here: what follows will say so. False: no octet more was taken.
-    pub(crate) async fn send_octets(&mut self, octets: &[u8]) -> bool {
-        let step = if self.dribbling { 1 } else { octets.len().max(1) };
-        for piece in octets.chunks(step) {
+    /// Writes bytes, reading meanwhile so that neither side waits for the other. An end already
+    /// closed is no fault here: what follows will say so. False: no byte more was taken.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        let step = if self.dribbling { 1 } else { bytes.len().max(1) };
+        for piece in bytes.chunks(step) {
             if !self.write_piece(piece).await {
                 return false;
             }
@@ -164,12 +164,12 @@ impl RawPeer {
     }
 
     pub(crate) async fn send(&mut self, frame: RawFrame) {
-        self.send_octets(&frame.bytes()).await;
+        self.send_bytes(&frame.bytes()).await;
     }
 
     /// Several frames in one write.
     pub(crate) async fn send_all(&mut self, frames: &[RawFrame]) {
-        self.send_octets(&wire(frames)).await;
+        self.send_bytes(&wire(frames)).await;
     }
 
     /// Ends our direction of the pipe.
@@ -206,7 +206,7 @@ impl RawPeer {
         if let Some(other) = self.fill(9, patience).await {
             return other;
         }
-        let head: [u8; 9] = self.unread[..9].try_into().expect("nine octets");
+        let head: [u8; 9] = self.unread[..9].try_into().expect("nine bytes");
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         if let Some(other) = self.fill(9 + length, patience).await {
             return other;
@@ -279,7 +279,7 @@ impl RawPeer {
         if end {
             let (_, _, block) = self.open_block.take().expect("an open block");
             let fields = self.decoder.decode(&block).expect("RFC 7541: a block that decodes");
-            let text = |octets| String::from_utf8_lossy(octets).into_owned();
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
             frame.fields = Some(fields.iter().map(|(n, v)| (text(n), text(v))).collect());
         }
     }

@@ -66,8 +66,8 @@ fn frames_are_written_as_the_rfc_draws_them() {
             b"\x01\x02\x03\0\x08\x80\0\0\x02",
         ),
     ];
-    for (frame, octets) in drawn {
-        assert_eq!(wire(&[frame]), octets);
+    for (frame, bytes) in drawn {
+        assert_eq!(wire(&[frame]), bytes);
     }
 }
 
@@ -102,13 +102,13 @@ fn codes_and_settings_are_the_registered_ones() {
 fn blocks_decode_in_a_foreign_decoder() {
     let mut decoder = fluke_hpack::Decoder::new();
     let long = vec![b'v'; 300];
-    let mut octets = hpack::table_size(4_096);
-    octets.extend(hpack::block(&[("a", "b")]));
-    octets.extend(hpack::literal(b"long", &long));
-    octets.extend(hpack::entered(b"kept", b"here"));
-    octets.extend(hpack::indexed(62));
-    octets.extend(post("/p", &[]));
-    let fields = decoder.decode(&octets).expect("a block that decodes");
+    let mut bytes = hpack::table_size(4_096);
+    bytes.extend(hpack::block(&[("a", "b")]));
+    bytes.extend(hpack::literal(b"long", &long));
+    bytes.extend(hpack::entered(b"kept", b"here"));
+    bytes.extend(hpack::indexed(62));
+    bytes.extend(post("/p", &[]));
+    let fields = decoder.decode(&bytes).expect("a block that decodes");
     assert_eq!(fields[0], (b"a".to_vec(), b"b".to_vec()));
     assert_eq!(fields[1], (b"long".to_vec(), long));
     assert_eq!(fields[3], (b"kept".to_vec(), b"here".to_vec()));

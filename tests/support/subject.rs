@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `/echo` | 200; the body once the request has ended; trailers as they came |
 //! | `/ok` | 200, END_STREAM on HEADERS |
-//! | `/big/<n>` | 200 and `n` octets without `content-length`, as flow control allows |
+//! | `/big/<n>` | 200 and `n` bytes without `content-length`, as flow control allows |
 //! | `/hang`, `/drop` | none: the handler stays pending until it is dropped |
 //! | any other | 404, END_STREAM on HEADERS |
 

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use framewire::error::{Error, Processed};
 use framewire::transport::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
 use framewire::unstable::call::ends::{Body, End, Reader, ServerCall, Writer};
-use framewire::unstable::call::state::{Credit, HeadState, OutEnd, Slot};
+use framewire::unstable::call::state::{Credit, HeadState, SendEnd, SharedCall};
 use framewire::unstable::connection::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
-use framewire::unstable::connection::driver::{Drain, Driver, DriverOptions};
+use framewire::unstable::connection::driver::{ConnectionOptions, Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
 use framewire::unstable::connection::mailbox::Policy;
 use framewire::unstable::http2::{ErrorCode, Fields as List, Head, Role};
@@ -27,7 +27,7 @@ impl Subject for Framewire {
         let now = framewire::unstable::call::ends::now();
         let info = ConnectionInfo::default();
         let handle = Arc::new(Handle::new(info, None, Policy::default(), 256 * 1024, now));
-        let options = DriverOptions::new(Role::Server);
+        let options = ConnectionOptions::new(Role::Server);
         let dispatch = Arc::new(Service { handler: Arc::new(Plain(counters)) });
         let drain = Arc::new(Drain::new());
         tokio::spawn(Driver::server(Box::new(io), handle, options, dispatch, drain));
@@ -102,15 +102,15 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
     if path == "/hang" || path == "/drop" {
         call.cancelled().await;
     } else if path == "/ok" {
-        writer.finish(OutEnd::Finish, None).map_err(drop)?;
+        writer.finish(SendEnd::Finish, None).map_err(drop)?;
         writer.head(None, &head("200")).map_err(drop)?;
     } else if path == "/echo" {
         let (body, end) = read(&call.reader()).await.map_err(drop)?;
         writer.head(None, &head("200")).map_err(drop)?;
         writer.send(&[], Some(body.freeze())).map_err(drop)?;
         match end {
-            End::Trailers(fields) => writer.finish(OutEnd::Trailers, Some(&fields)),
-            End::Finished => writer.finish(OutEnd::Finish, None),
+            End::Trailers(fields) => writer.finish(SendEnd::Trailers, Some(&fields)),
+            End::Finished => writer.finish(SendEnd::Finish, None),
         }
         .map_err(drop)?;
     } else if let Some(n) = path.strip_prefix("/big/").and_then(|n| n.parse().ok()) {
@@ -122,9 +122,9 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
             writer.send(&[], Some(Bytes::from(vec![b'x'; now]))).map_err(drop)?;
             left -= now;
         }
-        writer.finish(OutEnd::Finish, None).map_err(drop)?;
+        writer.finish(SendEnd::Finish, None).map_err(drop)?;
     } else {
-        writer.finish(OutEnd::Finish, None).map_err(drop)?;
+        writer.finish(SendEnd::Finish, None).map_err(drop)?;
         writer.head(None, &head("404")).map_err(drop)?;
     }
     Ok(())
@@ -159,7 +159,7 @@ impl Caller for Client {
 }
 
 /// Cancels the exchange when the test drops the call.
-struct Guard(Arc<Slot>);
+struct Guard(Arc<SharedCall>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -168,10 +168,10 @@ impl Drop for Guard {
 }
 
 async fn exchange(pool: &Pool, call: Call) -> Outcome {
-    let slot = pool.slot(framewire::unstable::call::ends::now());
+    let slot = pool.call(framewire::unstable::call::ends::now());
     {
         let mut x = slot.lock();
-        let fields = &mut x.out.extra;
+        let fields = &mut x.send.extra;
         fields.push(":method", &call.method);
         fields.push(":scheme", "http");
         fields.push(":path", &call.path);
@@ -179,9 +179,9 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
         for (name, value) in &call.fields {
             fields.push(name, value);
         }
-        x.out.head = HeadState::Ready;
+        x.send.head = HeadState::Ready;
         if call.body.is_none() {
-            x.out.end = OutEnd::Finish;
+            x.send.end = SendEnd::Finish;
         }
     }
     let guard = Guard(Arc::clone(&slot));
@@ -195,7 +195,7 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
             }
             let _ = writer.send(&piece, None);
         }
-        let _ = writer.finish(OutEnd::Finish, None);
+        let _ = writer.finish(SendEnd::Finish, None);
     };
     let reader = Reader::new(Arc::clone(&slot));
     let reading = async {
@@ -226,7 +226,7 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
 }
 
 fn pairs(list: &List) -> Fields {
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     list.iter().map(|field| (text(field.name), text(field.value))).collect()
 }
 

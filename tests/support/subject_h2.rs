@@ -81,18 +81,18 @@ impl Caller for H2Caller {
                 if call.unread {
                     std::future::pending::<()>().await;
                 }
-                let mut octets = Vec::new();
+                let mut bytes = Vec::new();
                 while let Some(piece) = body.data().await {
                     let piece = piece.map_err(answered)?;
                     let freed = body.flow_control().release_capacity(piece.len());
                     freed.map_err(answered)?;
-                    octets.extend_from_slice(&piece);
+                    bytes.extend_from_slice(&piece);
                 }
                 let trailers = body.trailers().await.map_err(answered)?;
                 Ok(Response {
                     status: head.status.as_u16(),
                     fields: fields(&head.headers),
-                    body: octets,
+                    body: bytes,
                     trailers: trailers.as_ref().map(fields),
                 })
             };
@@ -167,15 +167,15 @@ async fn handle(
     } else if path == "/ok" {
         respond.send_response(answer(StatusCode::OK), true)?;
     } else if path == "/echo" {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         while let Some(piece) = body.data().await {
             let piece = piece?;
             body.flow_control().release_capacity(piece.len())?;
-            octets.extend_from_slice(&piece);
+            bytes.extend_from_slice(&piece);
         }
         let trailers = body.trailers().await?;
         let mut stream = respond.send_response(answer(StatusCode::OK), false)?;
-        send_piece(&mut stream, &octets).await?;
+        send_piece(&mut stream, &bytes).await?;
         match trailers {
             Some(trailers) => stream.send_trailers(trailers)?,
             None => stream.send_data(Bytes::new(), true)?,

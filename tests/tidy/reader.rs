@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// One line of a file.
 pub(crate) struct Line {
-    /// Counted from 1.
+    /// QueuedReservation from 1.
     pub(crate) number: usize,
     /// As it stands in the file.
     pub(crate) text: String,

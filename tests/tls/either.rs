@@ -43,11 +43,11 @@ async fn each_client_is_served_as_it_speaks() {
     }
 }
 
-/// What the server answers to these octets, up to the end of the connection.
-async fn say(connector: &MemoryConnector, octets: &[u8]) -> Vec<u8> {
+/// What the server answers to these bytes, up to the end of the connection.
+async fn say(connector: &MemoryConnector, bytes: &[u8]) -> Vec<u8> {
     let target = Target::parse("http://localhost").unwrap();
     let mut io = connector.connect(target).await.unwrap().io;
-    io.write_all(octets).await.unwrap();
+    io.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let patience = Duration::from_secs(60);
     let read = tokio::time::timeout(patience, io.read_to_end(&mut answer)).await;
@@ -70,14 +70,14 @@ async fn who_speaks_neither_is_shown_out() {
     assert_eq!(server.handle().connections(), 0);
 }
 
-/// A dripping client is judged by its first octet all the same.
+/// A dripping client is judged by its first byte all the same.
 #[tokio::test(start_paused = true)]
-async fn one_octet_at_a_time() {
+async fn one_byte_at_a_time() {
     let (_server, connector) = serve(&Identity::new("localhost"));
     let target = Target::parse("http://localhost").unwrap();
     let mut io = connector.connect(target).await.unwrap().io;
-    for octet in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" {
-        io.write_all(&[*octet]).await.unwrap();
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" {
+        io.write_all(&[*byte]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut head = [0; 9];

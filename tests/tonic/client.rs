@@ -109,18 +109,18 @@ async fn deadline(channel: &Channel) {
 }
 
 async fn gzip(channel: &Channel) {
-    let octets = b"the same again and ".repeat(1000);
-    let request = Request::new(echo(octets.clone())).with_encoding(Encoding::Gzip);
+    let bytes = b"the same again and ".repeat(1000);
+    let request = Request::new(echo(bytes.clone())).with_encoding(Encoding::Gzip);
     let answer = channel.unary(&UNARY, request).await.unwrap();
     assert_eq!(answer.encoding(), Some(Encoding::Gzip));
-    assert_eq!(answer.into_inner().payload, octets);
+    assert_eq!(answer.into_inner().payload, bytes);
 
     let request = Request::new(()).with_encoding(Encoding::Gzip);
     let (mut sender, mut streaming) = channel.bidi(&BIDI, request).unwrap();
     for encoding in [Encoding::Gzip, Encoding::Identity, Encoding::Gzip] {
         sender.set_encoding(encoding);
-        sender.send(echo(octets.clone())).await.unwrap();
-        assert_eq!(streaming.message().await.unwrap().unwrap().payload, octets);
+        sender.send(echo(bytes.clone())).await.unwrap();
+        assert_eq!(streaming.message().await.unwrap().unwrap().payload, bytes);
         assert_eq!(streaming.encoding(), Encoding::Gzip);
     }
     sender.finish().unwrap();
@@ -128,9 +128,9 @@ async fn gzip(channel: &Channel) {
 }
 
 async fn large(channel: &Channel) {
-    let octets = pattern(LARGE);
-    let answer = channel.unary(&UNARY, echo(octets.clone())).await.unwrap();
-    assert!(answer.into_inner().payload == octets);
+    let bytes = pattern(LARGE);
+    let answer = channel.unary(&UNARY, echo(bytes.clone())).await.unwrap();
+    assert!(answer.into_inner().payload == bytes);
 }
 
 async fn concurrent(channel: &Channel) {

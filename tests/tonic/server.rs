@@ -214,25 +214,25 @@ async fn deadline(client: &mut peer::Client) {
 }
 
 async fn gzip(mut client: peer::Client) {
-    let octets = b"the same again and ".repeat(1000);
-    let answer = unary(&mut client, "Unary", Request::new(echo(octets.clone()))).await.unwrap();
+    let bytes = b"the same again and ".repeat(1000);
+    let answer = unary(&mut client, "Unary", Request::new(echo(bytes.clone()))).await.unwrap();
     assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), "gzip");
-    assert_eq!(answer.into_inner().payload, octets);
+    assert_eq!(answer.into_inner().payload, bytes);
 
     client.ready().await.unwrap();
-    let requests = tokio_stream::iter(vec![echo(octets.clone()); 3]);
+    let requests = tokio_stream::iter(vec![echo(bytes.clone()); 3]);
     let answer = client.streaming(Request::new(requests), path("Bidi"), codec()).await.unwrap();
     let mut stream = answer.into_inner();
     for _ in 0..3 {
-        assert_eq!(stream.message().await.unwrap().unwrap().payload, octets);
+        assert_eq!(stream.message().await.unwrap().unwrap().payload, bytes);
     }
     assert!(stream.message().await.unwrap().is_none());
 }
 
 async fn large(client: &mut peer::Client) {
-    let octets = pattern(LARGE);
-    let answer = unary(client, "Unary", Request::new(echo(octets.clone()))).await.unwrap();
-    assert!(answer.into_inner().payload == octets);
+    let bytes = pattern(LARGE);
+    let answer = unary(client, "Unary", Request::new(echo(bytes.clone()))).await.unwrap();
+    assert!(answer.into_inner().payload == bytes);
 }
 
 async fn concurrent(client: &peer::Client) {

@@ -14,9 +14,9 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 
-/// Octets of the large message.
+/// Bytes of the large message.
 const LARGE: usize = 3 << 20;
-/// The code and text of the refused call, and the octets of its details.
+/// The code and text of the refused call, and the bytes of its details.
 const TEXT: &str = "no user 42 in München";
 const DETAILS: &[u8] = b"\x08\x05\xff\x00";
 /// Metadata sent by the client, and sent back before and behind the messages.
@@ -44,7 +44,7 @@ fn reply(payload: bytes::Bytes) -> EchoResponse {
     EchoResponse { payload }
 }
 
-/// Octets that neither compress to nothing nor hide a shift.
+/// Bytes that neither compress to nothing nor hide a shift.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 % 251) as u8).collect()
 }

@@ -38,7 +38,7 @@ pub struct Observation {
     pub load: Load,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
-    /// Octets and what a connection carries, if measured.
+    /// Bytes and what a connection carries, if measured.
     pub link: Option<Link>,
     /// Share of the calls that had to wait for a stream.
     pub waited: f64,

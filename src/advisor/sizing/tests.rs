@@ -91,13 +91,13 @@ fn goals_of_time() {
 }
 
 #[test]
-fn octets_decide_where_streams_do_not() {
-    // 65,535 octets of window over 20 ms let 3.3 MB/s through; 100 calls of 200 kB want 20 MB/s.
+fn bytes_decide_where_streams_do_not() {
+    // 65,535 bytes of window over 20 ms let 3.3 MB/s through; 100 calls of 200 kB want 20 MB/s.
     let link = Link {
         bandwidth: None,
         rtt: ms(20.0),
         up: Way::new(500.0),
-        down: Way { octets: 200_000.0, window: 65_535 },
+        down: Way { bytes: 200_000.0, window: 65_535 },
     };
     let load = Load::new(100.0, ms(50.0));
     let goal = Goal { headroom: 0.0, ..Goal::default() };
@@ -164,7 +164,7 @@ fn it_explains_itself() {
         bandwidth: None,
         rtt: ms(20.0),
         up: Way::new(0.0),
-        down: Way { octets: 50_000.0, window: 1 << 20 },
+        down: Way { bytes: 50_000.0, window: 1 << 20 },
     };
     let load = Load::new(1200.0, ms(40.0));
     let text = Sizing::new(load, 50, Some(link), Goal::default()).unwrap().to_string();
@@ -172,7 +172,7 @@ fn it_explains_itself() {
 connections: 2 (the streams decide)
 load: 1200.0 calls/s x 40.00ms = 48.00 calls in flight
 streams: 66 so that at most 1.000 % of the calls wait; 88 with 25 % headroom; 50 a connection: 2
-octets down: 52.429 MB/s a connection: 2
+bytes down: 52.429 MB/s a connection: 2
 so: 100 streams, 48.0 % in use, 0.000 % of the calls wait, 0.00ns in the mean";
     assert_eq!(text, want);
     let goal = Goal { max: 1, ..plain(Wait::Mean(ms(2.0))) };

@@ -1,7 +1,7 @@
 //! Connections that have lived long enough, or have carried nothing for a while: a server lets go
 //! of them one by one, so that its clients find their way to other servers.
 
-use crate::connection::driver::{Core, DriverOptions};
+use crate::connection::driver::{ConnectionOptions, Core};
 use crate::rt;
 use crate::rt::Random;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(super) struct Retired {
 }
 
 impl Age {
-    pub(super) fn new(options: &DriverOptions, id: u64, now: Instant) -> Self {
+    pub(super) fn new(options: &ConnectionOptions, id: u64, now: Instant) -> Self {
         let Some(age) = options.max_age else { return Self::default() };
         // Connections that were made together must not end together.
         let mut random = Random::new(options.seed.unwrap_or_else(rt::entropy).wrapping_add(id));

@@ -1,8 +1,8 @@
 //! The end of a connection, by error, by loss or after a drain. Every call is told, once.
 
-use crate::call::state::{Slot, Wakers, wake};
+use crate::call::state::{SharedCall, Wakers, wake};
 use crate::connection::driver::Core;
-use crate::connection::handle::{Change, Ending, Handle};
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
@@ -12,14 +12,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Recycled slots that a server's connection keeps.
+/// Call states that a server's connection keeps.
 const SPARE: usize = 256;
 
 /// Why the connection ends, and how far a graceful close has come.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     cause: Option<(String, Initiator, Option<ErrorCode>)>,
-    ending: Option<Ending>,
+    ending: Option<DisconnectReason>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
@@ -43,7 +43,7 @@ impl Closing {
         self.cause.get_or_insert((text, initiator, code));
     }
 
-    pub(super) fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> DisconnectReason {
         self.ending.unwrap_or_default()
     }
 
@@ -72,11 +72,11 @@ impl Core {
                 None => ("the peer closed the connection".to_owned(), Initiator::Remote),
             };
             self.closing.because(text, initiator, None);
-            let ending = error.as_ref().map_or(Ending::Aborted, Ending::of);
+            let ending = error.as_ref().map_or(DisconnectReason::Aborted, DisconnectReason::of);
             if self.conn.life() != Life::Closed {
                 self.closing.ending.get_or_insert(ending);
             }
-            if ending == Ending::TimedOut {
+            if ending == DisconnectReason::TimedOut {
                 self.died_silently();
             }
         }
@@ -90,7 +90,7 @@ impl Core {
         tracing::debug!(connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
         self.closing.because(error.to_string(), Initiator::Remote, Some(code));
-        self.closing.ending.get_or_insert(Ending::Socket);
+        self.closing.ending.get_or_insert(DisconnectReason::Socket);
         if code == ErrorCode::ENHANCE_YOUR_CALM {
             self.handle.tally().tripped();
         }
@@ -103,7 +103,7 @@ impl Core {
             return;
         }
         self.closing.because(text.to_owned(), Initiator::Io, None);
-        self.closing.ending.get_or_insert(Ending::TimedOut);
+        self.closing.ending.get_or_insert(DisconnectReason::TimedOut);
         self.handle.stop_accepting();
         self.conn.goaway_now(&mut self.out, code, text);
         self.conn.close();
@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Whether octets of the peer are welcome.
+    /// Whether bytes of the peer are welcome.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
             && self.conn.read_pause().is_none()
@@ -136,25 +136,25 @@ impl Core {
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
             // Calls that waited for the peer's limit find another connection.
-            while let Some(slot) = self.waiting.pop_front() {
-                self.redispatch(slot);
+            while let Some(call) = self.waiting.pop_front() {
+                self.redispatch(call);
             }
         }
     }
 
     /// What the peer's frames of this turn have made possible.
     pub(super) fn after_events(&mut self) {
-        if let Some(octets) = self.conn.take_growth_wanted() {
-            self.grow(octets);
+        if let Some(bytes) = self.conn.take_growth_wanted() {
+            self.grow(bytes);
         }
         self.charge_window();
         if self.memory.is_starved() {
             self.feed();
         }
         // While streams starve, too: credit that is not reported may be all that they wait for.
-        let pressed = self.conn.unread() > self.options.limits.unread_free_octets / 2
+        let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
             || self.memory.is_starved();
-        // And of a message that may be let go of, every octet is news.
+        // And of a message that may be let go of, every byte is news.
         self.handle.set_pressed(pressed || self.memory.is_watched());
         if pressed {
             self.collect_credit();
@@ -162,14 +162,14 @@ impl Core {
         self.open_waiting();
     }
 
-    /// Consumed octets that no reader has found worth a report.
+    /// Consumed bytes that no reader has found worth a report.
     fn collect_credit(&mut self) {
         for key in self.conn.keys() {
-            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+            let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
                 continue;
             };
-            let credit = std::mem::take(&mut slot.lock().inc.credit);
-            if credit.octets() > 0 {
+            let credit = std::mem::take(&mut call.lock().recv.credit);
+            if credit.bytes() > 0 {
                 self.credit(key, credit);
             }
         }
@@ -185,32 +185,32 @@ impl Core {
         self.waiting.shrink_to_fit();
     }
 
-    /// The stream is over: slot and stream part.
+    /// The stream is over: call and stream part.
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         self.let_go(key, &entry.holding);
-        let Some(slot) = entry.slot else { return };
-        let mut x = slot.lock();
+        let Some(call) = entry.call else { return };
+        let mut x = call.lock();
         // One that was let go before, with an error, may be on its way to another connection.
         let ours = x.key == Some(key)
             && x.handle.as_ref().is_some_and(|place| place.carrier().id() == self.handle.id());
         if ours || x.done {
             // What follows is the time that the caller takes to look.
             x.timeline.enter(Phase::Caller, self.now);
-            x.out.stalls.note(Blocked::No, self.now);
+            x.send.stalls.note(Blocked::No, self.now);
         }
         let wakers = if ours { x.let_go() } else { Wakers::default() };
         drop(x);
         if self.conn.role() == Role::Server {
             // A handler may still hold it: it is made new when it is needed, large buffers go now.
             if self.spare.len() < SPARE {
-                slot.lock().shrink();
-                self.spare.push(slot);
+                call.lock().shrink();
+                self.spare.push(call);
             }
         } else {
-            // Before the caller wakes, so that it finds the slot its own and recycles it.
-            drop(slot);
+            // Before the caller wakes, so that it finds the call its own and recycles it.
+            drop(call);
         }
         wake(wakers);
     }
@@ -219,9 +219,9 @@ impl Core {
         if self.conn.role() != Role::Server {
             return;
         }
-        let finished = self.conn.user(key).and_then(|e| e.slot.as_ref()).is_some_and(|slot| {
-            let x = slot.lock();
-            x.out.end_sent && x.cancel.is_none()
+        let finished = self.conn.user(key).and_then(|e| e.call.as_ref()).is_some_and(|call| {
+            let x = call.lock();
+            x.send.end_sent && x.cancel.is_none()
         });
         if !finished {
             self.abort(key);
@@ -231,9 +231,9 @@ impl Core {
     /// If both sides have ended, or ours has: the stream is let go.
     pub(super) fn release_if_over(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user(key) else { return };
-        let ended = entry.slot.as_ref().is_some_and(|slot| {
-            let x = slot.lock();
-            x.out.end_sent && x.out.in_flight == 0
+        let ended = entry.call.as_ref().is_some_and(|call| {
+            let x = call.lock();
+            x.send.end_sent && x.send.in_flight == 0
         });
         let server = self.conn.role() == Role::Server;
         if server && ended && self.conn.pending(key).1 == 0 {
@@ -247,31 +247,31 @@ impl Core {
 
     /// Resets a stream and tells its caller.
     pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
-        if let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) {
-            let error = self.located(key, &mut slot.lock(), error);
-            self.fail_slot(&slot, error);
+        if let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) {
+            let error = self.located(key, &mut call.lock(), error);
+            self.fail_call(&call, error);
         }
         self.conn.reset(&mut self.out, key, code);
         self.drop_stream(key);
     }
 
-    /// Tells the caller of a slot.
-    pub(super) fn fail_slot(&self, slot: &Arc<Slot>, error: Error) {
-        let wakers = slot.lock().fail(error);
+    /// Tells the caller of a call.
+    pub(super) fn fail_call(&self, call: &Arc<SharedCall>, error: Error) {
+        let wakers = call.lock().fail(error);
         wake(wakers);
     }
 
     /// Sends a call that was surely not processed to where it came from; there it finds another
     /// connection.
-    pub(super) fn redispatch(&self, slot: Arc<Slot>) {
-        self.handle.send_back(slot, !self.closing.abandoned, || self.not_processed());
+    pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
+        self.handle.send_back(call, !self.closing.abandoned, || self.not_processed());
     }
 
     fn not_processed(&self) -> Error {
         let status = Status::new(
             Code::Unavailable,
             "the peer went away before it acted on the call, and more of it was sent than is kept for \
-             another connection (PoolOptions::keep_octets, keep_total_octets)",
+             another connection (PoolOptions::keep_bytes, keep_total_bytes)",
         );
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));
@@ -292,41 +292,41 @@ impl Core {
         for key in self.conn.keys() {
             let entry = self.conn.user(key);
             let written = entry.and_then(|entry| entry.written).is_some();
-            let Some(slot) = entry.and_then(|entry| entry.slot.clone()) else { continue };
-            let mut x = slot.lock();
-            let unsent = self.conn.role() == Role::Client && !written && !x.inc.head_ready;
+            let Some(call) = entry.and_then(|entry| entry.call.clone()) else { continue };
+            let mut x = call.lock();
+            let unsent = self.conn.role() == Role::Client && !written && !x.recv.head_ready;
             let error = self.located(key, &mut x, lost.clone());
             drop(x);
             self.abort(key);
             if unsent && self.flushed_nothing_of(key) {
                 if let Some(entry) = self.conn.user_mut(key) {
-                    entry.slot = None;
+                    entry.call = None;
                 }
                 let error = error.with_processed(Processed::No);
-                self.handle.send_back(slot, !self.closing.abandoned, || error);
+                self.handle.send_back(call, !self.closing.abandoned, || error);
             } else {
-                self.fail_slot(&slot, error);
+                self.fail_call(&call, error);
             }
         }
         for key in self.conn.keys() {
             self.drop_stream(key);
         }
-        while let Some(slot) = self.waiting.pop_front() {
-            self.redispatch(slot);
+        while let Some(call) = self.waiting.pop_front() {
+            self.redispatch(call);
         }
     }
 
-    /// Whether no octet of the stream's request can have left: none of this turn's writes did.
+    /// Whether no byte of the stream's request can have left: none of this turn's writes did.
     fn flushed_nothing_of(&self, key: StreamKey) -> bool {
         self.writing.contains(&key) && self.flush.is_whole()
     }
 
-    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<Slot>>) {
+    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<SharedCall>>) {
         self.handle.settle(left);
     }
 
-    pub(super) fn tell_home(&self, change: Change) {
-        if let Some(home) = self.handle.home() {
+    pub(super) fn tell_owner(&self, change: ConnectionEvent) {
+        if let Some(home) = self.handle.owner() {
             home.changed(&self.handle, change);
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The opaque octets of the PING between the two GOAWAYs of a graceful close.
+/// The opaque bytes of the PING between the two GOAWAYs of a graceful close.
 const DRAIN: [u8; 8] = *b"fw.drain";
 /// What callers read whose streams are cut at the drain's hard limit.
 const CUT: &str = "the server is shutting down, and its drain limit passed before the call ended";
@@ -168,9 +168,9 @@ impl Core {
     /// behind a closed window, by the GOAWAY's text and the connection's end. RST_STREAM has no
     /// code that would do: CANCEL reads as the caller's own wish, REFUSED_STREAM as not processed.
     fn cut(&mut self, key: StreamKey, text: &'static str) {
-        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
         let status = Status::new(Code::Unavailable, text);
-        if self.conclude(key, &slot, status, Kind::Shutdown) == Some(true) {
+        if self.conclude(key, &call, status, Kind::Shutdown) == Some(true) {
             self.conn.reset(&mut self.out, key, ErrorCode::NO_ERROR);
             self.drop_stream(key);
         }

@@ -1,6 +1,6 @@
-//! The only place that decides when octets leave.
+//! The only place that decides when bytes leave.
 //!
-//! Write when enough is pending, even if frames are unparsed or slots unread, so that both ends
+//! Write when enough is pending, even if frames are unparsed or calls unread, so that both ends
 //! work at once; or when nothing is left to do in this turn. Never wait for more.
 
 use crate::connection::driver::Core;
@@ -10,16 +10,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The smallest batch that is written before the turn ends, in octets.
+/// The smallest batch that is written before the turn ends, in bytes.
 const BATCH_MIN: usize = 4 * 1024;
 /// The largest.
 const BATCH_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
-/// Octets in the outgoing buffer above which nothing more is produced; an eighth while the budget is
+/// Bytes in the outgoing buffer above which nothing more is produced; an eighth while the budget is
 /// spent.
 pub(super) const OUT_FULL: usize = 512 * 1024;
-/// Octets of scheduled DATA that are put into the outgoing buffer at a time.
+/// Bytes of scheduled DATA that are put into the outgoing buffer at a time.
 const DATA_BATCH: usize = 128 * 1024;
 
 /// When to write.
@@ -48,7 +48,7 @@ impl Flush {
         }
     }
 
-    /// Whether so many pending octets are worth a write before the turn ends.
+    /// Whether so many pending bytes are worth a write before the turn ends.
     pub(super) const fn is_due(&self, pending: usize) -> bool {
         pending >= self.batch && self.blocked.is_none()
     }

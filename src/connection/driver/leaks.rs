@@ -4,9 +4,9 @@
 //! A watch that is silent for days is no leak as long as somebody awaits its next message. A future
 //! that was dropped while it waited still counts as one who waits, until something moves.
 
-use crate::call::state::Exchange;
+use crate::call::state::CallState;
 use crate::connection::driver::Core;
-use crate::connection::handle::{Change, Leak};
+use crate::connection::handle::{ConnectionEvent, Leak};
 use crate::http2::Role;
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,9 @@ pub(super) enum Watch {
 }
 
 /// A number that changes when anything moves on the call.
-fn mark(x: &Exchange) -> u64 {
-    let octets = x.inc.body.len() as u64 + x.out.queued() as u64;
-    (x.timeline.total().as_nanos() as u64).wrapping_mul(31).wrapping_add(octets)
+fn mark(x: &CallState) -> u64 {
+    let bytes = x.recv.body.len() as u64 + x.send.queued() as u64;
+    (x.timeline.total().as_nanos() as u64).wrapping_mul(31).wrapping_add(bytes)
 }
 
 impl Core {
@@ -52,8 +52,8 @@ impl Core {
         for key in self.conn.keys() {
             let now = self.now;
             let Some(entry) = self.conn.user_mut(key) else { continue };
-            let Some(slot) = entry.slot.clone() else { continue };
-            let x = slot.lock();
+            let Some(call) = entry.call.clone() else { continue };
+            let x = call.lock();
             let seen = mark(&x);
             match entry.watch {
                 Watch::Told => {}
@@ -66,7 +66,7 @@ impl Core {
                     entry.watch = Watch::Told;
                     let leak = leak(&x, still, now, self.handle.id());
                     drop(x);
-                    self.tell_home(Change::Leaked(leak));
+                    self.tell_owner(ConnectionEvent::Leaked(leak));
                 }
                 Watch::Fresh | Watch::Still(..) => entry.watch = Watch::Still(seen, now),
             }
@@ -74,8 +74,8 @@ impl Core {
     }
 }
 
-fn leak(x: &Exchange, still: Duration, now: Instant, connection: u64) -> Leak {
-    let path = x.out.template.as_ref().and_then(|template| template.fields().get(":path"));
+fn leak(x: &CallState, still: Duration, now: Instant, connection: u64) -> Leak {
+    let path = x.send.template.as_ref().and_then(|template| template.fields().get(":path"));
     Leak {
         method: path.map(|path| String::from_utf8_lossy(path).into_owned()),
         site: x.site,

@@ -9,7 +9,7 @@ use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::settings::DEFAULT_WINDOW;
 use crate::http2::{Blocked, Connection, ErrorCode, Limits, StreamKey};
-use crate::memory::budget::{Budget, Lease, Waiter};
+use crate::memory::budget::{Budget, Reservation, Waiter};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Time without progress after which a stalled stream may be let go while the budget is tight.
 const STALL_MAX: Duration = Duration::from_secs(60);
-/// Octets charged for each call that is served: its slot, its task, and what is too little to be
+/// Bytes charged for each call that is served: its call, its task, and what is too little to be
 /// counted one by one.
 const SERVED: u64 = 8 * 1024;
 /// How often stalled streams are looked at.
@@ -26,25 +26,25 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What one stream holds of the budget.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    /// Octets of the message under assembly, held or announced: they are charged.
+    /// Bytes of the message under assembly, held or announced: they are charged.
     charged: u64,
     /// While some are charged, when the last of them came or were announced.
     gathered: Option<Instant>,
-    /// Octets of it for which the budget had no room: their credit waits.
+    /// Bytes of it for which the budget had no room: their credit waits.
     withheld: u32,
-    /// Octets announced ahead of the message and not yet come.
+    /// Bytes announced ahead of the message and not yet come.
     expanded: u32,
     /// A handler is at work on it: [`SERVED`] is charged.
     served: bool,
-    /// Octets to send that a closed window holds back, and since when none of them moved.
+    /// Bytes to send that a closed window holds back, and since when none of them moved.
     stalled: Option<(Instant, usize)>,
 }
 
 /// What one connection holds of the budget.
 #[derive(Debug)]
 pub(super) struct Memory {
-    lease: Lease,
-    /// Octets charged for the connection's receive window; nothing while it is quiet.
+    reservation: Reservation,
+    /// Bytes charged for the connection's receive window; nothing while it is quiet.
     window: Option<u64>,
     /// The stream whose message goes on although the budget is spent.
     exempt: Option<StreamKey>,
@@ -63,7 +63,7 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) const fn new(budget: Arc<Budget>) -> Self {
         Self {
-            lease: Lease::new(budget),
+            reservation: Reservation::new(budget),
             window: None,
             exempt: None,
             starved: VecDeque::new(),
@@ -76,7 +76,7 @@ impl Memory {
 
     /// Whether messages that stand still may be let go of.
     pub(super) fn is_watched(&self) -> bool {
-        self.gathering > 0 && self.lease.budget().is_tight()
+        self.gathering > 0 && self.reservation.budget().is_tight()
     }
 
     /// Whether credit is withheld for want of budget.
@@ -86,7 +86,7 @@ impl Memory {
 
     /// Whether calls must be refused for want of memory: it is noted.
     pub(super) fn is_overdrawn(&self) -> bool {
-        let budget = self.lease.budget();
+        let budget = self.reservation.budget();
         let overdrawn = budget.is_overdrawn();
         if overdrawn {
             budget.note_refused();
@@ -94,9 +94,9 @@ impl Memory {
         overdrawn
     }
 
-    /// Octets in the outgoing buffer above which nothing more is produced.
+    /// Bytes in the outgoing buffer above which nothing more is produced.
     pub(super) fn out_full(&self) -> usize {
-        if self.lease.budget().is_spent() { OUT_FULL / 8 } else { OUT_FULL }
+        if self.reservation.budget().is_spent() { OUT_FULL / 8 } else { OUT_FULL }
     }
 
     const fn unstalled(&mut self) {
@@ -140,10 +140,10 @@ impl Memory {
     /// The connection has no streams: what it holds for them goes back.
     pub(super) fn rest(&mut self) {
         if let Some(window) = self.window.take() {
-            self.lease.give(window);
+            self.reservation.give(window);
         }
         self.starved = VecDeque::new();
-        self.lease.rest();
+        self.reservation.rest();
     }
 }
 
@@ -172,7 +172,7 @@ fn waiter(handle: &Arc<Handle>) -> Arc<Waiter> {
 }
 
 fn beyond_default(conn: &Connection<Entry>) -> u64 {
-    u64::from(conn.recv_window_octets().saturating_sub(DEFAULT_WINDOW))
+    u64::from(conn.recv_window_bytes().saturating_sub(DEFAULT_WINDOW))
 }
 
 impl Core {
@@ -180,25 +180,25 @@ impl Core {
     pub(super) fn charge_window(&mut self) {
         if self.memory.window.is_none() && self.conn.streams() > 0 {
             let window = beyond_default(&self.conn);
-            self.memory.lease.force(window);
+            self.memory.reservation.force(window);
             self.memory.window = Some(window);
         }
     }
 
     /// Lets the windows grow by as much as the path asks for, if the budget grants it.
-    pub(super) fn grow(&mut self, octets: u32) {
+    pub(super) fn grow(&mut self, bytes: u32) {
         self.charge_window();
-        if self.memory.window.is_none() || !self.memory.lease.ask(u64::from(octets)) {
+        if self.memory.window.is_none() || !self.memory.reservation.ask(u64::from(bytes)) {
             return;
         }
-        self.conn.grow(&mut self.out, octets);
-        let (charged, window) = (u64::from(octets), beyond_default(&self.conn));
+        self.conn.grow(&mut self.out, bytes);
+        let (charged, window) = (u64::from(bytes), beyond_default(&self.conn));
         let before = self.memory.window.replace(window).unwrap_or_default();
         // The window's maximum may have cut the growth short.
-        self.memory.lease.give((before + charged).saturating_sub(window));
+        self.memory.reservation.give((before + charged).saturating_sub(window));
     }
 
-    /// A reader reports what it has done with octets that were handed to it.
+    /// A reader reports what it has done with bytes that were handed to it.
     pub(super) fn credit(&mut self, key: StreamKey, credit: Credit) {
         if credit.consumed > 0 {
             self.conn.release(&mut self.out, key, credit.consumed, self.now);
@@ -215,36 +215,36 @@ impl Core {
         }
     }
 
-    /// Octets have moved into the assembly of a message that somebody waits for.
-    pub(super) fn gathered(&mut self, key: StreamKey, octets: u32) {
-        let octets = self.conn.gather(&mut self.out, key, octets);
+    /// Bytes have moved into the assembly of a message that somebody waits for.
+    pub(super) fn gathered(&mut self, key: StreamKey, bytes: u32) {
+        let bytes = self.conn.gather(&mut self.out, key, bytes);
         let Self { conn, memory, .. } = self;
         let Some(entry) = conn.user_mut(key) else { return };
         let holding = &mut entry.holding;
         // What was announced ahead is charged, and not credited twice.
-        let ahead = octets.min(holding.expanded);
+        let ahead = bytes.min(holding.expanded);
         holding.expanded -= ahead;
-        let octets = octets - ahead;
-        holding.charged += u64::from(octets);
+        let bytes = bytes - ahead;
+        holding.charged += u64::from(bytes);
         memory.moved(holding, self.now);
-        if octets == 0 {
+        if bytes == 0 {
             return;
         }
         let exempt = memory.exempt == Some(key);
-        if holding.withheld == 0 && !exempt && memory.lease.ask(octets.into()) {
-            return self.conn.credit(&mut self.out, key, octets, self.now);
+        if holding.withheld == 0 && !exempt && memory.reservation.ask(bytes.into()) {
+            return self.conn.credit(&mut self.out, key, bytes, self.now);
         }
         // They are held, whatever the budget says; what it may withhold is credit for more.
-        memory.lease.force(octets.into());
+        memory.reservation.force(bytes.into());
         if holding.withheld == 0 {
             // One message of each connection goes on.
             if exempt || memory.exempt.is_none() {
                 memory.exempt = Some(key);
-                return self.conn.credit(&mut self.out, key, octets, self.now);
+                return self.conn.credit(&mut self.out, key, bytes, self.now);
             }
             memory.starved.push_back(key);
         }
-        holding.withheld += octets;
+        holding.withheld += bytes;
         self.feed();
     }
 
@@ -256,7 +256,7 @@ impl Core {
         }
         let Self { conn, memory, .. } = self;
         let Some(entry) = conn.user_mut(key) else { return };
-        if entry.holding.withheld > 0 || !memory.lease.ask(lacking.into()) {
+        if entry.holding.withheld > 0 || !memory.reservation.ask(lacking.into()) {
             return;
         }
         entry.holding.charged += u64::from(lacking);
@@ -265,18 +265,18 @@ impl Core {
         self.conn.expand(&mut self.out, key, lacking);
     }
 
-    /// A message left its assembly with the octets that were reported as gathered.
-    fn delivered(&mut self, key: StreamKey, octets: u32) {
+    /// A message left its assembly with the bytes that were reported as gathered.
+    fn delivered(&mut self, key: StreamKey, bytes: u32) {
         let Self { conn, memory, .. } = self;
         let Some(entry) = conn.user_mut(key) else { return };
         let holding = &mut entry.holding;
-        let withheld = holding.withheld.min(octets);
+        let withheld = holding.withheld.min(bytes);
         holding.withheld -= withheld;
         let held = holding.charged.saturating_sub(holding.expanded.into());
-        let charged = u64::from(octets).min(held);
+        let charged = u64::from(bytes).min(held);
         holding.charged -= charged;
         memory.moved(holding, self.now);
-        memory.lease.give(charged);
+        memory.reservation.give(charged);
         if memory.exempt == Some(key) {
             memory.exempt = None;
         }
@@ -303,36 +303,36 @@ impl Core {
                 memory.starved.pop_front();
                 continue;
             };
-            let octets = entry.holding.withheld;
+            let bytes = entry.holding.withheld;
             if memory.exempt.is_none() {
                 memory.exempt = Some(key);
-            } else if !memory.lease.budget().is_spent() {
+            } else if !memory.reservation.budget().is_spent() {
                 // They are charged: the budget has room for them by now.
             } else if waits {
                 return;
             } else {
-                // Octets that come back from now on ring; for those that just came, ask again.
+                // Bytes that come back from now on ring; for those that just came, ask again.
                 waits = true;
                 let waiter = memory.waiter.get_or_insert_with(|| waiter(&self.handle));
-                memory.lease.budget().wait(waiter);
+                memory.reservation.budget().wait(waiter);
                 continue;
             }
             memory.starved.pop_front();
             entry.holding.withheld = 0;
-            self.conn.credit(&mut self.out, key, octets, self.now);
+            self.conn.credit(&mut self.out, key, bytes, self.now);
         }
     }
 
     /// A stream has ended: what it held goes back.
     pub(super) fn let_go(&mut self, key: StreamKey, holding: &Holding) {
         if holding.charged > 0 {
-            self.memory.lease.give(holding.charged);
+            self.memory.reservation.give(holding.charged);
         }
         if holding.gathered.is_some() {
             self.memory.ungathered();
         }
         if holding.served {
-            self.memory.lease.give(SERVED);
+            self.memory.reservation.give(SERVED);
         }
         if holding.stalled.is_some() {
             self.memory.unstalled();
@@ -358,7 +358,7 @@ impl Core {
             return;
         }
         let since = match before {
-            Some((since, octets)) if pending >= octets => since,
+            Some((since, bytes)) if pending >= bytes => since,
             _ => *now,
         };
         entry.holding.stalled = Some((since, pending));
@@ -373,7 +373,7 @@ impl Core {
         if let Some(entry) = self.conn.user_mut(key)
             && !std::mem::replace(&mut entry.holding.served, true)
         {
-            self.memory.lease.force(SERVED);
+            self.memory.reservation.force(SERVED);
         }
     }
 
@@ -386,10 +386,10 @@ impl Core {
         }
         self.memory.look = Some(self.now + LOOK);
         self.memory.settle_look();
-        if self.memory.lease.budget().is_tight() {
-            self.memory.lease.rest();
+        if self.memory.reservation.budget().is_tight() {
+            self.memory.reservation.rest();
         }
-        let tight = self.memory.lease.budget().is_tight();
+        let tight = self.memory.reservation.budget().is_tight();
         let patience = tight.then_some(STALL_MAX);
         let for_sending = self.options.stream_stall_time.into_iter().chain(patience).min();
         if for_sending.is_none() {
@@ -412,23 +412,23 @@ impl Core {
         let Some(entry) = self.conn.user(key) else { return };
         let seconds = |since: Instant| self.now.saturating_duration_since(since).as_secs();
         let text = match (entry.holding.stalled, entry.holding.gathered) {
-            (Some((since, octets)), _) => format!(
-                "the peer took none of {octets} octets for {} s while this side was short of \
+            (Some((since, bytes)), _) => format!(
+                "the peer took none of {bytes} bytes for {} s while this side was short of \
                  memory or had set stream_stall_time",
                 seconds(since)
             ),
             (None, Some(since)) => format!(
-                "the peer sent no more of a message for {} s while this side kept {} octets for it \
+                "the peer sent no more of a message for {} s while this side kept {} bytes for it \
                  and was short of memory",
                 seconds(since),
                 entry.holding.charged
             ),
             (None, None) => return,
         };
-        let Some(slot) = entry.slot.clone() else { return };
+        let Some(call) = entry.call.clone() else { return };
         let status = Status::new(Code::ResourceExhausted, text);
         let error = Error::new(Kind::Limit, status, Initiator::Remote, Processed::Maybe);
-        let error = self.located(key, &mut slot.lock(), error);
+        let error = self.located(key, &mut call.lock(), error);
         self.fail_stream(key, error, ErrorCode::CANCEL);
     }
 }

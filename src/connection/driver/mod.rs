@@ -1,9 +1,9 @@
-//! The driver: one task owns one connection. It moves octets between a socket and the engine,
-//! slots between a mailbox and streams, and tells the engine the time.
+//! The driver: one task owns one connection. It moves bytes between a socket and the engine,
+//! calls between a mailbox and streams, and tells the engine the time.
 //!
 //! One turn: mailbox → read → events → deadlines → scheduled DATA → flush → park.
 //!
-//! hot: nothing here locks anything but a slot, and nothing waits.
+//! hot: nothing here locks anything but a call, and nothing waits.
 
 mod age;
 mod closing;
@@ -19,9 +19,9 @@ mod serving;
 mod tests;
 mod timers;
 
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::connection::dispatch::{Dispatch, Handler};
-use crate::connection::handle::{Change, Handle};
+use crate::connection::handle::{ConnectionEvent, Handle};
 use crate::connection::keepalive::{PROBE_AFTER, Preset};
 use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
 use crate::memory::budget::Budget;
@@ -41,13 +41,13 @@ use tokio::task::AbortHandle;
 pub use drain::{Drain, DrainReport};
 pub(crate) use timers::deadline_error;
 
-/// Octets read in one turn before other tasks get their chance.
+/// Bytes read in one turn before other tasks get their chance.
 const TURN_OCTETS: usize = 1024 * 1024;
 
 /// What the driver keeps with each stream.
 #[derive(Default)]
 pub(crate) struct Entry {
-    slot: Option<Arc<Slot>>,
+    call: Option<Arc<SharedCall>>,
     /// When the request had left for the socket.
     written: Option<Instant>,
     /// A server's handler: not begun, or spawned.
@@ -60,7 +60,7 @@ pub(crate) struct Entry {
 /// How a driver behaves; the engine's own bounds are in [`Limits`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct DriverOptions {
+pub struct ConnectionOptions {
     /// The engine's bounds.
     pub limits: Limits,
     /// Time for the peer's first SETTINGS. Default 20 s on a client, 10 s on a server.
@@ -68,7 +68,7 @@ pub struct DriverOptions {
     /// Silence, while a call waits, after which one PING asks whether the peer lives; and the
     /// time it has to answer. Default 10 s.
     pub doubt_time: Duration,
-    /// A socket that takes no octet for this long ends the connection. Default 30 s.
+    /// A socket that takes no byte for this long ends the connection. Default 30 s.
     pub write_stall_time: Duration,
     /// Quiet time after which buffers are given back. Default 500 ms.
     pub quiet_time: Duration,
@@ -83,7 +83,7 @@ pub struct DriverOptions {
     /// it hears something: for two round trips, at least 20 ms; then the call goes to another
     /// connection, and this one takes no more. Default 60 s; `None` sends calls at once.
     pub probe_after: Option<Duration>,
-    /// Time without progress after which a stream whose peer takes none of its octets is reset
+    /// Time without progress after which a stream whose peer takes none of its bytes is reset
     /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
     /// honest, and only a process short of memory lets go of them, after a minute.
     pub stream_stall_time: Option<Duration>,
@@ -106,7 +106,7 @@ pub struct DriverOptions {
     pub seed: Option<u64>,
 }
 
-impl DriverOptions {
+impl ConnectionOptions {
     /// Defaults for a role.
     #[must_use]
     pub const fn new(role: Role) -> Self {
@@ -163,10 +163,10 @@ pub struct Driver {
     handle: Arc<Handle>,
     core: Core,
     recv: RecvBuffer,
-    inbox: VecDeque<Arc<Slot>>,
+    inbox: VecDeque<Arc<SharedCall>>,
     yielding: Yield,
     read_done: bool,
-    /// Reading stopped for a reason of ours, not for want of octets.
+    /// Reading stopped for a reason of ours, not for want of bytes.
     held: bool,
     finished: bool,
 }
@@ -179,17 +179,17 @@ pub(crate) struct Core {
     timers: Timers,
     age: age::Age,
     handle: Arc<Handle>,
-    options: Arc<DriverOptions>,
+    options: Arc<ConnectionOptions>,
     now: Instant,
     /// Calls that wait for the peer's stream limit.
-    waiting: VecDeque<Arc<Slot>>,
+    waiting: VecDeque<Arc<SharedCall>>,
     /// Streams whose request is in `out`.
     writing: Vec<StreamKey>,
     touched: Vec<StreamKey>,
     dispatch: Option<Arc<dyn Dispatch>>,
     drain: Option<Arc<Drain>>,
     closing: closing::Closing,
-    spare: Vec<Arc<Slot>>,
+    spare: Vec<Arc<SharedCall>>,
     in_place: Duration,
     /// How long the slowest call of this turn had waited for it.
     lag: Duration,
@@ -215,7 +215,7 @@ impl Driver {
     pub fn client(
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: impl Into<Arc<DriverOptions>>,
+        options: impl Into<Arc<ConnectionOptions>>,
     ) -> Self {
         Self::new(Role::Client, io, handle, options.into(), None, None)
     }
@@ -225,7 +225,7 @@ impl Driver {
     pub fn server(
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: impl Into<Arc<DriverOptions>>,
+        options: impl Into<Arc<ConnectionOptions>>,
         dispatch: Arc<dyn Dispatch>,
         drain: Arc<Drain>,
     ) -> Self {
@@ -236,7 +236,7 @@ impl Driver {
         role: Role,
         io: BoxedIo,
         handle: Arc<Handle>,
-        options: Arc<DriverOptions>,
+        options: Arc<ConnectionOptions>,
         dispatch: Option<Arc<dyn Dispatch>>,
         drain: Option<Arc<Drain>>,
     ) -> Self {
@@ -308,9 +308,9 @@ impl Driver {
 
     /// Reads and handles what has come; `true` when more may be had at once.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut octets = 0;
+        let mut bytes = 0;
         while !self.read_done && self.core.may_read() {
-            if octets >= TURN_OCTETS {
+            if bytes >= TURN_OCTETS {
                 return true;
             }
             let spare = self.recv.spare(self.core.conn.wanted());
@@ -323,7 +323,7 @@ impl Driver {
                 }
                 Poll::Ready(Ok(())) => {
                     let n = buf.filled().len();
-                    octets += n;
+                    bytes += n;
                     self.recv.filled(n);
                     self.core.heard();
                     self.events(cx);
@@ -371,8 +371,8 @@ impl Driver {
             self.events(cx);
         }
         loop {
-            while let Some(slot) = self.inbox.pop_front() {
-                self.core.intake(slot);
+            while let Some(call) = self.inbox.pop_front() {
+                self.core.intake(call);
                 if self.core.flush.is_due(self.core.out.len()) {
                     self.core.flush(&mut self.io, cx);
                 }
@@ -415,7 +415,7 @@ impl Driver {
         self.handle.set_streams(core.conn.streams() as u32);
         self.handle.set_stalled(core.conn.connection_stalled(core.now));
         if core.conn.role() == Role::Client {
-            let queued = core.out.len() + core.conn.waiting_octets();
+            let queued = core.out.len() + core.conn.waiting_bytes();
             self.handle.publish(queued, std::mem::take(&mut core.lag));
             let stats = core.conn.stats();
             let (sent, received) = (stats.data_sent, stats.data_received);
@@ -440,9 +440,9 @@ impl Driver {
         if let Some(drain) = &self.core.drain {
             drain.leave(&self.handle);
         }
-        if let Some(home) = self.handle.home() {
+        if let Some(home) = self.handle.owner() {
             let error = self.core.closing.error(&self.handle, self.core.now);
-            home.changed(&self.handle, Change::Closed(error, self.core.closing.ending()));
+            home.changed(&self.handle, ConnectionEvent::Closed(error, self.core.closing.ending()));
         }
         tracing::debug!(connection = self.handle.id(), "connection closed");
     }
@@ -466,9 +466,9 @@ impl Drop for Driver {
         self.core.closing.abandon();
         self.core.lost(None);
         self.core.settle();
-        for slot in self.handle.mailbox().close() {
-            slot.leave_queue();
-            self.core.redispatch(slot);
+        for call in self.handle.mailbox().close() {
+            call.leave_queue();
+            self.core.redispatch(call);
         }
         self.leave();
     }

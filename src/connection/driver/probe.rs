@@ -4,16 +4,16 @@
 //! TCP to notice and may not move any more; held back behind a PING it finds another connection in
 //! the time of two round trips.
 
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::connection::driver::Core;
-use crate::connection::handle::Change;
+use crate::connection::handle::ConnectionEvent;
 use crate::connection::keepalive::{PATIENCE_MIN, STRIKES};
 use crate::error::Phase;
 use crate::http2::Role;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The opaque octets of the PING behind which calls wait.
+/// The opaque bytes of the PING behind which calls wait.
 const PROBE: [u8; 8] = *b"fw.probe";
 
 impl Core {
@@ -28,19 +28,19 @@ impl Core {
 
     /// Holds a call back. The first one sends the PING, unless the peer might take it for one too
     /// many: then the call goes elsewhere at once.
-    pub(super) fn hold(&mut self, slot: Arc<Slot>) {
+    pub(super) fn hold(&mut self, call: Arc<SharedCall>) {
         // It stood in the mailbox when the probe before it failed.
         if !self.handle.is_accepting() {
-            return self.redispatch(slot);
+            return self.redispatch(call);
         }
-        let mut x = slot.lock();
+        let mut x = call.lock();
         x.timeline.enter(Phase::PoolWait, self.now);
         x.parked = true;
         if let Some(deadline) = x.deadline {
             self.timers.waiting(deadline);
         }
         drop(x);
-        self.waiting.push_back(slot);
+        self.waiting.push_back(call);
         if self.timers.probe.is_some() {
             return;
         }
@@ -63,25 +63,25 @@ impl Core {
         self.timers.overdue = Some(asked + patience / 2);
         self.handle.set_unproved(true);
         self.handle.take_let_go();
-        self.tell_home(Change::Probing);
+        self.tell_owner(ConnectionEvent::Probing);
     }
 
-    /// Octets came.
+    /// Bytes came.
     pub(super) fn heard(&mut self) {
         let probed = self.timers.probe.is_some() || self.handle.is_unproved();
         let silence = self.now.saturating_duration_since(self.timers.heard_at());
         self.timers.heard(self.now);
         if probed {
             self.handle.set_unproved(false);
-            self.tell_home(Change::Proved(silence));
+            self.tell_owner(ConnectionEvent::Proved(silence));
         }
     }
 
     /// Another connection has come before an answer: the calls that are held back go there.
     pub(super) fn check_let_go(&mut self) {
         if self.timers.probe.is_some() && self.handle.take_let_go() {
-            while let Some(slot) = self.waiting.pop_front() {
-                self.redispatch(slot);
+            while let Some(call) = self.waiting.pop_front() {
+                self.redispatch(call);
             }
         }
     }
@@ -90,7 +90,7 @@ impl Core {
     pub(super) fn died_silently(&mut self) {
         if self.conn.role() == Role::Client && self.timers.died() {
             let silence = self.timers.silence_before(self.now);
-            self.tell_home(Change::DiedSilently(silence));
+            self.tell_owner(ConnectionEvent::DiedSilently(silence));
         }
     }
 
@@ -106,7 +106,7 @@ impl Core {
     pub(super) fn check_probe(&mut self) {
         if self.timers.overdue.is_some_and(|at| at <= self.now) {
             self.timers.overdue = None;
-            self.tell_home(Change::Overdue);
+            self.tell_owner(ConnectionEvent::Overdue);
         }
         if self.timers.probe.is_some_and(|at| at <= self.now) {
             self.timers.probe = None;
@@ -114,7 +114,7 @@ impl Core {
             let asked = self.timers.asked().unwrap_or(self.now);
             let silence = self.timers.silence_before(asked);
             tracing::debug!(connection = self.handle.id(), "no answer to a probe in time");
-            self.tell_home(Change::Unproved(silence));
+            self.tell_owner(ConnectionEvent::Unproved(silence));
             self.retire();
         }
     }

@@ -1,11 +1,11 @@
-//! From events to slots.
+//! From events to calls.
 //!
-//! hot: one slot lock per event, no allocation in steady state.
+//! hot: one call lock per event, no allocation in steady state.
 
 use crate::call::Permit;
-use crate::call::state::{Exchange, InEnd, Slot, Wakers, wake};
+use crate::call::state::{CallState, RecvEnd, SharedCall, Wakers, wake};
 use crate::connection::driver::{Core, Entry};
-use crate::connection::handle::Change;
+use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
@@ -21,9 +21,9 @@ enum Then {
     Ended(StreamKey),
     /// Octets were gathered on arrival, so many of the message are to come.
     Gathered(StreamKey, u32, usize),
-    /// The last octets were gathered, and the peer's side has ended with them.
+    /// The last bytes were gathered, and the peer's side has ended with them.
     Gone(StreamKey, u32),
-    /// The same, and the slot was let go.
+    /// The same, and the call was let go.
     Settled(StreamKey, Box<Wakers>),
     /// The exchange cannot go on: reset and tell the caller.
     Fail(StreamKey, Error),
@@ -38,7 +38,7 @@ enum Then {
 }
 
 impl Core {
-    /// Handles one event: `Some(false)` when more octets are needed, `None` when it is over.
+    /// Handles one event: `Some(false)` when more bytes are needed, `None` when it is over.
     pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
         if self.conn.read_pause().is_some() {
             return Some(false);
@@ -54,18 +54,18 @@ impl Core {
             Ok(None) => return Some(false),
             Ok(Some(event)) => match event {
                 Event::Head { key, id, user, head, end_stream } if server => {
-                    let slot = fresh(spare, now);
-                    let mut x = slot.lock();
-                    std::mem::swap(&mut x.inc.head, head);
-                    x.inc.head_ready = true;
+                    let call = fresh(spare, now);
+                    let mut x = call.lock();
+                    std::mem::swap(&mut x.recv.head, head);
+                    x.recv.head_ready = true;
                     x.key = Some(key);
                     x.stream_id = Some(id.value());
                     x.handle = Some(Permit::uncounted(handle.clone()));
                     if end_stream {
-                        x.inc.end = Some(InEnd::Finished);
+                        x.recv.end = Some(RecvEnd::Finished);
                     }
                     drop(x);
-                    user.slot = Some(slot);
+                    user.call = Some(call);
                     Then::Dispatch(key, end_stream)
                 }
                 Event::Head { key, user, head, end_stream, .. } => {
@@ -99,12 +99,12 @@ impl Core {
                 self.response_ended(key);
                 wake(*wakers);
             }
-            Then::Gathered(key, octets, expected) => {
-                self.gathered(key, octets);
+            Then::Gathered(key, bytes, expected) => {
+                self.gathered(key, bytes);
                 self.expand(key, expected);
             }
-            Then::Gone(key, octets) => {
-                self.conn.gather(&mut self.out, key, octets);
+            Then::Gone(key, bytes) => {
+                self.conn.gather(&mut self.out, key, bytes);
                 match self.conn.role() {
                     Role::Client => self.response_ended(key),
                     Role::Server => {
@@ -132,7 +132,11 @@ impl Core {
                     self.handle.set_ready();
                 }
                 self.open_waiting();
-                self.tell_home(if first { Change::Ready } else { Change::StreamLimit });
+                self.tell_owner(if first {
+                    ConnectionEvent::Ready
+                } else {
+                    ConnectionEvent::StreamLimit
+                });
             }
             Then::Pong(opaque) => self.pong(opaque),
             Then::GoAway(code, debug) => self.goaway(code, &debug),
@@ -148,21 +152,21 @@ impl Core {
 
     /// RST_STREAM came, or a malformed frame made us send it.
     fn stream_reset(&mut self, key: StreamKey, cause: Cause) {
-        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+        let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
             self.drop_stream(key);
             return;
         };
-        let mut x = slot.lock();
+        let mut x = call.lock();
         let refused = matches!(cause, Cause::ByPeer(code) if status_map::is_unprocessed(code));
-        if refused && x.out.replayable && !x.inc.head_ready {
+        if refused && x.send.replayable && !x.recv.head_ready {
             x.key = None;
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
                 self.let_go(key, &entry.holding);
             }
-            return self.redispatch(slot);
+            return self.redispatch(call);
         }
-        let unseen = refused && !x.inc.head_ready;
+        let unseen = refused && !x.recv.head_ready;
         let error = match cause {
             Cause::ByPeer(code) => {
                 let processed = if unseen { Processed::No } else { Processed::Maybe };
@@ -183,7 +187,7 @@ impl Core {
         };
         let error = self.located(key, &mut x, error);
         drop(x);
-        self.fail_slot(&slot, error);
+        self.fail_call(&call, error);
         self.drop_stream(key);
     }
 
@@ -197,33 +201,33 @@ impl Core {
         );
         self.handle.stop_accepting();
         self.closing.peer_said(code, said);
-        self.tell_home(Change::Goaway(code));
-        self.tell_home(Change::Draining);
+        self.tell_owner(ConnectionEvent::Goaway(code));
+        self.tell_owner(ConnectionEvent::Draining);
         if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
-            self.tell_home(Change::TooManyPings);
+            self.tell_owner(ConnectionEvent::TooManyPings);
         }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
             self.let_go(key, &entry.holding);
-            if let Some(slot) = entry.slot {
-                self.redispatch(slot);
+            if let Some(call) = entry.call {
+                self.redispatch(call);
             }
         }
-        while let Some(slot) = self.waiting.pop_front() {
-            self.redispatch(slot);
+        while let Some(call) = self.waiting.pop_front() {
+            self.redispatch(call);
         }
     }
 }
 
-/// A slot to serve a request with: a recycled one if there is.
-fn fresh(spare: &mut Vec<Arc<Slot>>, now: Instant) -> Arc<Slot> {
-    while let Some(mut slot) = spare.pop() {
-        if slot.recycle() {
-            slot.lock().restart(now);
-            return slot;
+/// A call to serve a request with: a recycled one if there is.
+fn fresh(spare: &mut Vec<Arc<SharedCall>>, now: Instant) -> Arc<SharedCall> {
+    while let Some(mut call) = spare.pop() {
+        if call.recycle() {
+            call.lock().restart(now);
+            return call;
         }
     }
-    Slot::new(now)
+    SharedCall::new(now)
 }
 
 fn response_head(
@@ -233,27 +237,27 @@ fn response_head(
     end_stream: bool,
     now: Instant,
 ) -> Then {
-    let Some(slot) = &user.slot else { return Then::Nothing };
-    let mut x = slot.lock();
+    let Some(call) = &user.call else { return Then::Nothing };
+    let mut x = call.lock();
     if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
         x.timeline.enter(Phase::Server, written);
     }
     x.timeline.enter(Phase::Read, now);
-    if let Some((octets, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(octets, fields));
+    if let Some((bytes, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(bytes, fields));
     }
-    std::mem::swap(&mut x.inc.head, head);
+    std::mem::swap(&mut x.recv.head, head);
     if end_stream {
-        x.inc.head_ready = true;
-        x.inc.end = Some(InEnd::Finished);
+        x.recv.head_ready = true;
+        x.recv.end = Some(RecvEnd::Finished);
         return ended(key, &mut x);
     }
     if let Some(error) = x.declines() {
         return Then::Fail(key, error);
     }
-    x.inc.head_ready = true;
-    if x.out.replayable {
-        x.out.commit();
+    x.recv.head_ready = true;
+    if x.send.replayable {
+        x.send.commit();
     }
     if !x.whole || x.early {
         let reader = x.take_reader();
@@ -265,40 +269,40 @@ fn response_head(
     Then::Nothing
 }
 
-fn head_over_limit(octets: usize, fields: usize) -> Error {
+fn head_over_limit(bytes: usize, fields: usize) -> Error {
     let status = Status::new(
         Code::ResourceExhausted,
         format!(
-            "the response's header list has {octets} octets and {fields} fields; this side \
-             accepts Limits::header_list_octets and Limits::header_list_fields"
+            "the response's header list has {bytes} bytes and {fields} fields; this side \
+             accepts Limits::header_list_bytes and Limits::header_list_fields"
         ),
     );
     Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes)
 }
 
 fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server: bool) -> Then {
-    let Some(slot) = &user.slot else { return Then::Nothing };
-    let mut x = slot.lock();
-    if x.whole && x.inc.body.is_empty() {
+    let Some(call) = &user.call else { return Then::Nothing };
+    let mut x = call.lock();
+    if x.whole && x.recv.body.is_empty() {
         // Room at once for the message that the prefix announces, as far as it is believed.
         let announced = x.announced(data).min(x.message_max.saturating_add(message::PREFIX));
-        x.inc.body.reserve(message::room(data.len(), announced));
+        x.recv.body.reserve(message::room(data.len(), announced));
     }
-    x.inc.body.extend_from_slice(data);
+    x.recv.body.extend_from_slice(data);
     if x.whole
         && let Some(error) = x.over_message_max()
     {
         return Then::Fail(key, error);
     }
     if end_stream {
-        x.inc.end = Some(InEnd::Finished);
+        x.recv.end = Some(RecvEnd::Finished);
     }
-    let octets = data.len() as u32;
+    let bytes = data.len() as u32;
     match (x.whole, end_stream) {
-        (true, true) => return Then::Gone(key, octets),
+        (true, true) => return Then::Gone(key, bytes),
         (true, false) => {
-            let announced = x.announced(&x.inc.body);
-            return Then::Gathered(key, octets, announced.saturating_sub(x.inc.body.len()));
+            let announced = x.announced(&x.recv.body);
+            return Then::Gathered(key, bytes, announced.saturating_sub(x.recv.body.len()));
         }
         (false, _) => {}
     }
@@ -315,13 +319,13 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
 }
 
 fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {
-    let Some(slot) = &user.slot else { return Then::Nothing };
-    if let Some((octets, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(octets, fields));
+    let Some(call) = &user.call else { return Then::Nothing };
+    if let Some((bytes, fields)) = head.over_limit() {
+        return Then::Fail(key, head_over_limit(bytes, fields));
     }
-    let mut x = slot.lock();
-    std::mem::swap(&mut x.inc.trailers, head.fields_mut());
-    x.inc.end = Some(InEnd::Trailers);
+    let mut x = call.lock();
+    std::mem::swap(&mut x.recv.trailers, head.fields_mut());
+    x.recv.end = Some(RecvEnd::Trailers);
     if !server {
         return ended(key, &mut x);
     }
@@ -335,7 +339,7 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
 
 /// A response has ended. Where another attempt may follow, that is settled under the same lock: no
 /// reader sees an end that is not the last.
-fn ended(key: StreamKey, x: &mut Exchange) -> Then {
+fn ended(key: StreamKey, x: &mut CallState) -> Then {
     if x.again.is_none() {
         return Then::Ended(key);
     }

@@ -1,9 +1,9 @@
-//! From the mailbox to streams: new calls, more to send, octets consumed, calls given up.
+//! From the mailbox to streams: new calls, more to send, bytes consumed, calls given up.
 
 use crate::call::Permit;
-use crate::call::state::{Exchange, HeadState, OutEnd, Slot, wake};
+use crate::call::state::{CallState, HeadState, SendEnd, SharedCall, wake};
 use crate::connection::driver::{Core, Entry};
-use crate::connection::handle::Change;
+use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
@@ -11,11 +11,11 @@ use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, Str
 use std::sync::Arc;
 
 impl Core {
-    /// Handles a slot that stood in the mailbox.
-    pub(super) fn intake(&mut self, slot: Arc<Slot>) {
-        slot.leave_queue();
+    /// Handles a call that stood in the mailbox.
+    pub(super) fn intake(&mut self, call: Arc<SharedCall>) {
+        call.leave_queue();
         let (key, ours) = {
-            let mut x = slot.lock();
+            let mut x = call.lock();
             if x.done {
                 let permit = x.handle.as_mut().and_then(Permit::take);
                 drop(x);
@@ -25,19 +25,19 @@ impl Core {
             (x.key, handle.is_some_and(|handle| handle.id() == self.handle.id()))
         };
         if !ours {
-            self.handle.forward(slot);
+            self.handle.forward(call);
             return;
         }
         match key {
-            Some(key) => self.pump(key, &slot),
-            None if self.conn.role() == Role::Client => self.begin_or_forget(slot),
+            Some(key) => self.pump(key, &call),
+            None if self.conn.role() == Role::Client => self.begin_or_forget(call),
             None => {}
         }
     }
 
     /// A call without a stream: new, or given up while it waits for the stream limit.
-    fn begin_or_forget(&mut self, slot: Arc<Slot>) {
-        let mut x = slot.lock();
+    fn begin_or_forget(&mut self, call: Arc<SharedCall>) {
+        let mut x = call.lock();
         if x.cancel.is_some() {
             let wakers = x.give_up();
             drop(x);
@@ -49,48 +49,48 @@ impl Core {
             return;
         }
         if self.is_unproved() {
-            return self.hold(slot);
+            return self.hold(call);
         }
-        self.begin(slot);
+        self.begin(call);
     }
 
     /// A new call: opened now, or queued for the peer's stream limit.
-    pub(super) fn begin(&mut self, slot: Arc<Slot>) {
+    pub(super) fn begin(&mut self, call: Arc<SharedCall>) {
         if let Err(refusal) = self.conn.may_open() {
-            return self.refuse(slot, refusal);
+            return self.refuse(call, refusal);
         }
-        let mut x = slot.lock();
+        let mut x = call.lock();
         if x.cancel.is_some() {
             let wakers = x.give_up();
             drop(x);
             return wake(wakers);
         }
-        if x.out.head != HeadState::Ready {
+        if x.send.head != HeadState::Ready {
             return;
         }
         let remaining = x.deadline.map(|d| d.saturating_duration_since(self.now));
         if remaining.is_some_and(|left| left.is_zero()) {
             drop(x);
-            return self.expire_unsent(&slot);
+            return self.expire_unsent(&call);
         }
         self.lag = self.lag.max(x.timeline.first_phase(self.now));
         x.timeline.enter(Phase::WriteQueue, self.now);
-        let before = x.out.extra.mark();
-        if let (true, Some(left)) = (x.out.grpc_timeout, remaining) {
-            x.out.extra.push("grpc-timeout", timeout::encode(left).as_bytes());
+        let before = x.send.extra.mark();
+        if let (true, Some(left)) = (x.send.grpc_timeout, remaining) {
+            x.send.extra.push("grpc-timeout", timeout::encode(left).as_bytes());
         }
-        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
-        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
-        let entry = Entry { slot: Some(Arc::clone(&slot)), ..Entry::default() };
+        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
+        let head = SendHead { template: x.send.template.as_deref(), extra: &x.send.extra };
+        let entry = Entry { call: Some(Arc::clone(&call)), ..Entry::default() };
         let opened = self.conn.open(&mut self.out, head, end, entry, self.now);
-        x.out.extra.rewind(before);
+        x.send.extra.rewind(before);
         match opened {
             Ok(key) => {
                 x.attempts += 1;
                 x.key = Some(key);
                 x.stream_id = self.conn.stream_id(key).map(|id| id.value());
-                x.out.head = HeadState::Sent;
-                x.out.end_sent = end;
+                x.send.head = HeadState::Sent;
+                x.send.end_sent = end;
                 if let Some(deadline) = x.deadline {
                     self.timers.deadline(deadline, key);
                 }
@@ -104,40 +104,40 @@ impl Core {
             }
             Err((refusal, _)) => {
                 drop(x);
-                self.refuse(slot, refusal);
+                self.refuse(call, refusal);
             }
         }
     }
 
-    fn refuse(&mut self, slot: Arc<Slot>, refusal: OpenRefusal) {
+    fn refuse(&mut self, call: Arc<SharedCall>, refusal: OpenRefusal) {
         match refusal {
             OpenRefusal::StreamLimit => {
-                let mut x = slot.lock();
+                let mut x = call.lock();
                 x.timeline.enter(self.quota_phase(), self.now);
                 x.parked = true;
                 if let Some(deadline) = x.deadline {
                     self.timers.waiting(deadline);
                 }
                 drop(x);
-                self.waiting.push_back(slot);
+                self.waiting.push_back(call);
             }
-            OpenRefusal::GoingAway => self.redispatch(slot),
+            OpenRefusal::GoingAway => self.redispatch(call),
             OpenRefusal::IdsExhausted => {
                 self.retire();
-                self.redispatch(slot);
+                self.redispatch(call);
             }
-            OpenRefusal::HeadTooLarge { octets, limit } => {
+            OpenRefusal::HeadTooLarge { bytes, limit } => {
                 let text = format!(
-                    "the request's header list measures {octets} octets; the peer accepts {limit} \
+                    "the request's header list measures {bytes} bytes; the peer accepts {limit} \
                      (SETTINGS_MAX_HEADER_LIST_SIZE)"
                 );
                 let error = Error::local(Kind::Limit, Code::ResourceExhausted, text);
-                let error = slot.lock().located(error, self.now);
-                self.fail_slot(&slot, error);
+                let error = call.lock().located(error, self.now);
+                self.fail_call(&call, error);
             }
             OpenRefusal::Malformed(rule) => {
                 let text = format!("the request cannot be sent: {}", rule.text());
-                self.fail_slot(&slot, Error::local(Kind::Misuse, Code::Internal, text));
+                self.fail_call(&call, Error::local(Kind::Misuse, Code::Internal, text));
             }
         }
     }
@@ -152,14 +152,14 @@ impl Core {
             return;
         }
         while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
-            let Some(slot) = self.waiting.pop_front() else { return };
+            let Some(call) = self.waiting.pop_front() else { return };
             let done = {
-                let mut x = slot.lock();
+                let mut x = call.lock();
                 x.parked = false;
                 x.done
             };
             if !done {
-                self.begin(slot);
+                self.begin(call);
             }
         }
         if self.conn.may_open() == Err(OpenRefusal::IdsExhausted) {
@@ -172,16 +172,16 @@ impl Core {
     pub(super) fn retire(&mut self) {
         if self.handle.is_accepting() {
             self.handle.goodbye();
-            self.tell_home(Change::Draining);
+            self.tell_owner(ConnectionEvent::Draining);
         }
-        while let Some(slot) = self.waiting.pop_front() {
-            self.redispatch(slot);
+        while let Some(call) = self.waiting.pop_front() {
+            self.redispatch(call);
         }
     }
 
-    /// Something changed on a slot that has a stream.
-    pub(super) fn pump(&mut self, key: StreamKey, slot: &Arc<Slot>) {
-        let mut x = slot.lock();
+    /// Something changed on a call that has a stream.
+    pub(super) fn pump(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
+        let mut x = call.lock();
         if x.key != Some(key) {
             return;
         }
@@ -193,21 +193,21 @@ impl Core {
             self.drop_stream(key);
             return;
         }
-        let credit = std::mem::take(&mut x.inc.credit);
-        if credit.octets() > 0 {
+        let credit = std::mem::take(&mut x.recv.credit);
+        if credit.bytes() > 0 {
             self.credit(key, credit);
         }
-        if x.out.head == HeadState::Ready
+        if x.send.head == HeadState::Ready
             && let Err(failure) = self.send_response_head(key, &mut x)
         {
             drop(x);
-            return self.unsendable(key, slot, failure);
+            return self.unsendable(key, call, failure);
         }
-        if x.out.head == HeadState::Sent {
+        if x.send.head == HeadState::Sent {
             self.send_body(key, &mut x);
         }
         // A server's answer may be complete before the request is.
-        let answered = x.out.end_sent && self.conn.role() == Role::Server;
+        let answered = x.send.end_sent && self.conn.role() == Role::Server;
         let over = answered || self.conn.is_closed(key);
         let writer = x.take_writer();
         drop(x);
@@ -220,13 +220,13 @@ impl Core {
     }
 
     /// Sends a response's head.
-    fn send_response_head(&mut self, key: StreamKey, x: &mut Exchange) -> Result<(), SendError> {
-        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
-        let head = SendHead { template: x.out.template.as_deref(), extra: &x.out.extra };
+    fn send_response_head(&mut self, key: StreamKey, x: &mut CallState) -> Result<(), SendError> {
+        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
+        let head = SendHead { template: x.send.template.as_deref(), extra: &x.send.extra };
         match self.conn.send_head(&mut self.out, key, head, end) {
             Ok(()) => {
-                x.out.head = HeadState::Sent;
-                x.out.end_sent = end;
+                x.send.head = HeadState::Sent;
+                x.send.end_sent = end;
                 Ok(())
             }
             Err(SendError::Closed) => Ok(()),
@@ -234,61 +234,61 @@ impl Core {
         }
     }
 
-    /// Hands what waits in the slot to the connection, and the end with it.
-    fn send_body(&mut self, key: StreamKey, x: &mut Exchange) {
-        if x.out.end_sent {
+    /// Hands what waits in the call to the connection, and the end with it.
+    fn send_body(&mut self, key: StreamKey, x: &mut CallState) {
+        if x.send.end_sent {
             return;
         }
         let now = self.now;
-        let finish = matches!(x.out.end, OutEnd::Finish);
+        let finish = matches!(x.send.end, SendEnd::Finish);
         let Self { conn, out, .. } = self;
         let mut sent = Ok(());
-        if x.out.rest().len() > crate::call::state::INLINE_MAX {
-            x.out.seal();
+        if x.send.rest().len() > crate::call::state::INLINE_MAX {
+            x.send.seal();
         }
-        while let Some(chunk) = x.out.take_chunk() {
-            let end = finish && x.out.waiting() == 0;
+        while let Some(chunk) = x.send.take_chunk() {
+            let end = finish && x.send.waiting() == 0;
             sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
         }
-        let rest = x.out.rest();
+        let rest = x.send.rest();
         if !rest.is_empty() {
             sent = conn.send_data(out, key, Payload::Borrowed(rest), finish, now);
-            x.out.rest_handed();
+            x.send.rest_handed();
         }
-        x.out.in_flight = conn.pending(key).1;
+        x.send.in_flight = conn.pending(key).1;
         if sent.is_ok() {
             self.send_end(key, x);
         }
     }
 
-    fn send_end(&mut self, key: StreamKey, x: &mut Exchange) {
+    fn send_end(&mut self, key: StreamKey, x: &mut CallState) {
         let Self { conn, out, now, .. } = self;
-        let sent = match &x.out.end {
-            OutEnd::Open => return,
-            OutEnd::Finish => conn.send_data(out, key, Payload::Borrowed(&[]), true, *now),
-            OutEnd::Template(template) => conn.send_template_trailers(out, key, template),
-            OutEnd::Trailers => conn.send_trailers(out, key, &x.out.trailers),
+        let sent = match &x.send.end {
+            SendEnd::Open => return,
+            SendEnd::Finish => conn.send_data(out, key, Payload::Borrowed(&[]), true, *now),
+            SendEnd::Template(template) => conn.send_template_trailers(out, key, template),
+            SendEnd::Trailers => conn.send_trailers(out, key, &x.send.trailers),
         };
         // `Finish` may already stand on the last DATA frame; then the stream says "closed".
         if let Err(failure @ (SendError::HeadTooLarge { .. } | SendError::Malformed(_))) = sent {
             self.shorten_trailers(key, x, failure);
         }
-        x.out.end_sent = true;
+        x.send.end_sent = true;
     }
 
-    /// Tells slots how far their DATA has come, and why it does not move.
+    /// Tells calls how far their DATA has come, and why it does not move.
     pub(super) fn report_sending(&mut self) {
         self.conn.take_touched(&mut self.touched);
         for i in 0..self.touched.len() {
             let key = self.touched[i];
-            let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else {
+            let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
                 continue;
             };
             let (blocked, pending) = self.conn.pending(key);
             self.note_stall(key, blocked, pending);
-            let mut x = slot.lock();
-            x.out.in_flight = pending;
-            x.out.stalls.note(blocked, self.now);
+            let mut x = call.lock();
+            x.send.in_flight = pending;
+            x.send.stalls.note(blocked, self.now);
             let phase = match blocked {
                 Blocked::StreamWindow => Some(Phase::StreamWindow),
                 Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),
@@ -297,7 +297,7 @@ impl Core {
             };
             let waited =
                 matches!(x.timeline.phase(), Phase::StreamWindow | Phase::ConnectionWindow);
-            if let Some(phase) = phase.filter(|_| !x.inc.head_ready) {
+            if let Some(phase) = phase.filter(|_| !x.recv.head_ready) {
                 x.timeline.enter(phase, self.now);
             } else if waited && pending == 0 {
                 // The window has opened: the rest waits for the socket only.
@@ -317,7 +317,7 @@ impl Core {
     /// An error of this side, with the place where it met the call. That a request has left for
     /// the socket is charged here and not when it leaves, so that a call that goes well takes no
     /// lock for it.
-    pub(super) fn located(&self, key: StreamKey, x: &mut Exchange, error: Error) -> Error {
+    pub(super) fn located(&self, key: StreamKey, x: &mut CallState, error: Error) -> Error {
         let written = self.conn.user(key).and_then(|entry| entry.written);
         if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
             x.timeline.enter(Phase::Server, written);

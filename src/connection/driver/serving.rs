@@ -1,7 +1,7 @@
 //! A server's requests: planned at the head, run when there is enough, watched until the end.
 
 use crate::call::ends::ServerCall;
-use crate::call::state::{Exchange, HeadState, InEnd, OutEnd, Slot};
+use crate::call::state::{CallState, HeadState, RecvEnd, SendEnd, SharedCall};
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
@@ -28,17 +28,17 @@ impl Core {
             return self.drop_stream(key);
         }
         self.charge_served(key);
-        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
-        let mut x = slot.lock();
-        if let Some(answer) = refusal(&x.inc.head) {
+        let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
+        let mut x = call.lock();
+        if let Some(answer) = refusal(&x.recv.head) {
             drop(x);
-            return self.answer(key, &slot, &answer);
+            return self.answer(key, &call, &answer);
         }
-        let Ok(plan) = contain(|| dispatch.plan(&x.inc.head)) else {
-            let answer = panicked(&x.inc.head);
+        let Ok(plan) = contain(|| dispatch.plan(&x.recv.head)) else {
+            let answer = panicked(&x.recv.head);
             drop(x);
             self.log_panic();
-            return self.answer(key, &slot, &answer);
+            return self.answer(key, &call, &answer);
         };
         x.grpc = plan.grpc;
         x.whole = plan.whole;
@@ -59,28 +59,28 @@ impl Core {
             }
             return;
         }
-        self.run(key, slot, plan.handler.as_ref());
+        self.run(key, call, plan.handler.as_ref());
     }
 
     /// A request has come to its end.
     pub(super) fn request_complete(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
         let Some(handler) = entry.handler.take() else { return };
-        let Some(slot) = entry.slot.clone() else { return };
-        self.run(key, slot, handler.as_ref());
+        let Some(call) = entry.call.clone() else { return };
+        self.run(key, call, handler.as_ref());
     }
 
     /// Begins the handler: in place if it has earned that and the turn has time left.
     ///
     /// A server's own handlers contain panics themselves; a panic of any other drops its call,
     /// which resets the stream.
-    fn run(&mut self, key: StreamKey, slot: Arc<Slot>, handler: &dyn Handler) {
+    fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: &dyn Handler) {
         self.conn.dispatched(key);
         let has_time = self.in_place < IN_PLACE;
         // One that has not earned its place is polled here once, too: so it can earn it.
         match handler.cost().filter(|cost| has_time || !cost.is_earned()) {
-            Some(cost) => self.poll_once(key, &slot, handler, cost),
-            None => match contain(|| handler.call(ServerCall::new(slot))) {
+            Some(cost) => self.poll_once(key, &call, handler, cost),
+            None => match contain(|| handler.call(ServerCall::new(call))) {
                 Ok(future) => self.spawn(key, future),
                 Err(Panicked) => self.log_panic(),
             },
@@ -88,23 +88,29 @@ impl Core {
     }
 
     /// Polls a handler here, and spawns what is left of it.
-    fn poll_once(&mut self, key: StreamKey, slot: &Arc<Slot>, handler: &dyn Handler, cost: &Cost) {
+    fn poll_once(
+        &mut self,
+        key: StreamKey,
+        call: &Arc<SharedCall>,
+        handler: &dyn Handler,
+        cost: &Cost,
+    ) {
         let timed = !cost.is_earned() || cost.is_sample();
-        // The slot's place in the mailbox is taken: what the handler writes is picked up below.
-        let claimed = slot.claim_queue();
+        // The call's place in the mailbox is taken: what the handler writes is picked up below.
+        let claimed = call.claim_queue();
         // A handler that waits is polled again by its own task, with a waker that counts.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = contain(|| {
-            let mut future = handler.call(ServerCall::new(Arc::clone(slot)));
+            let mut future = handler.call(ServerCall::new(Arc::clone(call)));
             let started = timed.then(rt::now);
             let ready = future.as_mut().poll(&mut cx).is_ready();
             let time = started.map(|started| rt::now().saturating_duration_since(started));
-            // Dropped before the slot is looked at, so that an answer left unfinished is settled
+            // Dropped before the call is looked at, so that an answer left unfinished is settled
             // in this turn.
             (time, (!ready).then_some(future))
         });
         if claimed {
-            slot.leave_queue();
+            call.leave_queue();
         }
         match polled {
             Ok((time, rest)) => {
@@ -118,7 +124,7 @@ impl Core {
             }
             Err(Panicked) => self.log_panic(),
         }
-        self.pump(key, slot);
+        self.pump(key, call);
     }
 
     #[cold]
@@ -134,9 +140,9 @@ impl Core {
     }
 
     /// The deadline of a request has passed: its handler is dropped and the caller is told.
-    pub(super) fn expire_request(&mut self, key: StreamKey, slot: &Arc<Slot>) {
+    pub(super) fn expire_request(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
-        let Some(whole) = self.conclude(key, slot, status, Kind::Deadline) else { return };
+        let Some(whole) = self.conclude(key, call, status, Kind::Deadline) else { return };
         // Trailers behind a closed window never leave: then the answer is not complete.
         let code = if whole { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
         self.conn.reset(&mut self.out, key, code);
@@ -148,15 +154,15 @@ impl Core {
     pub(super) fn conclude(
         &mut self,
         key: StreamKey,
-        slot: &Arc<Slot>,
+        call: &Arc<SharedCall>,
         status: Status,
         kind: Kind,
     ) -> Option<bool> {
         self.abort(key);
-        let x = slot.lock();
-        let sent = x.out.head == HeadState::Sent;
-        let ended = x.out.end_sent;
-        let grpc = is_grpc(&x.inc.head);
+        let x = call.lock();
+        let sent = x.send.head == HeadState::Sent;
+        let ended = x.send.end_sent;
+        let grpc = is_grpc(&x.recv.head);
         drop(x);
         if ended {
             return None;
@@ -169,39 +175,44 @@ impl Core {
                 let _ = self.conn.send_trailers(&mut self.out, key, &fields);
             }
             (false, true) => {
-                self.answer(key, slot, &response::trailers_only(&status, limit));
+                self.answer(key, call, &response::trailers_only(&status, limit));
             }
             (false, false) => {
                 fields.push(":status", "503");
-                self.answer(key, slot, &fields);
+                self.answer(key, call, &fields);
             }
             // Half of a plain response has no way to say that it will never be whole.
             (true, false) => return Some(false),
         }
-        self.fail_slot(slot, Error::new(kind, status, Initiator::Local, Processed::Maybe));
+        self.fail_call(call, Error::new(kind, status, Initiator::Local, Processed::Maybe));
         Some(self.conn.pending(key).1 == 0)
     }
 
     /// Answers a request that broke a limit before its handler began; `false` when one is at work.
     pub(super) fn reject(&mut self, key: StreamKey, error: &Error) -> bool {
         let Some(entry) = self.conn.user_mut(key) else { return false };
-        let (Some(_), Some(slot)) = (entry.handler.take(), entry.slot.clone()) else {
+        let (Some(_), Some(call)) = (entry.handler.take(), entry.call.clone()) else {
             return false;
         };
         let limit = self.head_limit();
-        let fields = slot.lock().rejection(error, limit);
+        let fields = call.lock().rejection(error, limit);
         // The answer is complete, so the stream is reset with NO_ERROR behind it: no more is read.
-        self.answer(key, &slot, &fields);
+        self.answer(key, &call, &fields);
         true
     }
 
     /// A head that must not be sent: the caller reads why in its place, or sees a reset if not even
     /// that fits.
-    pub(super) fn unsendable(&mut self, key: StreamKey, slot: &Arc<Slot>, failure: SendError) {
+    pub(super) fn unsendable(
+        &mut self,
+        key: StreamKey,
+        call: &Arc<SharedCall>,
+        failure: SendError,
+    ) {
         let limit = self.head_limit();
-        let x = slot.lock();
-        let grpc = is_grpc(&x.inc.head);
-        let status = in_place_of(&x.out.extra, failure);
+        let x = call.lock();
+        let grpc = is_grpc(&x.recv.head);
+        let status = in_place_of(&x.send.extra, failure);
         drop(x);
         let mut fields = Fields::new();
         if grpc {
@@ -211,50 +222,50 @@ impl Core {
         }
         let fits = fields.list_size() <= limit;
         if fits {
-            self.answer(key, slot, &fields);
+            self.answer(key, call, &fields);
         }
-        self.fail_slot(slot, Error::new(Kind::Limit, status, Initiator::Local, Processed::Maybe));
+        self.fail_call(call, Error::new(Kind::Limit, status, Initiator::Local, Processed::Maybe));
         let code = if fits { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
         self.conn.reset(&mut self.out, key, code);
         self.drop_stream(key);
     }
 
     /// Trailers that must not be sent: a status that fits goes in their place.
-    pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &Exchange, failure: SendError) {
+    pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &CallState, failure: SendError) {
         let mut fields = Fields::new();
-        if is_grpc(&x.inc.head) {
-            in_place_of(&x.out.trailers, failure).to_trailers(&mut fields, self.head_limit());
+        if is_grpc(&x.recv.head) {
+            in_place_of(&x.send.trailers, failure).to_trailers(&mut fields, self.head_limit());
         }
         if fields.is_empty() || self.conn.send_trailers(&mut self.out, key, &fields).is_err() {
             self.conn.reset(&mut self.out, key, ErrorCode::INTERNAL_ERROR);
         }
     }
 
-    /// Octets of a field list that the peer accepts.
+    /// Bytes of a field list that the peer accepts.
     fn head_limit(&self) -> usize {
         let limit = self.conn.peer_settings().max_header_list_size;
-        limit.map_or(usize::MAX, |octets| octets as usize)
+        limit.map_or(usize::MAX, |bytes| bytes as usize)
     }
 
     /// Answers with a head alone.
-    fn answer(&mut self, key: StreamKey, slot: &Arc<Slot>, fields: &Fields) {
-        let mut x = slot.lock();
-        x.out.template = None;
-        x.out.forget_body();
-        x.out.extra.clear();
-        x.out.extra.extend_from(fields);
-        x.out.head = HeadState::Ready;
-        x.out.end = OutEnd::Finish;
-        x.inc.end.get_or_insert(InEnd::Finished);
+    fn answer(&mut self, key: StreamKey, call: &Arc<SharedCall>, fields: &Fields) {
+        let mut x = call.lock();
+        x.send.template = None;
+        x.send.forget_body();
+        x.send.extra.clear();
+        x.send.extra.extend_from(fields);
+        x.send.head = HeadState::Ready;
+        x.send.end = SendEnd::Finish;
+        x.recv.end.get_or_insert(RecvEnd::Finished);
         drop(x);
-        self.pump(key, slot);
+        self.pump(key, call);
     }
 
     /// Drops a handler that is at work, unless it was detached.
     pub(super) fn abort(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
         entry.handler = None;
-        let detached = entry.slot.as_ref().is_some_and(|slot| slot.lock().detached);
+        let detached = entry.call.as_ref().is_some_and(|call| call.lock().detached);
         if let Some(task) = entry.abort.take().filter(|_| !detached) {
             task.abort();
         }

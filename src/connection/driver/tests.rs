@@ -1,5 +1,5 @@
 use crate::connection::driver::*;
-use crate::connection::handle::{Change, Home};
+use crate::connection::handle::{ConnectionEvent, Owner};
 use crate::connection::mailbox::Policy;
 use crate::connection::permits::Reading;
 use crate::rt::sync::Mutex;
@@ -8,17 +8,17 @@ use crate::transport::connect::ConnectionInfo;
 /// What a connection told its pool.
 #[derive(Default)]
 struct Told {
-    moved: Mutex<Vec<Arc<Slot>>>,
+    moved: Mutex<Vec<Arc<SharedCall>>>,
     draining: Mutex<bool>,
 }
 
-impl Home for Told {
-    fn redispatch(&self, slot: Arc<Slot>) {
-        self.moved.lock().push(slot);
+impl Owner for Told {
+    fn redispatch(&self, call: Arc<SharedCall>) {
+        self.moved.lock().push(call);
     }
 
-    fn changed(&self, _handle: &Arc<Handle>, change: Change) {
-        if matches!(change, Change::Draining) {
+    fn changed(&self, _handle: &Arc<Handle>, change: ConnectionEvent) {
+        if matches!(change, ConnectionEvent::Draining) {
             *self.draining.lock() = true;
         }
     }
@@ -33,26 +33,26 @@ async fn spent_identifiers_move_the_calls() {
     for limit in [100, 1] {
         let (near, _far) = tokio::io::duplex(64 * 1024);
         let told = Arc::new(Told::default());
-        let home: Arc<dyn Home> = told.clone();
+        let home: Arc<dyn Owner> = told.clone();
         let info =
             ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
         let now = rt::now();
         let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
-        let mut options = DriverOptions::new(Role::Client);
+        let mut options = ConnectionOptions::new(Role::Client);
         options.limits.streams_before_settings = limit;
         let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
         driver.core.conn.set_next_stream_id(crate::http2::StreamId::MAX);
-        let slots = [Slot::new(now), Slot::new(now)];
-        for slot in &slots {
-            slot.lock().out.head = crate::call::state::HeadState::Ready;
-            Handle::submit(handle.reserve().unwrap(), Arc::clone(slot));
+        let calls = [SharedCall::new(now), SharedCall::new(now)];
+        for call in &calls {
+            call.lock().send.head = crate::call::state::HeadState::Ready;
+            Handle::submit(handle.reserve().unwrap(), Arc::clone(call));
         }
         tokio::spawn(driver);
         rt::sleep(Duration::from_millis(1)).await;
-        assert!(slots[0].lock().key.is_some(), "the last identifier is used");
+        assert!(calls[0].lock().key.is_some(), "the last identifier is used");
         let moved = told.moved.lock().clone();
         assert_eq!(moved.len(), 1, "limit {limit}");
-        assert!(Arc::ptr_eq(&moved[0], &slots[1]), "limit {limit}");
+        assert!(Arc::ptr_eq(&moved[0], &calls[1]), "limit {limit}");
         assert!(!handle.is_accepting() && *told.draining.lock());
     }
 }
@@ -62,28 +62,28 @@ async fn spent_identifiers_move_the_calls() {
 async fn a_goodbye_moves_the_calls_that_wait() {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let told = Arc::new(Told::default());
-    let home: Arc<dyn Home> = told.clone();
+    let home: Arc<dyn Owner> = told.clone();
     let now = rt::now();
     let info = ConnectionInfo::default();
     let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
-    let mut options = DriverOptions::new(Role::Client);
+    let mut options = ConnectionOptions::new(Role::Client);
     options.limits.streams_before_settings = 1;
     let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
-    let slots = [Slot::new(now), Slot::new(now)];
-    for slot in &slots {
-        slot.lock().out.head = crate::call::state::HeadState::Ready;
-        Handle::submit(handle.reserve().unwrap(), Arc::clone(slot));
+    let calls = [SharedCall::new(now), SharedCall::new(now)];
+    for call in &calls {
+        call.lock().send.head = crate::call::state::HeadState::Ready;
+        Handle::submit(handle.reserve().unwrap(), Arc::clone(call));
     }
     tokio::spawn(driver);
     // The peer's SETTINGS: one stream at a time.
     let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
     tokio::io::AsyncWriteExt::write_all(&mut far, &settings).await.unwrap();
     rt::sleep(Duration::from_millis(1)).await;
-    assert!(slots[0].lock().key.is_some() && told.moved.lock().is_empty());
+    assert!(calls[0].lock().key.is_some() && told.moved.lock().is_empty());
     handle.goodbye();
     rt::sleep(Duration::from_millis(1)).await;
     let moved = told.moved.lock().clone();
     assert_eq!(moved.len(), 1);
-    assert!(Arc::ptr_eq(&moved[0], &slots[1]));
+    assert!(Arc::ptr_eq(&moved[0], &calls[1]));
     assert_eq!(handle.life().read().calls, 1, "the other one goes on");
 }

@@ -1,7 +1,7 @@
 //! One timer a connection: deadlines, and the times after which silence means something.
 
-use crate::call::state::Slot;
-use crate::connection::driver::{Core, DriverOptions, Entry};
+use crate::call::state::SharedCall;
+use crate::connection::driver::{ConnectionOptions, Core, Entry};
 use crate::connection::keepalive::{KEEPALIVE_FLOOR, PingRule, STRIKES, Strikes};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
@@ -16,7 +16,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
-/// The opaque octets of the PING that asks whether the peer lives.
+/// The opaque bytes of the PING that asks whether the peer lives.
 pub(super) const DOUBT: [u8; 8] = *b"fw.doubt";
 /// Stale deadlines kept before they are swept out.
 const STALE: usize = 1024;
@@ -84,7 +84,7 @@ impl Timers {
         self.waiting = Some(self.waiting.map_or(at, |old| old.min(at)));
     }
 
-    /// Octets came: the peer lives.
+    /// Bytes came: the peer lives.
     pub(super) const fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.doubt = None;
@@ -222,7 +222,7 @@ impl Core {
             self.end_with(ErrorCode::NO_ERROR, "the peer's SETTINGS did not come in time");
         }
         if self.flush.blocked.is_some_and(|at| since(at) >= self.options.write_stall_time) {
-            self.end_with(ErrorCode::NO_ERROR, "the socket took no octet in time");
+            self.end_with(ErrorCode::NO_ERROR, "the socket took no byte in time");
         }
         let time = self.options.doubt_time;
         if self.timers.doubt.is_some_and(|at| since(at) >= time) {
@@ -306,7 +306,7 @@ impl Core {
 
     /// When this connection wants to be looked at again.
     fn next_time(&self) -> Option<Instant> {
-        let options: &DriverOptions = &self.options;
+        let options: &ConnectionOptions = &self.options;
         let timers = &self.timers;
         let handshaken = self.conn.lifecycle().is_handshaken();
         let quiet = timers.quiet.filter(|_| !timers.rested);
@@ -351,35 +351,35 @@ impl Core {
 
     /// The deadline of a call on a stream has passed.
     fn expire(&mut self, key: StreamKey) {
-        let Some(slot) = self.conn.user(key).and_then(|entry| entry.slot.clone()) else { return };
+        let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
         if self.conn.role() == Role::Server {
-            return self.expire_request(key, &slot);
+            return self.expire_request(key, &call);
         }
         self.fail_stream(key, deadline_error(Processed::Maybe), ErrorCode::CANCEL);
     }
 
-    pub(super) fn expire_unsent(&mut self, slot: &Arc<Slot>) {
-        let phase = slot.lock().timeline.phase();
-        self.fail_slot(slot, deadline_error(Processed::No).with_phase(phase));
+    pub(super) fn expire_unsent(&mut self, call: &Arc<SharedCall>) {
+        let phase = call.lock().timeline.phase();
+        self.fail_call(call, deadline_error(Processed::No).with_phase(phase));
     }
 
     fn expire_waiting(&mut self) {
         self.timers.waiting = None;
         let now = self.now;
         for _ in 0..self.waiting.len() {
-            let Some(slot) = self.waiting.pop_front() else { break };
+            let Some(call) = self.waiting.pop_front() else { break };
             let (deadline, done) = {
-                let x = slot.lock();
+                let x = call.lock();
                 (x.deadline, x.done || x.cancel.is_some())
             };
             match deadline {
                 _ if done => {}
-                Some(at) if at <= now => self.expire_unsent(&slot),
+                Some(at) if at <= now => self.expire_unsent(&call),
                 Some(at) => {
                     self.timers.waiting(at);
-                    self.waiting.push_back(slot);
+                    self.waiting.push_back(call);
                 }
-                None => self.waiting.push_back(slot),
+                None => self.waiting.push_back(call),
             }
         }
     }

@@ -32,7 +32,7 @@ impl PathLimit {
         Self { above: None, at_most: None, epoch: 0 }
     }
 
-    /// A connection died after so long without an octet either way, and neither FIN nor RST said so.
+    /// A connection died after so long without an byte either way, and neither FIN nor RST said so.
     pub fn died(&mut self, idle: Duration, now: Instant) {
         self.forget_old(now);
         if idle < SHORTEST_LIMIT {
@@ -47,7 +47,7 @@ impl PathLimit {
         }
     }
 
-    /// A connection was used after so long without an octet either way, and the peer answered.
+    /// A connection was used after so long without an byte either way, and the peer answered.
     pub fn survived(&mut self, idle: Duration, now: Instant) {
         self.forget_old(now);
         if self.at_most.is_some_and(|(at_most, _)| idle >= at_most) {

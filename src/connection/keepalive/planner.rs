@@ -54,7 +54,7 @@ impl Pulse {
         self.said = self.said.max(now);
     }
 
-    /// Octets came, of whatever kind.
+    /// Bytes came, of whatever kind.
     pub fn heard(&mut self, now: Instant) {
         self.heard = self.heard.max(now);
     }
@@ -114,7 +114,7 @@ impl Pulse {
         self.calls
     }
 
-    /// How long no octet has gone either way.
+    /// How long no byte has gone either way.
     #[must_use]
     pub fn idle(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.heard.max(self.said))
@@ -226,7 +226,7 @@ impl Planner {
 
     /// The earliest instant at which a PING is no strike; `None` while one is on its way.
     ///
-    /// Counted from the last ACK, not from the sending: by then the peer has surely seen that PING,
+    /// QueuedReservation from the last ACK, not from the sending: by then the peer has surely seen that PING,
     /// so no delay on the way can make two of them meet.
     #[must_use]
     pub fn allowed_at(&self, pulse: &Pulse) -> Option<Instant> {

@@ -172,7 +172,7 @@ fn one_doubt_a_gap() {
     assert_eq!(planner.next_ping(&pulse), Some(doubt));
     pulse.heard(begin + s(9));
     let doubt = Ping { at: begin + s(19), reason: Reason::Doubt };
-    assert_eq!(planner.next_ping(&pulse), Some(doubt), "any octet is life");
+    assert_eq!(planner.next_ping(&pulse), Some(doubt), "any byte is life");
     pulse.doubt_sent(begin + s(19));
     assert_eq!(planner.next_ping(&pulse), None, "one is on its way");
     assert_eq!(planner.dead_at(&pulse), Some(begin + s(29)));

@@ -127,7 +127,7 @@ fn transport_fields_are_passed_over() {
 }
 
 #[test]
-fn received_octets_beyond_ascii_do_no_harm() {
+fn received_bytes_beyond_ascii_do_no_harm() {
     let mut fields = Fields::new();
     fields.push("k", [0xff, 0xfe]);
     fields.push("k", "good");

@@ -1,16 +1,16 @@
-//! Octets that arrived: consumed ≤ filled ≤ capacity.
+//! Bytes that arrived: consumed ≤ filled ≤ capacity.
 //!
 //! hot: parsed where they lie; moved only when a frame's rest does not fit.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Capacity of a buffer that starts to be used, in octets.
+/// Capacity of a buffer that starts to be used, in bytes.
 const INITIAL: usize = 16 * 1024;
-/// What a buffer grows to when reads fill it, in octets.
+/// What a buffer grows to when reads fill it, in bytes.
 const LARGEST: usize = 256 * 1024;
 
-/// A receive buffer. Without octets in it, it can hold no memory at all.
+/// A receive buffer. Without bytes in it, it can hold no memory at all.
 #[derive(Default)]
 pub struct RecvBuffer {
     buf: Vec<u8>,
@@ -32,13 +32,13 @@ impl RecvBuffer {
         Self { buf: Vec::new(), start: 0, end: 0 }
     }
 
-    /// Octets not yet consumed.
+    /// Bytes not yet consumed.
     #[must_use]
-    pub fn octets(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.buf.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Number of octets not yet consumed.
+    /// Number of bytes not yet consumed.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.end - self.start
@@ -66,10 +66,10 @@ impl RecvBuffer {
         self.buf.get_mut(end..).unwrap_or_default()
     }
 
-    /// Notes that a read filled `n` octets of [`RecvBuffer::spare`].
+    /// Notes that a read filled `n` bytes of [`RecvBuffer::spare`].
     pub fn filled(&mut self, n: usize) {
         let room = self.buf.len() - self.end;
-        assert!(n <= room, "a read reported more octets than it was lent");
+        assert!(n <= room, "a read reported more bytes than it was lent");
         self.end += n;
         // A read that filled everything says that more waits: the next one may be larger.
         if n == room && self.buf.len() < LARGEST && n > 0 {
@@ -77,9 +77,9 @@ impl RecvBuffer {
         }
     }
 
-    /// Appends octets from elsewhere (tests, and drivers without a socket).
-    pub fn extend(&mut self, octets: &[u8]) {
-        let mut rest = octets;
+    /// Appends bytes from elsewhere (tests, and drivers without a socket).
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
         while !rest.is_empty() {
             let spare = self.spare(0);
             let n = spare.len().min(rest.len());
@@ -90,7 +90,7 @@ impl RecvBuffer {
         }
     }
 
-    /// Consumes `n` octets and says where they lie until the next [`RecvBuffer::spare`].
+    /// Consumes `n` bytes and says where they lie until the next [`RecvBuffer::spare`].
     pub(crate) fn consume(&mut self, n: usize) -> Range<usize> {
         assert!(n <= self.len(), "consumed more than arrived");
         let range = self.start..self.start + n;
@@ -98,7 +98,7 @@ impl RecvBuffer {
         range
     }
 
-    /// Octets that [`RecvBuffer::consume`] named.
+    /// Bytes that [`RecvBuffer::consume`] named.
     pub(crate) fn at(&self, range: Range<usize>) -> &[u8] {
         self.buf.get(range).unwrap_or_default()
     }
@@ -110,7 +110,7 @@ impl RecvBuffer {
         }
     }
 
-    /// Octets of memory held.
+    /// Bytes of memory held.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buf.capacity()
@@ -133,7 +133,7 @@ mod tests {
     use crate::http2::buffer::recv::*;
 
     #[test]
-    fn octets_come_out_as_they_went_in() {
+    fn bytes_come_out_as_they_went_in() {
         let mut buffer = RecvBuffer::new();
         let sent: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         let mut got = Vec::new();
@@ -143,7 +143,7 @@ mod tests {
             let range = buffer.consume(n);
             got.extend_from_slice(buffer.at(range));
         }
-        got.extend_from_slice(buffer.octets());
+        got.extend_from_slice(buffer.bytes());
         assert_eq!(got, sent);
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let mut buffer = RecvBuffer::new();
         buffer.extend(b"abc");
         buffer.release();
-        assert_eq!(buffer.octets(), b"abc");
+        assert_eq!(buffer.bytes(), b"abc");
         let n = buffer.len();
         let _ = buffer.consume(n);
         buffer.release();

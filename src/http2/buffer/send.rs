@@ -1,4 +1,4 @@
-//! Octets that wait to leave: small ones coalesced, large payloads chained without a copy.
+//! Bytes that wait to leave: small ones coalesced, large payloads chained without a copy.
 //!
 //! hot: one growing vector and a short list; no allocation per frame.
 
@@ -6,20 +6,20 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Memory kept by an empty buffer, in octets.
+/// Memory kept by an empty buffer, in bytes.
 const KEPT: usize = 64 * 1024;
-/// Written octets at the front that are worth moving the rest for.
+/// Written bytes at the front that are worth moving the rest for.
 const COMPACT: usize = 64 * 1024;
 
 /// A send buffer. Frames are appended whole; the driver takes slices for one vectored write.
 #[derive(Default)]
 pub struct SendBuffer {
-    /// Every copied octet; `written` of them have left.
+    /// Every copied byte; `written` of them have left.
     small: Vec<u8>,
     written: usize,
     /// Chained payloads, each with the offset in `small` before which it leaves.
     shared: VecDeque<(usize, Bytes)>,
-    shared_octets: usize,
+    shared_bytes: usize,
 }
 
 /// Says how much there is, not what is in it.
@@ -33,13 +33,13 @@ impl SendBuffer {
     /// An empty buffer; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { small: Vec::new(), written: 0, shared: VecDeque::new(), shared_octets: 0 }
+        Self { small: Vec::new(), written: 0, shared: VecDeque::new(), shared_bytes: 0 }
     }
 
-    /// Octets that wait.
+    /// Bytes that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.small.len() - self.written + self.shared_octets
+        self.small.len() - self.written + self.shared_bytes
     }
 
     /// Whether nothing waits.
@@ -48,20 +48,20 @@ impl SendBuffer {
         self.len() == 0
     }
 
-    /// Where small octets are appended.
+    /// Where small bytes are appended.
     pub(crate) const fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.small
     }
 
-    /// Chains octets behind everything appended so far.
-    pub(crate) fn chain(&mut self, octets: Bytes) {
-        if !octets.is_empty() {
-            self.shared_octets += octets.len();
-            self.shared.push_back((self.small.len(), octets));
+    /// Chains bytes behind everything appended so far.
+    pub(crate) fn chain(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.shared_bytes += bytes.len();
+            self.shared.push_back((self.small.len(), bytes));
         }
     }
 
-    /// The waiting octets in order, as slices for a vectored write.
+    /// The waiting bytes in order, as slices for a vectored write.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.written;
         let mut pieces = self.shared.iter();
@@ -69,15 +69,15 @@ impl SendBuffer {
         let mut done = false;
         std::iter::from_fn(move || {
             loop {
-                if let Some(octets) = shared.take() {
-                    return Some(&octets[..]);
+                if let Some(bytes) = shared.take() {
+                    return Some(&bytes[..]);
                 }
                 if done {
                     return None;
                 }
                 let end = match pieces.next() {
-                    Some((before, octets)) => {
-                        shared = Some(octets);
+                    Some((before, bytes)) => {
+                        shared = Some(bytes);
                         *before
                     }
                     None => {
@@ -94,9 +94,9 @@ impl SendBuffer {
         })
     }
 
-    /// Notes that the first `n` octets have left.
+    /// Notes that the first `n` bytes have left.
     pub fn advance(&mut self, n: usize) {
-        assert!(n <= self.len(), "advanced over octets that do not wait");
+        assert!(n <= self.len(), "advanced over bytes that do not wait");
         let mut left = n;
         while left > 0 {
             let limit = self.shared.front().map_or(self.small.len(), |(before, _)| *before);
@@ -106,12 +106,12 @@ impl SendBuffer {
             if left == 0 {
                 break;
             }
-            if let Some((_, octets)) = self.shared.front_mut() {
-                let now = left.min(octets.len());
-                bytes::Buf::advance(octets, now);
-                self.shared_octets -= now;
+            if let Some((_, bytes)) = self.shared.front_mut() {
+                let now = left.min(bytes.len());
+                bytes::Buf::advance(bytes, now);
+                self.shared_bytes -= now;
                 left -= now;
-                if octets.is_empty() {
+                if bytes.is_empty() {
                     self.shared.pop_front();
                 }
             }
@@ -143,10 +143,10 @@ impl SendBuffer {
         }
     }
 
-    /// Octets of memory held, chained payloads included.
+    /// Bytes of memory held, chained payloads included.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.small.capacity() + self.shared_octets
+        self.small.capacity() + self.shared_bytes
     }
 }
 

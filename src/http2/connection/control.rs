@@ -11,31 +11,31 @@ use crate::http2::stream_id::StreamId;
 use std::time::Instant;
 
 impl<T> Connection<T> {
-    /// Gives back octets of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
-    pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32, now: Instant) {
-        let octets = self.gather(out, key, octets);
-        self.credit(out, key, octets, now);
+    /// Gives back bytes of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
+    pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
+        let bytes = self.gather(out, key, bytes);
+        self.credit(out, key, bytes, now);
     }
 
-    /// Octets of `key` have moved into the assembly of a message: the connection has them back,
+    /// Bytes of `key` have moved into the assembly of a message: the connection has them back,
     /// the stream has them back with [`Connection::credit`]. Returns how many there were.
-    pub fn gather(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) -> u32 {
+    pub fn gather(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) -> u32 {
         let Some(stream) = self.streams.get_mut(key) else { return 0 };
-        let octets = octets.min(stream.unread);
-        stream.unread -= octets;
-        self.give_back(u64::from(octets), out);
-        octets
+        let bytes = bytes.min(stream.unread);
+        stream.unread -= bytes;
+        self.give_back(u64::from(bytes), out);
+        bytes
     }
 
-    /// Gives a stream back the octets that [`Connection::gather`] took out.
-    pub fn credit(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32, now: Instant) {
+    /// Gives a stream back the bytes that [`Connection::gather`] took out.
+    pub fn credit(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
         let target = self.stream_target;
         let rtt = self.bdp.rtt();
         let Some(stream) = self.streams.get_mut(key) else { return };
         if !stream.state.can_recv() {
             return;
         }
-        stream.recv_window.credit(octets);
+        stream.recv_window.credit(bytes);
         // RFC 9113 §6.9: a receiver that consumed data may send WINDOW_UPDATE
         let Some(increment) = stream.recv_window.update() else { return };
         write::window_update(out.tail(), stream.id, increment);
@@ -49,35 +49,35 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Octets by which the window of `key` falls short of a message of which `octets` are still
+    /// Bytes by which the window of `key` falls short of a message of which `bytes` are still
     /// to come; zero when it has room.
     #[must_use]
-    pub fn lacking(&self, key: StreamKey, octets: usize) -> u32 {
+    pub fn lacking(&self, key: StreamKey, bytes: usize) -> u32 {
         let Some(stream) = self.streams.get(key) else { return 0 };
         if !stream.state.can_recv() {
             return 0;
         }
-        let wanted = octets.min(self.limits.stream_window_max as usize) as i64;
+        let wanted = bytes.min(self.limits.stream_window_max as usize) as i64;
         let coming = stream.recv_window.available() + i64::from(stream.recv_window.owed());
         u32::try_from(wanted - coming).unwrap_or(0)
     }
 
-    /// Opens the window of `key` by `octets` ahead of their consumption, for a known large
+    /// Opens the window of `key` by `bytes` ahead of their consumption, for a known large
     /// message, so that it does not take a round trip for every window. The caller has charged its
     /// budget, and does not credit them again when they come.
-    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, octets: u32) {
+    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.recv_window.credit(octets);
+        stream.recv_window.credit(bytes);
         let increment = stream.recv_window.flush();
         if increment > 0 {
             write::window_update(out.tail(), stream.id, increment);
         }
     }
 
-    /// Octets that left the hands of a stream's reader.
-    pub(super) fn give_back(&mut self, octets: u64, out: &mut SendBuffer) {
-        self.unread = self.unread.saturating_sub(octets);
-        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
+    /// Bytes that left the hands of a stream's reader.
+    pub(super) fn give_back(&mut self, bytes: u64, out: &mut SendBuffer) {
+        self.unread = self.unread.saturating_sub(bytes);
+        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
         if self.uncredited > excess {
             let credit = self.uncredited - excess;
             self.uncredited = excess;
@@ -86,13 +86,13 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
-    /// Octets arrived: connection credit returns at once while little is unread, so that a slow
+    /// Bytes arrived: connection credit returns at once while little is unread, so that a slow
     /// reader of one stream does not stop the others.
-    pub(super) fn arrived(&mut self, octets: u32, out: &mut SendBuffer, now: Instant) {
-        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
-        let withheld = excess.saturating_sub(self.uncredited).min(u64::from(octets));
+    pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
+        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
+        let withheld = excess.saturating_sub(self.uncredited).min(u64::from(bytes));
         self.uncredited += withheld;
-        self.recv_window.credit(octets - withheld as u32);
+        self.recv_window.credit(bytes - withheld as u32);
         if self.update_connection(out) && self.bdp.start(now) {
             self.stats.bdp_pings += 1;
             write::ping(out.tail(), false, bdp::OPAQUE);
@@ -105,27 +105,27 @@ impl<T> Connection<T> {
         true
     }
 
-    /// Octets by which the path asks the windows to grow; asked once per measurement.
+    /// Bytes by which the path asks the windows to grow; asked once per measurement.
     pub const fn take_growth_wanted(&mut self) -> Option<u32> {
         self.growth_wanted.take()
     }
 
-    /// Grows the connection's window by `octets`, and with it what streams may grow to.
-    pub fn grow(&mut self, out: &mut SendBuffer, octets: u32) {
-        let target = self.recv_window.target().saturating_add(octets);
+    /// Grows the connection's window by `bytes`, and with it what streams may grow to.
+    pub fn grow(&mut self, out: &mut SendBuffer, bytes: u32) {
+        let target = self.recv_window.target().saturating_add(bytes);
         self.recv_window.grow(target.min(self.limits.connection_window_max));
         let stream = (self.recv_window.target() / 2).min(self.limits.stream_window_max);
         self.stream_target = self.stream_target.max(stream);
         self.update_connection(out);
     }
 
-    /// Octets of receive window that the peer may fill on this connection.
+    /// Bytes of receive window that the peer may fill on this connection.
     #[must_use]
-    pub const fn recv_window_octets(&self) -> u32 {
+    pub const fn recv_window_bytes(&self) -> u32 {
         self.recv_window.target()
     }
 
-    /// Sends a PING with octets of the caller's choice.
+    /// Sends a PING with bytes of the caller's choice.
     pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
         write::ping(out.tail(), false, opaque);
     }

@@ -41,13 +41,13 @@ pub enum Event<'a, T> {
         /// Decoded and checked.
         head: &'a mut Head,
     },
-    /// Octets of a body: a whole DATA frame or a part of one.
+    /// Bytes of a body: a whole DATA frame or a part of one.
     Data {
         /// The stream.
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// The octets, to be released once consumed.
+        /// The bytes, to be released once consumed.
         data: &'a [u8],
         /// Nothing follows.
         end_stream: bool,
@@ -84,7 +84,7 @@ pub enum Event<'a, T> {
         last_stream_id: StreamId,
         /// Why.
         code: ErrorCode,
-        /// Diagnostic octets, at most 1 KiB of them.
+        /// Diagnostic bytes, at most 1 KiB of them.
         debug: &'a [u8],
     },
 }

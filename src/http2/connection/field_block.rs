@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct FieldBlock {
     open: Option<Open>,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,29 +30,29 @@ impl FieldBlock {
 
     pub(crate) fn begin(&mut self, id: StreamId, end_stream: bool, first: &[u8], now: Instant) {
         self.open = Some(Open { id, end_stream, continuations: 0, since: now });
-        self.octets.clear();
-        self.octets.extend_from_slice(first);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(first);
     }
 
-    /// Adds a fragment; returns the octets and the CONTINUATION frames so far.
+    /// Adds a fragment; returns the bytes and the CONTINUATION frames so far.
     pub(crate) fn append(&mut self, fragment: &[u8]) -> (usize, u32) {
-        self.octets.extend_from_slice(fragment);
+        self.bytes.extend_from_slice(fragment);
         let count = self.open.as_mut().map_or(0, |open| {
             open.continuations += 1;
             open.continuations
         });
-        (self.octets.len(), count)
+        (self.bytes.len(), count)
     }
 
-    /// Ends the block: stream, END_STREAM of its HEADERS, and its octets.
+    /// Ends the block: stream, END_STREAM of its HEADERS, and its bytes.
     pub(crate) fn finish(&mut self) -> Option<(StreamId, bool, Vec<u8>)> {
         let open = self.open.take()?;
-        Some((open.id, open.end_stream, std::mem::take(&mut self.octets)))
+        Some((open.id, open.end_stream, std::mem::take(&mut self.bytes)))
     }
 
     pub(crate) fn shrink(&mut self) {
         if self.open.is_none() {
-            self.octets = Vec::new();
+            self.bytes = Vec::new();
         }
     }
 }

@@ -121,7 +121,7 @@ impl Head {
         &mut self.fields
     }
 
-    /// Octets and fields of the list when it was over our limits: the rest was not kept.
+    /// Bytes and fields of the list when it was over our limits: the rest was not kept.
     #[must_use]
     pub const fn over_limit(&self) -> Option<(usize, usize)> {
         self.over_limit
@@ -163,9 +163,9 @@ impl Head {
 pub(crate) struct HeadSink<'a> {
     head: &'a mut Head,
     section: Section,
-    octets_max: usize,
+    bytes_max: usize,
     fields_max: usize,
-    octets: usize,
+    bytes: usize,
     count: usize,
     broken: Option<Violation>,
     regular: bool,
@@ -173,26 +173,26 @@ pub(crate) struct HeadSink<'a> {
 
 impl<'a> HeadSink<'a> {
     pub(crate) fn new(head: &'a mut Head, section: Section, limits: &Limits) -> Self {
-        Self::bounded(head, section, limits.header_list_octets, limits.header_list_fields)
+        Self::bounded(head, section, limits.header_list_bytes, limits.header_list_fields)
     }
 
-    fn bounded(head: &'a mut Head, section: Section, octets_max: usize, fields_max: usize) -> Self {
+    fn bounded(head: &'a mut Head, section: Section, bytes_max: usize, fields_max: usize) -> Self {
         head.clear();
         Self {
             head,
             section,
-            octets_max,
+            bytes_max,
             fields_max,
-            octets: 0,
+            bytes: 0,
             count: 0,
             broken: None,
             regular: false,
         }
     }
 
-    /// Octets of the list so far, kept or not.
-    pub(crate) const fn octets(&self) -> usize {
-        self.octets
+    /// Bytes of the list so far, kept or not.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The verdict on the whole section.
@@ -311,14 +311,14 @@ impl<'a> HeadSink<'a> {
 
 impl FieldSink for HeadSink<'_> {
     fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
-        self.octets = self.octets.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
+        self.bytes = self.bytes.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
         self.count += 1;
         if self.section == Section::Discard || self.broken.is_some() {
             return;
         }
-        // RFC 9113 §10.5.1: the list is measured decoded, 32 octets a field
-        if self.octets > self.octets_max || self.count > self.fields_max {
-            self.head.over_limit = Some((self.octets, self.count));
+        // RFC 9113 §10.5.1: the list is measured decoded, 32 bytes a field
+        if self.bytes > self.bytes_max || self.count > self.fields_max {
+            self.head.over_limit = Some((self.bytes, self.count));
             return;
         }
         match self.check(name, value) {
@@ -330,8 +330,8 @@ impl FieldSink for HeadSink<'_> {
     }
 }
 
-const fn is_token(octet: u8) -> bool {
-    NAME_OCTETS[octet.to_ascii_lowercase() as usize]
+const fn is_token(byte: u8) -> bool {
+    NAME_OCTETS[byte.to_ascii_lowercase() as usize]
 }
 
 /// What a field of ours breaks, if anything; our side keeps the peer's rules.
@@ -391,7 +391,7 @@ fn status(value: &[u8]) -> Result<u16, Violation> {
     if code == 101 { Err(Violation::Status) } else { Ok(code) }
 }
 
-/// Octets of a field name: `token` of RFC 9110 in lower case.
+/// Bytes of a field name: `token` of RFC 9110 in lower case.
 static NAME_OCTETS: [bool; 256] = {
     let mut table = [false; 256];
     let allowed = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";

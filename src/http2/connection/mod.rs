@@ -40,7 +40,7 @@ use recv_data::Incoming;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The client's first octets (RFC 9113 §3.4).
+/// The client's first bytes (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Which end of the connection this is: the few things that differ.
@@ -81,7 +81,7 @@ pub struct Connection<T> {
     goaway_debug: Vec<u8>,
     recv_window: RecvWindow,
     stream_target: u32,
-    /// Octets by which the initial window is wider than ours, until ours is acknowledged.
+    /// Bytes by which the initial window is wider than ours, until ours is acknowledged.
     window_slack: u32,
     unread: u64,
     uncredited: u64,
@@ -105,7 +105,7 @@ impl<T> Connection<T> {
         let server = role == Role::Server;
         // RFC 9113 §6.5.3: until the peer acknowledges ours, the initial values hold
         let mut decoder = Decoder::new(DEFAULT_TABLE_SIZE);
-        decoder.set_table_size_max(limits.header_table_octets.max(DEFAULT_TABLE_SIZE));
+        decoder.set_table_size_max(limits.header_table_bytes.max(DEFAULT_TABLE_SIZE));
         Self {
             role,
             peer: Settings::default(),
@@ -117,7 +117,7 @@ impl<T> Connection<T> {
             next_id: Some(StreamId::new(if server { 2 } else { 1 })),
             last_peer_id: StreamId::CONNECTION,
             open_local: 0,
-            encoder: Encoder::new(limits.header_table_octets),
+            encoder: Encoder::new(limits.header_table_bytes),
             prepared: Prepared::new(),
             decoder,
             block: FieldBlock::default(),
@@ -151,13 +151,13 @@ impl<T> Connection<T> {
     pub fn local_settings(&self) -> Settings {
         let server = self.role == Role::Server;
         Settings {
-            header_table_size: self.limits.header_table_octets as u32,
+            header_table_size: self.limits.header_table_bytes as u32,
             // RFC 9113 §6.5.2: a client switches push off, a server must not name it on
             enable_push: server,
             max_concurrent_streams: server.then_some(self.limits.concurrent_streams),
             initial_window_size: self.limits.stream_window,
-            max_frame_size: self.limits.frame_octets,
-            max_header_list_size: Some(self.limits.header_list_octets as u32),
+            max_frame_size: self.limits.frame_bytes,
+            max_header_list_size: Some(self.limits.header_list_bytes as u32),
         }
     }
 
@@ -252,10 +252,10 @@ impl<T> Connection<T> {
         self.streams.get(key).is_none_or(|s| s.state.is_closed())
     }
 
-    /// Why the DATA of a stream does not leave now, and how many octets wait.
+    /// Why the DATA of a stream does not leave now, and how many bytes wait.
     #[must_use]
     pub fn pending(&self, key: StreamKey) -> (Blocked, usize) {
-        self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_octets()))
+        self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_bytes()))
     }
 
     /// Notes that a handler or a caller has taken the stream on: resetting it later is not
@@ -291,7 +291,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Octets that the parser needs in one piece to go on.
+    /// Bytes that the parser needs in one piece to go on.
     #[must_use]
     pub const fn wanted(&self) -> usize {
         self.wanted
@@ -319,7 +319,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Octets received and handed up, and not yet released.
+    /// Bytes received and handed up, and not yet released.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.unread
@@ -340,7 +340,7 @@ impl<T> Connection<T> {
     }
 
     /// Removes a stream and hands its value back. A stream that is not over is reset with
-    /// CANCEL; octets never released are credited to the connection.
+    /// CANCEL; bytes never released are credited to the connection.
     pub fn take(&mut self, key: StreamKey, out: &mut SendBuffer) -> Option<T> {
         if !self.is_closed(key) {
             self.reset(out, key, super::ErrorCode::CANCEL);
@@ -374,9 +374,9 @@ impl<T> Connection<T> {
     /// Panics when the accounting does not add up. For tests and simulators.
     pub fn check_invariants(&self) {
         let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
-        assert_eq!(unread, self.unread, "unread octets of the streams and of the connection");
-        let excess = self.unread.saturating_sub(self.limits.unread_free_octets);
-        assert!(self.uncredited <= excess, "credit is withheld only above the free octets");
+        assert_eq!(unread, self.unread, "unread bytes of the streams and of the connection");
+        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
+        assert!(self.uncredited <= excess, "credit is withheld only above the free bytes");
         let ours = self.role == Role::Client;
         let open = self
             .streams
@@ -386,7 +386,7 @@ impl<T> Connection<T> {
         assert_eq!(open, self.open_local as usize, "streams of ours that are open");
         for (_, s) in self.streams.iter() {
             let pending: usize = s.pending.iter().flat_map(|p| &p.chunks).map(|c| c.len()).sum();
-            assert_eq!(pending, s.pending_octets(), "pending octets of {:?}", s.id);
+            assert_eq!(pending, s.pending_bytes(), "pending bytes of {:?}", s.id);
             assert!(!(s.state.is_closed() && s.pending.is_some()), "pending on a closed stream");
         }
     }

@@ -35,7 +35,7 @@ pub(super) struct Broken(pub(super) Violation, pub(super) StreamId);
 pub(super) type Stepped = Result<Step, Broken>;
 
 impl<T: Default> Connection<T> {
-    /// The next thing that the peer did, `None` when more octets are needed.
+    /// The next thing that the peer did, `None` when more bytes are needed.
     ///
     /// Answers that the protocol owes are appended to `out`. Call again until `None`.
     ///
@@ -120,8 +120,8 @@ impl<T: Default> Connection<T> {
         if self.preface_left > 0 {
             return self.recv_preface(input);
         }
-        let octets = input.octets();
-        let Some(fixed) = octets.first_chunk::<HEADER_LEN>() else {
+        let bytes = input.bytes();
+        let Some(fixed) = bytes.first_chunk::<HEADER_LEN>() else {
             return Ok(Step::Wait(HEADER_LEN));
         };
         // RFC 9113 §3.4: an answer of HTTP/1 is no preface; named, as a wrong port is common
@@ -130,7 +130,7 @@ impl<T: Default> Connection<T> {
         }
         let header = FrameHeader::parse(fixed);
         self.check_header(header)?;
-        let available = octets.len();
+        let available = bytes.len();
         match header.frame_type {
             FrameType::Data => self.recv_data_header(header, input, out, now),
             FrameType::Unknown(_) => {
@@ -155,7 +155,7 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// What can be said from the nine octets alone, before anything is buffered.
+    /// What can be said from the nine bytes alone, before anything is buffered.
     fn check_header(&self, header: FrameHeader) -> Result<(), Broken> {
         let id = header.stream_id;
         // RFC 9113 §3.4: SETTINGS is the first frame of each side
@@ -164,7 +164,7 @@ impl<T: Default> Connection<T> {
             return Err(Broken(Violation::FirstFrameNotSettings, id));
         }
         // RFC 9113 §4.2: a frame over SETTINGS_MAX_FRAME_SIZE is a FRAME_SIZE_ERROR
-        if header.length > self.limits.frame_octets {
+        if header.length > self.limits.frame_bytes {
             return Err(Broken(Violation::FrameTooLarge, id));
         }
         match self.block.open_on() {
@@ -179,17 +179,17 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    // RFC 9113 §3.4: a server closes on anything but the 24 octets
+    // RFC 9113 §3.4: a server closes on anything but the 24 bytes
     fn recv_preface(&mut self, input: &mut RecvBuffer) -> Stepped {
         let n = input.len().min(self.preface_left);
         let range = input.consume(n);
         let at = PREFACE.len() - self.preface_left;
-        let octets = input.at(range);
-        if PREFACE.get(at..at + n) != Some(octets) {
-            let rule = match octets {
+        let bytes = input.at(range);
+        if PREFACE.get(at..at + n) != Some(bytes) {
+            let rule = match bytes {
                 // The type and the major version of a TLS record.
                 [0x16, 0x03, ..] | [0x16] if at == 0 => Violation::PrefaceTls,
-                _ if octets.iter().all(|o| matches!(o, b'\r' | b'\n' | b' '..=b'~')) => {
+                _ if bytes.iter().all(|o| matches!(o, b'\r' | b'\n' | b' '..=b'~')) => {
                     Violation::PrefaceHttp1
                 }
                 _ => Violation::Preface,
@@ -242,8 +242,8 @@ impl<T: Default> Connection<T> {
         if fragment.is_empty() {
             self.empty_frame(now, id)?;
         }
-        let (octets, frames) = self.block.append(fragment);
-        if octets > self.limits.header_list_fatal() {
+        let (bytes, frames) = self.block.append(fragment);
+        if bytes > self.limits.header_list_fatal() {
             return Err(Broken(Violation::FieldBlockTooLarge, id));
         }
         if frames > self.limits.continuation_frames {

@@ -14,7 +14,7 @@ use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 use std::time::Instant;
 
-/// Octets of GOAWAY debug data that are kept.
+/// Bytes of GOAWAY debug data that are kept.
 const DEBUG_OCTETS: usize = 1024;
 
 impl<T: Default> Connection<T> {
@@ -60,7 +60,7 @@ impl<T: Default> Connection<T> {
     // RFC 9113 §6.5.3: our values bind the peer from its acknowledgement on
     fn settings_acknowledged(&mut self) {
         self.window_slack = 0;
-        self.decoder.set_table_size_max(self.limits.header_table_octets);
+        self.decoder.set_table_size_max(self.limits.header_table_bytes);
     }
 
     // RFC 9113 §6.9.2: a changed initial window shifts every stream's window
@@ -90,7 +90,7 @@ impl<T: Default> Connection<T> {
         if !ack {
             let verdict = self.abuse.ping(&self.limits, now);
             self.obey(verdict, StreamId::CONNECTION, now)?;
-            // RFC 9113 §6.7: a PING is answered with the same octets
+            // RFC 9113 §6.7: a PING is answered with the same bytes
             write::ping(out.tail(), true, opaque);
             self.control_queued += 1;
             return Ok(Step::More);

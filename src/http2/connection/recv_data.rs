@@ -16,7 +16,7 @@ use std::time::Instant;
 /// A DATA frame whose payload is still arriving.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
-    /// `None`: the octets are discarded.
+    /// `None`: the bytes are discarded.
     key: Option<StreamKey>,
     left: u32,
     pad: u32,
@@ -32,7 +32,7 @@ impl<T: Default> Connection<T> {
         now: Instant,
     ) -> Stepped {
         let id = header.stream_id;
-        let (head_len, pad) = match data_padding(header, input.octets()) {
+        let (head_len, pad) = match data_padding(header, input.bytes()) {
             Ok(Some(lengths)) => lengths,
             Ok(None) => return Ok(Step::Wait(HEADER_LEN + 1)),
             Err(rule) => return Err(Broken(rule, id)),
@@ -168,8 +168,8 @@ impl<T: Default> Connection<T> {
     }
 }
 
-/// Octets before the content and padding after it; `None` while the pad length is missing.
-fn data_padding(header: FrameHeader, octets: &[u8]) -> Result<Option<(usize, u32)>, Violation> {
+/// Bytes before the content and padding after it; `None` while the pad length is missing.
+fn data_padding(header: FrameHeader, bytes: &[u8]) -> Result<Option<(usize, u32)>, Violation> {
     if header.stream_id.is_connection() {
         return Err(Violation::DataOnConnection);
     }
@@ -180,7 +180,7 @@ fn data_padding(header: FrameHeader, octets: &[u8]) -> Result<Option<(usize, u32
     if header.length == 0 {
         return Err(Violation::FrameTooShort);
     }
-    let Some(&pad) = octets.get(HEADER_LEN) else { return Ok(None) };
+    let Some(&pad) = bytes.get(HEADER_LEN) else { return Ok(None) };
     // RFC 9113 §6.1: padding as long as the payload or longer is a PROTOCOL_ERROR
     if u32::from(pad) >= header.length {
         return Err(Violation::Padding);

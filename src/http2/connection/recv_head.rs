@@ -45,7 +45,7 @@ impl<T: Default> Connection<T> {
         if self.decoder.decode(block, &mut sink).is_err() {
             return Err(Broken(Violation::FieldBlockUndecodable, id));
         }
-        if sink.octets() > self.limits.header_list_fatal() {
+        if sink.bytes() > self.limits.header_list_fatal() {
             return Err(Broken(Violation::FieldBlockTooLarge, id));
         }
         let message = sink.finish();

@@ -15,14 +15,14 @@ impl<T> Connection<T> {
         !self.ready.is_empty() && self.send_window.available() > 0
     }
 
-    /// Octets of DATA that wait for the transport or for the connection's window.
+    /// Bytes of DATA that wait for the transport or for the connection's window.
     #[must_use]
-    pub fn waiting_octets(&self) -> usize {
+    pub fn waiting_bytes(&self) -> usize {
         let streams = self.ready.iter().filter_map(|key| self.streams.get(*key));
-        streams.map(Stream::pending_octets).sum()
+        streams.map(Stream::pending_bytes).sum()
     }
 
-    /// Frames waiting DATA, until `out` holds `until` octets or nothing may be sent.
+    /// Frames waiting DATA, until `out` holds `until` bytes or nothing may be sent.
     pub fn schedule(&mut self, out: &mut SendBuffer, until: usize, now: Instant) {
         while out.len() < until {
             if self.send_window.available() == 0 {
@@ -37,25 +37,25 @@ impl<T> Connection<T> {
     /// One slice of one stream; it goes to the back of the queue if more may be sent.
     fn send_slice(&mut self, key: StreamKey, out: &mut SendBuffer) {
         let alone = self.ready.is_empty();
-        let slice = if alone { ALONE_MAX } else { self.limits.data_slice_octets };
+        let slice = if alone { ALONE_MAX } else { self.limits.data_slice_bytes };
         let slice = slice.min(self.peer.max_frame_size as usize);
         let connection = self.send_window.available();
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.queued = false;
         let Some(pending) = &mut stream.pending else { return };
-        let n = pending.octets.min(slice).min(connection).min(stream.send_window.available());
-        if n == 0 && pending.octets > 0 {
+        let n = pending.bytes.min(slice).min(connection).min(stream.send_window.available());
+        if n == 0 && pending.bytes > 0 {
             self.block(key, Blocked::StreamWindow);
             return;
         }
         let id = stream.id;
-        let last = n == pending.octets;
+        let last = n == pending.bytes;
         let end = last && matches!(pending.end, PendingEnd::EndStream);
         stream.send_window.take(n);
         self.send_window.take(n);
         if n > 0 || end {
             write::data_header(out.tail(), id, n as u32, end);
-            move_octets(pending, n, out);
+            move_bytes(pending, n, out);
             self.stats.data_sent += n as u64;
             self.abuse.sent();
         }
@@ -86,10 +86,10 @@ impl<T> Connection<T> {
         }
     }
 
-    /// New octets wait on the stream.
+    /// New bytes wait on the stream.
     pub(super) fn wait(&mut self, key: StreamKey, now: Instant) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let empty = stream.pending_octets() == 0;
+        let empty = stream.pending_bytes() == 0;
         if stream.send_window.available() == 0 && !empty {
             if stream.blocked != Blocked::StreamWindow {
                 self.stats.stream_stalls += 1;
@@ -146,9 +146,9 @@ impl<T> Connection<T> {
     }
 }
 
-/// Moves `n` octets from the chunks into the outgoing buffer.
-fn move_octets(pending: &mut Pending, n: usize, out: &mut SendBuffer) {
-    pending.octets -= n;
+/// Moves `n` bytes from the chunks into the outgoing buffer.
+fn move_bytes(pending: &mut Pending, n: usize, out: &mut SendBuffer) {
+    pending.bytes -= n;
     let mut left = n;
     while left > 0 {
         let Some(front) = pending.chunks.front_mut() else { return };

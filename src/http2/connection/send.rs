@@ -17,7 +17,7 @@ use crate::http2::violation::Violation;
 use std::fmt;
 use std::time::Instant;
 
-/// Octets in the outgoing buffer from which on DATA waits with its stream, as behind a window.
+/// Bytes in the outgoing buffer from which on DATA waits with its stream, as behind a window.
 const DIRECT_FULL: usize = 512 * 1024;
 
 /// Why a stream cannot be opened now.
@@ -32,7 +32,7 @@ pub enum OpenRefusal {
     /// The head is larger than the peer accepts (RFC 9113 §6.5.2).
     HeadTooLarge {
         /// What it measures.
-        octets: usize,
+        bytes: usize,
         /// What the peer announced.
         limit: usize,
     },
@@ -48,7 +48,7 @@ pub enum SendError {
     /// The field list is larger than the peer accepts (RFC 9113 §6.5.2).
     HeadTooLarge {
         /// What it measures.
-        octets: usize,
+        bytes: usize,
         /// What the peer announced.
         limit: usize,
     },
@@ -60,8 +60,8 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the stream is over"),
-            Self::HeadTooLarge { octets, limit } => {
-                write!(f, "a header list of {octets} octets; the peer accepts {limit}")
+            Self::HeadTooLarge { bytes, limit } => {
+                write!(f, "a header list of {bytes} bytes; the peer accepts {limit}")
             }
             Self::Malformed(rule) => write!(f, "{}", rule.text()),
         }
@@ -115,8 +115,8 @@ impl<T> Connection<T> {
             return Err((refusal, user));
         }
         let Some(id) = self.next_id else { return Err((OpenRefusal::IdsExhausted, user)) };
-        if let Err((octets, limit)) = self.fits(head.list_size()) {
-            return Err((OpenRefusal::HeadTooLarge { octets, limit }, user));
+        if let Err((bytes, limit)) = self.fits(head.list_size()) {
+            return Err((OpenRefusal::HeadTooLarge { bytes, limit }, user));
         }
         if let Err(rule) = check_sent(head.extra) {
             return Err((OpenRefusal::Malformed(rule), user));
@@ -149,7 +149,7 @@ impl<T> Connection<T> {
         end_stream: bool,
     ) -> Result<(), SendError> {
         self.fits(head.list_size())
-            .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+            .map_err(|(bytes, limit)| SendError::HeadTooLarge { bytes, limit })?;
         check_sent(head.extra).map_err(SendError::Malformed)?;
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendHeaders).is_err() {
@@ -164,7 +164,7 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Sends octets of a body: now, or as the windows open. `end_stream` says that nothing
+    /// Sends bytes of a body: now, or as the windows open. `end_stream` says that nothing
     /// follows.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl<T> Connection<T> {
     ) -> Result<(), SendError> {
         let connection = self.send_window.available();
         // Alone, a message leaves in one frame if the peer takes it; beside others, in slices.
-        let slice = if self.ready.is_empty() { ALONE_MAX } else { self.limits.data_slice_octets };
+        let slice = if self.ready.is_empty() { ALONE_MAX } else { self.limits.data_slice_bytes };
         let direct_max = slice.min(self.peer.max_frame_size as usize);
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendData).is_err() {
@@ -203,7 +203,7 @@ impl<T> Connection<T> {
             return Ok(());
         }
         let pending: &mut Pending = stream.pending.get_or_insert_default();
-        pending.octets += n;
+        pending.bytes += n;
         if n > 0 {
             pending.chunks.push_back(payload.into_bytes());
         }
@@ -225,7 +225,7 @@ impl<T> Connection<T> {
         fields: &Fields,
     ) -> Result<(), SendError> {
         self.fits(fields.list_size())
-            .map_err(|(octets, limit)| SendError::HeadTooLarge { octets, limit })?;
+            .map_err(|(bytes, limit)| SendError::HeadTooLarge { bytes, limit })?;
         check_sent(fields).map_err(SendError::Malformed)?;
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
         if stream.finishing || stream.state.next(Input::SendEnd).is_err() {
@@ -271,10 +271,10 @@ impl<T> Connection<T> {
         self.close_stream(key, Ended::ResetByUs);
     }
 
-    fn fits(&self, octets: usize) -> Result<(), (usize, usize)> {
+    fn fits(&self, bytes: usize) -> Result<(), (usize, usize)> {
         match self.peer.max_header_list_size {
             // RFC 9113 §6.5.2: the peer's advice is honoured instead of finding out
-            Some(limit) if octets > limit as usize => Err((octets, limit as usize)),
+            Some(limit) if bytes > limit as usize => Err((bytes, limit as usize)),
             _ => Ok(()),
         }
     }

@@ -1,8 +1,8 @@
-//! The 9 octets before every payload (RFC 9113 §4.1).
+//! The 9 bytes before every payload (RFC 9113 §4.1).
 
 use crate::http2::stream_id::StreamId;
 
-/// Octets of a frame header.
+/// Bytes of a frame header.
 pub const HEADER_LEN: usize = 9;
 
 /// The type of a frame (RFC 9113 §6).
@@ -33,10 +33,10 @@ pub enum FrameType {
 }
 
 impl FrameType {
-    /// From the octet on the wire.
+    /// From the byte on the wire.
     #[must_use]
-    pub const fn from_octet(octet: u8) -> Self {
-        match octet {
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
             0 => Self::Data,
             1 => Self::Headers,
             2 => Self::Priority,
@@ -51,9 +51,9 @@ impl FrameType {
         }
     }
 
-    /// The octet on the wire.
+    /// The byte on the wire.
     #[must_use]
-    pub const fn octet(self) -> u8 {
+    pub const fn byte(self) -> u8 {
         match self {
             Self::Data => 0,
             Self::Headers => 1,
@@ -70,7 +70,7 @@ impl FrameType {
     }
 }
 
-/// The flag octet; what a bit means depends on the type (RFC 9113 §4.1).
+/// The flag byte; what a bit means depends on the type (RFC 9113 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Flags(pub u8);
 
@@ -85,7 +85,7 @@ impl Flags {
     pub const END_HEADERS: Self = Self(0x4);
     /// DATA, HEADERS: a pad length comes first.
     pub const PADDED: Self = Self(0x8);
-    /// HEADERS: five octets of priority come before the field block.
+    /// HEADERS: five bytes of priority come before the field block.
     pub const PRIORITY: Self = Self(0x20);
 
     /// Whether every bit of `other` is set.
@@ -104,7 +104,7 @@ impl Flags {
 /// A frame header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
-    /// Octets of payload, 24 bits.
+    /// Bytes of payload, 24 bits.
     pub length: u32,
     /// The type.
     pub frame_type: FrameType,
@@ -121,27 +121,27 @@ impl FrameHeader {
         Self { length, frame_type, flags, stream_id: id }
     }
 
-    /// Reads nine octets. Every value is a valid header.
+    /// Reads nine bytes. Every value is a valid header.
     #[must_use]
     pub const fn parse(o: &[u8; HEADER_LEN]) -> Self {
         Self {
             length: u32::from_be_bytes([0, o[0], o[1], o[2]]),
-            frame_type: FrameType::from_octet(o[3]),
+            frame_type: FrameType::from_byte(o[3]),
             flags: Flags(o[4]),
             stream_id: StreamId::new(u32::from_be_bytes([o[5], o[6], o[7], o[8]])),
         }
     }
 
-    /// The nine octets. The reserved bit is zero.
+    /// The nine bytes. The reserved bit is zero.
     #[must_use]
-    pub const fn octets(self) -> [u8; HEADER_LEN] {
+    pub const fn bytes(self) -> [u8; HEADER_LEN] {
         let l = self.length.to_be_bytes();
         let s = self.stream_id.value().to_be_bytes();
-        [l[1], l[2], l[3], self.frame_type.octet(), self.flags.0, s[0], s[1], s[2], s[3]]
+        [l[1], l[2], l[3], self.frame_type.byte(), self.flags.0, s[0], s[1], s[2], s[3]]
     }
 
-    /// Appends the nine octets.
+    /// Appends the nine bytes.
     pub fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.octets());
+        out.extend_from_slice(&self.bytes());
     }
 }

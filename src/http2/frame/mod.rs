@@ -1,6 +1,6 @@
-//! Frames (RFC 9113 §4 and §6): octets in, meaning out, and back. No state of a connection.
+//! Frames (RFC 9113 §4 and §6): bytes in, meaning out, and back. No state of a connection.
 //!
-//! A HEADERS frame carries *a field block*, octets; what they mean is HPACK's business.
+//! A HEADERS frame carries *a field block*, bytes; what they mean is HPACK's business.
 
 pub mod header;
 pub mod payload;

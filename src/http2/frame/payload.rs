@@ -14,8 +14,8 @@ pub enum Frame<'a> {
         stream_id: StreamId,
         /// The content without padding.
         data: &'a [u8],
-        /// Octets that count against the windows: content, pad length and padding.
-        flow_octets: u32,
+        /// Bytes that count against the windows: content, pad length and padding.
+        flow_bytes: u32,
         /// The last frame of the peer's side.
         end_stream: bool,
     },
@@ -46,7 +46,7 @@ pub enum Frame<'a> {
     Settings {
         /// An acknowledgement of ours.
         ack: bool,
-        /// Six octets an entry.
+        /// Six bytes an entry.
         entries: &'a [u8],
     },
     /// §6.6: no side of ours accepts it.
@@ -58,7 +58,7 @@ pub enum Frame<'a> {
     Ping {
         /// An answer to ours.
         ack: bool,
-        /// Eight octets, echoed.
+        /// Eight bytes, echoed.
         opaque: [u8; 8],
     },
     /// §6.8
@@ -67,14 +67,14 @@ pub enum Frame<'a> {
         last_stream_id: StreamId,
         /// Why.
         code: ErrorCode,
-        /// Diagnostic octets.
+        /// Diagnostic bytes.
         debug: &'a [u8],
     },
     /// §6.9
     WindowUpdate {
         /// The stream, or the connection.
         stream_id: StreamId,
-        /// Octets granted; zero is for the receiver to refuse.
+        /// Bytes granted; zero is for the receiver to refuse.
         increment: u32,
     },
     /// §6.10
@@ -88,7 +88,7 @@ pub enum Frame<'a> {
     },
     /// §5.5: ignored.
     Unknown {
-        /// The type octet.
+        /// The type byte.
         frame_type: u8,
         /// The stream.
         stream_id: StreamId,
@@ -96,7 +96,7 @@ pub enum Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Parses a whole payload; `payload` must be `header.length` octets.
+    /// Parses a whole payload; `payload` must be `header.length` bytes.
     ///
     /// # Errors
     /// The rule of the frame's own form that it breaks, with its scope.
@@ -107,7 +107,7 @@ impl<'a> Frame<'a> {
             FrameType::Headers => parse_headers(header, payload),
             FrameType::Priority => parse_priority(stream_id, payload),
             FrameType::RstStream => {
-                // RFC 9113 §6.4: the length is 4 octets, on a stream
+                // RFC 9113 §6.4: the length is 4 bytes, on a stream
                 let code = four(payload).ok_or(Violation::RstStreamLength)?;
                 on_stream(stream_id, Violation::RstStreamOnConnection)?;
                 Ok(Self::RstStream { stream_id, code: ErrorCode(code) })
@@ -134,7 +134,7 @@ impl<'a> Frame<'a> {
                 })
             }
             FrameType::WindowUpdate => {
-                // RFC 9113 §6.9: another length than 4 octets is a connection error
+                // RFC 9113 §6.9: another length than 4 bytes is a connection error
                 let raw = four(payload).ok_or(Violation::WindowUpdateLength)?;
                 Ok(Self::WindowUpdate { stream_id, increment: raw & 0x7fff_ffff })
             }
@@ -178,7 +178,7 @@ fn parse_data(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Violatio
     Ok(Frame::Data {
         stream_id: header.stream_id,
         data: unpad(header.flags, payload)?,
-        flow_octets: header.length,
+        flow_bytes: header.length,
         end_stream: header.flags.has(Flags::END_STREAM),
     })
 }
@@ -204,7 +204,7 @@ fn parse_headers(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viola
 
 fn parse_priority(stream_id: StreamId, payload: &[u8]) -> Result<Frame<'_>, Violation> {
     on_stream(stream_id, Violation::PriorityOnConnection)?;
-    // RFC 9113 §6.3: another length than 5 octets is a stream error
+    // RFC 9113 §6.3: another length than 5 bytes is a stream error
     if payload.len() != 5 {
         return Err(Violation::PriorityLength);
     }

@@ -1,4 +1,4 @@
-//! Frames of ours: appended to the outgoing octets, no object in between.
+//! Frames of ours: appended to the outgoing bytes, no object in between.
 
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::header::{Flags, FrameHeader, FrameType};
@@ -19,7 +19,7 @@ pub fn settings(out: &mut Vec<u8>, entries: impl Iterator<Item = (u16, u32)>) {
         out.extend_from_slice(&value.to_be_bytes());
         length += 6;
     }
-    // Fewer than 43 known settings exist, so the length fits its last octet.
+    // Fewer than 43 known settings exist, so the length fits its last byte.
     out[start + 2] = length;
 }
 
@@ -48,7 +48,7 @@ pub fn rst_stream(out: &mut Vec<u8>, id: StreamId, code: ErrorCode) {
     control(out, FrameType::RstStream, Flags::NONE, id, &code.0.to_be_bytes());
 }
 
-/// WINDOW_UPDATE of `increment` octets, 1 to 2^31-1 (RFC 9113 §6.9).
+/// WINDOW_UPDATE of `increment` bytes, 1 to 2^31-1 (RFC 9113 §6.9).
 pub fn window_update(out: &mut Vec<u8>, id: StreamId, increment: u32) {
     control(out, FrameType::WindowUpdate, Flags::NONE, id, &increment.to_be_bytes());
 }
@@ -65,7 +65,7 @@ pub fn headers(
     out: &mut Vec<u8>,
     id: StreamId,
     end_stream: bool,
-    frame_octets_max: usize,
+    frame_bytes_max: usize,
     block: impl FnOnce(&mut Vec<u8>),
 ) {
     let start = out.len();
@@ -74,12 +74,12 @@ pub fn headers(
     block(out);
     let length = out.len() - body;
     let flags = Flags::NONE.with(Flags::END_STREAM, end_stream);
-    if length <= frame_octets_max {
+    if length <= frame_bytes_max {
         let flags = flags.with(Flags::END_HEADERS, true);
         let header = FrameHeader::new(length as u32, FrameType::Headers, flags, id);
-        out[start..body].copy_from_slice(&header.octets());
+        out[start..body].copy_from_slice(&header.bytes());
     } else {
-        split_block(out, start, body, flags, frame_octets_max, id);
+        split_block(out, start, body, flags, frame_bytes_max, id);
     }
 }
 
@@ -89,13 +89,13 @@ fn split_block(
     start: usize,
     body: usize,
     flags: Flags,
-    frame_octets_max: usize,
+    frame_bytes_max: usize,
     id: StreamId,
 ) {
     let block = out.split_off(body);
     out.truncate(start);
-    let count = block.len().div_ceil(frame_octets_max);
-    for (i, fragment) in block.chunks(frame_octets_max).enumerate() {
+    let count = block.len().div_ceil(frame_bytes_max);
+    for (i, fragment) in block.chunks(frame_bytes_max).enumerate() {
         let last = i + 1 == count;
         // RFC 9113 §6.10: CONTINUATION frames follow without any other frame between
         let (frame_type, flags) = if i == 0 {

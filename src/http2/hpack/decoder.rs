@@ -33,7 +33,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder whose table has `table_size_max` octets from its first block on. On a connection
+    /// A decoder whose table has `table_size_max` bytes from its first block on. On a connection
     /// that is [`DEFAULT_TABLE_SIZE`](super::DEFAULT_TABLE_SIZE) until our settings are acknowledged.
     #[must_use]
     pub const fn new(table_size_max: usize) -> Self {

@@ -1,7 +1,7 @@
 //! The dynamic table (RFC 7541 §2.3.2, §4), the same for both directions.
 //!
 //! Entries queue up over one byte arena: an insertion appends, an eviction only moves the front. The
-//! dead octets in front are dropped once they outweigh the table's own size, so each octet moves a
+//! dead bytes in front are dropped once they outweigh the table's own size, so each byte moves a
 //! bounded number of times and the arena never holds more than three times that size.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use crate::http2::hpack::ENTRY_OVERHEAD;
 /// A dynamic table. Positions count from 0, the newest entry.
 pub(super) struct DynamicTable {
     arena: Vec<u8>,
-    // Where the arena begins, in octets ever appended; wraps.
+    // Where the arena begins, in bytes ever appended; wraps.
     base: usize,
     // Oldest in front.
     entries: VecDeque<Entry>,
@@ -23,14 +23,14 @@ pub(super) struct DynamicTable {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    // In octets ever appended; wraps.
+    // In bytes ever appended; wraps.
     start: usize,
     name_len: u32,
     value_len: u32,
 }
 
 impl Entry {
-    const fn octets(&self) -> usize {
+    const fn bytes(&self) -> usize {
         self.name_len as usize + self.value_len as usize
     }
 }
@@ -64,12 +64,12 @@ impl DynamicTable {
         }
     }
 
-    /// The largest size the table may have, in octets.
+    /// The largest size the table may have, in bytes.
     pub(super) const fn size_max(&self) -> usize {
         self.size_max
     }
 
-    /// Octets in the table, as RFC 7541 §4.1 counts them.
+    /// Bytes in the table, as RFC 7541 §4.1 counts them.
     #[cfg(test)]
     pub(super) const fn size(&self) -> usize {
         self.size
@@ -91,7 +91,7 @@ impl DynamicTable {
         let at = self.entries.len().checked_sub(position + 1)?;
         let entry = self.entries.get(at)?;
         let start = entry.start.wrapping_sub(self.base);
-        let field = self.arena.get(start..start + entry.octets())?;
+        let field = self.arena.get(start..start + entry.bytes())?;
         field.split_at_checked(entry.name_len as usize)
     }
 
@@ -157,7 +157,7 @@ impl DynamicTable {
     fn evict(&mut self) {
         while self.size > self.size_max {
             let Some(oldest) = self.entries.pop_front() else { return };
-            self.size -= oldest.octets() + ENTRY_OVERHEAD;
+            self.size -= oldest.bytes() + ENTRY_OVERHEAD;
             self.generation += 1;
         }
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_exactly_the_size_fits_and_one_more_octet_empties() {
+    fn an_entry_of_exactly_the_size_fits_and_one_more_byte_empties() {
         let mut table = DynamicTable::new(64);
         table.insert(&[b'n'; 16], &[b'v'; 16]);
         assert_eq!((table.len(), table.size()), (1, 64));

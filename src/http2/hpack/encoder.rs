@@ -9,7 +9,7 @@ use crate::http2::hpack::static_table::{Match, STATIC_LEN};
 use crate::http2::hpack::{DEFAULT_TABLE_SIZE, hash, huffman, integer};
 use crate::http2::{FieldRef, Fields};
 
-/// The largest table an encoder keeps, in octets, whatever it is asked for.
+/// The largest table an encoder keeps, in bytes, whatever it is asked for.
 const TABLE_SIZE_CAP: usize = 65_536;
 
 /// Encodes the field blocks of one direction of one connection.
@@ -35,7 +35,7 @@ enum Found {
 }
 
 impl Encoder {
-    /// An encoder whose table never exceeds `table_size_max` octets, nor 65,536, whatever the peer
+    /// An encoder whose table never exceeds `table_size_max` bytes, nor 65,536, whatever the peer
     /// allows. [`DEFAULT_TABLE_SIZE`] is the size the peer expects; a smaller one is announced in
     /// the first block, and a larger one used only once the peer's settings allow it.
     #[must_use]
@@ -77,7 +77,7 @@ impl Encoder {
         self.smallest_owed.is_some()
     }
 
-    /// The size of the table from the next block on, in octets.
+    /// The size of the table from the next block on, in bytes.
     pub(super) fn table_size(&self) -> usize {
         self.peer_table_size.min(self.table_size_cap)
     }

@@ -15,7 +15,7 @@ pub enum HpackError {
     IndexZero,
     /// An index beyond both tables (§2.3.3).
     IndexOutOfRange,
-    /// An integer above 2^32-1, or of more than five continuation octets (§5.1).
+    /// An integer above 2^32-1, or of more than five continuation bytes (§5.1).
     IntegerOverflow,
     /// The block ends inside an integer (§5.1).
     IntegerTruncated,

@@ -1,7 +1,7 @@
 //! A hash for look-ups in the tables: constant time, computable at compile time.
 //!
-//! It reads at most 24 octets of a string. Strings made to collide cost their sender little: a
-//! table holds at most [`super::DEFAULT_TABLE_SIZE`] octets, so that much is compared at worst.
+//! It reads at most 24 bytes of a string. Strings made to collide cost their sender little: a
+//! table holds at most [`super::DEFAULT_TABLE_SIZE`] bytes, so that much is compared at worst.
 
 const NAME: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 const VALUE: [u64; 2] = [0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
@@ -27,7 +27,7 @@ const fn fold(a: u64, b: u64) -> u32 {
     (folded ^ folded >> 32) as u32
 }
 
-/// All octets of a string of up to 16; the first, middle and last eight of a longer one.
+/// All bytes of a string of up to 16; the first, middle and last eight of a longer one.
 #[inline]
 const fn sample(string: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (string.first_chunk::<8>(), string.last_chunk::<8>()) {

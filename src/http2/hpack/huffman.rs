@@ -6,11 +6,11 @@ use crate::http2::hpack::huffman_table::{CODES, EOS, FAST, FAST_BITS, GROUPS, LE
 /// The shortest code, in bits: bounds how much a string grows when decoded.
 const LEN_MIN: usize = 5;
 
-/// Octets `string` takes when Huffman-coded, padding included.
+/// Bytes `string` takes when Huffman-coded, padding included.
 #[inline]
 #[must_use]
 pub fn encoded_len(string: &[u8]) -> usize {
-    let bits: usize = string.iter().map(|&octet| CODES[octet as usize].1 as usize).sum();
+    let bits: usize = string.iter().map(|&byte| CODES[byte as usize].1 as usize).sum();
     bits.div_ceil(8)
 }
 
@@ -19,8 +19,8 @@ pub fn encode(string: &[u8], out: &mut Vec<u8>) {
     // Pending bits are right-aligned in `acc`; fewer than 32 wait between two symbols.
     let mut acc = 0u64;
     let mut pending = 0u32;
-    for &octet in string {
-        let (code, len) = CODES[octet as usize];
+    for &byte in string {
+        let (code, len) = CODES[byte as usize];
         acc = acc << len | u64::from(code);
         pending += u32::from(len);
         if pending >= 32 {
@@ -28,7 +28,7 @@ pub fn encode(string: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(&((acc >> pending) as u32).to_be_bytes());
         }
     }
-    // RFC 7541 §5.2: the last octet is filled with the most significant bits of EOS, all ones.
+    // RFC 7541 §5.2: the last byte is filled with the most significant bits of EOS, all ones.
     let padding = pending.wrapping_neg() % 8;
     acc = acc << padding | ((1 << padding) - 1);
     pending += padding;
@@ -47,7 +47,7 @@ pub fn encode(string: &[u8], out: &mut Vec<u8>) {
 /// The string contains EOS, or its padding is longer than seven bits or not all ones.
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
     let start = out.len();
-    // One octet to spare: symbols are stored in pairs, of which the second may not count.
+    // One byte to spare: symbols are stored in pairs, of which the second may not count.
     out.resize(start + coded.len() * 8 / LEN_MIN + 2, 0);
     let mut written = start;
     let result = decode_into(coded, out, &mut written);
@@ -61,8 +61,8 @@ fn decode_into(mut coded: &[u8], out: &mut [u8], written: &mut usize) -> Result<
     let mut acc = 0u64;
     let mut filled = 0u32;
     let mut at = *written;
-    'refill: while let Some(octets) = coded.first_chunk::<8>() {
-        acc |= u64::from_be_bytes(*octets) >> filled;
+    'refill: while let Some(bytes) = coded.first_chunk::<8>() {
+        acc |= u64::from_be_bytes(*bytes) >> filled;
         let taken = (63 - filled) / 8;
         filled += taken * 8;
         coded = &coded[taken as usize..];
@@ -95,7 +95,7 @@ fn decode_into(mut coded: &[u8], out: &mut [u8], written: &mut usize) -> Result<
     decode_tail(acc, filled, coded, out, written)
 }
 
-/// Decodes the last octets, fewer than eight, one symbol at a time.
+/// Decodes the last bytes, fewer than eight, one symbol at a time.
 fn decode_tail(
     mut acc: u64,
     mut filled: u32,
@@ -106,9 +106,9 @@ fn decode_tail(
     let mut coded = coded.iter();
     loop {
         while filled <= 56
-            && let Some(&octet) = coded.next()
+            && let Some(&byte) = coded.next()
         {
-            acc |= u64::from(octet) << (56 - filled);
+            acc |= u64::from(byte) << (56 - filled);
             filled += 8;
         }
         // Ones behind the end make an unfinished code visible: it takes more bits than there are.
@@ -181,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn every_octet_at_every_bit_offset_round_trips() {
-        for octet in 0..=255u8 {
+    fn every_byte_at_every_bit_offset_round_trips() {
+        for byte in 0..=255u8 {
             for before in 0..9 {
                 for after in 0..5 {
                     let mut string = vec![b'0'; before];
-                    string.push(octet);
+                    string.push(byte);
                     string.extend(std::iter::repeat_n(b'z', after));
                     assert_eq!(decoded(&encoded(&string)), Ok(string));
                 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_string_has_no_octets() {
+    fn the_empty_string_has_no_bytes() {
         assert_eq!(encoded(b""), b"");
         assert_eq!(decoded(b""), Ok(Vec::new()));
     }

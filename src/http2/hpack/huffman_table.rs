@@ -15,7 +15,7 @@ pub(super) const FAST_BITS: u32 = 12;
 
 const SYMBOLS: usize = 257;
 
-// RFC 7541 §B: the length in bits of the code of each octet, and of EOS.
+// RFC 7541 §B: the length in bits of the code of each byte, and of EOS.
 #[rustfmt::skip]
 const LENGTHS: [u8; SYMBOLS] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, // 0x00
@@ -37,7 +37,7 @@ const LENGTHS: [u8; SYMBOLS] = [
     30, // EOS
 ];
 
-/// Code and length in bits of each octet.
+/// Code and length in bits of each byte.
 pub(super) const CODES: [(u32, u8); 256] = codes();
 
 /// What the decoder's slow path knows of the codes of one length.

@@ -33,7 +33,7 @@ struct Link {
 }
 
 impl Index {
-    /// An index for a table of at most `size_max` octets; allocates at the first insertion, and
+    /// An index for a table of at most `size_max` bytes; allocates at the first insertion, and
     /// more when the table has more entries than it has room for.
     pub(super) const fn new(size_max: usize) -> Self {
         let most = (size_max / ENTRY_OVERHEAD + 1).next_power_of_two();

@@ -2,10 +2,10 @@
 
 use crate::http2::hpack::HpackError;
 
-/// Continuation octets an integer may have: five carry 35 bits, so any `u32` fits.
+/// Continuation bytes an integer may have: five carry 35 bits, so any `u32` fits.
 const CONTINUATIONS_MAX: u32 = 5;
 
-/// Writes `value` with a prefix of `prefix` bits (1 to 8); `first` is the rest of the first octet.
+/// Writes `value` with a prefix of `prefix` bits (1 to 8); `first` is the rest of the first byte.
 #[inline]
 pub(super) fn encode(value: usize, prefix: u32, first: u8, out: &mut Vec<u8>) {
     let mask = (1usize << prefix) - 1;
@@ -38,10 +38,10 @@ pub(super) fn decode(block: &mut &[u8], prefix: u32) -> Result<usize, HpackError
 fn continuation(block: &mut &[u8], mask: u32) -> Result<usize, HpackError> {
     let mut value = u64::from(mask);
     for at in 0..CONTINUATIONS_MAX {
-        let (&octet, rest) = block.split_first().ok_or(HpackError::IntegerTruncated)?;
+        let (&byte, rest) = block.split_first().ok_or(HpackError::IntegerTruncated)?;
         *block = rest;
-        value += u64::from(octet & 0x7f) << (7 * at);
-        if octet & 0x80 == 0 {
+        value += u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
             // RFC 7541 §5.1: an integer above what the implementation allows is a decoding error.
             let value = u32::try_from(value).map_err(|_| HpackError::IntegerOverflow)?;
             return Ok(value as usize);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn five_continuation_octets_and_no_more() {
+    fn five_continuation_bytes_and_no_more() {
         assert_eq!(decoded(&[0x1f, 0x80, 0x80, 0x80, 0x80, 0x00], 5), Ok((31, 6)));
         assert_eq!(
             decoded(&[0x1f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00], 5),

@@ -26,8 +26,8 @@ pub use error::HpackError;
 pub use policy::{Indexing, default_indexing};
 pub use prepared::{Prepared, Template};
 
-/// The table size both ends start with, in octets (RFC 9113 §6.5.2).
+/// The table size both ends start with, in bytes (RFC 9113 §6.5.2).
 pub const DEFAULT_TABLE_SIZE: usize = 4096;
 
-/// Octets each entry costs beside its name and value (RFC 7541 §4.1).
+/// Bytes each entry costs beside its name and value (RFC 7541 §4.1).
 pub const ENTRY_OVERHEAD: usize = 32;

@@ -14,7 +14,7 @@ pub enum Indexing {
     Never,
 }
 
-/// The shortest `authorization` value that is indexed: nobody guesses so many octets by size.
+/// The shortest `authorization` value that is indexed: nobody guesses so many bytes by size.
 const AUTHORIZATION_MIN: usize = 32;
 
 /// The policy of this crate for `field`, in a table of [`DEFAULT_TABLE_SIZE`].
@@ -22,8 +22,8 @@ const AUTHORIZATION_MIN: usize = 32;
 /// | field | indexing |
 /// | --- | --- |
 /// | marked sensitive; `cookie`, `set-cookie`, `proxy-authorization` | never |
-/// | `authorization` below 32 octets | never |
-/// | `authorization` of 32 octets or more, up to half of the table | incremental |
+/// | `authorization` below 32 bytes | never |
+/// | `authorization` of 32 bytes or more, up to half of the table | incremental |
 /// | values that change with each call: `grpc-timeout`, `traceparent`, `grpc-message`, `date`, … | without |
 /// | `grpc-status` other than 0 | without |
 /// | names ending in `-bin`; values above a quarter of the table | without |
@@ -36,7 +36,7 @@ pub fn default_indexing(field: FieldRef<'_>) -> Indexing {
     indexing(field, DEFAULT_TABLE_SIZE)
 }
 
-/// The default policy in a table of at most `table_size` octets.
+/// The default policy in a table of at most `table_size` bytes.
 pub(super) fn indexing(field: FieldRef<'_>, table_size: usize) -> Indexing {
     if is_secret(field) {
         return Indexing::Never;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn authorization_is_indexed_from_32_octets_to_half_of_the_table() {
+    fn authorization_is_indexed_from_32_bytes_to_half_of_the_table() {
         assert_eq!(policy("authorization", &[b'x'; 31]), Indexing::Never);
         assert_eq!(policy("authorization", &[b'x'; 32]), Indexing::Incremental);
         assert_eq!(policy("authorization", &[b'x'; 2048]), Indexing::Incremental);

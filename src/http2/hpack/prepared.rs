@@ -11,7 +11,7 @@ use crate::http2::{FieldRef, Fields};
 /// Templates a connection keeps bytes for.
 const TEMPLATES_MAX: usize = 64;
 
-/// The longest bytes kept, in octets; a template beyond it is encoded anew each time.
+/// The longest bytes kept, in bytes; a template beyond it is encoded anew each time.
 const BYTES_MAX: usize = 2048;
 
 /// Fields remembered as seen once.
@@ -49,7 +49,7 @@ impl Template {
 /// The encoded templates of one connection; goes with one [`Encoder`].
 ///
 /// Bytes are kept once encoding them left the table as it was, and used while its generation
-/// stands. It holds at most 64 templates of at most 2,048 octets; a template beyond that takes the
+/// stands. It holds at most 64 templates of at most 2,048 bytes; a template beyond that takes the
 /// place of another.
 #[derive(Debug, Default)]
 pub struct Prepared {

@@ -34,7 +34,7 @@ pub enum Blocked {
 #[derive(Default)]
 pub(crate) struct Pending {
     pub(crate) chunks: VecDeque<Bytes>,
-    pub(crate) octets: usize,
+    pub(crate) bytes: usize,
     pub(crate) end: PendingEnd,
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct Pending {
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending")
-            .field("len", &self.octets)
+            .field("len", &self.bytes)
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }
 
-/// What follows the last pending octet.
+/// What follows the last pending byte.
 #[derive(Debug, Default)]
 pub(crate) enum PendingEnd {
     #[default]
@@ -82,11 +82,11 @@ pub(crate) struct Stream<T> {
     pub(crate) informational: u8,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
-    /// Octets handed up and not yet released.
+    /// Bytes handed up and not yet released.
     pub(crate) unread: u32,
     /// When its window was last announced anew.
     pub(crate) updated: Option<Instant>,
-    /// Octets that `content-length` still promises.
+    /// Bytes that `content-length` still promises.
     pub(crate) content_left: Option<u64>,
     /// Until then a reset by the peer is premature.
     pub(crate) premature_until: Instant,
@@ -125,8 +125,8 @@ impl<T> Stream<T> {
         }
     }
 
-    pub(crate) fn pending_octets(&self) -> usize {
-        self.pending.as_ref().map_or(0, |p| p.octets)
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |p| p.bytes)
     }
 }
 

@@ -55,12 +55,7 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
 }
 
 const CASES: [Case; 36] = [
-    (
-        "kept",
-        |o| o.keep_total_octets = 1,
-        Warning,
-        "keep_octets 262144 is above keep_total_octets 1",
-    ),
+    ("kept", |o| o.keep_total_bytes = 1, Warning, "keep_bytes 262144 is above keep_total_bytes 1"),
     ("a goal over max", |o| sized(o, |goal| goal.min = 5), Error, "sizing.goal.min is 5, of at"),
     ("no headroom left", |o| sized(o, |goal| goal.headroom = 1.0), Error, "sizing.goal.headroom"),
     (
@@ -133,10 +128,10 @@ const CASES: [Case; 36] = [
         "budget",
         |o| o.driver.budget = Some(Budget::new(4 * 1024 * 1024 - 1)),
         Warning,
-        "the budget of 4194303 octets is below connection_window 4194304",
+        "the budget of 4194303 bytes is below connection_window 4194304",
     ),
-    ("small frames", |o| o.driver.limits.frame_octets = 16_383, Error, "frame_octets is 16383"),
-    ("large frames", |o| o.driver.limits.frame_octets = 1 << 24, Error, "frame_octets is 16777216"),
+    ("small frames", |o| o.driver.limits.frame_bytes = 16_383, Error, "frame_bytes is 16383"),
+    ("large frames", |o| o.driver.limits.frame_bytes = 1 << 24, Error, "frame_bytes is 16777216"),
     ("a server's age", |o| o.driver.max_age = Some(SECOND), Warning, "driver.max_age is 1s on"),
     ("a server's idle", |o| o.driver.max_idle = Some(SECOND), Warning, "driver.max_idle is 1s on"),
 ];

@@ -7,11 +7,11 @@ fn tenant(shares: &mut Shares, label: &str, share: Share) -> Arc<Tenant> {
     shares.tenant(label, share, |label| Tenant::new(label, Weak::new()))
 }
 
-fn queue(shares: &mut Shares, tenant: &Tenant, now: Instant) -> Arc<Slot> {
-    let slot = Slot::new(now);
+fn queue(shares: &mut Shares, tenant: &Tenant, now: Instant) -> Arc<SharedCall> {
+    let call = SharedCall::new(now);
     let standing = Standing { tenant: tenant.id(), seated: false };
-    assert!(shares.join(Arc::clone(&slot), standing, None, now).is_ok());
-    slot
+    assert!(shares.join(Arc::clone(&call), standing, None, now).is_ok());
+    call
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn turns_follow_the_weights_and_each_line_its_order() {
     let mut shares = Shares::default();
     let one = tenant(&mut shares, "one", Share::new());
     let three = tenant(&mut shares, "three", Share::new().weight(3));
-    let lines: Mutex<Vec<(Arc<Slot>, u8)>> = Mutex::new(Vec::new());
+    let lines: Mutex<Vec<(Arc<SharedCall>, u8)>> = Mutex::new(Vec::new());
     for _ in 0..40 {
         for (who, number) in [(&one, 1), (&three, 3)] {
             lines.lock().push((queue(&mut shares, who, now), number));
@@ -28,9 +28,9 @@ fn turns_follow_the_weights_and_each_line_its_order() {
     }
     assert_eq!((shares.ready(), shares.waiting()), (80, 80));
     let mut order = Vec::new();
-    while let Some(slot) = shares.pop(&mut Line::default(), now) {
+    while let Some(call) = shares.pop(&mut Line::default(), now) {
         let mut lines = lines.lock();
-        let at = lines.iter().position(|(other, _)| Arc::ptr_eq(other, &slot)).unwrap();
+        let at = lines.iter().position(|(other, _)| Arc::ptr_eq(other, &call)).unwrap();
         let (_, who) = lines.remove(at);
         assert!(!lines[..at].iter().any(|(_, other)| *other == who), "in order within a line");
         order.push(who);
@@ -56,7 +56,7 @@ fn who_was_away_has_saved_nothing_up() {
     }
     let late: Vec<_> = (0..50).map(|_| queue(&mut shares, &away, now)).collect();
     let next: Vec<_> = (0..20).map(|_| shares.pop(&mut Line::default(), now).unwrap()).collect();
-    let of_late = next.iter().filter(|slot| late.iter().any(|l| Arc::ptr_eq(l, slot))).count();
+    let of_late = next.iter().filter(|call| late.iter().any(|l| Arc::ptr_eq(l, call))).count();
     assert_eq!(of_late, 10, "every other turn, not all of them");
 }
 

@@ -12,7 +12,7 @@ use crate::transport::tls::apart::Apart;
 use crate::transport::tls::client::ClientTls;
 use crate::transport::tls::{ALPN_H2, info_of};
 
-/// Dials with another connector, then shakes hands. No octet of a request leaves before the
+/// Dials with another connector, then shakes hands. No byte of a request leaves before the
 /// certificate fits the name and ALPN chose `h2`.
 #[derive(Clone, Debug)]
 pub struct TlsConnector<C> {

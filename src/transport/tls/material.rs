@@ -33,7 +33,7 @@ impl Error for TlsConfigError {
     }
 }
 
-/// Octets given to a builder, read when it builds.
+/// Bytes given to a builder, read when it builds.
 #[derive(Clone)]
 pub(super) enum Material {
     Pem(Vec<u8>),

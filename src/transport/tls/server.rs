@@ -369,7 +369,7 @@ pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), 
     Ok((Box::new(stream), info))
 }
 
-/// As [`accept`] for a client whose first octet begins TLS; one that speaks plaintext is let in as
+/// As [`accept`] for a client whose first byte begins TLS; one that speaks plaintext is let in as
 /// it is, without [`TlsInfo`]. It has no time limit of its own either.
 ///
 /// # Errors

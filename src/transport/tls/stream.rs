@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::io::BoxedIo;
 use crate::transport::sniff::ENOUGH;
 
-/// Keeps the first octets read, so that a failed handshake can name what the client spoke.
+/// Keeps the first bytes read, so that a failed handshake can name what the client spoke.
 pub(super) struct Remembering {
     io: BoxedIo,
     head: Vec<u8>,
@@ -72,7 +72,7 @@ impl AsyncWrite for Remembering {
     }
 }
 
-/// Gives back an octet that was read to see what it is, then what follows it.
+/// Gives back an byte that was read to see what it is, then what follows it.
 pub(super) struct Replaying {
     io: BoxedIo,
     first: Option<u8>,

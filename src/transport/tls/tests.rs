@@ -129,7 +129,7 @@ async fn dial(
     let connector = TlsConnector::new(connector, client.clone());
     let client_side = async {
         let mut connected = connector.connect(localhost()).await?;
-        // The server's tickets come before its octet; its alert comes in the place of it.
+        // The server's tickets come before its byte; its alert comes in the place of it.
         drop(connected.io.read_u8().await);
         Ok(connected.info.tls.unwrap())
     };
@@ -155,8 +155,8 @@ fn localhost() -> Target {
     Target::parse("https://localhost").unwrap()
 }
 
-/// One handshake over a loopback socket. A client that is content greets with an octet and is
-/// greeted back, so that late alerts and tickets arrive; the octet's fate is the third result.
+/// One handshake over a loopback socket. A client that is content greets with an byte and is
+/// greeted back, so that late alerts and tickets arrive; the byte's fate is the third result.
 async fn meet(client: &ClientTls, server: &ServerTls) -> (Outcome, std::io::Result<u8>) {
     let (mut acceptor, target) = pair().await;
     let connector = TlsConnector::new(TcpConnector::new(), client.clone());
@@ -381,13 +381,13 @@ async fn a_client_certificate_that_is_missing_or_foreign() {
     assert!(accepted.unwrap().1.peer_certificates.is_empty());
 }
 
-/// What the TLS listener says to a client that opens with `octets`.
-async fn say_in_plaintext(octets: &[u8]) -> AcceptError {
+/// What the TLS listener says to a client that opens with `bytes`.
+async fn say_in_plaintext(bytes: &[u8]) -> AcceptError {
     let server = Authority::new().server();
     let (mut acceptor, target) = pair().await;
     let mut connected = TcpConnector::new().connect(target).await.unwrap();
     let io = acceptor.accept().await.unwrap().io;
-    connected.io.write_all(octets).await.unwrap();
+    connected.io.write_all(bytes).await.unwrap();
     match accept(io, &server).await {
         Ok(_) => panic!("accepted"),
         Err(error) => error,

@@ -8,7 +8,7 @@ Text, one record a line, in the order a reader needs them:
   f <name> TAB <value>    a field
   t <encoder> <size>      the encoder's table size, acknowledged just before this case
   w <encoders> <block>    the block these encoders (comma-separated numbers) sent for the case;
-                          octets other than visible ASCII, and %, are % and two hexadecimal digits
+                          bytes other than visible ASCII, and %, are % and two hexadecimal digits
 """
 import gzip, json, pathlib, sys
 
@@ -37,9 +37,9 @@ for raw in sorted((root / "raw-data").glob("story_*.json")):
                 lines.append(f"t {number} {size}")
             blocks.setdefault(story[at]["wire"], []).append(str(number))
         for wire, numbers in blocks.items():
-            octets = bytes.fromhex(wire)
+            bytes = bytes.fromhex(wire)
             text = "".join(
-                chr(o) if 0x20 < o < 0x7F and o != 0x25 else f"%{o:02x}" for o in octets
+                chr(o) if 0x20 < o < 0x7F and o != 0x25 else f"%{o:02x}" for o in bytes
             )
             lines.append(f"w {','.join(numbers)} {text}")
 with open(out, "wb") as file, gzip.GzipFile("", "wb", 9, file, 0) as packed:

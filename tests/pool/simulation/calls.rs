@@ -53,10 +53,10 @@ impl Call {
     }
 
     fn message(&self, n: u8) -> Raw {
-        let mut octets = vec![self.tens];
-        octets.extend_from_slice(&self.id.to_be_bytes());
-        octets.push(n);
-        raw(octets)
+        let mut bytes = vec![self.tens];
+        bytes.extend_from_slice(&self.id.to_be_bytes());
+        bytes.push(n);
+        raw(bytes)
     }
 
     fn request<M>(&self, message: M) -> Request<M> {
@@ -67,7 +67,7 @@ impl Call {
         }
     }
 
-    /// Makes the call and looks at every octet of its answer.
+    /// Makes the call and looks at every byte of its answer.
     pub async fn make(self, channel: Channel) -> Result<(), Error> {
         let all = (0..MESSAGES).map(|n| self.message(n));
         match self.shape {
@@ -85,7 +85,7 @@ impl Call {
                     self.pause().await;
                 }
                 let _ = up.finish();
-                let wanted: Vec<u8> = all.flat_map(|Raw(octets)| octets).collect();
+                let wanted: Vec<u8> = all.flat_map(|Raw(bytes)| bytes).collect();
                 assert_eq!(down.one().await?.into_inner(), raw(wanted), "in order, once each");
             }
             Shape::Down => {
@@ -136,8 +136,8 @@ impl Call {
 }
 
 /// The call that a first message names.
-pub fn id_of(octets: &[u8]) -> u32 {
-    u32::from_be_bytes(octets[1..5].try_into().unwrap())
+pub fn id_of(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[1..5].try_into().unwrap())
 }
 
 async fn work(message: &Raw) {
@@ -168,9 +168,9 @@ pub fn router(journal: &Journal) -> Router {
                 journal.note(&request.0);
                 for n in 0..MESSAGES {
                     work(&request).await;
-                    let mut octets = request.0.to_vec();
-                    octets[5] = n;
-                    replies.send(raw(octets)).await?;
+                    let mut bytes = request.0.to_vec();
+                    bytes[5] = n;
+                    replies.send(raw(bytes)).await?;
                 }
                 Ok(())
             }

@@ -376,6 +376,6 @@ fn draw_options(
         options.driver.doubt_time = Duration::from_millis(50 + random.below(500));
     }
     // Some streams send more than is kept of them.
-    options.keep_octets = [8, 16, 256 * 1024][random.below(3) as usize];
+    options.keep_bytes = [8, 16, 256 * 1024][random.below(3) as usize];
     options
 }

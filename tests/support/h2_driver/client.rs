@@ -6,8 +6,8 @@ use super::{Clock, Sniffed, code, deadline, fail, lost, reason, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Initiator, Kind, Phase, Processed};
 use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::state::{HeadState, InEnd, OutEnd, Slot, Wakers, wake};
-use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::call::state::{HeadState, RecvEnd, SendEnd, SharedCall, Wakers, wake};
+use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::Intake;
 use framewire::unstable::grpc::{Code, Status, timeout};
 use framewire::unstable::http2::ErrorCode;
@@ -35,7 +35,7 @@ enum Answer {
 }
 
 struct Stream {
-    slot: Arc<Slot>,
+    slot: Arc<SharedCall>,
     id: u32,
     sending: Sending,
     answer: Answer,
@@ -57,7 +57,7 @@ pub(super) struct Client {
     sender: Option<SendRequest<Bytes>>,
     streams: Vec<Stream>,
     /// Calls without a stream: no connection yet, or the peer's limit is reached.
-    waiting: VecDeque<Arc<Slot>>,
+    waiting: VecDeque<Arc<SharedCall>>,
     clock: Clock,
     settings: Arc<AtomicBool>,
     settings_by: Instant,
@@ -67,7 +67,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(io: BoxedIo, intake: Intake, options: &DriverOptions) -> Self {
+    pub(super) fn new(io: BoxedIo, intake: Intake, options: &ConnectionOptions) -> Self {
         let (io, settings) = Sniffed::new(io, 0);
         let limits = &options.limits;
         let mut builder = h2::client::Builder::new();
@@ -75,7 +75,7 @@ impl Client {
             .enable_push(false)
             .initial_window_size(limits.stream_window)
             .initial_connection_window_size(limits.connection_window)
-            .max_header_list_size(limits.header_list_octets as u32)
+            .max_header_list_size(limits.header_list_bytes as u32)
             .initial_max_send_streams(limits.streams_before_settings as usize)
             // A caller may give up as many calls as it likes.
             .max_concurrent_reset_streams(4096)
@@ -97,7 +97,7 @@ impl Client {
 
     fn take_slots(&mut self, cx: &mut Context<'_>) {
         let Some(intake) = &mut self.intake else { return };
-        while let Poll::Ready(slot) = intake.poll_slot(cx) {
+        while let Poll::Ready(slot) = intake.poll_call(cx) {
             let known = self.streams.iter().any(|stream| Arc::ptr_eq(&stream.slot, &slot))
                 || self.waiting.iter().any(|other| Arc::ptr_eq(other, &slot));
             if !known {
@@ -177,17 +177,17 @@ impl Client {
             && matches!(sender.poll_ready(cx), Poll::Ready(Ok(())))
     }
 
-    fn begin(&mut self, slot: Arc<Slot>) {
+    fn begin(&mut self, slot: Arc<SharedCall>) {
         let Some(sender) = &mut self.sender else { return };
         let now = env::now();
         let mut x = slot.lock();
-        if x.out.head != HeadState::Ready {
+        if x.send.head != HeadState::Ready {
             // Its caller will say when it is.
             return;
         }
-        let left = x.deadline.filter(|_| x.out.grpc_timeout).map(|at| timeout::encode(at - now));
-        let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
-        let request = match fields::request(&x.out, left.as_ref().map(|left| left.as_bytes())) {
+        let left = x.deadline.filter(|_| x.send.grpc_timeout).map(|at| timeout::encode(at - now));
+        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
+        let request = match fields::request(&x.send, left.as_ref().map(|left| left.as_bytes())) {
             Ok(request) => request,
             Err(fields::Unsendable(text)) => {
                 drop(x);
@@ -199,8 +199,8 @@ impl Client {
         match sender.send_request(request, end) {
             Ok((response, stream)) => {
                 x.attempts += 1;
-                x.out.head = HeadState::Sent;
-                x.out.end_sent = end;
+                x.send.head = HeadState::Sent;
+                x.send.end_sent = end;
                 let deadline = x.deadline;
                 drop(x);
                 self.streams.push(Stream {
@@ -240,7 +240,7 @@ impl Client {
         }
     }
 
-    fn send_back(&self, slot: Arc<Slot>) {
+    fn send_back(&self, slot: Arc<SharedCall>) {
         let Some(intake) = &self.intake else { return };
         let text = "the peer went away before it acted on the call, and what was streamed is not \
                     kept";
@@ -337,8 +337,8 @@ impl Stream {
         }
         // A request's fields were checked with its head; it has no trailers.
         let writer = self.sending.poll(&mut x, cx).ok().flatten();
-        if !x.inc.head_ready {
-            let waits = self.sending.octets() > 0;
+        if !x.recv.head_ready {
+            let waits = self.sending.bytes() > 0;
             let phase = if waits { Phase::StreamWindow } else { Phase::Server };
             x.timeline.enter(phase, now);
         }
@@ -358,12 +358,12 @@ impl Stream {
                     let (parts, body) = response.into_parts();
                     let mut x = self.slot.lock();
                     x.timeline.enter(Phase::Read, env::now());
-                    x.inc.head = fields::response_head(&parts).unwrap_or_default();
-                    x.inc.head_ready = true;
+                    x.recv.head = fields::response_head(&parts).unwrap_or_default();
+                    x.recv.head_ready = true;
                     let ended = body.is_end_stream();
                     let declined = if ended { None } else { x.declines() };
                     if let Some(error) = declined {
-                        x.inc.head_ready = false;
+                        x.recv.head_ready = false;
                         drop(x);
                         fail(&self.slot, error);
                         self.send_stream().send_reset(h2::Reason::CANCEL);
@@ -371,14 +371,14 @@ impl Stream {
                     }
                     self.answer = Answer::Begun(body);
                     if ended {
-                        x.inc.end = Some(InEnd::Finished);
+                        x.recv.end = Some(RecvEnd::Finished);
                         // Under the same lock: another attempt may follow.
                         let wakers = x.let_go();
                         drop(x);
                         return self.ended(wakers);
                     }
-                    if x.out.replayable {
-                        x.out.commit();
+                    if x.send.replayable {
+                        x.send.commit();
                     }
                     let quiet = x.whole && !x.early;
                     let reader = if quiet { None } else { x.take_reader() };
@@ -391,9 +391,9 @@ impl Stream {
         }
         let Answer::Begun(body) = &mut self.answer else { return Fate::Lives };
         let mut x = self.slot.lock();
-        let before = x.inc.body.len();
+        let before = x.recv.body.len();
         let read = read(body, &mut x, cx);
-        let reader = if x.whole || x.inc.body.len() == before { None } else { x.take_reader() };
+        let reader = if x.whole || x.recv.body.len() == before { None } else { x.take_reader() };
         let ended = matches!(read, Read::Ended).then(|| x.let_go());
         drop(x);
         if let Some(reader) = reader {
@@ -422,13 +422,13 @@ impl Stream {
 
     fn failed(&mut self, intake: &Intake, error: &h2::Error) -> Fate {
         let x = self.slot.lock();
-        if error.is_go_away() && error.is_remote() && !x.inc.head_ready {
+        if error.is_go_away() && error.is_remote() && !x.recv.head_ready {
             return Fate::Unprocessed;
         }
         let refused = error.is_reset()
             && error.is_remote()
             && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        if refused && x.out.replayable && !x.inc.head_ready {
+        if refused && x.send.replayable && !x.recv.head_ready {
             return Fate::Unprocessed;
         }
         let told = stream_error(intake.handle(), error, self.id, &x);
@@ -448,18 +448,18 @@ fn said(error: &h2::Error) -> Vec<u8> {
     let Some(text) = text.split_once("(b\"").and_then(|(_, rest)| rest.strip_suffix("\")")) else {
         return Vec::new();
     };
-    let mut octets = text.bytes();
+    let mut bytes = text.bytes();
     let mut said = Vec::new();
-    while let Some(octet) = octets.next() {
-        let plain = if octet == b'\\' { octets.next() } else { None };
+    while let Some(byte) = bytes.next() {
+        let plain = if byte == b'\\' { bytes.next() } else { None };
         said.push(match plain {
-            None => octet,
+            None => byte,
             Some(b'n') => b'\n',
             Some(b'r') => b'\r',
             Some(b't') => b'\t',
             Some(b'0') => 0,
             Some(b'x') => {
-                let digits: Vec<u8> = octets.by_ref().take(2).collect();
+                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
                 let digits = std::str::from_utf8(&digits).unwrap_or_default();
                 u8::from_str_radix(digits, 16).unwrap_or(b'?')
             }

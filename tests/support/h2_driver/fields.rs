@@ -1,6 +1,6 @@
 //! Field lists of this crate and of the `http` crate, into each other.
 
-use framewire::unstable::call::state::Outgoing;
+use framewire::unstable::call::state::SendState;
 use framewire::unstable::http2::{Fields, Head};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 
@@ -15,7 +15,7 @@ impl<E: std::error::Error> From<E> for Unsendable {
 }
 
 /// The whole head: stable fields, then further ones.
-fn head(out: &Outgoing) -> Fields {
+fn head(out: &SendState) -> Fields {
     let mut all = Fields::new();
     if let Some(template) = &out.template {
         all.extend_from(template.fields());
@@ -48,7 +48,7 @@ pub(super) fn list(map: &HeaderMap, into: &mut Fields) {
     }
 }
 
-pub(super) fn request(out: &Outgoing, timeout: Option<&[u8]>) -> Result<Request<()>, Unsendable> {
+pub(super) fn request(out: &SendState, timeout: Option<&[u8]>) -> Result<Request<()>, Unsendable> {
     let mut fields = head(out);
     if let Some(timeout) = timeout {
         fields.push("grpc-timeout", timeout);
@@ -63,7 +63,7 @@ pub(super) fn request(out: &Outgoing, timeout: Option<&[u8]>) -> Result<Request<
     Ok(request)
 }
 
-pub(super) fn response(out: &Outgoing) -> Result<Response<()>, Unsendable> {
+pub(super) fn response(out: &SendState) -> Result<Response<()>, Unsendable> {
     let fields = head(out);
     let mut response =
         Response::builder().status(fields.get(":status").unwrap_or_default()).body(())?;

@@ -8,9 +8,9 @@ use framewire::error::{Error, Kind, Processed};
 use framewire::transport::io::BoxedIo;
 use framewire::unstable::call::Permit;
 use framewire::unstable::call::ends::ServerCall;
-use framewire::unstable::call::state::{HeadState, InEnd, OutEnd, Slot, wake};
+use framewire::unstable::call::state::{HeadState, RecvEnd, SendEnd, SharedCall, wake};
 use framewire::unstable::connection::dispatch::{Dispatch, Handler};
-use framewire::unstable::connection::driver::DriverOptions;
+use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::Intake;
 use framewire::unstable::grpc::{Code, Status, response};
 use framewire::unstable::http2::{ErrorCode, Fields};
@@ -32,7 +32,7 @@ enum Link {
 }
 
 struct Stream {
-    slot: Arc<Slot>,
+    slot: Arc<SharedCall>,
     id: u32,
     respond: SendResponse<Bytes>,
     /// Once the head was sent.
@@ -62,7 +62,7 @@ impl Server {
     pub(super) fn new(
         io: BoxedIo,
         intake: Intake,
-        options: &DriverOptions,
+        options: &ConnectionOptions,
         dispatch: Arc<dyn Dispatch>,
     ) -> Self {
         let (io, settings) = Sniffed::new(io, PREFACE);
@@ -72,7 +72,7 @@ impl Server {
             .initial_window_size(limits.stream_window)
             .initial_connection_window_size(limits.connection_window)
             .max_concurrent_streams(limits.concurrent_streams)
-            .max_header_list_size(limits.header_list_octets as u32);
+            .max_header_list_size(limits.header_list_bytes as u32);
         intake.set_pressed(true);
         Self {
             intake: Some(intake),
@@ -115,7 +115,7 @@ impl Server {
         };
         let now = env::now();
         let complete = body.is_end_stream();
-        let slot = Slot::new(now);
+        let slot = SharedCall::new(now);
         let id = respond.stream_id().as_u32();
         let (sending, task) = (None, None);
         let mut stream = Stream {
@@ -130,19 +130,19 @@ impl Server {
             deadline: None,
         };
         let mut x = stream.slot.lock();
-        x.inc.head = head;
-        x.inc.head_ready = true;
+        x.recv.head = head;
+        x.recv.head_ready = true;
         x.handle = Some(Permit::uncounted(intake.handle().clone()));
         if complete {
-            x.inc.end = Some(InEnd::Finished);
+            x.recv.end = Some(RecvEnd::Finished);
         }
-        if x.inc.head.host_differs() {
+        if x.recv.head.host_differs() {
             drop(x);
             let mut answer = Fields::new();
             answer.push(":status", "400");
             stream.answer(&answer);
         } else {
-            let plan = self.dispatch.plan(&x.inc.head);
+            let plan = self.dispatch.plan(&x.recv.head);
             x.grpc = plan.grpc;
             x.whole = plan.whole;
             x.message_max = plan.message_max;
@@ -218,7 +218,7 @@ impl Future for Server {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // Every stream is looked at below, whichever slot has news.
-        while this.intake.as_mut().is_some_and(|intake| intake.poll_slot(cx).is_ready()) {}
+        while this.intake.as_mut().is_some_and(|intake| intake.poll_call(cx).is_ready()) {}
         let mut end = this.drive(cx);
         if !this.ready && this.settings.load(Ordering::Relaxed) {
             this.ready = true;
@@ -269,12 +269,12 @@ impl Stream {
     /// Writes an answer of one head to the slot.
     fn answer(&self, fields: &Fields) {
         let mut x = self.slot.lock();
-        x.out.template = None;
-        x.out.extra.clear();
-        x.out.extra.extend_from(fields);
-        x.out.head = HeadState::Ready;
-        x.out.end = OutEnd::Finish;
-        x.inc.end.get_or_insert(InEnd::Finished);
+        x.send.template = None;
+        x.send.extra.clear();
+        x.send.extra.extend_from(fields);
+        x.send.head = HeadState::Ready;
+        x.send.end = SendEnd::Finish;
+        x.recv.end.get_or_insert(RecvEnd::Finished);
     }
 
     fn send_reset(&mut self, reason: h2::Reason) {
@@ -329,12 +329,12 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
         let mut x = self.slot.lock();
         if self.complete {
-            super::stream::release(&mut self.body, std::mem::take(&mut x.inc.credit).owed());
+            super::stream::release(&mut self.body, std::mem::take(&mut x.recv.credit).owed());
             return None;
         }
-        let before = x.inc.body.len();
+        let before = x.recv.body.len();
         let read = read(&mut self.body, &mut x, cx);
-        let silent = x.whole || (x.inc.body.len() == before && matches!(read, Read::Open));
+        let silent = x.whole || (x.recv.body.len() == before && matches!(read, Read::Open));
         let reader = if silent { None } else { x.take_reader() };
         drop(x);
         if let Some(reader) = reader {
@@ -366,15 +366,15 @@ impl Stream {
         if x.done {
             return false;
         }
-        if x.out.head == HeadState::Ready {
-            let end = matches!(x.out.end, OutEnd::Finish) && x.out.waiting() == 0;
-            let Ok(head) = fields::response(&x.out) else {
+        if x.send.head == HeadState::Ready {
+            let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
+            let Ok(head) = fields::response(&x.send) else {
                 drop(x);
                 return self.unsendable();
             };
             let Ok(stream) = self.respond.send_response(head, end) else { return true };
-            x.out.head = HeadState::Sent;
-            x.out.end_sent = end;
+            x.send.head = HeadState::Sent;
+            x.send.end_sent = end;
             self.sending = Some(Sending::new(stream, end));
         }
         let Some(sending) = &mut self.sending else { return true };
@@ -410,13 +410,13 @@ impl Stream {
         match &mut self.sending {
             None => {
                 self.answer(&response::trailers_only(&status, usize::MAX));
-                let head = fields::response(&self.slot.lock().out);
+                let head = fields::response(&self.slot.lock().send);
                 if let Ok(head) = head {
                     drop(self.respond.send_response(head, true));
                 }
                 self.end(error, None);
             }
-            Some(sending) if sending.octets() == 0 => {
+            Some(sending) if sending.bytes() == 0 => {
                 let mut fields = Fields::new();
                 status.to_trailers(&mut fields, usize::MAX);
                 if let Ok(fields) = fields::map(&fields) {

@@ -3,7 +3,7 @@
 use super::fields::{self, Unsendable};
 use bytes::Bytes;
 use framewire::error::Error;
-use framewire::unstable::call::state::{Exchange, InEnd, OutEnd, Outgoing, SEND_QUEUE};
+use framewire::unstable::call::state::{CallState, RecvEnd, SEND_QUEUE, SendEnd, SendState};
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -12,48 +12,48 @@ use std::task::{Context, Poll, Waker};
 pub(super) struct Sending {
     stream: SendStream<Bytes>,
     pending: VecDeque<Bytes>,
-    octets: usize,
+    bytes: usize,
     /// END_STREAM is with `h2`.
     pub(super) ended: bool,
 }
 
 impl Sending {
     pub(super) fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
-        Self { stream, pending: VecDeque::new(), octets: 0, ended }
+        Self { stream, pending: VecDeque::new(), bytes: 0, ended }
     }
 
     pub(super) const fn stream(&mut self) -> &mut SendStream<Bytes> {
         &mut self.stream
     }
 
-    /// Octets that the windows hold back.
-    pub(super) const fn octets(&self) -> usize {
-        self.octets
+    /// Bytes that the windows hold back.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Moves what the slot holds as far as the windows allow; returns a writer that may go on.
     pub(super) fn poll(
         &mut self,
-        x: &mut Exchange,
+        x: &mut CallState,
         cx: &mut Context<'_>,
     ) -> Result<Option<Waker>, Unsendable> {
         if self.ended {
             return Ok(None);
         }
-        self.gather(&mut x.out);
-        self.push(matches!(x.out.end, OutEnd::Finish), cx);
-        if self.octets == 0 && !self.ended {
-            self.end(&x.out)?;
+        self.gather(&mut x.send);
+        self.push(matches!(x.send.end, SendEnd::Finish), cx);
+        if self.bytes == 0 && !self.ended {
+            self.end(&x.send)?;
         }
-        x.out.in_flight = self.octets;
-        x.out.end_sent = self.ended;
-        Ok(if x.out.queued() < SEND_QUEUE { x.take_writer() } else { None })
+        x.send.in_flight = self.bytes;
+        x.send.end_sent = self.ended;
+        Ok(if x.send.queued() < SEND_QUEUE { x.take_writer() } else { None })
     }
 
-    fn gather(&mut self, out: &mut Outgoing) {
+    fn gather(&mut self, out: &mut SendState) {
         out.seal();
         while let Some(chunk) = out.take_chunk() {
-            self.octets += chunk.len();
+            self.bytes += chunk.len();
             self.pending.push_back(chunk);
         }
     }
@@ -64,33 +64,33 @@ impl Sending {
                 self.pending.pop_front();
                 continue;
             }
-            self.stream.reserve_capacity(self.octets);
+            self.stream.reserve_capacity(self.bytes);
             let mut room = self.stream.capacity();
             if room == 0 {
                 match self.stream.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(octets))) => room = octets,
+                    Poll::Ready(Some(Ok(bytes))) => room = bytes,
                     // The reading side tells of a failure.
                     _ => return,
                 }
             }
             let piece = front.split_to(room.min(front.len()));
-            self.octets -= piece.len();
-            self.ended = finish && self.octets == 0;
+            self.bytes -= piece.len();
+            self.ended = finish && self.bytes == 0;
             if self.stream.send_data(piece, self.ended).is_err() {
                 self.pending.clear();
-                self.octets = 0;
+                self.bytes = 0;
                 self.ended = true;
             }
         }
     }
 
-    fn end(&mut self, out: &Outgoing) -> Result<(), Unsendable> {
+    fn end(&mut self, out: &SendState) -> Result<(), Unsendable> {
         // An error is a stream that is over: the reading side tells of it.
         match &out.end {
-            OutEnd::Open => return Ok(()),
-            OutEnd::Finish => drop(self.stream.send_data(Bytes::new(), true)),
-            OutEnd::Trailers => drop(self.stream.send_trailers(fields::map(&out.trailers)?)),
-            OutEnd::Template(template) => {
+            SendEnd::Open => return Ok(()),
+            SendEnd::Finish => drop(self.stream.send_data(Bytes::new(), true)),
+            SendEnd::Trailers => drop(self.stream.send_trailers(fields::map(&out.trailers)?)),
+            SendEnd::Template(template) => {
                 drop(self.stream.send_trailers(fields::map(template.fields())?));
             }
         }
@@ -111,23 +111,23 @@ pub(super) enum Read {
 }
 
 /// Gives credit for what the caller consumed.
-pub(super) fn release(stream: &mut RecvStream, octets: u32) {
-    if octets > 0 {
+pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
+    if bytes > 0 {
         // An error is a stream that is over: its credit went back with it.
-        drop(stream.flow_control().release_capacity(octets as usize));
+        drop(stream.flow_control().release_capacity(bytes as usize));
     }
 }
 
 /// Moves what has come into the slot.
-pub(super) fn read(stream: &mut RecvStream, x: &mut Exchange, cx: &mut Context<'_>) -> Read {
-    release(stream, std::mem::take(&mut x.inc.credit).owed());
+pub(super) fn read(stream: &mut RecvStream, x: &mut CallState, cx: &mut Context<'_>) -> Read {
+    release(stream, std::mem::take(&mut x.recv.credit).owed());
     loop {
         match stream.poll_data(cx) {
             Poll::Pending => return Read::Open,
             Poll::Ready(None) => break,
             Poll::Ready(Some(Err(error))) => return Read::Failed(error),
             Poll::Ready(Some(Ok(data))) => {
-                x.inc.body.extend_from_slice(&data);
+                x.recv.body.extend_from_slice(&data);
                 if x.whole {
                     if let Some(error) = x.over_message_max() {
                         return Read::Over(error);
@@ -141,12 +141,12 @@ pub(super) fn read(stream: &mut RecvStream, x: &mut Exchange, cx: &mut Context<'
         Poll::Pending => Read::Open,
         Poll::Ready(Err(error)) => Read::Failed(error),
         Poll::Ready(Ok(None)) => {
-            x.inc.end = Some(InEnd::Finished);
+            x.recv.end = Some(RecvEnd::Finished);
             Read::Ended
         }
         Poll::Ready(Ok(Some(trailers))) => {
-            fields::list(&trailers, &mut x.inc.trailers);
-            x.inc.end = Some(InEnd::Trailers);
+            fields::list(&trailers, &mut x.recv.trailers);
+            x.recv.end = Some(RecvEnd::Trailers);
             Read::Ended
         }
     }

@@ -12,7 +12,7 @@ impl FieldSink for List {
 fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(String, String)>, HpackError> {
     let mut list = List::default();
     decoder.decode(block, &mut list)?;
-    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ok(list.0.into_iter().map(|(name, value, _)| (text(name), text(value))).collect())
 }
 

@@ -5,8 +5,8 @@ use crate::connection::driver::deadline_error;
 use crate::connection::handle::Handle;
 use crate::error::{Error, Kind, Phase, Processed};
 use crate::grpc::status::Code;
+use crate::pool::counters::Count;
 use crate::pool::endpoint::Endpoint;
-use crate::pool::ledger::Count;
 use crate::pool::observer::Observer;
 use crate::pool::tenant::late;
 use crate::pool::{Shared, fail};
@@ -72,14 +72,14 @@ impl Shared {
         let (expired, next) = self.waiting.expire(now);
         let connected = self.is_connected();
         let failed = self.endpoints().iter().any(|e| e.cold.lock().last_error.is_some());
-        for slot in expired {
+        for call in expired {
             let phase = match (connected, failed) {
-                (true, _) => slot.lock().timeline.phase(),
+                (true, _) => call.lock().timeline.phase(),
                 (_, true) => Phase::PoolWait,
                 _ => Phase::Dial,
             };
             self.ledger.note(Count::Expired);
-            fail(&slot, late(&slot, deadline_error(Processed::No).with_phase(phase)));
+            fail(&call, late(&call, deadline_error(Processed::No).with_phase(phase)));
         }
         next
     }

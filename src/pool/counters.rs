@@ -1,6 +1,6 @@
 //! What has happened in a pool since it was made: the truth behind its stats and its metrics.
 
-use crate::connection::counters::Tallied;
+use crate::connection::counters::ConnectionTotals;
 use crate::rt::sync::{AtomicU64, Ordering};
 
 /// Something that is counted.
@@ -107,9 +107,9 @@ const COUNTS: usize = Count::ALL.len();
 
 /// The counters of a pool.
 #[derive(Debug, Default)]
-pub(super) struct Ledger([AtomicU64; COUNTS]);
+pub(super) struct PoolCounters([AtomicU64; COUNTS]);
 
-impl Ledger {
+impl PoolCounters {
     pub(super) fn note(&self, count: Count) {
         self.add(count, 1);
     }
@@ -125,14 +125,14 @@ impl Ledger {
     }
 
     /// A connection is gone, and its tally with it.
-    pub(super) fn close(&self, tallied: &Tallied, stalled_millis: u64) {
+    pub(super) fn close(&self, tallied: &ConnectionTotals, stalled_millis: u64) {
         of_connection(tallied, stalled_millis)
             .into_iter()
             .for_each(|(count, n)| self.add(count, n));
     }
 
     /// What was counted, that of connections which live included.
-    pub(super) fn read(&self, live: impl Iterator<Item = (Tallied, u64)>) -> Counts {
+    pub(super) fn read(&self, live: impl Iterator<Item = (ConnectionTotals, u64)>) -> Counts {
         let mut counts = Counts([0; COUNTS]);
         for (sum, cell) in counts.0.iter_mut().zip(&self.0) {
             *sum = cell.load(Ordering::Relaxed);
@@ -148,7 +148,7 @@ impl Ledger {
     }
 }
 
-fn of_connection(tallied: &Tallied, stalled_millis: u64) -> [(Count, u64); 5] {
+fn of_connection(tallied: &ConnectionTotals, stalled_millis: u64) -> [(Count, u64); 5] {
     [
         (Count::Ended, tallied.ended),
         (Count::Pings, tallied.pings.into()),
@@ -177,16 +177,16 @@ impl Counts {
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
-    use crate::pool::ledger::*;
+    use crate::pool::counters::*;
 
     #[test]
     fn every_count_has_its_place() {
         for (at, count) in Count::ALL.into_iter().enumerate() {
             assert_eq!(count as usize, at, "{count:?}");
         }
-        let ledger = Ledger::default();
+        let ledger = PoolCounters::default();
         ledger.note(Count::Exhaustion);
-        let tallied = Tallied { ended: 3, pings: 2, ..Tallied::default() };
+        let tallied = ConnectionTotals { ended: 3, pings: 2, ..ConnectionTotals::default() };
         ledger.close(&tallied, 40);
         let counts = ledger.read([(tallied, 2)].into_iter());
         let seen: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).collect();

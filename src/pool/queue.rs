@@ -5,7 +5,7 @@
 //! Protocol, with a loom model: a call that joins looks for a place once more afterwards, and who
 //! gives a place back looks for calls that wait. So a place and a call never both stay.
 
-use crate::call::state::Slot;
+use crate::call::state::SharedCall;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::pool::shares::{Shares, Standing};
@@ -65,7 +65,7 @@ impl Refusal {
 
 /// The queue.
 #[derive(Debug)]
-pub(super) struct WaitQueue {
+pub(super) struct CallQueue {
     most: u32,
     /// Calls to which a place may be given.
     count: AtomicU32,
@@ -87,7 +87,7 @@ struct Inner {
 /// Calls in the order in which they came, and how fast they leave.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    slots: VecDeque<Arc<Slot>>,
+    calls: VecDeque<Arc<SharedCall>>,
     /// When the last call left the line for a connection, while others waited.
     last: Option<Instant>,
     /// Smoothed time between two of them.
@@ -96,36 +96,36 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn len(&self) -> u32 {
-        self.slots.len() as u32
+        self.calls.len() as u32
     }
 
     /// The call joins, if fewer than `most` wait and its deadline leaves the time.
     pub(super) fn join(
         &mut self,
-        slot: Arc<Slot>,
+        call: Arc<SharedCall>,
         most: u32,
         deadline: Option<Instant>,
         now: Instant,
-    ) -> Result<(), (Refusal, Arc<Slot>)> {
+    ) -> Result<(), (Refusal, Arc<SharedCall>)> {
         let before = self.len();
         if before >= most {
-            return Err((Refusal::Full(before), slot));
+            return Err((Refusal::Full(before), call));
         }
         if let (Some(deadline), Some(interval)) = (deadline, self.interval) {
             let wait = interval.saturating_mul(before);
             if now + wait > deadline {
-                return Err((Refusal::Hopeless { before, wait }, slot));
+                return Err((Refusal::Hopeless { before, wait }, call));
             }
         }
-        self.slots.push_back(slot);
+        self.calls.push_back(call);
         Ok(())
     }
 
     /// The call that has waited longest and still wants a place; its seat is taken.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<Slot>> {
-        while let Some(slot) = self.slots.pop_front() {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
+        while let Some(call) = self.calls.pop_front() {
             {
-                let mut x = slot.lock();
+                let mut x = call.lock();
                 if x.done {
                     continue;
                 }
@@ -133,7 +133,7 @@ impl Line {
                     seat.take();
                 }
             }
-            let empty = self.slots.is_empty();
+            let empty = self.calls.is_empty();
             let passed = self.last.map(|last| now.saturating_duration_since(last));
             self.last = (!empty).then_some(now);
             if let Some(passed) = passed {
@@ -143,7 +143,7 @@ impl Line {
             if empty {
                 self.interval = None;
             }
-            return Some(slot);
+            return Some(call);
         }
         (self.last, self.interval) = (None, None);
         None
@@ -152,42 +152,42 @@ impl Line {
     /// Takes those out for which `which` holds.
     pub(super) fn take_if(
         &mut self,
-        which: impl Fn(&Arc<Slot>) -> bool,
-        taken: &mut Vec<Arc<Slot>>,
+        which: impl Fn(&Arc<SharedCall>) -> bool,
+        taken: &mut Vec<Arc<SharedCall>>,
     ) {
-        if self.slots.is_empty() {
+        if self.calls.is_empty() {
             return;
         }
-        let all = std::mem::take(&mut self.slots);
-        for slot in all {
-            if which(&slot) {
-                taken.push(slot);
+        let all = std::mem::take(&mut self.calls);
+        for call in all {
+            if which(&call) {
+                taken.push(call);
             } else {
-                self.slots.push_back(slot);
+                self.calls.push_back(call);
             }
         }
     }
 
     /// Takes one out; `false` if it is not there.
-    pub(super) fn remove(&mut self, slot: &Arc<Slot>) -> bool {
-        let found = self.slots.iter().position(|other| Arc::ptr_eq(other, slot));
-        found.and_then(|at| self.slots.remove(at)).is_some()
+    pub(super) fn remove(&mut self, call: &Arc<SharedCall>) -> bool {
+        let found = self.calls.iter().position(|other| Arc::ptr_eq(other, call));
+        found.and_then(|at| self.calls.remove(at)).is_some()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.slots.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
+        self.calls.iter()
     }
 }
 
 impl Inner {
     /// Every call that waits.
-    fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        let shares = self.shares.as_deref().into_iter().flat_map(Shares::slots);
+    fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
+        let shares = self.shares.as_deref().into_iter().flat_map(Shares::calls);
         self.line.iter().chain(shares)
     }
 }
 
-impl WaitQueue {
+impl CallQueue {
     pub(super) fn new(most: u32) -> Self {
         let (count, blocked) = (AtomicU32::new(0), AtomicU32::new(0));
         Self { most, count, blocked, inner: Mutex::new(Inner::default()) }
@@ -246,16 +246,16 @@ impl WaitQueue {
     /// this call's.
     pub(super) fn join(
         &self,
-        slot: Arc<Slot>,
+        call: Arc<SharedCall>,
         standing: Option<Standing>,
         deadline: Option<Instant>,
         now: Instant,
-    ) -> Result<Option<Instant>, (Refusal, Arc<Slot>)> {
+    ) -> Result<Option<Instant>, (Refusal, Arc<SharedCall>)> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         match (standing, &mut inner.shares) {
-            (Some(standing), Some(shares)) => shares.join(slot, standing, deadline, now)?,
-            _ => inner.line.join(slot, self.most, deadline, now)?,
+            (Some(standing), Some(shares)) => shares.join(call, standing, deadline, now)?,
+            _ => inner.line.join(call, self.most, deadline, now)?,
         }
         self.publish(inner);
         let earlier = deadline.filter(|at| inner.next.is_none_or(|next| *at < next));
@@ -268,10 +268,10 @@ impl WaitQueue {
     }
 
     /// The call whose turn it is and that still wants a place.
-    pub(super) fn pop(&self, now: Instant) -> Option<Arc<Slot>> {
+    pub(super) fn pop(&self, now: Instant) -> Option<Arc<SharedCall>> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        let slot = match &mut inner.shares {
+        let call = match &mut inner.shares {
             Some(shares) => shares.pop(&mut inner.line, now),
             None => inner.line.pop(now),
         };
@@ -280,27 +280,27 @@ impl WaitQueue {
         if left == 0 {
             inner.next = None;
         }
-        slot
+        call
     }
 
     /// Shows every call that waits.
-    pub(super) fn each(&self, f: impl Fn(&Slot)) {
-        self.inner.lock().slots().for_each(|slot| f(slot));
+    pub(super) fn each(&self, f: impl Fn(&SharedCall)) {
+        self.inner.lock().calls().for_each(|call| f(call));
     }
 
     /// A call, of a tenant or of none, was given up.
-    pub(super) fn forget(&self, slot: &Arc<Slot>, tenant: Option<u64>) {
+    pub(super) fn forget(&self, call: &Arc<SharedCall>, tenant: Option<u64>) {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         match (tenant, &mut inner.shares) {
-            (Some(tenant), Some(shares)) => shares.forget(slot, tenant),
-            _ => _ = inner.line.remove(slot),
+            (Some(tenant), Some(shares)) => shares.forget(call, tenant),
+            _ => _ = inner.line.remove(call),
         }
         self.publish(inner);
     }
 
     /// Takes those out for which `which` holds.
-    pub(super) fn take_if(&self, which: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Slot>> {
+    pub(super) fn take_if(&self, which: impl Fn(&Arc<SharedCall>) -> bool) -> Vec<Arc<SharedCall>> {
         let mut inner = self.inner.lock();
         let mut taken = Vec::new();
         inner.line.take_if(&which, &mut taken);
@@ -312,55 +312,55 @@ impl WaitQueue {
     }
 
     /// Those whose deadline has passed; and when the next one does.
-    pub(super) fn expire(&self, now: Instant) -> (Vec<Arc<Slot>>, Option<Instant>) {
+    pub(super) fn expire(&self, now: Instant) -> (Vec<Arc<SharedCall>>, Option<Instant>) {
         {
             let inner = self.inner.lock();
             if inner.next.is_none_or(|next| next > now) {
                 return (Vec::new(), inner.next);
             }
         }
-        let late = self.take_if(|slot| slot.lock().deadline.is_some_and(|at| at <= now));
+        let late = self.take_if(|call| call.lock().deadline.is_some_and(|at| at <= now));
         let mut inner = self.inner.lock();
-        inner.next = inner.slots().filter_map(|slot| slot.lock().deadline).min();
+        inner.next = inner.calls().filter_map(|call| call.lock().deadline).min();
         (late, inner.next)
     }
 }
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
-    use crate::pool::wait::*;
+    use crate::pool::queue::*;
 
-    fn slot(now: Instant, deadline: Option<Duration>) -> Arc<Slot> {
-        let slot = Slot::new(now);
-        slot.lock().deadline = deadline.map(|time| now + time);
-        slot
+    fn call(now: Instant, deadline: Option<Duration>) -> Arc<SharedCall> {
+        let call = SharedCall::new(now);
+        call.lock().deadline = deadline.map(|time| now + time);
+        call
     }
 
     #[test]
     fn first_come_first_served_and_bounded() {
         let now = Instant::now();
-        let queue = WaitQueue::new(2);
-        let slots: Vec<_> = (0..3).map(|_| slot(now, None)).collect();
-        assert!(queue.join(slots[0].clone(), None, None, now).is_ok());
-        assert!(queue.join(slots[1].clone(), None, None, now).is_ok());
-        let refused = queue.join(slots[2].clone(), None, None, now).unwrap_err();
+        let queue = CallQueue::new(2);
+        let calls: Vec<_> = (0..3).map(|_| call(now, None)).collect();
+        assert!(queue.join(calls[0].clone(), None, None, now).is_ok());
+        assert!(queue.join(calls[1].clone(), None, None, now).is_ok());
+        let refused = queue.join(calls[2].clone(), None, None, now).unwrap_err();
         assert_eq!(refused.0, Refusal::Full(2));
-        assert!(Arc::ptr_eq(&queue.pop(now).unwrap(), &slots[0]));
+        assert!(Arc::ptr_eq(&queue.pop(now).unwrap(), &calls[0]));
         assert_eq!(queue.len(), 1);
-        queue.forget(&slots[1], None);
+        queue.forget(&calls[1], None);
         assert!(queue.is_empty() && queue.pop(now).is_none());
     }
 
     #[test]
     fn a_hopeless_call_is_told_at_once() {
         let mut now = Instant::now();
-        let queue = WaitQueue::new(100);
+        let queue = CallQueue::new(100);
         for _ in 0..20 {
-            assert!(queue.join(slot(now, None), None, None, now).is_ok());
+            assert!(queue.join(call(now, None), None, None, now).is_ok());
         }
         // Nothing is known yet of how fast the queue moves.
         let second = Some(now + Duration::from_secs(1));
-        assert!(queue.join(slot(now, Some(Duration::from_secs(1))), None, second, now).is_ok());
+        assert!(queue.join(call(now, Some(Duration::from_secs(1))), None, second, now).is_ok());
         for _ in 0..10 {
             now += Duration::from_millis(200);
             assert!(queue.pop(now).is_some());
@@ -368,7 +368,7 @@ mod tests {
         // Eleven wait, 200 ms each.
         let wait = |millis| {
             let deadline = now + Duration::from_millis(millis);
-            queue.join(slot(now, Some(Duration::from_millis(millis))), None, Some(deadline), now)
+            queue.join(call(now, Some(Duration::from_millis(millis))), None, Some(deadline), now)
         };
         match wait(2000) {
             Err((Refusal::Hopeless { before: 11, wait }, _)) => {
@@ -383,10 +383,10 @@ mod tests {
     fn deadlines_are_known_in_order() {
         let now = Instant::now();
         let ms = Duration::from_millis;
-        let queue = WaitQueue::new(100);
+        let queue = CallQueue::new(100);
         for (time, first) in [(50, true), (70, false), (20, true), (30, false)] {
             let deadline = Some(now + ms(time));
-            let told = queue.join(slot(now, Some(ms(time))), None, deadline, now).unwrap();
+            let told = queue.join(call(now, Some(ms(time))), None, deadline, now).unwrap();
             assert_eq!(told, deadline.filter(|_| first));
         }
         let (late, next) = queue.expire(now + ms(10));
@@ -399,8 +399,8 @@ mod tests {
 
 #[cfg(all(test, framewire_loom))]
 mod loom_models {
-    use crate::connection::permits::Life;
-    use crate::pool::wait::*;
+    use crate::connection::permits::PermitCounter;
+    use crate::pool::queue::*;
     use loom::sync::Arc as Shared;
     use loom::thread;
 
@@ -411,11 +411,11 @@ mod loom_models {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let life = Shared::new(Life::new());
-            let queue = Shared::new(WaitQueue::new(10));
+            let life = Shared::new(PermitCounter::new());
+            let queue = Shared::new(CallQueue::new(10));
             assert!(life.reserve(1).is_ok(), "the only place is taken");
             // As the pool serves: a place first, then who is to have it.
-            let serve = move |life: &Life, queue: &WaitQueue| {
+            let serve = move |life: &PermitCounter, queue: &CallQueue| {
                 if queue.is_empty() || life.reserve(1).is_err() {
                     return false;
                 }
@@ -432,7 +432,7 @@ mod loom_models {
                     serve(&life, &queue)
                 })
             };
-            assert!(queue.join(Slot::new(now), None, None, now).is_ok());
+            assert!(queue.join(SharedCall::new(now), None, None, now).is_ok());
             let mine = serve(&life, &queue);
             let theirs = releaser.join().unwrap();
             assert!(mine || theirs, "the call waits beside a free place");
