@@ -15,7 +15,7 @@ mod soak;
 
 use cases::Outcome;
 use framewire::client::Channel;
-use framewire::transport::tls::ClientTls;
+use framewire::tls::ClientTls;
 use shared::Flags;
 use std::process::ExitCode;
 use std::time::Duration;

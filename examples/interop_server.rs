@@ -10,8 +10,8 @@
 mod shared;
 
 use framewire::server::{Context, Replies, Requests, Router, Server};
-use framewire::transport::tls::ServerTls;
-use framewire::unstable::grpc::{Code, Encoding, Metadata, Response, Status};
+use framewire::tls::ServerTls;
+use framewire::{Code, Encoding, Metadata, Response, Status};
 use shared::testing::{
     BoolValue, EchoStatus, Empty, PayloadType, SimpleRequest, SimpleResponse,
     StreamingInputCallRequest, StreamingInputCallResponse, StreamingOutputCallRequest,

@@ -9,8 +9,8 @@ mod bench;
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::tls::{ClientTls, ServerTls};
-use framewire::unstable::grpc::{Code, Method, Request, Response, Status};
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::{Code, Method, Request, Response, Status};
 use std::error::Error;
 use std::time::{Duration, Instant};
 

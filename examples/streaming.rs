@@ -7,10 +7,10 @@
 mod bench;
 
 use bench::{EchoRequest, EchoResponse};
+use framewire::Method;
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
 use framewire::transport::memory;
-use framewire::unstable::grpc::Method;
 use std::error::Error;
 
 const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Bidi");

@@ -9,7 +9,7 @@ mod bench;
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
 use framewire::error::Phase;
-use framewire::unstable::grpc::{Method, Request};
+use framewire::{Method, Request};
 use std::error::Error;
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::server::{Router, Server};
-use framewire::unstable::grpc::{Code, Method, Response, Status};
+use framewire::{Code, Method, Response, Status};
 use std::error::Error;
 use std::time::Duration;
 

@@ -5,11 +5,11 @@ use crate::stack::{BoxError, Client, RealHead, TlsFiles, USER_AGENT};
 use bytes::Bytes;
 use framewire::client::{Channel, PoolOptions};
 use framewire::server::{Router, Server};
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::tls::{ClientTls, ServerTls};
 use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::mailbox::Policy;
-use framewire::unstable::grpc::{Method, Request, Response};
 use framewire::unstable::http2::Role;
+use framewire::{Method, Request, Response};
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");
 const SERVER_STREAM: Method<EchoRequest, EchoResponse> =

@@ -10,8 +10,8 @@ use super::shared::{
 };
 use framewire::client::{Channel, HttpRequest};
 use framewire::error::Error;
-use framewire::unstable::grpc::{Code, Encoding, Metadata, Method, Request};
 use framewire::unstable::http2::ErrorCode;
+use framewire::{Code, Encoding, Metadata, Method, Request};
 use std::time::Duration;
 
 /// What was wrong, if anything.
@@ -72,7 +72,7 @@ pub(crate) async fn empty_unary(channel: &Channel) -> Outcome {
 /// A large unary call; how its answer was encoded.
 async fn large_call(
     channel: &Channel,
-    request: impl framewire::unstable::grpc::IntoRequest<SimpleRequest>,
+    request: impl framewire::IntoRequest<SimpleRequest>,
 ) -> Result<Option<Encoding>, Error> {
     let response = channel.unary(&UNARY_CALL, request).await?;
     let payload = response.get_ref().payload.as_ref();

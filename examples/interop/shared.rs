@@ -4,7 +4,7 @@
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod testing;
 
-use framewire::unstable::grpc::Method;
+use framewire::Method;
 use std::collections::HashMap;
 use testing::{
     Empty, Payload, SimpleRequest, SimpleResponse, StreamingInputCallRequest,

@@ -2,8 +2,8 @@
 
 use super::cases::{Outcome, large, large_unary};
 use super::shared::{Flags, UNARY_CALL};
+use framewire::Request;
 use framewire::client::Channel;
-use framewire::unstable::grpc::Request;
 use std::time::{Duration, Instant};
 
 /// Large calls at once on one channel.

@@ -55,7 +55,7 @@ impl Client {
                 result.map_err(|status| format!("{:?}: {}", status.code(), status.message()))
             }
             Self::Ours(channel) => {
-                let request = framewire::unstable::grpc::Request::new(echo::request(SERVICE));
+                let request = framewire::Request::new(echo::request(SERVICE));
                 let result = channel.unary(&echo::ECHO, request.with_timeout(DEADLINE)).await;
                 result.map(drop).map_err(|error| error.to_string())
             }

@@ -7,9 +7,9 @@ use crate::path::Path;
 use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, time};
 use crate::{BoxError, Outcome, Setting};
+use framewire::Request;
 use framewire::client::{Channel, PoolOptions, RetryPolicy};
-use framewire::transport::tcp::{SocketOptions, TcpConnector};
-use framewire::unstable::grpc::Request;
+use framewire::transport::{SocketOptions, TcpConnector};
 use std::time::{Duration, Instant};
 
 /// What our channel does; each beside its default, since a lab has no minute to wait.

@@ -9,7 +9,7 @@ use crate::table::{Table, count, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::client::Channel;
 use framewire::server::{ConnectionOptions, Server};
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::tls::{ClientTls, ServerTls};
 use framewire::unstable::http2::Role;
 use std::time::{Duration, Instant};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};

@@ -172,8 +172,8 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// Prints the name and the length of the value. Any value may be a secret, marked or not; those of
-/// [`SHOWN`] never are.
+/// Prints the name and the length of the value. Any value may be a secret, marked or not,
+/// except those of the fields in `SHOWN`.
 impl fmt::Debug for FieldRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, value) = (self.name.escape_ascii(), self.value);

@@ -2,7 +2,7 @@
 //! queues are counted, on the connection and in the budget, so that senders wait while there is
 //! little room.
 //!
-//! hot: queues below [`STEP`] touch no atomic; longer ones do so once each [`STEP`].
+//! hot: queues below 4 KiB touch no atomic; longer ones do so once each 4 KiB.
 
 use crate::memory::budget::Budget;
 use crate::rt::sync::{AtomicU64, Ordering};

@@ -13,7 +13,7 @@ pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("house", 4, "structure or module"),
     ("in vain", 5, "why it fails"),
     ("let go", 39, "release, drop or close"),
-    ("byte", 991, "byte"),
+    ("octet", 0, "byte"),
     ("patience", 37, "deadline or timeout"),
     ("riddle", 0, "the fact"),
     ("room", 91, "capacity or space"),

@@ -6,8 +6,8 @@ use super::{
     peer,
 };
 use framewire::client::Channel;
-use framewire::transport::tls::ClientTls;
-use framewire::unstable::grpc::{Code, Encoding, Metadata, Method, Request};
+use framewire::tls::ClientTls;
+use framewire::{Code, Encoding, Metadata, Method, Request};
 use std::time::{Duration, Instant};
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");

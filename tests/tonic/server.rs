@@ -7,8 +7,8 @@ use super::{
     reply,
 };
 use framewire::server::{Context, Router, Server};
-use framewire::transport::tls::ServerTls;
-use framewire::unstable::grpc::{Code, Metadata, Method, Response, Status};
+use framewire::tls::ServerTls;
+use framewire::{Code, Metadata, Method, Response, Status};
 use std::time::{Duration, Instant};
 use tonic::Request;
 use tonic::codec::CompressionEncoding::Gzip;
