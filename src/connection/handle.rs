@@ -5,7 +5,7 @@ use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
 use crate::connection::counters::ConnectionCounters;
 pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
-use crate::connection::mailbox::{Mailbox, Policy};
+use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
 use crate::error::{ConnectionFacts, Error};
 use crate::http2::Blocked;
@@ -76,7 +76,6 @@ impl Handle {
     pub fn new(
         info: ConnectionInfo,
         home: Option<Arc<dyn Owner>>,
-        policy: Policy,
         stream_window: u32,
         born: Instant,
     ) -> Self {
@@ -85,7 +84,7 @@ impl Handle {
             id: next_id(),
             born,
             info,
-            mailbox: Mailbox::new(policy),
+            mailbox: Mailbox::new(),
             life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
@@ -219,7 +218,7 @@ impl Handle {
     /// Another connection is there for the calls that are held back.
     pub(crate) fn let_held_go(&self) {
         self.let_go.store(true, Ordering::Release);
-        self.mailbox.ring();
+        self.mailbox.wake();
     }
 
     pub(crate) fn take_let_go(&self) -> bool {
@@ -250,7 +249,7 @@ impl Handle {
     pub fn goodbye(&self) {
         self.stop_accepting();
         self.goodbye.store(true, Ordering::Release);
-        self.mailbox.ring();
+        self.mailbox.wake();
     }
 
     pub(crate) fn is_goodbye(&self) -> bool {
