@@ -49,9 +49,6 @@ pub const CASES: [Case; 16] = [
     ping_pong("tls-ping-pong", true),
 ];
 
-/// The cases that the choice of a mailbox could change.
-pub const HANDOFF_CASES: [&str; 4] = ["unary-1", "unary-16", "unary-100", "unary-1000"];
-
 pub fn find(name: &str) -> Option<Case> {
     CASES.iter().copied().find(|case| case.name == name)
 }

@@ -7,7 +7,6 @@
 //!   --quick               one short pair a case
 //!   --multi               tokio's multi-thread runtime, not pinned (current-thread, pinned)
 //!   --connections <n>     framewire's pool of at most n, tonic's n channels in turn (1)
-//!   --handoff             framewire's two mailboxes against each other, on both runtimes
 //!   --json <file>         every run as JSON
 //! ```
 //!
@@ -28,7 +27,7 @@ mod stack;
 mod with_framewire;
 mod with_tonic;
 
-use cases::{CASES, HANDOFF_CASES};
+use cases::CASES;
 use process::Setting;
 use report::Comparison;
 use stack::{BoxError, TlsFiles};
@@ -45,7 +44,6 @@ struct Options {
     quick: bool,
     multi: bool,
     connections: u32,
-    handoff: bool,
     json: Option<String>,
     role: Option<String>,
     stack: String,
@@ -73,7 +71,6 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--multi" => options.multi = true,
                 "--connections" => options.connections = value()?.parse()?,
-                "--handoff" => options.handoff = true,
                 "--json" => options.json = Some(value()?),
                 "--role" => options.role = Some(value()?),
                 "--stack" => options.stack = value()?,
@@ -145,7 +142,7 @@ fn compare(options: &Options) -> Result<(), BoxError> {
     let (_directory, tls) = Directory::with_certificate()?;
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 5 });
     let (warm, measure) = if options.quick { (100, 300) } else { (300, 1000) };
-    let mut setting = Setting {
+    let setting = Setting {
         multi: options.multi,
         connections: options.connections,
         warm: Duration::from_millis(warm),
@@ -154,15 +151,7 @@ fn compare(options: &Options) -> Result<(), BoxError> {
         pin: process::can_pin(),
     };
     let mut all = Vec::new();
-    if options.handoff {
-        let stacks = ["framewire:lockfree", "framewire:mutex"];
-        for multi in [false, true] {
-            setting.multi = multi;
-            series(options, &setting, stacks, rounds, &mut all)?;
-        }
-    } else {
-        series(options, &setting, ["framewire", "tonic"], rounds, &mut all)?;
-    }
+    series(options, &setting, ["framewire", "tonic"], rounds, &mut all)?;
     if let Some(file) = &options.json {
         std::fs::write(file, report::json(&all))?;
     }
@@ -178,10 +167,7 @@ fn series(
 ) -> Result<(), BoxError> {
     let runtime = if setting.multi { "multi-thread" } else { "current-thread" };
     report::head(runtime, rounds, setting.pin && !setting.multi);
-    let wanted = |name: &str| {
-        name.contains(&options.cases) && (!options.handoff || HANDOFF_CASES.contains(&name))
-    };
-    for case in CASES.iter().filter(|case| wanted(case.name)) {
+    for case in CASES.iter().filter(|case| case.name.contains(&options.cases)) {
         let mut runs = Vec::new();
         for _ in 0..rounds {
             let first = process::run(stacks[0], case, setting)?;

@@ -6,7 +6,6 @@ use crate::load::{self, Plan};
 use crate::process;
 use crate::stack::BoxError;
 use crate::{with_framewire, with_tonic};
-use framewire::unstable::connection::mailbox::Policy;
 use std::io::Read;
 use std::time::Duration;
 
@@ -19,13 +18,11 @@ fn runtime(multi: bool) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-/// The mailbox that a stack's name asks for; `None` for tonic.
-fn handoff(stack: &str) -> Result<Option<Policy>, BoxError> {
+/// Returns whether `stack` names framewire; tonic is the other one.
+fn is_framewire(stack: &str) -> Result<bool, BoxError> {
     match stack {
-        "tonic" => Ok(None),
-        "framewire" => Ok(Some(Policy::default())),
-        "framewire:lockfree" => Ok(Some(Policy::LockFree)),
-        "framewire:mutex" => Ok(Some(Policy::ShortMutex)),
+        "tonic" => Ok(false),
+        "framewire" => Ok(true),
         _ => Err(format!("no stack {stack}").into()),
     }
 }
@@ -34,11 +31,12 @@ fn handoff(stack: &str) -> Result<Option<Policy>, BoxError> {
 pub fn server(options: &Options) -> Result<(), BoxError> {
     let files = options.files();
     let tls = options.tls.then_some(&files);
-    let stack = handoff(&options.stack)?;
+    let framewire = is_framewire(&options.stack)?;
     runtime(options.multi)?.block_on(async {
-        let port = match stack {
-            Some(policy) => with_framewire::serve(options.port, tls, policy)?,
-            None => with_tonic::serve(options.port, tls)?,
+        let port = if framewire {
+            with_framewire::serve(options.port, tls)?
+        } else {
+            with_tonic::serve(options.port, tls)?
         };
         println!("port {port}");
         let (over, ended) = tokio::sync::oneshot::channel();
@@ -62,18 +60,14 @@ pub fn client(options: &Options) -> Result<(), BoxError> {
         calls: options.calls,
         server: options.server_pid,
     };
-    let stack = handoff(&options.stack)?;
+    let framewire = is_framewire(&options.stack)?;
     let seen = runtime(options.multi)?.block_on(async {
-        match stack {
-            Some(policy) => {
-                let client =
-                    with_framewire::connect(options.port, tls, policy, options.connections)?;
-                load::run(client, case, plan).await
-            }
-            None => {
-                let client = with_tonic::connect(options.port, tls, options.connections).await?;
-                load::run(client, case, plan).await
-            }
+        if framewire {
+            let client = with_framewire::connect(options.port, tls, options.connections)?;
+            load::run(client, case, plan).await
+        } else {
+            let client = with_tonic::connect(options.port, tls, options.connections).await?;
+            load::run(client, case, plan).await
         }
     })?;
     process::print(&seen);

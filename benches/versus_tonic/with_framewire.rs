@@ -7,7 +7,6 @@ use framewire::client::{Channel, PoolOptions};
 use framewire::server::{Router, Server};
 use framewire::tls::{ClientTls, ServerTls};
 use framewire::unstable::connection::driver::ConnectionOptions;
-use framewire::unstable::connection::mailbox::Policy;
 use framewire::unstable::http2::Role;
 use framewire::{Method, Request, Response};
 
@@ -17,7 +16,7 @@ const SERVER_STREAM: Method<EchoRequest, EchoResponse> =
 const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Bidi");
 
 /// Starts the server on a port of 127.0.0.1, 0 for any; returns the port.
-pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, BoxError> {
+pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
     let router = Router::new()
         .unary(&UNARY, |_, request| async move {
             Ok(Response::new(EchoResponse { payload: request.payload }))
@@ -36,7 +35,7 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, 
         });
     let mut options = ConnectionOptions::new(Role::Server);
     options.limits.concurrent_streams = crate::STREAMS;
-    let mut server = Server::builder(router).options(options).handoff(handoff);
+    let mut server = Server::builder(router).options(options);
     if let Some(files) = tls {
         let (certificate, key) = files.read()?;
         server = server.tls(ServerTls::builder().identity_pem(certificate, key).build()?);
@@ -47,16 +46,10 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>, handoff: Policy) -> Result<u16, 
 }
 
 /// A channel to the server, of at most so many connections.
-pub fn connect(
-    port: u16,
-    tls: Option<&TlsFiles>,
-    handoff: Policy,
-    connections: u32,
-) -> Result<Echo, BoxError> {
+pub fn connect(port: u16, tls: Option<&TlsFiles>, connections: u32) -> Result<Echo, BoxError> {
     let mut options = PoolOptions::new();
     // As many as tonic's.
     options.max_connections = connections.max(1);
-    options.handoff = handoff;
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The connector, too, reads TCP_NODELAY back.
     let mut builder = Channel::builder(&format!("{scheme}://127.0.0.1:{port}"))

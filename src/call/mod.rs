@@ -15,7 +15,7 @@ pub mod state;
 pub mod timeline;
 
 use crate::error::ConnectionFacts;
-use crate::memory::unsent::QueuedBytes;
+use crate::memory::queued::QueuedBytes;
 use crate::transport::connect::ConnectionInfo;
 use halves::Credit;
 use state::SharedCall;
@@ -40,7 +40,7 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     /// Returns whether a reader reports this credit at once.
     fn is_worth(&self, credit: &Credit) -> bool;
     /// Returns the counter of bytes that wait to be sent.
-    fn unsent(&self) -> &Arc<QueuedBytes>;
+    fn queued_bytes(&self) -> &Arc<QueuedBytes>;
     /// Counts a call that has ended.
     fn ended(&self, timeline: &Timeline);
     /// Takes a permit back.

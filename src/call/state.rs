@@ -14,7 +14,7 @@ use crate::call::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamKey};
-use crate::memory::unsent::QueuedReservation;
+use crate::memory::queued::QueuedReservation;
 use crate::rt::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -152,16 +152,19 @@ impl CallState {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let queued = self.send.queued();
-        let much =
-            || self.handle.as_ref().is_some_and(|permit| permit.carrier().unsent().is_much());
+        let much = || {
+            self.handle
+                .as_ref()
+                .is_some_and(|permit| permit.carrier().queued_bytes().is_over_limit())
+        };
         queued == 0 || (queued < SEND_QUEUE && !much())
     }
 
     /// More waits to be sent, or less.
     pub(crate) fn count_queued(&mut self) {
-        let unsent = self.handle.as_ref().map(|permit| permit.carrier().unsent());
+        let connection = self.handle.as_ref().map(|permit| permit.carrier().queued_bytes());
         let queued = self.send.queued();
-        QueuedReservation::update(&mut self.send.counted, queued, unsent);
+        QueuedReservation::update(&mut self.send.counted, queued, connection);
     }
 
     /// Who waits to send, once a message may be accepted again.

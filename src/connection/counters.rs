@@ -1,21 +1,21 @@
-//! What a connection's driver counts for its pool: plain numbers with one writer, read by whoever
-//! asks.
+//! The counters that a connection's driver writes for its pool. There is one writer; any thread
+//! reads.
 
 use crate::call::timeline::Timeline;
 use crate::error::Phase;
 use crate::rt::sync::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Of so many calls that end, one is measured.
+/// One in this many ended calls is measured.
 const SAMPLED: u64 = 16;
-/// So many are measured first, all of them.
+/// All of the first calls, up to this many, are measured.
 const ALL: u64 = 32;
 
-/// Where a call's time is not the connection's: what comes before it has a stream.
+/// The phases before a call has a stream; they do not count as time on the connection.
 const BEFORE: [Phase; 6] =
     [Phase::Resolve, Phase::PoolWait, Phase::Dial, Phase::Tls, Phase::Settings, Phase::StreamQuota];
 
-/// The numbers. One task writes them, so an update is a load and a store.
+/// The counters. One task writes them, so an update is a load and a store.
 #[derive(Debug, Default)]
 pub struct ConnectionCounters {
     ended: AtomicU64,
@@ -30,16 +30,16 @@ pub struct ConnectionCounters {
     sums: [AtomicU64; 2],
 }
 
-/// A reading of a [`ConnectionCounters`].
+/// The values of a [`ConnectionCounters`] at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ConnectionTotals {
     /// Calls that have ended.
     pub ended: u64,
-    /// PINGs sent, whatever for.
+    /// PINGs sent, of all kinds.
     pub pings: u32,
-    /// Times that DATA began to wait for a stream's window.
+    /// How often DATA began to wait for a stream's window.
     pub stream_stalls: u32,
-    /// Times that a limit of ours ended a call or the connection.
+    /// How often a local limit ended a call or the connection.
     pub tripped: u32,
     /// The last round trip; zero before the first.
     pub rtt: Duration,
@@ -65,7 +65,7 @@ fn add_float(cell: &AtomicU64, x: f64) {
 }
 
 impl ConnectionCounters {
-    /// A call has ended.
+    /// Counts a call that has ended, and measures its time if it is sampled.
     pub(crate) fn ended(&self, timeline: &Timeline) {
         let ended = self.ended.load(Ordering::Relaxed) + 1;
         self.ended.store(ended, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl ConnectionCounters {
         add(&self.tripped, 1);
     }
 
-    /// What the engine has counted since the beginning, and the last round trip.
+    /// Publishes the engine's totals since the connection began, and the last round trip.
     pub(crate) fn publish(&self, sent: u64, received: u64, stream_stalls: u64, rtt: Duration) {
         let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         self.rtt.store(micros, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl ConnectionCounters {
         self.stream_stalls.store(stream_stalls as u32, Ordering::Relaxed);
     }
 
-    /// All of it, one number after another.
+    /// Returns all counters. They are read one after another, so they may differ by a few calls.
     #[must_use]
     pub fn read(&self) -> ConnectionTotals {
         let load = |cell: &AtomicU32| cell.load(Ordering::Relaxed);

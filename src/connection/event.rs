@@ -1,48 +1,49 @@
-//! What happens to a connection, as its pool hears of it.
+//! The events that a connection reports to its pool.
 
 use crate::error::{Error, Phase};
 use crate::http2::ErrorCode;
 use std::fmt;
 use std::time::Duration;
 
-/// What happened to a connection, for the pool that owns it.
+/// An event on a connection, reported to the pool that owns it.
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
-    /// The peer's SETTINGS have come.
+    /// The peer's first SETTINGS arrived.
     Ready,
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is another one.
+    /// The peer changed SETTINGS_MAX_CONCURRENT_STREAMS.
     StreamLimit,
-    /// No new call is welcome: GOAWAY was sent or received, or identifiers run out.
+    /// The connection takes no new calls: GOAWAY was sent or received, or stream identifiers run
+    /// out.
     Draining,
     /// The peer sent GOAWAY.
     Goaway(ErrorCode),
     /// The peer's GOAWAY said `too_many_pings`.
     TooManyPings,
-    /// Calls are held back behind a PING: the connection was silent for long.
+    /// Calls are held until a PING is answered: the connection was silent for long.
     Probing,
-    /// A live peer would have answered that PING: another connection had better be dialled.
+    /// A live peer would have answered that PING by now: the pool should dial another connection.
     Overdue,
-    /// The peer was heard in time, after so long without an byte.
+    /// The peer answered in time, after this long without a byte.
     Proved(Duration),
-    /// A PING was not answered in time, after so long without an byte.
+    /// A PING was not answered in time, after this long without a byte.
     Unproved(Duration),
-    /// It died without FIN or RST, after so long without an byte.
+    /// The connection died without FIN or RST, after this long without a byte.
     DiedSilently(Duration),
-    /// Somebody holds a call and does not wait for it.
+    /// A caller holds a call and does not poll it.
     Leaked(Leak),
-    /// It is over.
+    /// The connection is closed.
     Closed(Option<Error>, DisconnectReason),
 }
 
-/// How a connection came to its end, in the words of gRFC A94.
+/// The reason why a connection ended, in the terms of gRFC A94.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum DisconnectReason {
     /// This side closed it.
     #[default]
     Shutdown,
-    /// RST.
+    /// The peer sent RST.
     Reset,
-    /// Nothing was heard in time.
+    /// The peer did not answer in time.
     TimedOut,
     /// The peer closed it.
     Aborted,
@@ -51,7 +52,7 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// The value of `grpc.disconnect_error`.
+    /// Returns the value of `grpc.disconnect_error`.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -75,21 +76,21 @@ impl DisconnectReason {
     }
 }
 
-/// A call that somebody holds and nobody waits for.
+/// A call that a caller holds and does not poll.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Leak {
     /// The method's path, if the call has one.
     pub method: Option<String>,
-    /// Where in the caller's code it was begun.
+    /// The place in the caller's code where the call was started.
     pub site: Option<&'static std::panic::Location<'static>>,
-    /// How long ago it began.
+    /// Time since the call started.
     pub age: Duration,
-    /// How long nobody has waited for it and nothing has moved.
+    /// Time since the call was last polled and since it last made progress.
     pub still: Duration,
-    /// What it was last seen doing.
+    /// The phase that the call was last in.
     pub phase: Phase,
-    /// Its connection.
+    /// The identifier of its connection.
     pub connection: u64,
 }
 

@@ -1,16 +1,16 @@
-//! A connection as everybody but its driver sees it: a mailbox, a few published facts.
+//! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
 use crate::call::state::{Credit, SharedCall, wake};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
 use crate::connection::counters::ConnectionCounters;
 pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
-use crate::connection::mailbox::{Mailbox, Policy};
+use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
 use crate::error::{ConnectionFacts, Error};
 use crate::http2::Blocked;
 use crate::memory::budget::Budget;
-use crate::memory::unsent::QueuedBytes;
+use crate::memory::queued::QueuedBytes;
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
@@ -19,73 +19,72 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where a connection's calls go when it cannot carry them, and who hears of its life.
+/// The owner of a connection: takes back its calls and receives its events.
 pub trait Owner: Send + Sync + 'static {
-    /// Takes back a call that the peer has surely not processed.
+    /// Takes back a call that the peer definitely did not process.
     fn redispatch(&self, call: Arc<SharedCall>);
-    /// Hears of a change.
+    /// Receives an event.
     fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent);
-    /// A call has given its place back.
+    /// Notes that a call has released its permit.
     fn released(&self, handle: &Arc<Handle>, reading: Reading);
 }
 
-/// One connection's door.
+/// The handle of one connection.
 pub struct Handle {
     id: u64,
     born: Instant,
     info: ConnectionInfo,
-    home: Option<Arc<dyn Owner>>,
+    owner: Option<Arc<dyn Owner>>,
     mailbox: Mailbox<Arc<SharedCall>>,
-    /// Calls under way, and whether new ones are welcome: a published copy that may lag only
-    /// towards "no".
+    /// Calls in flight, and whether the connection takes new ones. It never grants a permit that the
+    /// driver would refuse for good.
     life: PermitCounter,
-    /// The peer's SETTINGS have come.
+    /// The peer's first SETTINGS arrived.
     ready: AtomicBool,
-    /// The channel is gone: close once the last call has ended.
+    /// The owner is gone: the driver closes after the last call has ended.
     goodbye: AtomicBool,
-    /// Much is unread: consumed bytes are reported at once.
+    /// Many bytes are unread: readers report consumed bytes at once.
     pressed: AtomicBool,
     streams: AtomicU32,
-    /// Calls that the peer allows at a time.
+    /// Concurrent calls that the peer allows.
     limit: AtomicU32,
-    /// Bytes that wait for the socket or a window, at the end of the driver's last turn.
+    /// Bytes that wait for the socket or a window at the end of the driver's last turn.
     queued: AtomicU32,
     /// Microseconds that the slowest call of the last turn waited for the driver.
     lag: AtomicU32,
     /// Turns of the driver.
     turns: AtomicU32,
-    /// Stands in its endpoint's queue of connections without calls.
+    /// It is in its endpoint's queue of idle connections.
     resting: AtomicBool,
     /// Milliseconds that DATA waited for the connection's window.
     stalled: AtomicU32,
-    /// Calls are held back until the peer is heard.
+    /// Calls are held until the peer answers a probe.
     unproved: AtomicBool,
-    /// Calls that are held back shall look for another connection.
+    /// Held calls must move to another connection.
     let_go: AtomicBool,
     tally: ConnectionCounters,
-    unsent: Arc<QueuedBytes>,
-    /// Consumed bytes that are worth a report.
+    queued_bytes: Arc<QueuedBytes>,
+    /// Consumed bytes that a reader reports at once.
     credit_step: u32,
-    /// A message with more bytes to come is worth a report at once.
+    /// The reader of a message larger than this reports consumed bytes at once.
     stream_window: u32,
 }
 
 impl Handle {
-    /// The door of a connection that was made at `born`.
+    /// Creates the handle of a connection that was established at `born`.
     #[must_use]
     pub fn new(
         info: ConnectionInfo,
-        home: Option<Arc<dyn Owner>>,
-        policy: Policy,
+        owner: Option<Arc<dyn Owner>>,
         stream_window: u32,
         born: Instant,
     ) -> Self {
         Self {
-            home,
+            owner,
             id: next_id(),
             born,
             info,
-            mailbox: Mailbox::new(policy),
+            mailbox: Mailbox::new(),
             life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
@@ -100,63 +99,63 @@ impl Handle {
             unproved: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             tally: ConnectionCounters::default(),
-            unsent: QueuedBytes::within(None),
+            queued_bytes: QueuedBytes::within(None),
             credit_step: (stream_window / 8).min(32 * 1024),
             stream_window,
         }
     }
 
-    /// Charges what waits to be sent to this budget, too.
+    /// Charges bytes queued to send to this budget as well.
     #[must_use]
     pub fn within(self, budget: Option<Arc<Budget>>) -> Self {
-        Self { unsent: QueuedBytes::within(budget), ..self }
+        Self { queued_bytes: QueuedBytes::within(budget), ..self }
     }
 
-    /// Unique within the process.
+    /// Returns an identifier that is unique within the process.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
     }
 
-    /// How the connection was made.
+    /// Returns how the connection was established.
     #[must_use]
     pub const fn info(&self) -> &ConnectionInfo {
         &self.info
     }
 
-    /// The mailbox.
+    /// Returns the mailbox of the driver.
     #[must_use]
     pub const fn mailbox(&self) -> &Mailbox<Arc<SharedCall>> {
         &self.mailbox
     }
 
-    /// Whether new calls are welcome.
+    /// Returns whether the connection takes new calls.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
         self.life.read().open
     }
 
-    /// No new call is welcome from now on.
+    /// Stops taking new calls.
     pub fn stop_accepting(&self) {
         self.life.close();
     }
 
-    /// Calls under way, epoch, open or closing.
+    /// Returns the permit counter.
     #[must_use]
     pub const fn life(&self) -> &PermitCounter {
         &self.life
     }
 
-    /// Takes a place for a call.
+    /// Takes a permit for a call.
     ///
     /// # Errors
-    /// All places are taken, or the connection takes no new calls.
+    /// All permits are taken, or the connection takes no new calls.
     pub fn reserve(self: &Arc<Self>) -> Result<Permit, Refused> {
         self.life.reserve(self.limit())?;
         Ok(Permit::counted(self.clone()))
     }
 
-    /// Takes a place for a call if fewer than `most` are taken.
+    /// Takes a permit for a call if fewer than `most` are taken.
     ///
     /// # Errors
     /// As [`Handle::reserve`].
@@ -165,7 +164,7 @@ impl Handle {
         Ok(Permit::counted(self.clone()))
     }
 
-    /// Calls that the peer allows at a time.
+    /// Returns the number of concurrent calls that the peer allows.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
@@ -175,38 +174,38 @@ impl Handle {
         self.limit.store(calls, Ordering::Relaxed);
     }
 
-    /// Bytes that waited for the socket or a window at the end of the driver's last turn.
+    /// Returns the bytes that waited for the socket or a window at the end of the driver's last turn.
     #[must_use]
     pub fn queued(&self) -> u32 {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// How long the slowest call of the driver's last turn had waited for it.
+    /// Returns how long the slowest call of the driver's last turn had waited for it.
     #[must_use]
     pub fn lag(&self) -> Duration {
         Duration::from_micros(self.lag.load(Ordering::Relaxed).into())
     }
 
-    /// Turns of the driver, modulo 2^32.
+    /// Returns how often the driver ran, modulo 2^32.
     #[must_use]
     pub fn turns(&self) -> u32 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// The end of a driver's turn.
+    /// Publishes numbers at the end of a driver's turn.
     pub(crate) fn publish(&self, queued: usize, lag: Duration) {
         self.queued.store(u32::try_from(queued).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.lag.store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// What its driver has counted.
+    /// Returns the counters of the driver.
     #[must_use]
     pub const fn tally(&self) -> &ConnectionCounters {
         &self.tally
     }
 
-    /// Whether calls are held back here until the peer is heard.
+    /// Returns whether calls are held here until the peer answers a probe.
     #[must_use]
     pub fn is_unproved(&self) -> bool {
         self.unproved.load(Ordering::Relaxed)
@@ -216,27 +215,27 @@ impl Handle {
         self.unproved.store(unproved, Ordering::Relaxed);
     }
 
-    /// Another connection is there for the calls that are held back.
+    /// Moves the held calls: another connection is available.
     pub(crate) fn let_held_go(&self) {
         self.let_go.store(true, Ordering::Release);
-        self.mailbox.ring();
+        self.mailbox.wake();
     }
 
     pub(crate) fn take_let_go(&self) -> bool {
         self.let_go.load(Ordering::Relaxed) && self.let_go.swap(false, Ordering::AcqRel)
     }
 
-    /// Claims the place in the queue of connections without calls; `false` when it stands there.
+    /// Marks it as queued among the idle connections. Returns `false` if it was queued already.
     pub(crate) fn claim_rest(&self) -> bool {
         !self.resting.swap(true, Ordering::AcqRel)
     }
 
-    /// It was taken out of that queue.
+    /// Marks it as taken out of that queue.
     pub(crate) fn leave_rest(&self) {
         self.resting.store(false, Ordering::Release);
     }
 
-    /// Whether the peer's SETTINGS have come.
+    /// Returns whether the peer's first SETTINGS arrived.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
@@ -246,24 +245,24 @@ impl Handle {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Asks the driver to close once its last call has ended.
+    /// Stops taking new calls and closes the connection after its last call has ended.
     pub fn goodbye(&self) {
         self.stop_accepting();
         self.goodbye.store(true, Ordering::Release);
-        self.mailbox.ring();
+        self.mailbox.wake();
     }
 
     pub(crate) fn is_goodbye(&self) -> bool {
         self.goodbye.load(Ordering::Acquire)
     }
 
-    /// Streams at the end of the driver's last turn.
+    /// Returns the number of streams at the end of the driver's last turn.
     #[must_use]
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Time in which bytes of any stream waited for the connection's window, in whole milliseconds,
+    /// Returns the time in which bytes of any stream waited for the connection's window, in whole milliseconds,
     /// as it was at the end of the driver's last turn.
     #[must_use]
     pub fn connection_stalled(&self) -> Duration {
@@ -279,8 +278,8 @@ impl Handle {
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Whether a reader reports this at once: enough bytes to credit, a message that is larger
-    /// than a window; everything while much is unread.
+    /// Returns whether a reader reports this credit at once: it is large, or the message is larger
+    /// than a window, or many bytes are unread on the connection.
     #[must_use]
     pub fn is_worth(&self, credit: &Credit) -> bool {
         credit.bytes() >= self.credit_step
@@ -292,7 +291,7 @@ impl Handle {
         self.pressed.store(pressed, Ordering::SeqCst);
     }
 
-    /// Facts for an error.
+    /// Returns the facts about the connection that an error carries.
     #[must_use]
     pub fn facts(&self, now: Instant) -> ConnectionFacts {
         let peer = match &self.info.peer {
@@ -303,47 +302,47 @@ impl Handle {
         ConnectionFacts { id: self.id, peer, age, stream_id: None }
     }
 
-    /// Gives a call to the connection on which it has a place.
+    /// Hands a call to the connection whose permit it holds.
     pub fn submit(permit: Permit, call: Arc<SharedCall>) {
         let carrier = Arc::clone(permit.carrier());
         let before = call.lock().handle.replace(permit);
         drop(before);
-        // A call that still stands in an old mailbox is forwarded by whoever takes it there.
+        // A call that is still queued in an old mailbox is forwarded by the thread that takes it out.
         if call.claim_queue() {
             carrier.deliver(call);
         }
     }
 
-    /// Tells the driver of a call that has claimed its place. A driver that is gone has settled
-    /// it.
+    /// Queues a call, whose queue flag the caller has claimed, for the driver. If the driver is gone,
+    /// settles it.
     pub(crate) fn push(&self, call: Arc<SharedCall>) {
         if let Err(left) = self.mailbox.submit(call) {
             self.settle(left);
         }
     }
 
-    /// Slots found in the mailbox of a driver that is gone: calls that never reached a stream go
-    /// home, the others were settled by the driver.
+    /// Settles calls found in the mailbox of a driver that is gone. Calls that never had a stream go
+    /// back to the owner; the driver has settled the others.
     pub(crate) fn settle(&self, left: VecDeque<Arc<SharedCall>>) {
         for call in left {
             call.leave_queue();
             let Some(call) = self.forward(call) else { continue };
-            let Some(home) = &self.home else { continue };
+            let Some(owner) = &self.owner else { continue };
             // Two threads may settle one call, and the first may have moved it already: the call
-            // goes home with the permit for this connection, hence once.
+            // goes back with the permit for this connection, hence once.
             let mut x = call.lock();
             let new = !x.done && x.key.is_none();
             let permit = x.handle.take_if(|permit| new && permit.carrier().id() == self.id);
             drop(x);
             if let Some(permit) = permit {
                 drop(permit);
-                home.redispatch(call);
+                owner.redispatch(call);
             }
         }
     }
 
-    /// Sends a call that the peer has surely not processed home, if it may move; one that was given
-    /// up, or whose request is not kept, ends here.
+    /// Returns a call that the peer definitely did not process to the owner if it may move. A call
+    /// that was cancelled, or whose request is not kept, ends here.
     pub(crate) fn send_back(
         &self,
         call: Arc<SharedCall>,
@@ -368,8 +367,8 @@ impl Handle {
         }
         drop(x);
         drop(permit);
-        match self.home.as_ref().filter(|_| movable && may_move) {
-            Some(home) => home.redispatch(call),
+        match self.owner.as_ref().filter(|_| movable && may_move) {
+            Some(owner) => owner.redispatch(call),
             None => {
                 let wakers = call.lock().fail(otherwise());
                 wake(wakers);
@@ -377,7 +376,7 @@ impl Handle {
         }
     }
 
-    /// Sends a call that has moved to another connection there; returns it if it is ours.
+    /// Forwards a call that has moved to another connection; returns it if it belongs to this one.
     pub(crate) fn forward(&self, call: Arc<SharedCall>) -> Option<Arc<SharedCall>> {
         let handle = call.lock().handle.as_ref().map(|permit| Arc::clone(permit.carrier()));
         match handle {
@@ -392,10 +391,10 @@ impl Handle {
         }
     }
 
-    /// Who hears of this connection's life.
+    /// Returns the owner that receives the events of this connection.
     #[must_use]
     pub fn owner(&self) -> Option<&Arc<dyn Owner>> {
-        self.home.as_ref()
+        self.owner.as_ref()
     }
 }
 
@@ -420,8 +419,8 @@ impl Carrier for Handle {
         Self::is_worth(self, credit)
     }
 
-    fn unsent(&self) -> &Arc<QueuedBytes> {
-        &self.unsent
+    fn queued_bytes(&self) -> &Arc<QueuedBytes> {
+        &self.queued_bytes
     }
 
     fn ended(&self, timeline: &Timeline) {
@@ -430,8 +429,8 @@ impl Carrier for Handle {
 
     fn release(self: Arc<Self>) {
         let reading = self.life.release();
-        if let Some(home) = &self.home {
-            home.released(&self, reading);
+        if let Some(owner) = &self.owner {
+            owner.released(&self, reading);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::call::state::SharedCall;
 use crate::connection::handle::{ConnectionEvent, Handle, Owner};
-use crate::connection::mailbox::{Mailbox, Policy};
+use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading};
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
@@ -14,71 +14,69 @@ use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 use std::task::{Wake, Waker};
 
-/// A driver's waker: it counts how often it was rung.
-struct Bell(AtomicUsize);
+/// A driver's waker that counts wakes.
+struct WakeCount(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCount {
     fn wake(self: StdArc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn bell() -> (StdArc<Bell>, Waker) {
-    let bell = StdArc::new(Bell(AtomicUsize::new(0)));
-    let waker = Waker::from(StdArc::clone(&bell));
-    (bell, waker)
+fn counting_waker() -> (StdArc<WakeCount>, Waker) {
+    let wakes = StdArc::new(WakeCount(AtomicUsize::new(0)));
+    let waker = Waker::from(StdArc::clone(&wakes));
+    (wakes, waker)
 }
 
-fn policies(model: impl Fn(Policy) + Sync + Send + Copy + 'static) {
-    for policy in [Policy::ShortMutex, Policy::LockFree] {
-        // Three preemptions find what two threads and a driver can do to each other; without a
-        // bound the models of two callers take minutes.
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
-        builder.check(move || model(policy));
-    }
+fn model(model: impl Fn() + Sync + Send + 'static) {
+    // Three preemptions find what two threads and a driver can do to each other; without a bound
+    // the models of two callers take minutes.
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
 }
 
-/// submit/park: an item pushed while the driver goes to sleep is seen by it, or rings it.
+/// submit/park: an item pushed while the driver goes to sleep is seen by it or wakes it.
 #[test]
 fn loom_submit_park() {
-    policies(|policy| {
-        let handoff = Arc::new(Mailbox::new(policy));
-        let (bell, waker) = bell();
+    model(|| {
+        let mailbox = Arc::new(Mailbox::new());
+        let (wakes, waker) = counting_waker();
         let caller = {
-            let handoff = Arc::clone(&handoff);
-            thread::spawn(move || assert!(handoff.submit(7).is_ok()))
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || assert!(mailbox.submit(7).is_ok()))
         };
-        let slept = handoff.park(&waker);
+        let slept = mailbox.park(&waker);
         caller.join().unwrap();
         let mut seen = VecDeque::new();
-        handoff.drain(&mut seen);
+        mailbox.drain(&mut seen);
         assert_eq!(seen, [7]);
-        let rung = bell.0.load(Ordering::SeqCst) > 0;
-        assert!(!slept || rung, "the driver sleeps on an item and nobody rings");
+        let woken = wakes.0.load(Ordering::SeqCst) > 0;
+        assert!(!slept || woken, "the driver sleeps while an item is queued");
     });
 }
 
-/// submit/submit/park: two callers, one bell; neither item is lost.
+/// submit/submit/park: two callers, one driver; neither item is lost.
 #[test]
 fn loom_two_submit_park() {
-    policies(|policy| {
-        let handoff = Arc::new(Mailbox::new(policy));
-        let (bell, waker) = bell();
+    model(|| {
+        let mailbox = Arc::new(Mailbox::new());
+        let (wakes, waker) = counting_waker();
         let callers: Vec<_> = (0..2)
             .map(|item| {
-                let handoff = Arc::clone(&handoff);
-                thread::spawn(move || assert!(handoff.submit(item).is_ok()))
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || assert!(mailbox.submit(item).is_ok()))
             })
             .collect();
-        let slept = handoff.park(&waker);
+        let slept = mailbox.park(&waker);
         for caller in callers {
             caller.join().unwrap();
         }
         let mut seen = VecDeque::new();
-        handoff.drain(&mut seen);
+        mailbox.drain(&mut seen);
         assert_eq!(seen.len(), 2);
-        assert!(!slept || bell.0.load(Ordering::SeqCst) > 0);
+        assert!(!slept || wakes.0.load(Ordering::SeqCst) > 0);
     });
 }
 
@@ -86,26 +84,26 @@ fn loom_two_submit_park() {
 /// finds the mailbox closed.
 #[test]
 fn loom_submit_close() {
-    policies(|policy| {
-        let handoff = Arc::new(Mailbox::new(policy));
+    model(|| {
+        let mailbox = Arc::new(Mailbox::new());
         let taken = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..2)
             .map(|item| {
-                let (handoff, taken) = (Arc::clone(&handoff), Arc::clone(&taken));
+                let (mailbox, taken) = (Arc::clone(&mailbox), Arc::clone(&taken));
                 thread::spawn(move || {
-                    if let Err(left) = handoff.submit(item) {
+                    if let Err(left) = mailbox.submit(item) {
                         taken.fetch_add(left.len(), Ordering::SeqCst);
                     }
                 })
             })
             .collect();
-        let mut left = handoff.close();
+        let mut left = mailbox.close();
         taken.fetch_add(left.len(), Ordering::SeqCst);
         for caller in callers {
             caller.join().unwrap();
         }
         left.clear();
-        handoff.drain(&mut left);
+        mailbox.drain(&mut left);
         assert_eq!(taken.load(Ordering::SeqCst) + left.len(), 2);
         assert!(left.is_empty(), "an item stayed in a closed mailbox");
     });
@@ -115,44 +113,38 @@ fn loom_submit_close() {
 /// that meets a notice is still seen by a driver that takes the call afterwards.
 #[test]
 fn loom_wake_cancel() {
-    policies(|policy| {
-        let handoff = Arc::new(Mailbox::new(policy));
+    model(|| {
+        let mailbox = Arc::new(Mailbox::new());
         let queued = Arc::new(AtomicBool::new(false));
         // Behind the call's lock, as in the call itself.
         let cancelled = Arc::new(Mutex::new(false));
-        let notify = |handoff: &Mailbox<u8>, queued: &AtomicBool| {
+        let notify = |mailbox: &Mailbox<u8>, queued: &AtomicBool| {
             if !queued.swap(true, Ordering::AcqRel) {
-                assert!(handoff.submit(1).is_ok());
+                assert!(mailbox.submit(1).is_ok());
             }
         };
         // The caller has something to send ...
-        notify(&handoff, &queued);
+        notify(&mailbox, &queued);
         let canceller = {
-            let (handoff, queued) = (Arc::clone(&handoff), Arc::clone(&queued));
+            let (mailbox, queued) = (Arc::clone(&mailbox), Arc::clone(&queued));
             let cancelled = Arc::clone(&cancelled);
             thread::spawn(move || {
                 // ... and another half of the call gives it up.
                 *cancelled.lock() = true;
-                notify(&handoff, &queued);
+                notify(&mailbox, &queued);
             })
         };
         let mut inbox = VecDeque::new();
-        handoff.drain(&mut inbox);
+        mailbox.drain(&mut inbox);
         let mut saw = false;
         while inbox.pop_front().is_some() {
             queued.store(false, Ordering::Release);
             saw |= *cancelled.lock();
         }
         canceller.join().unwrap();
-        handoff.drain(&mut inbox);
+        mailbox.drain(&mut inbox);
         assert!(saw || inbox.len() == 1, "the cancellation reaches nobody");
     });
-}
-
-fn bounded(model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(model);
 }
 
 /// Counts the calls that come back.
@@ -168,16 +160,16 @@ impl Owner for Returned {
     fn released(&self, _: &StdArc<Handle>, _: Reading) {}
 }
 
-fn connection(policy: Policy, home: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
-    StdArc::new(Handle::new(ConnectionInfo::default(), home, policy, 65_535, rt::now()))
+fn connection(home: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
+    StdArc::new(Handle::new(ConnectionInfo::default(), home, 65_535, rt::now()))
 }
 
 /// notify/submit: a call that is handed over while a sender notifies stands in the connection's
 /// mailbox afterwards, whoever has put it there. The call and the handle are the real ones.
 #[test]
 fn loom_notify_submit() {
-    policies(|policy| {
-        let handle = connection(policy, None);
+    model(|| {
+        let handle = connection(None);
         let call = SharedCall::new(rt::now());
         let sender = {
             let call = StdArc::clone(&call);
@@ -196,9 +188,9 @@ fn loom_notify_submit() {
 /// settles it, too.
 #[test]
 fn loom_notify_settle() {
-    policies(|policy| {
+    model(|| {
         let returned = StdArc::new(AtomicUsize::new(0));
-        let handle = connection(policy, Some(StdArc::new(Returned(StdArc::clone(&returned)))));
+        let handle = connection(Some(StdArc::new(Returned(StdArc::clone(&returned)))));
         let call = SharedCall::new(rt::now());
         let permit = handle.reserve().unwrap();
         Handle::submit(permit, StdArc::clone(&call));
@@ -216,7 +208,7 @@ fn loom_notify_settle() {
 /// checkout/evict: a connection that rests is taken by a call or closed by the keeper, never both.
 #[test]
 fn loom_checkout_evict() {
-    bounded(|| {
+    model(|| {
         let life = Arc::new(PermitCounter::new());
         // A call has come and gone, so that the epoch is not the first.
         assert!(life.reserve(4).is_ok());
@@ -238,7 +230,7 @@ fn loom_checkout_evict() {
 /// GOAWAY/open: a connection that closes lets each call in or out, and counts those it let in.
 #[test]
 fn loom_goaway_open() {
-    bounded(|| {
+    model(|| {
         let life = Arc::new(PermitCounter::new());
         let callers: Vec<_> = (0..2)
             .map(|_| {

@@ -1,28 +1,11 @@
-//! How callers reach a driver: a queue of calls and a bell.
+//! The queue through which callers hand calls to a connection's driver.
 //!
-//! hot: one push, and one wake per batch. Two queues stand behind the same face: lock-free, and a
-//! short mutex that is never held over I/O. `spec-notes/decisions/` says which one is used and
-//! what was measured.
+//! hot: one push per call under a mutex that is held for that push or for one swap, never over
+//! I/O; one wake per batch. `spec-notes/decisions/0005-mailbox.md` says why it is a mutex.
 
-use crate::rt::sync::{AtomicBool, AtomicWaker, Mutex, Ordering, SegQueue, fence};
+use crate::rt::sync::{AtomicBool, AtomicWaker, Mutex, Ordering, fence};
 use std::collections::VecDeque;
 use std::task::Waker;
-
-/// Which queue stands behind the face.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Policy {
-    /// A vector under a mutex that is held for one push or one swap.
-    #[default]
-    ShortMutex,
-    /// A lock-free queue.
-    LockFree,
-}
-
-#[derive(Debug)]
-enum Queue<T> {
-    Locked(Mutex<VecDeque<T>>),
-    Free(Box<SegQueue<T>>),
-}
 
 /// The mailbox of one driver.
 ///
@@ -31,43 +14,42 @@ enum Queue<T> {
 /// finds the mailbox closed).
 #[derive(Debug)]
 pub struct Mailbox<T> {
-    queue: Queue<T>,
-    /// The driver sleeps, or is about to: whoever pushes next rings.
+    items: Mutex<VecDeque<T>>,
+    /// The driver sleeps or is about to: the next push wakes it.
     parked: AtomicBool,
     closed: AtomicBool,
-    /// Somebody rang without an item since the driver parked last.
-    rung: AtomicBool,
+    /// The driver was woken without an item since it parked last.
+    woken: AtomicBool,
     waker: AtomicWaker,
 }
 
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Mailbox<T> {
-    /// An open mailbox whose driver is awake.
+    /// Creates an open mailbox whose driver is awake.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
-        let queue = match policy {
-            Policy::ShortMutex => Queue::Locked(Mutex::new(VecDeque::new())),
-            Policy::LockFree => Queue::Free(Box::new(SegQueue::new())),
-        };
+    pub fn new() -> Self {
         Self {
-            queue,
+            items: Mutex::new(VecDeque::new()),
             parked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            rung: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
 
-    /// Hands an item over.
+    /// Appends an item and wakes the driver if it is parked.
     ///
     /// # Errors
-    /// The mailbox is closed: every item found in it, this one among them unless somebody else
-    /// has taken it, is now the caller's.
+    /// If the mailbox is closed, returns the items found in it. `item` is among them unless
+    /// another thread has taken it.
     pub fn submit(&self, item: T) -> Result<(), VecDeque<T>> {
-        match &self.queue {
-            Queue::Locked(items) => items.lock().push_back(item),
-            Queue::Free(items) => items.push(item),
-        }
-        // Either this sees the driver's flags, or the driver sees the item.
+        self.items.lock().push_back(item);
+        // Either this thread sees the driver's flags, or the driver sees the item.
         fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
             let mut left = VecDeque::new();
@@ -80,52 +62,37 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Takes everything that waits.
+    /// Appends all queued items to `into`, oldest first.
     pub fn drain(&self, into: &mut VecDeque<T>) {
-        match &self.queue {
-            Queue::Locked(items) => {
-                let mut items = items.lock();
-                if into.is_empty() {
-                    std::mem::swap(&mut *items, into);
-                } else {
-                    into.append(&mut items);
-                }
-            }
-            Queue::Free(items) => {
-                while let Some(item) = items.pop() {
-                    into.push_back(item);
-                }
-            }
+        let mut items = self.items.lock();
+        if into.is_empty() {
+            std::mem::swap(&mut *items, into);
+        } else {
+            into.append(&mut items);
         }
     }
 
-    fn is_empty(&self) -> bool {
-        match &self.queue {
-            Queue::Locked(items) => items.lock().is_empty(),
-            Queue::Free(items) => items.is_empty(),
-        }
-    }
-
-    /// The driver is about to sleep; `false` when an item or a ring came in the meantime.
+    /// Registers the driver's waker and marks the driver as parked. Returns `false`, and leaves it
+    /// unparked, if an item or a wake came in the meantime.
     pub fn park(&self, waker: &Waker) -> bool {
         self.waker.register(waker);
         self.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        // A ring before this is seen here: it may have found no waker.
-        let rung = self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel);
-        if self.is_empty() && !rung {
+        // A wake that came before the waker was registered is seen here.
+        let woken = self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel);
+        if self.items.lock().is_empty() && !woken {
             return true;
         }
         self.parked.store(false, Ordering::Relaxed);
         false
     }
 
-    /// The driver is awake, for whatever reason: nobody need ring.
+    /// Marks the driver as running: submitters need not wake it.
     pub fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);
     }
 
-    /// Nothing is accepted any more; what waits is the caller's.
+    /// Closes the mailbox and returns the items that are queued.
     pub fn close(&self) -> VecDeque<T> {
         self.closed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -134,9 +101,9 @@ impl<T> Mailbox<T> {
         left
     }
 
-    /// Rings without an item: the driver has another turn, whatever it is about to do.
-    pub fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
+    /// Wakes the driver without an item: it runs once more before it parks.
+    pub fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.waker.wake();
     }
@@ -147,23 +114,21 @@ mod tests {
     use crate::connection::mailbox::*;
 
     #[test]
-    fn both_queues_keep_the_order_and_close_once() {
-        for policy in [Policy::ShortMutex, Policy::LockFree] {
-            let handoff = Mailbox::new(policy);
-            for i in 0..10 {
-                assert!(handoff.submit(i).is_ok());
-            }
-            assert!(!handoff.park(Waker::noop()), "items wait");
-            let mut got = VecDeque::new();
-            handoff.drain(&mut got);
-            assert_eq!(got, (0..10).collect::<VecDeque<_>>());
-            assert!(handoff.park(Waker::noop()));
-            handoff.unpark();
-            handoff.ring();
-            assert!(!handoff.park(Waker::noop()), "somebody rang");
-            assert!(handoff.park(Waker::noop()), "once is enough");
-            assert!(handoff.close().is_empty());
-            assert_eq!(handoff.submit(7).err(), Some([7].into()));
+    fn items_keep_their_order_and_it_closes_once() {
+        let mailbox = Mailbox::new();
+        for i in 0..10 {
+            assert!(mailbox.submit(i).is_ok());
         }
+        assert!(!mailbox.park(Waker::noop()), "items are queued");
+        let mut got = VecDeque::new();
+        mailbox.drain(&mut got);
+        assert_eq!(got, (0..10).collect::<VecDeque<_>>());
+        assert!(mailbox.park(Waker::noop()));
+        mailbox.unpark();
+        mailbox.wake();
+        assert!(!mailbox.park(Waker::noop()), "the driver was woken");
+        assert!(mailbox.park(Waker::noop()), "one wake counts once");
+        assert!(mailbox.close().is_empty());
+        assert_eq!(mailbox.submit(7).err(), Some([7].into()));
     }
 }

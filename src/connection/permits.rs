@@ -1,7 +1,7 @@
-//! A connection's life as its pool sees it, in one atomic word: calls under way, an epoch, open or
-//! closing. Checkout and eviction are single steps on it, so they cannot both win.
+//! The permits of a connection in one atomic word: calls in flight, an epoch, open or closing.
+//! Checkout and eviction are single atomic steps, so only one of them can succeed.
 //!
-//! hot: one read-modify-write to take a place, one to give it back.
+//! hot: one read-modify-write to take a permit, one to release it.
 
 use crate::rt::sync::{AtomicU64, Ordering};
 
@@ -9,23 +9,23 @@ const CALLS: u64 = u32::MAX as u64;
 const EPOCH: u64 = 1 << 32;
 const CLOSING: u64 = 1 << 63;
 
-/// Why no place was to be had.
+/// The reason why no permit was granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// As many calls as allowed are under way.
+    /// The limit of calls in flight is reached.
     Full,
     /// The connection takes no new calls.
     Closing,
 }
 
-/// A reading of the word.
+/// The state of a [`PermitCounter`] at one time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// Calls that hold a place.
+    /// Calls that hold a permit.
     pub calls: u32,
-    /// Counts how often the connection went from no call to one, modulo 2^31.
+    /// How often the connection went from zero calls to one, modulo 2^31.
     pub epoch: u32,
-    /// New calls are welcome.
+    /// Whether the connection takes new calls.
     pub open: bool,
 }
 
@@ -36,7 +36,7 @@ impl Reading {
     }
 }
 
-/// The word.
+/// Counts the calls on a connection and grants permits for new ones.
 #[derive(Debug)]
 pub struct PermitCounter(AtomicU64);
 
@@ -47,22 +47,22 @@ impl Default for PermitCounter {
 }
 
 impl PermitCounter {
-    /// Open, without calls.
+    /// Creates an open counter without calls.
     #[must_use]
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// What the word says.
+    /// Returns the current state.
     #[must_use]
     pub fn read(&self) -> Reading {
         Reading::of(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes a place if fewer than `limit` are taken.
+    /// Takes a permit if fewer than `limit` are taken.
     ///
     /// # Errors
-    /// Why not.
+    /// `limit` permits are taken, or the connection is closing.
     pub fn reserve(&self, limit: u32) -> Result<(), Refused> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
@@ -73,8 +73,7 @@ impl PermitCounter {
             if calls >= u64::from(limit) {
                 return Err(Refused::Full);
             }
-            // A connection that was without calls begins a new epoch: what was known of its rest
-            // no longer holds.
+            // An idle connection begins a new epoch, so that an eviction decided before it fails.
             let next = if calls == 0 { (word + EPOCH + 1) & !CLOSING } else { word + 1 };
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
@@ -83,24 +82,25 @@ impl PermitCounter {
         }
     }
 
-    /// Gives a place back.
+    /// Releases a permit and returns the new state.
     pub fn release(&self) -> Reading {
         let before = self.0.fetch_sub(1, Ordering::AcqRel);
-        debug_assert!(before & CALLS > 0, "a place was given back twice");
+        debug_assert!(before & CALLS > 0, "a permit was released twice");
         Reading::of(before - 1)
     }
 
-    /// No new calls from now on; `true` for the one call that closed it.
+    /// Closes the connection for new calls. Returns `true` for the one caller that closed it.
     pub fn close(&self) -> bool {
         self.0.fetch_or(CLOSING, Ordering::AcqRel) & CLOSING == 0
     }
 
-    /// Closes a connection that has no calls and has had none since `epoch` was read.
+    /// Closes a connection that has no calls and has had none since `epoch` was read. Returns whether
+    /// it did.
     #[must_use]
     pub fn evict(&self, epoch: u32) -> bool {
-        let at_rest = u64::from(epoch) * EPOCH;
-        let closed = at_rest | CLOSING;
-        self.0.compare_exchange(at_rest, closed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let idle = u64::from(epoch) * EPOCH;
+        let closed = idle | CLOSING;
+        self.0.compare_exchange(idle, closed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -109,41 +109,41 @@ mod tests {
     use crate::connection::permits::*;
 
     #[test]
-    fn places_are_bounded_and_come_back() {
-        let life = PermitCounter::new();
-        assert_eq!(life.reserve(0), Err(Refused::Full));
+    fn permits_are_limited_and_come_back() {
+        let permits = PermitCounter::new();
+        assert_eq!(permits.reserve(0), Err(Refused::Full));
         for _ in 0..3 {
-            assert_eq!(life.reserve(3), Ok(()));
+            assert_eq!(permits.reserve(3), Ok(()));
         }
-        assert_eq!(life.reserve(3), Err(Refused::Full));
-        assert_eq!(life.release().calls, 2);
-        assert_eq!(life.reserve(3), Ok(()));
-        assert!(life.close());
-        assert!(!life.close(), "closed once");
-        assert_eq!(life.reserve(9), Err(Refused::Closing));
-        assert_eq!(life.release(), Reading { calls: 2, epoch: 1, open: false });
+        assert_eq!(permits.reserve(3), Err(Refused::Full));
+        assert_eq!(permits.release().calls, 2);
+        assert_eq!(permits.reserve(3), Ok(()));
+        assert!(permits.close());
+        assert!(!permits.close(), "closed once");
+        assert_eq!(permits.reserve(9), Err(Refused::Closing));
+        assert_eq!(permits.release(), Reading { calls: 2, epoch: 1, open: false });
     }
 
     #[test]
-    fn eviction_needs_a_rest_that_lasted() {
-        let life = PermitCounter::new();
-        assert_eq!(life.reserve(1), Ok(()));
-        let epoch = life.read().epoch;
-        assert!(!life.evict(epoch), "a call is under way");
-        life.release();
-        assert_eq!(life.reserve(1), Ok(()));
-        life.release();
-        assert!(!life.evict(epoch), "it was used since");
-        assert!(life.evict(life.read().epoch));
-        assert!(!life.read().open);
-        assert!(!life.evict(life.read().epoch), "once");
+    fn eviction_needs_an_idle_time_without_calls() {
+        let permits = PermitCounter::new();
+        assert_eq!(permits.reserve(1), Ok(()));
+        let epoch = permits.read().epoch;
+        assert!(!permits.evict(epoch), "a call is in flight");
+        permits.release();
+        assert_eq!(permits.reserve(1), Ok(()));
+        permits.release();
+        assert!(!permits.evict(epoch), "it was used in between");
+        assert!(permits.evict(permits.read().epoch));
+        assert!(!permits.read().open);
+        assert!(!permits.evict(permits.read().epoch), "once");
     }
 
     #[test]
     fn the_epoch_wraps_without_touching_the_rest() {
-        let life = PermitCounter::new();
-        life.0.store(CLOSING - EPOCH, Ordering::Relaxed);
-        assert_eq!(life.reserve(5), Ok(()));
-        assert_eq!(life.read(), Reading { calls: 1, epoch: 0, open: true });
+        let permits = PermitCounter::new();
+        permits.0.store(CLOSING - EPOCH, Ordering::Relaxed);
+        assert_eq!(permits.reserve(5), Ok(()));
+        assert_eq!(permits.read(), Reading { calls: 1, epoch: 0, open: true });
     }
 }

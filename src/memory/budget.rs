@@ -1,51 +1,52 @@
-//! The process's budget of bytes that peers may make it hold, and what each connection leases
-//! of it.
+//! The budget for memory that peers make this process hold, and the part that each connection
+//! reserves.
 //!
-//! Charged are: the receive windows of connections with streams beyond the 65,535 bytes that
-//! nobody can refuse, messages under assembly, and what waits for a peer that does not read.
+//! The budget is charged for the receive windows of connections with streams (beyond 65,535 bytes,
+//! which HTTP/2 always grants), for partly received messages, and for bytes queued to a peer that
+//! does not read.
 //!
-//! hot: a reservation is plain arithmetic; the one atomic is touched 64 KiB at a time.
+//! hot: a reservation is plain arithmetic; its one atomic is touched once per 64 KiB.
 
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU64, Mutex, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
-/// Bytes that a connection leases at a time.
+/// Bytes that a connection reserves at a time.
 const STEP: u64 = 64 * 1024;
-/// Bytes above the limit before calls are refused, where half of the limit is less.
+/// The least number of bytes above the limit before a server refuses calls.
 const OVERDRAFT_MIN: u64 = 8 * 1024 * 1024;
-/// The budget of a process that cannot find out what memory it may use.
+/// The budget of a process whose memory limit is unknown.
 const UNKNOWN: u64 = 64 * 1024 * 1024;
 
-/// Bytes that may be held for peers, shared by any number of connections.
+/// A limit on the bytes held for peers, shared by any number of connections.
 ///
-/// A budget that is spent ends nothing: windows stop growing, new connections begin with 64 KiB,
-/// and of messages larger than a window one per connection goes on while the others wait.
+/// An exhausted budget closes nothing. Windows stop growing, new connections begin with 64 KiB, and
+/// of the messages larger than a window one per connection proceeds while the others wait.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
     refused: AtomicU64,
-    /// Somebody waits: whoever gives bytes back rings.
-    hungry: AtomicBool,
+    /// `waiting` is not empty: the next thread that returns bytes wakes the waiters.
+    has_waiters: AtomicBool,
     waiting: Mutex<Vec<Weak<Waiter>>>,
 }
 
 impl Budget {
-    /// A budget of `bytes`. Zero is allowed.
+    /// Creates a budget of `bytes`. Zero is allowed.
     #[must_use]
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             limit: bytes,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            hungry: AtomicBool::new(false),
+            has_waiters: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
         })
     }
 
-    /// The budget of this process: a quarter of its cgroup's memory limit, else of the machine's
+    /// Returns the budget of this process: a quarter of its cgroup's memory limit, else of the machine's
     /// memory, else 64 MiB.
     #[must_use]
     pub fn process() -> Arc<Self> {
@@ -54,13 +55,13 @@ impl Budget {
         Arc::clone(PROCESS.get_or_init(make))
     }
 
-    /// Its size in bytes.
+    /// Returns the limit in bytes.
     #[must_use]
     pub const fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Bytes leased by connections. What cannot be refused may take it over the limit.
+    /// Bytes reserved by connections. What cannot be refused may take it over the limit.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -89,13 +90,13 @@ impl Budget {
         self.used() > self.limit
     }
 
-    /// Whether so much more is held than was allowed that a server takes no further calls from
-    /// connections that have some: half as much again, at least 8 MiB.
+    /// Returns whether more than 150 % of the limit, and more than 8 MiB above it, is held. A server
+    /// then refuses new calls on connections that have one in flight.
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.used() > self.limit.saturating_add((self.limit / 2).max(OVERDRAFT_MIN))
     }
 
-    /// Counts something that was refused.
+    /// Counts a refused request for bytes.
     pub(crate) fn note_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -114,10 +115,10 @@ impl Budget {
             return;
         }
         self.used.fetch_sub(bytes, Ordering::AcqRel);
-        // Either this sees who waits, or who waits sees the bytes.
+        // Either this thread sees the waiter, or the waiter sees the returned bytes.
         fence(Ordering::SeqCst);
-        let hungry = self.hungry.load(Ordering::Relaxed) && !self.is_spent();
-        if hungry && self.hungry.swap(false, Ordering::AcqRel) {
+        let wanted = self.has_waiters.load(Ordering::Relaxed) && !self.is_spent();
+        if wanted && self.has_waiters.swap(false, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             for waiter in waiting.iter().filter_map(Weak::upgrade) {
                 waiter.0.wake_by_ref();
@@ -125,8 +126,8 @@ impl Budget {
         }
     }
 
-    /// Wakes `waiter` once bytes come back. Ask for bytes again after this call: they may have come
-    /// back before it.
+    /// Wakes `waiter` when bytes are returned. Ask for bytes again after this call: they may have been
+    /// returned before it.
     pub(crate) fn wait(&self, waiter: &Arc<Waiter>) {
         let mut waiting = self.waiting.lock();
         waiting.retain(|other| other.strong_count() > 0);
@@ -134,12 +135,12 @@ impl Budget {
             waiting.push(Arc::downgrade(waiter));
         }
         drop(waiting);
-        self.hungry.store(true, Ordering::Release);
+        self.has_waiters.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 }
 
-/// Who waits for bytes of a budget. The budget forgets it when its owner drops it.
+/// A waiter for bytes of a budget. The budget drops it when its owner does.
 #[derive(Debug)]
 pub(crate) struct Waiter(Waker);
 
@@ -150,27 +151,27 @@ impl Waiter {
     }
 }
 
-/// One connection's part of a budget, used by its driver alone.
+/// The part of a budget that one connection has reserved; only its driver uses it.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
-    leased: u64,
+    reserved: u64,
     used: u64,
 }
 
 impl Reservation {
     pub(crate) const fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, leased: 0, used: 0 }
+        Self { budget, reserved: 0, used: 0 }
     }
 
     pub(crate) const fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
-    /// Takes bytes if the budget has them.
+    /// Takes bytes and returns `true` if the budget has them.
     #[must_use]
     pub(crate) fn ask(&mut self, bytes: u64) -> bool {
-        let missing = (self.used + bytes).saturating_sub(self.leased);
+        let missing = (self.used + bytes).saturating_sub(self.reserved);
         let got = match missing {
             0 => 0,
             missing if self.budget.ask(missing.max(STEP)) => missing.max(STEP),
@@ -180,45 +181,45 @@ impl Reservation {
                 return false;
             }
         };
-        self.leased += got;
+        self.reserved += got;
         self.used += bytes;
         true
     }
 
-    /// Takes bytes that cannot be refused.
+    /// Takes bytes even if that exceeds the limit.
     pub(crate) fn force(&mut self, bytes: u64) {
-        let missing = (self.used + bytes).saturating_sub(self.leased);
+        let missing = (self.used + bytes).saturating_sub(self.reserved);
         if missing > 0 {
             self.budget.force(missing);
-            self.leased += missing;
+            self.reserved += missing;
         }
         self.used += bytes;
     }
 
-    /// Gives bytes back; a step of them stays at hand unless others may need it.
+    /// Returns bytes. The reservation keeps up to 64 KiB of them unless the budget is tight.
     pub(crate) fn give(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.used, "more was given back than taken");
         self.used = self.used.saturating_sub(bytes);
-        let spare = self.leased - self.used;
+        let spare = self.reserved - self.used;
         if spare > 0 && self.budget.is_tight() {
             self.rest();
         } else if spare >= 2 * STEP {
-            self.leased -= spare - STEP;
+            self.reserved -= spare - STEP;
             self.budget.give(spare - STEP);
         }
     }
 
-    /// Gives everything back that is not used.
+    /// Returns all unused bytes to the budget.
     pub(crate) fn rest(&mut self) {
-        let spare = self.leased - self.used;
-        self.leased = self.used;
+        let spare = self.reserved - self.used;
+        self.reserved = self.used;
         self.budget.give(spare);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.give(self.leased);
+        self.budget.give(self.reserved);
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bytes_are_leased_as_they_are() {
+    fn the_last_bytes_are_reserved_as_they_are() {
         let budget = Budget::new(STEP + 100);
         let mut reservation = Reservation::new(Arc::clone(&budget));
         assert!(reservation.ask(STEP));

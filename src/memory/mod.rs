@@ -1,5 +1,5 @@
-//! Layer 2: what this process may hold for its peers.
+//! Layer 2: limits on the memory that this process holds for its peers.
 
 pub mod budget;
+pub mod queued;
 pub mod replay;
-pub mod unsent;

@@ -1,15 +1,15 @@
-//! What a channel keeps of requests that were handed to a connection, so that they can move to
-//! another one: bounded a call and in all.
+//! The memory for sent requests that a channel keeps so that it can replay them on another
+//! connection, limited per call and per channel.
 
 use crate::rt::sync::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-/// Bytes of a whole request that are kept without being counted.
+/// A whole request of at most 64 KiB is kept without counting.
 pub const UNCOUNTED: usize = 64 * 1024;
-/// The smallest lease.
+/// The smallest reservation in bytes.
 const LEAST: usize = 1024;
 
-/// A channel's bounds.
+/// The limits of one channel.
 #[derive(Debug)]
 pub struct ReplayBudget {
     call: u32,
@@ -18,13 +18,13 @@ pub struct ReplayBudget {
 }
 
 impl ReplayBudget {
-    /// At most `call` bytes of one stream, and `all` of all calls.
+    /// Creates a budget of `call` bytes for each stream and `all` bytes for all calls.
     #[must_use]
     pub fn new(call: u32, all: u32) -> Arc<Self> {
         Arc::new(Self { call, all, held: AtomicUsize::new(0) })
     }
 
-    /// Bytes that are held.
+    /// Returns the bytes that all calls hold.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
@@ -37,36 +37,36 @@ impl ReplayBudget {
     }
 }
 
-/// One call's part. Dropped, it is given back.
+/// The part of a budget that one call holds; dropping it returns the bytes.
 #[derive(Debug)]
 pub struct ReplayReservation {
-    keep: Arc<ReplayBudget>,
+    budget: Arc<ReplayBudget>,
     held: usize,
 }
 
 impl ReplayReservation {
-    /// For a stream: nothing yet.
+    /// Creates a reservation of zero bytes for a stream.
     #[must_use]
-    pub fn new(keep: &Arc<ReplayBudget>) -> Self {
-        Self { keep: Arc::clone(keep), held: 0 }
+    pub fn new(budget: &Arc<ReplayBudget>) -> Self {
+        Self { budget: Arc::clone(budget), held: 0 }
     }
 
-    /// For a whole request of so many bytes, which the bound of a call does not concern.
-    pub(crate) fn whole(keep: &Arc<ReplayBudget>, bytes: usize) -> Option<Self> {
-        keep.take(bytes).then(|| Self { keep: Arc::clone(keep), held: bytes })
+    /// Reserves `bytes` for a whole request, to which the limit per call does not apply.
+    pub(crate) fn whole(budget: &Arc<ReplayBudget>, bytes: usize) -> Option<Self> {
+        budget.take(bytes).then(|| Self { budget: Arc::clone(budget), held: bytes })
     }
 
-    /// Whether the call may keep so many bytes in all. Room is taken in steps that double.
+    /// Returns whether the call may keep `bytes` in total. Bytes are reserved in steps that double.
     pub(crate) fn covers(&mut self, bytes: usize) -> bool {
         if bytes <= self.held {
             return true;
         }
-        let most = self.keep.call as usize;
+        let most = self.budget.call as usize;
         if bytes > most {
             return false;
         }
         let want = bytes.next_power_of_two().max(LEAST).min(most);
-        let taken = self.keep.take(want - self.held);
+        let taken = self.budget.take(want - self.held);
         if taken {
             self.held = want;
         }
@@ -76,7 +76,7 @@ impl ReplayReservation {
 
 impl Drop for ReplayReservation {
     fn drop(&mut self) {
-        self.keep.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 
@@ -86,23 +86,23 @@ mod tests {
 
     #[test]
     fn leases_grow_in_steps_within_both_bounds_and_come_back() {
-        let keep = ReplayBudget::new(5000, 12_000);
-        let mut one = ReplayReservation::new(&keep);
-        assert_eq!(keep.held(), 0);
+        let budget = ReplayBudget::new(5000, 12_000);
+        let mut one = ReplayReservation::new(&budget);
+        assert_eq!(budget.held(), 0);
         let mut held = Vec::new();
         for bytes in [1, 1024, 1025, 2049, 5000] {
             assert!(one.covers(bytes));
-            held.push(keep.held());
+            held.push(budget.held());
         }
         assert_eq!(held, [1024, 1024, 2048, 4096, 5000]);
         assert!(!one.covers(5001), "the call's bound");
-        let whole = ReplayReservation::whole(&keep, 6500).unwrap();
-        let mut two = ReplayReservation::new(&keep);
+        let whole = ReplayReservation::whole(&budget, 6500).unwrap();
+        let mut two = ReplayReservation::new(&budget);
         assert!(!two.covers(1), "1024 do not fit");
-        assert!(ReplayReservation::whole(&keep, 501).is_none());
+        assert!(ReplayReservation::whole(&budget, 501).is_none());
         drop(one);
         assert!(two.covers(5000) && !two.covers(5001));
         drop((whole, two));
-        assert_eq!(keep.held(), 0);
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -5,7 +5,7 @@
 //! outcome surprises.
 
 use crate::call::messages::MessageLimits;
-use crate::connection::keepalive::{KEEPALIVE_FLOOR, PingRule, Preset};
+use crate::connection::keepalive::{KEEPALIVE_MIN, PingRule, Preset};
 use crate::grpc::message::PREFIX;
 use crate::http2::settings::{MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE};
 use crate::pool::cap::Cap;
@@ -245,9 +245,9 @@ impl Findings {
         let rule = PingRule::GRPC.with_calls;
         let known = path.and_then(|path| path.path_limit.map(|limit| (path, limit)));
         if let Some(interval) = options.driver.keepalive {
-            if interval < KEEPALIVE_FLOOR {
+            if interval < KEEPALIVE_MIN {
                 self.warn(
-                    format!("keepalive {interval:?} is below {KEEPALIVE_FLOOR:?}"),
+                    format!("keepalive {interval:?} is below {KEEPALIVE_MIN:?}"),
                     "it counts as 10 s, and a default gRPC server ends connections that ping more \
                      often than every 5 min (too_many_pings)",
                     "no keepalive: silence is doubted after doubt_time; else 5 min or more",

@@ -245,7 +245,7 @@ fn arrived(
     let home: Arc<dyn Owner> = Arc::new(member);
     let limits = &shared.options.driver.limits;
     let (window, early) = (limits.stream_window, limits.streams_before_settings);
-    let handle = Handle::new(info, Some(home), shared.options.handoff, window, now);
+    let handle = Handle::new(info, Some(home), window, now);
     let handle = Arc::new(handle.within(Some(shared.options.driver.shared_budget())));
     // Calls that have no other connection leave in the preface's flight; where there is one, the
     // new one proves itself first.

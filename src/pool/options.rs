@@ -4,7 +4,6 @@ use crate::advisor::sizing::ControllerOptions;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
-use crate::connection::mailbox::Policy;
 use crate::pool::cap::Cap;
 use crate::pool::endpoint::Balance;
 use std::sync::Arc;
@@ -19,8 +18,6 @@ pub struct PoolOptions {
     pub driver: ConnectionOptions,
     /// What speaks HTTP/2 instead of this crate's own driver. Default none.
     pub engine: Option<Arc<dyn Engine>>,
-    /// The mailbox of each connection.
-    pub handoff: Policy,
     /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
@@ -88,7 +85,6 @@ impl PoolOptions {
         Self {
             driver: ConnectionOptions::new(crate::http2::Role::Client),
             engine: None,
-            handoff: Policy::ShortMutex,
             min_connections: 0,
             max_connections: 4,
             fill_percent: 75,

@@ -5,24 +5,12 @@ use crate::call::state::SharedCall;
 use crate::connection::handle::Handle;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
-use crate::pool::endpoint::{Balance, Endpoint, Pick};
+use crate::pool::endpoint::{Balance, Endpoint};
 use crate::pool::{Pool, Shared, fail};
 use crate::rt::sync::Ordering;
 use std::sync::Arc;
 
 impl Pool {
-    /// The place that a call would take now; `None` when it would wait. Dropped, it is given back.
-    #[must_use]
-    pub fn place(&self) -> Option<Permit> {
-        if !self.shared.waiting.is_empty() {
-            return None;
-        }
-        match self.shared.pick() {
-            Pick::Place(permit) | Pick::Pressed(permit) => Some(permit),
-            Pick::Full | Pick::None => None,
-        }
-    }
-
     /// A place on a connection with room to spare: proved, below its soft target, and nobody waits
     /// for a place. The first choice is another endpoint than those of the connections `not_on`, then
     /// another connection, then the one with the fewest calls. Nothing is dialled.

@@ -3,7 +3,6 @@
 use crate::connection::driver::{ConnectionOptions, Drain, DrainReport, Driver};
 use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
-use crate::connection::mailbox::Policy;
 use crate::http2::Role;
 use crate::rt;
 use crate::server::router::Router;
@@ -30,7 +29,6 @@ pub struct ServerBuilder {
     options: ConnectionOptions,
     handshake_time: Duration,
     connections: usize,
-    handoff: Policy,
     engine: Option<Arc<dyn Engine>>,
 }
 
@@ -73,12 +71,6 @@ impl ServerBuilder {
         self
     }
 
-    /// The mailbox of each connection.
-    pub const fn handoff(mut self, policy: Policy) -> Self {
-        self.handoff = policy;
-        self
-    }
-
     /// What speaks HTTP/2 instead of this crate's own driver. Default none.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = Some(engine);
@@ -109,7 +101,6 @@ impl ServerBuilder {
             plaintext_too: self.plaintext_too,
             options: Arc::new(self.options),
             handshake_time: self.handshake_time,
-            handoff: self.handoff,
             engine: self.engine,
             permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
             drain: Arc::clone(&drain),
@@ -146,7 +137,6 @@ impl Server {
             options: ConnectionOptions::new(Role::Server),
             handshake_time: Duration::from_secs(10),
             connections: 8192,
-            handoff: Policy::default(),
             engine: None,
         }
     }
@@ -203,7 +193,6 @@ struct Shared {
     plaintext_too: bool,
     options: Arc<ConnectionOptions>,
     handshake_time: Duration,
-    handoff: Policy,
     engine: Option<Arc<dyn Engine>>,
     permits: Arc<Semaphore>,
     drain: Arc<Drain>,
@@ -279,7 +268,7 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     };
     let Connected { io, info } = connected;
     let window = shared.options.limits.stream_window;
-    let handle = Handle::new(info, None, shared.handoff, window, rt::now());
+    let handle = Handle::new(info, None, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::connection::dispatch::Dispatch>;

@@ -13,7 +13,6 @@ use framewire::unstable::call::ends::ServerCall;
 use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
-use framewire::unstable::connection::mailbox::Policy;
 use framewire::unstable::grpc::{
     Code, Decode, Encode, Metadata, Method, Raw, Request, Response, Status,
 };
@@ -322,7 +321,7 @@ async fn of_a_handler_that_contains_none() {
     let (channel, mut listener) = On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
     tokio::spawn(async move {
         let Connected { io, info } = listener.accept().await.unwrap();
-        let handle = Handle::new(info, None, Policy::default(), 256 * 1024, exchange::now());
+        let handle = Handle::new(info, None, 256 * 1024, exchange::now());
         let options = ConnectionOptions::new(Role::Server);
         let drain = Arc::new(Drain::new());
         Driver::server(io, Arc::new(handle), options, Arc::new(Plans), drain).await;

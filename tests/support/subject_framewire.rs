@@ -11,7 +11,6 @@ use framewire::unstable::call::state::{Credit, HeadState, SendEnd, SharedCall};
 use framewire::unstable::connection::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{ConnectionOptions, Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
-use framewire::unstable::connection::mailbox::Policy;
 use framewire::unstable::http2::{ErrorCode, Fields as List, Head, Role};
 use framewire::unstable::pool::{Cap, Pool, PoolOptions};
 use tokio::io::DuplexStream;
@@ -26,7 +25,7 @@ impl Subject for Framewire {
     fn serve(&self, io: DuplexStream, counters: Arc<Counters>) {
         let now = framewire::unstable::call::ends::now();
         let info = ConnectionInfo::default();
-        let handle = Arc::new(Handle::new(info, None, Policy::default(), 256 * 1024, now));
+        let handle = Arc::new(Handle::new(info, None, 256 * 1024, now));
         let options = ConnectionOptions::new(Role::Server);
         let dispatch = Arc::new(Service { handler: Arc::new(Plain(counters)) });
         let drain = Arc::new(Drain::new());

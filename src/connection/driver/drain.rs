@@ -68,7 +68,7 @@ impl Drain {
             state.connections.clone()
         };
         for handle in handles {
-            handle.mailbox().ring();
+            handle.mailbox().wake();
         }
     }
 

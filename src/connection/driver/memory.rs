@@ -162,7 +162,7 @@ struct Bell(Weak<Handle>);
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if let Some(handle) = self.0.upgrade() {
-            handle.mailbox().ring();
+            handle.mailbox().wake();
         }
     }
 }

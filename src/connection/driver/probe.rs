@@ -7,7 +7,7 @@
 use crate::call::state::SharedCall;
 use crate::connection::driver::Core;
 use crate::connection::handle::ConnectionEvent;
-use crate::connection::keepalive::{PATIENCE_MIN, STRIKES};
+use crate::connection::keepalive::{PROBE_TIMEOUT_MIN, STRIKES};
 use crate::error::Phase;
 use crate::http2::Role;
 use std::sync::Arc;
@@ -58,9 +58,9 @@ impl Core {
     }
 
     fn await_answer(&mut self, asked: Instant) {
-        let patience = self.patience();
-        self.timers.probe = Some(asked + patience);
-        self.timers.overdue = Some(asked + patience / 2);
+        let timeout = self.probe_timeout();
+        self.timers.probe = Some(asked + timeout);
+        self.timers.overdue = Some(asked + timeout / 2);
         self.handle.set_unproved(true);
         self.handle.take_let_go();
         self.tell_owner(ConnectionEvent::Probing);
@@ -94,11 +94,11 @@ impl Core {
         }
     }
 
-    /// Two round trips, and no less than a scheduler's hiccup.
-    fn patience(&self) -> Duration {
+    /// Returns two round trips, at least 20 ms.
+    fn probe_timeout(&self) -> Duration {
         let tcp = self.handle.info().timings.tcp;
         let rtt = self.timers.rtt().max(self.conn.rtt().unwrap_or_default()).max(tcp);
-        (rtt * 2).max(PATIENCE_MIN)
+        (rtt * 2).max(PROBE_TIMEOUT_MIN)
     }
 
     /// No sign of life in time: the calls move, and no new ones come. Streams that are left go on

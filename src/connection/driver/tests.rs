@@ -1,6 +1,5 @@
 use crate::connection::driver::*;
 use crate::connection::handle::{ConnectionEvent, Owner};
-use crate::connection::mailbox::Policy;
 use crate::connection::permits::Reading;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
@@ -37,7 +36,7 @@ async fn spent_identifiers_move_the_calls() {
         let info =
             ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
         let now = rt::now();
-        let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
+        let handle = Arc::new(Handle::new(info, Some(home), 65_535, now));
         let mut options = ConnectionOptions::new(Role::Client);
         options.limits.streams_before_settings = limit;
         let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
@@ -65,7 +64,7 @@ async fn a_goodbye_moves_the_calls_that_wait() {
     let home: Arc<dyn Owner> = told.clone();
     let now = rt::now();
     let info = ConnectionInfo::default();
-    let handle = Arc::new(Handle::new(info, Some(home), Policy::default(), 65_535, now));
+    let handle = Arc::new(Handle::new(info, Some(home), 65_535, now));
     let mut options = ConnectionOptions::new(Role::Client);
     options.limits.streams_before_settings = 1;
     let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);

@@ -2,7 +2,7 @@
 
 use crate::call::state::SharedCall;
 use crate::connection::driver::{ConnectionOptions, Core, Entry};
-use crate::connection::keepalive::{KEEPALIVE_FLOOR, PingRule, STRIKES, Strikes};
+use crate::connection::keepalive::{KEEPALIVE_MIN, PingRule, STRIKES, Strikes};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{Connection, ErrorCode, Role, StreamKey};
@@ -301,7 +301,7 @@ impl Core {
     }
 
     fn keepalive(&self) -> Option<Duration> {
-        self.options.keepalive.map(|interval| interval.max(KEEPALIVE_FLOOR))
+        self.options.keepalive.map(|interval| interval.max(KEEPALIVE_MIN))
     }
 
     /// When this connection wants to be looked at again.

@@ -1,86 +1,75 @@
-//! How a connection stays alive, or is found dead: presets for known paths, and a planner of PINGs.
+//! Keepalive: presets for known environments, the limit on PINGs that servers enforce, and the idle
+//! limit of the network path.
 //!
-//! Three clocks run against a quiet connection: the path forgets it (NAT, load balancers), the peer
-//! may die without a word, and the peer's patience with PINGs is short. So we close before the path
-//! forgets, ask only when an answer is owed, and prove an old connection before a call depends on
-//! it, instead of pinging by the clock.
+//! Three things threaten an idle connection. A NAT or load balancer drops its state, the peer dies
+//! without FIN or RST, and a server ends a connection that sends too many PINGs. Therefore the pool
+//! closes a connection before the path drops it, the driver sends a PING only when a call waits for
+//! an answer, and it probes a connection that was silent for long before a call uses it.
 //!
-//! Data and pure state machines: nothing here reads a clock or touches a socket.
+//! This module holds data and pure state machines: nothing here reads a clock or touches a socket.
+//! `connection/driver/timers.rs` and `connection/driver/probe.rs` send the PINGs; `pool/path.rs`
+//! keeps what is learned of the path.
 
 mod path;
-mod planner;
 mod strikes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use planner::PATIENCE_MIN;
-
-pub use path::{EVIDENCE_AGE, PathLimit, SHORTEST_LIMIT};
-pub use planner::{INTERVAL_MAX, KEEPALIVE_FLOOR, Ping, Planner, Pulse, Reason, Reuse};
+pub use path::PathLimit;
 pub use strikes::{STRIKES, Strikes};
 
 use crate::transport::tcp::SocketOptions;
 use std::time::Duration;
 
-/// Idle time after which a connection on a path of unknown limits is closed: 5 minutes. Below the
-/// 350 s of AWS's load balancers and NAT gateways, the shortest silent limit that is common; paths
-/// that are shorter still (Azure's 240 s) see our TCP keepalive every 10 s, and a probe after 60 s.
+/// The shortest keepalive interval: 10 s, as in gRFC A8. Shorter configured intervals are raised to it.
+pub const KEEPALIVE_MIN: Duration = Duration::from_secs(10);
+
+/// The shortest time that a call waits for the answer to a probe: 20 ms, so that a delay of the
+/// scheduler does not look like a dead peer.
+pub(crate) const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(20);
+
+/// Idle time after which a connection on a path of unknown limits is closed: 5 minutes. This is
+/// below the 350 s of AWS's load balancers and NAT gateways, the shortest common limit that drops
+/// connections silently. Paths with a shorter limit (Azure's 240 s) see TCP keepalive every 10 s,
+/// and a probe after 60 s.
 const CLOSE_IDLE: Duration = Duration::from_secs(300);
 
-/// The longest that a connection is kept without calls: 30 minutes, after which gRPC channels
-/// everywhere go IDLE.
+/// The longest time that a connection is kept without calls: 30 minutes, after which gRPC channels
+/// of all implementations go IDLE.
 const CLOSE_IDLE_MAX: Duration = Duration::from_secs(1800);
 
-/// Age of idleness from which a connection is proved before a call depends on it: 60 s, the
-/// shortest limit that any common middlebox has by default.
+/// Silence after which a connection is probed before a call uses it: 60 s, the shortest default
+/// limit of a common middlebox.
 pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(60);
 
-/// A PING interval that fits between what a default gRPC server tolerates (300 s, and 1 % for its
-/// clock) and what an AWS load balancer remembers (350 s, less our margin).
+/// A PING interval between what a default gRPC server allows (300 s, and 1 % for its clock) and the
+/// limit of an AWS load balancer (350 s, less the margin of [`below`]).
 const FITTING_INTERVAL: Duration = Duration::from_secs(320);
 
-/// What a server puts up with: the least time between PINGs before it counts a strike.
+/// The shortest time between two PINGs that a server allows; a shorter one is a strike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PingRule {
-    /// With calls open.
+    /// While calls are in flight.
     pub with_calls: Duration,
-    /// Without.
+    /// While no call is in flight.
     pub without_calls: Duration,
-    /// HEADERS or DATA that the server sends wipe its strikes out, and make one PING free.
-    pub answers_forgive: bool,
 }
 
 impl PingRule {
-    /// gRPC's default, as grpc-go, grpc-java and C-core enforce it: 5 minutes, 2 hours without calls,
-    /// the third strike ends the connection. What is assumed of a server nothing is known about.
-    pub const GRPC: Self = Self {
-        with_calls: Duration::from_secs(300),
-        without_calls: Duration::from_secs(7200),
-        answers_forgive: true,
-    };
-
-    /// Our own server's: 9 s in either case, one less than the least keepalive that gRPC clients
-    /// can be set to, so that their timers may be early.
-    pub const FRAMEWIRE: Self = Self {
-        with_calls: Duration::from_secs(9),
-        without_calls: Duration::from_secs(9),
-        answers_forgive: true,
-    };
+    /// The default of grpc-go, grpc-java and C-core: 5 minutes with calls in flight, 2 hours
+    /// without; the third strike ends the connection. The driver assumes it of every server.
+    pub const GRPC: Self =
+        Self { with_calls: Duration::from_secs(300), without_calls: Duration::from_secs(7200) };
 }
 
-impl Default for PingRule {
-    fn default() -> Self {
-        Self::GRPC
-    }
-}
-
-/// When silence is doubted. The default finds a dead peer within 20 s of the fault and, since at
-/// most one such PING falls into a gap between answers, never offends a default gRPC server.
+/// When a client checks with a PING whether a silent peer is alive. The default finds a dead peer
+/// within 20 s. At most one such PING is sent between two responses of the peer, so a default gRPC
+/// server never ends the connection for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Doubt {
-    /// Silence, while a call waits, after which one PING is sent. Default 10 s.
+    /// Silence, while a call is in flight, after which one PING is sent. Default 10 s.
     pub after: Duration,
-    /// Time for its answer; then the connection is dead. Default 10 s.
+    /// Time for its answer, after which the connection is closed as dead. Default 10 s.
     pub answer: Duration,
 }
 
@@ -90,28 +79,28 @@ impl Default for Doubt {
     }
 }
 
-/// Settings for a known environment, each with its reason.
+/// Keepalive settings for a known environment, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
-    /// What the environment is called.
+    /// The name of the environment.
     pub name: &'static str,
-    /// Idle time after which something on the path ends or forgets a connection, if known.
+    /// Idle time after which a middlebox closes or drops a connection, if known.
     pub path_limit: Option<Duration>,
-    /// Idle time after which we close a connection without calls.
+    /// Idle time after which the pool closes a connection without calls.
     pub close_idle: Duration,
-    /// Silence after which a PING is sent while calls are open; `None` sends none.
+    /// Silence after which a PING is sent while calls are in flight; `None` sends none.
     pub keepalive: Option<Duration>,
-    /// When silence is doubted.
+    /// When one PING checks a peer that is silent while a call is in flight.
     pub doubt: Doubt,
-    /// TCP keepalive, and TCP_USER_TIMEOUT where it is set.
+    /// TCP keepalive; TCP_USER_TIMEOUT where it is set.
     pub socket: SocketOptions,
-    /// Idle time from which a connection is proved before it carries a call.
+    /// Silence after which a connection is probed before it carries a call.
     pub probe_after: Duration,
-    /// Pairs of a field and the reason of its value.
+    /// Pairs of a field's name and the reason for its value.
     pub why: &'static [(&'static str, &'static str)],
 }
 
-/// What is the same everywhere.
+/// The reasons that are the same in every preset.
 const SOCKET_WHY: (&str, &str) = (
     "socket",
     "keepalive after 10 s, each 3 s, 3 times: the system finds a dead peer within 20 s while no \
@@ -125,7 +114,7 @@ const DOUBT_WHY: (&str, &str) = (
 );
 
 impl Preset {
-    /// Nothing is known of the path.
+    /// Returns the preset for a path of which nothing is known.
     #[must_use]
     pub fn plain() -> Self {
         Self {
@@ -147,7 +136,7 @@ impl Preset {
         }
     }
 
-    /// Behind an AWS Network Load Balancer or NAT gateway.
+    /// Returns the preset for a path through an AWS Network Load Balancer or NAT gateway.
     ///
     /// A TCP listener's timer can be set from 60 to 6000 s ([`Preset::cloud`] takes another value);
     /// a TLS listener's and a NAT gateway's is 350 s.
@@ -175,10 +164,11 @@ impl Preset {
         }
     }
 
-    /// Behind an AWS Application Load Balancer with its default of 60 s.
+    /// Returns the preset for a path through an AWS Application Load Balancer with its default of
+    /// 60 s.
     ///
-    /// It ends HTTP/2 itself: it carries at most 128 calls at once on a connection, answers PING
-    /// without asking the target, and sends GOAWAY when a connection is an hour old.
+    /// The balancer terminates HTTP/2: it carries at most 128 calls at once per connection, answers
+    /// PING without asking the target, and sends GOAWAY when a connection is an hour old.
     #[must_use]
     pub fn aws_alb() -> Self {
         Self {
@@ -208,11 +198,11 @@ impl Preset {
         }
     }
 
-    /// Behind a load balancer, NAT or firewall whose idle limit is known: give the *least* that the
-    /// path may have. Azure's load balancer has 240 s, Google's connection tracking 600 s.
+    /// Returns the preset for a path through a load balancer, NAT or firewall with this idle limit.
+    /// Azure's load balancer has 240 s, Google's connection tracking 600 s.
     ///
-    /// A limit stated as a range counts with its lower end: an interval of 90 s does not suit a path
-    /// of "60 to 120 s".
+    /// If the path has several limits, or its limit is stated as a range, give the lowest: for "60
+    /// to 120 s" give 60 s.
     #[must_use]
     pub fn cloud(limit: Duration) -> Self {
         Self {
@@ -234,7 +224,7 @@ impl Preset {
         }
     }
 
-    /// Inside a Kubernetes cluster, through a Service.
+    /// Returns the preset for a path inside a Kubernetes cluster, through a Service.
     #[must_use]
     pub fn kubernetes() -> Self {
         Self {
@@ -265,13 +255,13 @@ impl Preset {
         }
     }
 
-    /// All that are named, [`Preset::cloud`] apart.
+    /// Returns all presets except [`Preset::cloud`].
     #[must_use]
     pub fn all() -> [Self; 4] {
         [Self::plain(), Self::aws_nlb(), Self::aws_alb(), Self::kubernetes()]
     }
 
-    /// The numbers that follow from a path's limit.
+    /// Returns the numbers that follow from a path's idle limit.
     fn within(limit: Duration) -> Self {
         let safe = below(limit);
         Self {
@@ -284,16 +274,16 @@ impl Preset {
     }
 }
 
-/// What is safely below a limit: less by 3 %, since long timers are kept coarsely, and by at least
-/// 6 s, so that a call which leaves at the last moment and is lost twice (sent again after 1 s and
-/// after 2 s more) still passes in time. Never less than half of the limit.
+/// Returns a time that is safely below an idle limit: lower by 3 %, because long timers are coarse,
+/// and by at least 6 s, so that a segment that is sent at the last moment and lost twice (sent again
+/// after 1 s and after 2 s more) still arrives in time. It is never less than half of the limit.
 #[must_use]
 pub fn below(limit: Duration) -> Duration {
     let margin = (limit * 3 / 100).max(Duration::from_secs(6));
     limit - margin.min(limit / 2)
 }
 
-/// Three quarters of a limit: the age at which a connection is proved.
+/// Returns three quarters of a limit: the silence after which a connection is probed.
 fn three_quarters(limit: Duration) -> Duration {
     limit / 4 * 3
 }

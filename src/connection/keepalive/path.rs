@@ -1,38 +1,39 @@
-//! What a path's idle limit is, learned from the connections that outlived an idle time and from
+//! The idle limit of a network path, learned from connections that survived an idle time and from
 //! those that did not.
 
 use crate::connection::keepalive::three_quarters;
 use std::time::{Duration, Instant};
 
-/// A silent death after less idleness than this tells of the peer, not of the path: half of the
-/// shortest default that a common middlebox has.
-pub const SHORTEST_LIMIT: Duration = Duration::from_secs(30);
+/// A connection that dies silently after a shorter idle time than this says nothing about the path:
+/// the peer died. 30 s, half of the shortest default limit of a common middlebox.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// Evidence is forgotten after a day. Closing below a learned limit keeps us from ever meeting it
-/// again, so a path that has become better would not be noticed; a new lesson costs one probe.
-pub const EVIDENCE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Observations expire after 24 hours. The pool closes connections below a learned limit, so it would
+/// never notice that the path's limit has grown; learning it again costs one probe.
+pub(super) const EVIDENCE_AGE: Duration = Duration::from_secs(24 * 3600);
 
 type Evidence = Option<(Duration, Instant)>;
 
-/// Bounds of a path's idle limit.
+/// The bounds of a path's idle limit.
 ///
-/// Within an [epoch](PathLimit::epoch) they only draw closer. A new epoch begins when evidence
-/// contradicts them (the path has changed, or a death had another cause) or grows old.
+/// Each observation tightens a bound or leaves it. A bound is dropped when an observation
+/// contradicts it (the path has changed, or a connection died for another reason) or when it
+/// expires.
 #[derive(Clone, Debug, Default)]
 pub struct PathLimit {
     above: Evidence,
     at_most: Evidence,
-    epoch: u64,
 }
 
 impl PathLimit {
-    /// Nothing is known.
+    /// Creates bounds without observations.
     #[must_use]
     pub const fn new() -> Self {
-        Self { above: None, at_most: None, epoch: 0 }
+        Self { above: None, at_most: None }
     }
 
-    /// A connection died after so long without an byte either way, and neither FIN nor RST said so.
+    /// Notes that a connection died without FIN or RST after `idle` without a byte in either
+    /// direction.
     pub fn died(&mut self, idle: Duration, now: Instant) {
         self.forget_old(now);
         if idle < SHORTEST_LIMIT {
@@ -40,40 +41,38 @@ impl PathLimit {
         }
         if self.above.is_some_and(|(above, _)| idle <= above) {
             self.above = None;
-            self.epoch += 1;
         }
         if self.at_most.is_none_or(|(at_most, _)| idle <= at_most) {
             self.at_most = Some((idle, now));
         }
     }
 
-    /// A connection was used after so long without an byte either way, and the peer answered.
+    /// Notes that a peer answered after `idle` without a byte in either direction.
     pub fn survived(&mut self, idle: Duration, now: Instant) {
         self.forget_old(now);
         if self.at_most.is_some_and(|(at_most, _)| idle >= at_most) {
             self.at_most = None;
-            self.epoch += 1;
         }
         if self.above.is_none_or(|(above, _)| idle >= above) {
             self.above = Some((idle, now));
         }
     }
 
-    /// The longest idle time that was survived: the limit is above it.
+    /// Returns the longest idle time that a connection survived: the limit is above it.
     #[must_use]
     pub fn above(&self, now: Instant) -> Option<Duration> {
         fresh(self.above, now).map(|(idle, _)| idle)
     }
 
-    /// The shortest idle time that was not survived: the limit is at most that.
+    /// Returns the shortest idle time that a connection did not survive: the limit is at most that.
     #[must_use]
     pub fn at_most(&self, now: Instant) -> Option<Duration> {
         fresh(self.at_most, now).map(|(idle, _)| idle)
     }
 
-    /// Silence after which a connection is proved before use, where `wish` is the configured one:
-    /// later if longer silences were survived, up to three quarters of the longest; never later
-    /// than three quarters of what was not survived.
+    /// Returns the silence after which a connection is probed before use. It is `wish`, the
+    /// configured value, or three quarters of [`above`](Self::above) if that is longer; at most
+    /// three quarters of [`at_most`](Self::at_most).
     #[must_use]
     pub fn probe_after(&self, wish: Duration, now: Instant) -> Duration {
         let survived = self.above(now).map_or(Duration::ZERO, three_quarters);
@@ -81,18 +80,9 @@ impl PathLimit {
         self.at_most(now).map_or(age, |limit| age.min(three_quarters(limit)))
     }
 
-    /// Counts how often what was known has been given up.
-    #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     fn forget_old(&mut self, now: Instant) {
-        let kept = (fresh(self.above, now), fresh(self.at_most, now));
-        if kept != (self.above, self.at_most) {
-            self.epoch += 1;
-        }
-        (self.above, self.at_most) = kept;
+        self.above = fresh(self.above, now);
+        self.at_most = fresh(self.at_most, now);
     }
 }
 

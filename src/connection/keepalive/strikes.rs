@@ -1,32 +1,33 @@
-//! What a server that counts PINGs has against us, at worst.
+//! The strikes that a server which limits PINGs may have counted against this client.
 
 use crate::connection::keepalive::PingRule;
 use std::time::{Duration, Instant};
 
-/// Strikes that gRPC servers put up with; the next one ends the connection (gRFC A8).
+/// Strikes that gRPC servers allow; the next one ends the connection (gRFC A8).
 pub const STRIKES: u32 = 2;
 
-/// An upper bound of the strikes that the peer of one connection has counted. PINGs of every kind
-/// go into it, since the peer does not tell them apart.
+/// An upper bound of the strikes that the peer of one connection has counted. It includes PINGs of
+/// every kind, because the peer does not distinguish them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Strikes {
     count: u8,
-    /// When the last PING was certainly at the peer: its ACK, or its sending while none came.
+    /// When the last PING was acknowledged, or sent if there is no ACK yet.
     last: Option<Instant>,
     outstanding: u8,
-    /// HEADERS or DATA came since the last PING was sent, with so many PINGs on their way: of these
-    /// the first was forgiven, or all were and the next one will be.
+    /// HEADERS or DATA came since the last PING was sent, while this many PINGs were outstanding: the
+    /// peer reset its count before it saw them, or after.
     forgiven: Option<u8>,
 }
 
 impl Strikes {
-    /// Nothing has been sent.
+    /// Creates a count for a connection that has sent no PING.
     #[must_use]
     pub const fn new() -> Self {
         Self { count: 0, last: None, outstanding: 0, forgiven: None }
     }
 
-    /// Strikes at worst if a PING were sent now, to a peer that wants `interval` between two.
+    /// Returns the highest possible number of strikes if a PING were sent now to a peer that wants
+    /// `interval` between two.
     #[must_use]
     pub fn with_another(&self, interval: Duration, now: Instant) -> u32 {
         // The first is never one: there is none before it.
@@ -38,7 +39,7 @@ impl Strikes {
         self.forgiven.map_or(count, |most| count.min(most)).into()
     }
 
-    /// A PING was sent.
+    /// Notes that a PING was sent.
     pub fn sent(&mut self, interval: Duration, now: Instant) {
         self.count = u8::try_from(self.with_another(interval, now)).unwrap_or(u8::MAX);
         self.last = Some(now);
@@ -46,21 +47,21 @@ impl Strikes {
         self.forgiven = None;
     }
 
-    /// A PING was acknowledged; the round trip, if it was the only one on its way.
+    /// Notes that a PING was acknowledged. Returns the round trip if no other PING was outstanding.
     pub fn acknowledged(&mut self, now: Instant) -> Option<Duration> {
         let sent = self.last.replace(now).filter(|_| self.outstanding == 1);
         self.outstanding = self.outstanding.saturating_sub(1);
         sent.map(|sent| now.saturating_duration_since(sent))
     }
 
-    /// HEADERS or DATA came: the peer forgave before it sent them.
+    /// Notes that HEADERS or DATA came: the peer reset its count before it sent them.
     pub const fn content(&mut self) {
         self.forgiven = Some(self.outstanding);
     }
 }
 
 impl PingRule {
-    /// The least time between two PINGs, as things are.
+    /// Returns the shortest allowed time between two PINGs, with calls in flight or without.
     #[must_use]
     pub const fn interval(&self, calls: bool) -> Duration {
         if calls { self.with_calls } else { self.without_calls }

@@ -1,19 +1,18 @@
-//! What a connection holds of messages that were handed over and that the peer has not taken: large
-//! queues are counted, on the connection and in the budget, so that senders wait while there is
-//! little room.
+//! Bytes that calls have queued to send and that are not written yet. Large queues count on their
+//! connection and in the budget, so that senders wait while one of them is exhausted.
 //!
-//! hot: queues below 4 KiB touch no atomic; longer ones do so once each 4 KiB.
+//! hot: a queue below 4 KiB touches no atomic; a longer one touches one for every 4 KiB.
 
 use crate::memory::budget::Budget;
 use crate::rt::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Bytes in which a call's queue is counted; a remainder is not.
+/// A call's queue counts in steps of this many bytes; a remainder does not count.
 const STEP: usize = 4 * 1024;
-/// Bytes that a connection's queues hold before its senders wait for theirs to be empty.
+/// Bytes queued on a connection above which each of its senders waits until its queue is empty.
 const CONNECTION_MAX: u64 = 4 * 1024 * 1024;
 
-/// The sum of one connection's large queues.
+/// The bytes in the large queues of one connection.
 #[derive(Debug, Default)]
 pub struct QueuedBytes {
     bytes: AtomicU64,
@@ -21,14 +20,14 @@ pub struct QueuedBytes {
 }
 
 impl QueuedBytes {
-    /// Counts in this budget as well.
+    /// Creates a count of zero that is charged to `budget` as well.
     pub(crate) fn within(budget: Option<Arc<Budget>>) -> Arc<Self> {
         Arc::new(Self { bytes: AtomicU64::new(0), budget })
     }
 
-    /// Whether a sender shall wait until its own queue is empty: one message of any size always
-    /// goes on.
-    pub(crate) fn is_much(&self) -> bool {
+    /// Returns whether a sender must wait until its own queue is empty. A sender with an empty queue
+    /// may always send one message, of any size.
+    pub(crate) fn is_over_limit(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > CONNECTION_MAX
             || self.budget.as_ref().is_some_and(|budget| budget.is_spent())
     }
@@ -48,41 +47,41 @@ impl QueuedBytes {
     }
 }
 
-/// One call's part of it. Dropped, it is given back.
+/// The bytes that one call has added to a [`QueuedBytes`]; dropping it subtracts them.
 #[derive(Debug)]
 pub(crate) struct QueuedReservation {
-    unsent: Arc<QueuedBytes>,
+    connection: Arc<QueuedBytes>,
     bytes: u64,
 }
 
 impl QueuedReservation {
-    /// What is counted of a queue of so many bytes.
+    /// Returns the bytes that count for a queue of this size.
     const fn of(queued: usize) -> u64 {
         (queued - queued % STEP) as u64
     }
 
-    /// The queue holds so many bytes now, on that connection.
+    /// Notes that a call's queue on `connection` now holds `queued` bytes.
     #[inline]
     pub(crate) fn update(
         counted: &mut Option<Self>,
         queued: usize,
-        unsent: Option<&Arc<QueuedBytes>>,
+        connection: Option<&Arc<QueuedBytes>>,
     ) {
         let bytes = Self::of(queued);
-        // Most calls have no such queue, and most messages leave it at its step.
+        // Most calls have no large queue, and most messages do not change its number of steps.
         if bytes != counted.as_ref().map_or(0, |counted| counted.bytes) {
-            Self::change(counted, bytes, unsent);
+            Self::change(counted, bytes, connection);
         }
     }
 
-    fn change(counted: &mut Option<Self>, bytes: u64, unsent: Option<&Arc<QueuedBytes>>) {
-        let Some(unsent) = unsent.filter(|_| bytes > 0) else { return *counted = None };
-        match counted.as_mut().filter(|one| Arc::ptr_eq(&one.unsent, unsent)) {
-            Some(one) if bytes > one.bytes => unsent.add(bytes - one.bytes),
-            Some(one) => unsent.sub(one.bytes - bytes),
+    fn change(counted: &mut Option<Self>, bytes: u64, connection: Option<&Arc<QueuedBytes>>) {
+        let Some(connection) = connection.filter(|_| bytes > 0) else { return *counted = None };
+        match counted.as_mut().filter(|one| Arc::ptr_eq(&one.connection, connection)) {
+            Some(one) if bytes > one.bytes => connection.add(bytes - one.bytes),
+            Some(one) => connection.sub(one.bytes - bytes),
             None => {
-                unsent.add(bytes);
-                *counted = Some(Self { unsent: Arc::clone(unsent), bytes });
+                connection.add(bytes);
+                *counted = Some(Self { connection: Arc::clone(connection), bytes });
             }
         }
         if let Some(one) = counted {
@@ -93,13 +92,13 @@ impl QueuedReservation {
 
 impl Drop for QueuedReservation {
     fn drop(&mut self) {
-        self.unsent.sub(self.bytes);
+        self.connection.sub(self.bytes);
     }
 }
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
-    use crate::memory::unsent::*;
+    use crate::memory::queued::*;
 
     #[test]
     fn a_queue_is_counted_in_steps_and_given_back() {
@@ -139,15 +138,15 @@ mod tests {
         let [one, two] = [(); 2].map(|()| QueuedBytes::within(Some(Arc::clone(&budget))));
         let [mut a, mut b] = [None, None];
         QueuedReservation::update(&mut a, 4 << 20, Some(&one));
-        assert!(!one.is_much());
+        assert!(!one.is_over_limit());
         QueuedReservation::update(&mut a, (4 << 20) + STEP, Some(&one));
-        assert!(one.is_much() && !two.is_much());
+        assert!(one.is_over_limit() && !two.is_over_limit());
         QueuedReservation::update(&mut a, 16 << 20, Some(&one));
-        assert!(!two.is_much());
+        assert!(!two.is_over_limit());
         QueuedReservation::update(&mut a, (16 << 20) + STEP, Some(&one));
-        assert!(two.is_much(), "the budget is spent for all");
+        assert!(two.is_over_limit(), "the budget is spent for all");
         QueuedReservation::update(&mut b, STEP, Some(&two));
         drop(a);
-        assert!(!one.is_much() && !two.is_much());
+        assert!(!one.is_over_limit() && !two.is_over_limit());
     }
 }
