@@ -141,8 +141,6 @@ pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
         "src/client/shards.rs",
         "src/client/streaming.rs",
     ],
-    &["src/pool/endpoint.rs", "src/pool/options.rs"],
-    &["src/pool/shares.rs", "src/pool/tenant.rs", "src/pool/queue.rs"],
     &["src/server/grpc.rs", "src/server/router.rs", "src/server/streaming.rs"],
     &[
         "src/transport/connect.rs",
