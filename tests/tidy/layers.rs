@@ -142,14 +142,6 @@ pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
         "src/client/streaming.rs",
     ],
     &["src/server/grpc.rs", "src/server/router.rs", "src/server/streaming.rs"],
-    &[
-        "src/transport/connect.rs",
-        "src/transport/connect_error.rs",
-        "src/transport/progress.rs",
-        "src/transport/target.rs",
-        "src/transport/tls/mod.rs",
-    ],
-    &["src/transport/tls/apart.rs", "src/transport/tls/client.rs"],
 ];
 
 /// Words that may not occur in the code of some folders.
