@@ -6,7 +6,7 @@ use crate::call::stalls::Stalls;
 use crate::error::Error;
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
-use crate::server::grpc::{accepts, head_template};
+use crate::server::head::{accepts, head_template};
 use std::future::poll_fn;
 
 /// Receives the messages of a request.
