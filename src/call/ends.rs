@@ -1,7 +1,8 @@
 //! The two ends of a call as the floor above holds them: a client's call, a server's call.
 
+use crate::call::finish::wake;
 use crate::call::stalls::Stalls;
-use crate::call::state::{Credit, HeadState, RecvEnd, SendEnd, SharedCall, wake};
+use crate::call::state::{Credit, HeadState, RecvEnd, SendEnd, SharedCall};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;

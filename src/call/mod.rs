@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod bounds;
 pub mod ends;
+pub mod finish;
 pub mod halves;
 pub mod messages;
 pub mod quota;

@@ -1,6 +1,7 @@
 //! A connection as everybody but its driver sees it: a mailbox, a few published facts.
 
-use crate::call::state::{Credit, SharedCall, wake};
+use crate::call::finish::wake;
+use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
 use crate::connection::counters::ConnectionCounters;

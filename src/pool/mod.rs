@@ -28,7 +28,8 @@ mod tenant;
 mod wishes;
 
 use crate::call::Permit;
-use crate::call::state::{SharedCall, wake};
+use crate::call::finish::wake;
+use crate::call::state::SharedCall;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::transport::connect_error_kind::ConnectErrorKind;
-use crate::transport::progress::ConnectPhase;
+pub use crate::transport::connect_error_kind::ConnectErrorKind;
+pub use crate::transport::progress::ConnectPhase;
 use crate::transport::target::Target;
 
 /// Who has to act.
