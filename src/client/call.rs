@@ -3,11 +3,12 @@
 use crate::call::Permit;
 use crate::call::attempt;
 use crate::call::attempt::{Pushback, not_grpc};
-use crate::call::ends::{Reader, Writer};
 use crate::call::finish::wake;
 use crate::call::quota::TenantPermit;
+use crate::call::reader::Reader;
 use crate::call::state::{HeadState, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
 use crate::call::timeline::Timeline;
+use crate::call::writer::Writer;
 use crate::client::channel::Channel;
 use crate::client::policy::Policy;
 use crate::client::retry::Retrying;

@@ -1,6 +1,6 @@
 //! What a handler may know of its call besides the message.
 
-use crate::call::ends::Reader;
+use crate::call::reader::Reader;
 use crate::call::state::SharedCall;
 use crate::error::Error;
 use crate::grpc::{Encoding, Metadata, Status};

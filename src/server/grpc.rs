@@ -1,8 +1,9 @@
 //! The four kinds of gRPC handlers. A panic of user code ends its call with INTERNAL.
 
-use crate::call::ends::{ServerCall, Writer};
 use crate::call::messages::MessageLimits;
+use crate::call::served::ServerCall;
 use crate::call::state::{SendEnd, SendState};
+use crate::call::writer::Writer;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode};

@@ -1,8 +1,9 @@
 //! The two halves of a streaming call on a server.
 
-use crate::call::ends::{Closed, Reader, Writer};
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::call::reader::Reader;
 use crate::call::stalls::Stalls;
+use crate::call::writer::{Closed, Writer};
 use crate::error::Error;
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
