@@ -1,7 +1,8 @@
 //! Messages over a call's bytes: what both sides' streaming calls are made of.
 
-use crate::call::ends::{Body, Closed, Reader, Writer};
+use crate::call::reader::{Body, Reader};
 use crate::call::state::{Credit, INLINE_MAX};
+use crate::call::writer::{Closed, Writer};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode};

@@ -6,13 +6,16 @@
 
 pub mod attempt;
 pub mod bounds;
-pub mod ends;
+pub mod finish;
 pub mod halves;
 pub mod messages;
 pub mod quota;
+pub mod reader;
+pub mod served;
 pub mod stalls;
 pub mod state;
 pub mod timeline;
+pub mod writer;
 
 use crate::error::ConnectionFacts;
 use crate::memory::queued::QueuedBytes;

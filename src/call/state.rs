@@ -7,19 +7,20 @@
 //! hot: recycled, so that a call allocates nothing here.
 
 use super::Permit;
-use crate::call::attempt::{Again, Asked, Pause};
+use crate::call::attempt::{Attempt, not_grpc};
 use crate::call::halves::KEPT;
 use crate::call::quota::TenantPermit;
 use crate::call::timeline::Timeline;
-use crate::error::{ConnectionFacts, Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::status::{Code, Status};
-use crate::http2::{ErrorCode, StreamKey};
+use crate::error::{ConnectionFacts, Error, Kind, Phase};
+use crate::grpc::response;
+use crate::http2::{ErrorCode, Fields, StreamKey};
 use crate::memory::queued::QueuedReservation;
 use crate::rt::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use bytes::BytesMut;
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use crate::call::halves::{
     Credit, HeadState, INLINE_MAX, RecvEnd, RecvState, SendEnd, SendState,
@@ -27,6 +28,20 @@ pub use crate::call::halves::{
 
 /// Bytes queued on a call above which a sender waits.
 pub const SEND_QUEUE: usize = 64 * 1024;
+
+/// A call's policy, and the way that another attempt goes.
+pub trait Again: fmt::Debug + Send + Sync {
+    /// An attempt has ended: the pause before the next one, `None` when this end is the last. What
+    /// the next attempt's head is to say beside that of the first is written to `extra`. Called with
+    /// the call's lock held.
+    fn after(&self, attempt: &Attempt, extra: &mut Fields) -> Option<Duration>;
+
+    /// The call's call, while there is one.
+    fn call(&self) -> Option<Arc<SharedCall>>;
+
+    /// Sends the call on its way; `false` when there is none.
+    fn submit(&self, call: Arc<SharedCall>) -> bool;
+}
 
 /// One call's state, behind the call's lock.
 #[derive(Debug)]
@@ -79,29 +94,10 @@ pub struct CallState {
     pub stream_id: Option<u32>,
     /// Why the driver let go, whatever had come before.
     pub failure: Option<Error>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    pub(super) reader: Option<Waker>,
+    pub(super) writer: Option<Waker>,
     /// Who waits for the end and nothing else.
-    watchers: Vec<Waker>,
-}
-
-/// Who must be told that an exchange is over, once its lock is released.
-#[derive(Debug, Default)]
-pub struct Wakers {
-    halves: [Option<Waker>; 2],
-    watchers: Vec<Waker>,
-    /// The place that is free now.
-    permit: Option<Permit>,
-    seat: Option<TenantPermit>,
-    /// Where a policy was asked: the next attempt, or what is left of the policy.
-    asked: Option<Box<Asked>>,
-}
-
-impl Wakers {
-    /// Nobody is told: another attempt follows.
-    pub(crate) fn of_pause(permit: Option<Permit>, pause: Pause) -> Self {
-        Self { permit, asked: Some(Box::new(Asked::Again(pause))), ..Self::default() }
-    }
+    pub(super) watchers: Vec<Waker>,
 }
 
 impl CallState {
@@ -173,27 +169,6 @@ impl CallState {
         self.writer.take_if(|_| self.send.queued() < SEND_QUEUE)
     }
 
-    /// Ends the exchange with an error unless it has ended; returns who must be told.
-    #[must_use]
-    pub fn fail(&mut self, error: Error) -> Wakers {
-        let unseen = error.processed() == Processed::No;
-        let error =
-            if self.seen && unseen { error.with_processed(Processed::Maybe) } else { error };
-        if self.recv.end.is_none() {
-            self.recv.end = Some(RecvEnd::Failed(error.clone()));
-        }
-        self.failure.get_or_insert(error);
-        self.let_go()
-    }
-
-    /// Ends an exchange that this side gave up: who still reads it is told so.
-    #[must_use]
-    pub fn give_up(&mut self) -> Wakers {
-        let processed = if self.attempts == 0 { Processed::No } else { Processed::Maybe };
-        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
-        self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
-    }
-
     /// An error of this side with its place: phase, connection, stream. The peer's own status
     /// needs none, and what names a stream keeps it.
     #[must_use]
@@ -212,45 +187,25 @@ impl CallState {
         error.with_phase(phase).with_connection(facts)
     }
 
-    /// The driver lets go of the call; returns who must be told. It may be that another attempt
-    /// follows; then the call is not over, and the call is as good as one never sent.
+    /// Why the body behind the response's head must not be read: the head is not gRPC, or a plain
+    /// head announces a body over the limit. The call ends with this error, and the engine resets the
+    /// stream with CANCEL.
+    ///
+    /// An engine asks once, when a head without END_STREAM stands in `inc`, and before it looks at any
+    /// byte of the body: a page of HTML has no message length, and may never end.
     #[must_use]
-    pub fn let_go(&mut self) -> Wakers {
-        if self.again.is_some() {
-            return self.ask_policy();
+    pub fn declines(&mut self) -> Option<Error> {
+        if !self.grpc {
+            return self.announces_too_much();
         }
-        self.done = true;
-        self.key = None;
-        self.send.counted = None;
-        if self.send.replayable {
-            self.send.forget_body();
-        }
-        let permit = self.handle.as_mut().and_then(Permit::take);
-        if let Some(permit) = &permit {
-            permit.carrier().ended(&self.timeline);
-        }
-        Wakers { permit, seat: self.seat.take(), ..self.take_wakers() }
-    }
-
-    #[cold]
-    fn ask_policy(&mut self) -> Wakers {
-        let asked = self.again.take().map(|again| self.try_again(again));
-        match asked {
-            Some(Ok(next)) => next,
-            Some(Err(spent)) => {
-                let asked = Some(Box::new(Asked::Spent(spent)));
-                Wakers { asked, ..self.let_go() }
+        // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
+        match response::check_head(&self.recv.head) {
+            Ok(encoding) => {
+                self.recv.checked = Some(encoding);
+                None
             }
-            None => self.let_go(),
+            Err(status) => Some(not_grpc(status)),
         }
-    }
-
-    /// Everybody who waits.
-    #[must_use]
-    pub fn take_wakers(&mut self) -> Wakers {
-        let watchers = std::mem::take(&mut self.watchers);
-        let halves = [self.reader.take(), self.writer.take()];
-        Wakers { halves, watchers, ..Wakers::default() }
     }
 }
 
@@ -258,20 +213,6 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     match place {
         Some(waker) => waker.clone_from(cx.waker()),
         None => *place = Some(cx.waker().clone()),
-    }
-}
-
-/// Wakes those whom [`CallState::fail`] or [`CallState::let_go`] named and gives the call's place and
-/// seat back, with no lock held.
-pub fn wake(wakers: Wakers) {
-    let seat = wakers.seat.map(TenantPermit::leave);
-    drop(wakers.permit);
-    drop(seat);
-    if let Some(asked) = wakers.asked {
-        (*asked).go_on();
-    }
-    for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
-        waker.wake();
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::call::messages::MessageLimits;
 use crate::client::channel::{Channel, Inner, Interceptor, Templates};
-use crate::client::hedge::HedgePolicy;
-use crate::client::retry::{Policy, Retries, RetryPolicy};
-use crate::client::shards::{Part, ShardKey};
+use crate::client::policy::{HedgePolicy, Policy, Retries, RetryPolicy};
+use crate::client::shard_key::{Part, ShardKey};
 use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status, request};
 use crate::memory::replay::ReplayBudget;
@@ -87,9 +86,16 @@ pub struct ChannelBuilder {
     retries: Option<Box<Retries>>,
 }
 
+impl Channel {
+    /// Begins a channel to a target: `https://host:port`, `http://host:port` or `unix:path`.
+    pub fn builder(target: &str) -> ChannelBuilder {
+        ChannelBuilder::new(target)
+    }
+}
+
 impl ChannelBuilder {
     /// Begins a channel to `target`.
-    pub(super) fn new(target: &str) -> Self {
+    fn new(target: &str) -> Self {
         Self {
             target: Target::parse(target),
             connector: None,

@@ -3,12 +3,15 @@
 use crate::call::Permit;
 use crate::call::attempt;
 use crate::call::attempt::{Pushback, not_grpc};
-use crate::call::ends::{Reader, Writer};
+use crate::call::finish::wake;
 use crate::call::quota::TenantPermit;
-use crate::call::state::{HeadState, RecvEnd, RecvState, SendEnd, SendState, SharedCall, wake};
+use crate::call::reader::Reader;
+use crate::call::state::{HeadState, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
 use crate::call::timeline::Timeline;
-use crate::client::channel::{Channel, announce};
-use crate::client::retry::{Policy, Retrying};
+use crate::call::writer::Writer;
+use crate::client::channel::Channel;
+use crate::client::policy::Policy;
+use crate::client::retry::Retrying;
 use crate::connection::handle::Handle;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::codec;
@@ -271,6 +274,11 @@ impl Call {
     pub(super) fn done(&mut self) {
         self.shared = None;
     }
+}
+
+/// How the encoding is announced.
+fn announce(encoding: Encoding) -> Option<&'static str> {
+    (encoding != Encoding::Identity).then(|| encoding.name())
 }
 
 /// Head, one message, trailers.

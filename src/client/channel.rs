@@ -1,26 +1,16 @@
 //! A channel: a cheap clone over the pool.
 
 use crate::call::messages::MessageLimits;
-use crate::call::state::SendState;
-use crate::client::builder::ChannelBuilder;
-use crate::client::call::{Call, CallTimeline, Options};
-use crate::client::hedge::{HedgePolicy, Race};
-use crate::client::retry::{Policy, Retries, announce_previous};
-use crate::client::streaming::{Sender, Streaming};
-use crate::error::{Error, Phase};
+use crate::client::policy::Retries;
+use crate::error::Error;
 use crate::grpc::method::Path;
-use crate::grpc::request;
-use crate::grpc::{
-    Decode, Encode, Encoding, IntoRequest, Metadata, Method, Request, Response, Status,
-};
+use crate::grpc::{Metadata, Status, request};
 use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
 use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
-use crate::rt;
 use crate::rt::sync::Mutex;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -63,175 +53,6 @@ pub(super) struct Templates {
 }
 
 impl Channel {
-    /// Begins a channel to a target: `https://host:port`, `http://host:port` or `unix:path`.
-    pub fn builder(target: &str) -> ChannelBuilder {
-        ChannelBuilder::new(target)
-    }
-
-    /// One request, one response.
-    ///
-    /// # Errors
-    /// The peer's status, or why there is none; see [`Error`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future resets the stream with CANCEL; the connection lives on.
-    #[track_caller]
-    pub fn unary<Req: Encode, Res: Decode>(
-        &self,
-        method: &Method<Req, Res>,
-        request: impl IntoRequest<Req>,
-    ) -> impl Future<Output = Result<Response<Res>, Error>> {
-        let (path, request) = (method.path(), request.into_request().begun_here());
-        async move { Ok(self.unary_attempts(path, request).await?.0) }
-    }
-
-    /// One attempt, or as many as the method's policy allows.
-    async fn unary_attempts<Req: Encode, Res: Decode>(
-        &self,
-        path: Path<'static>,
-        request: Request<Req>,
-    ) -> Result<(Response<Res>, CallTimeline), Error> {
-        if let Some(retries) = &self.inner.retries
-            && let Some(Policy::Hedge(policy)) = retries.of(path.as_str())
-        {
-            // Boxed: a future that few calls need should not make that of all others larger.
-            return Box::pin(self.unary_hedged(path, request, policy)).await;
-        }
-        let mut call = self.whole_request(path, request, true)?;
-        call.whole_response(self.inner.limits.receive).await
-    }
-
-    /// As [`Channel::unary`], with where the time went: the phases add up to the time from the
-    /// first poll of this future to its result.
-    ///
-    /// # Errors
-    /// As [`Channel::unary`].
-    #[track_caller]
-    pub fn unary_timed<Req: Encode, Res: Decode>(
-        &self,
-        method: &Method<Req, Res>,
-        request: impl IntoRequest<Req>,
-    ) -> impl Future<Output = Result<(Response<Res>, CallTimeline), Error>> {
-        let (path, request) = (method.path(), request.into_request().begun_here());
-        async move {
-            let (response, mut timeline) = self.unary_attempts(path, request).await?;
-            timeline.enter(Phase::Caller, rt::now());
-            Ok((response, timeline))
-        }
-    }
-
-    /// A unary call with several attempts at a time.
-    async fn unary_hedged<Req: Encode, Res: Decode>(
-        &self,
-        path: Path<'static>,
-        request: Request<Req>,
-        policy: &HedgePolicy,
-    ) -> Result<(Response<Res>, CallTimeline), Error> {
-        let encoding = request.encoding();
-        let deadline = request.timeout().and_then(|timeout| rt::now().checked_add(timeout));
-        let options = Options::of(&request, true);
-        let (message, metadata) = split(request);
-        let extra = Call::extra(self, metadata, options)?;
-        let mut race = Race::start(self, policy, deadline, |previous| {
-            let left = deadline.map(|at| at.saturating_duration_since(rt::now()));
-            let mut extra = extra.clone();
-            announce_previous(&mut extra, previous);
-            Call::grpc(self, path, &extra, options.in_race(left), |out| {
-                self.write_whole(&message, encoding, out)
-            })
-        })?;
-        let mut call = poll_fn(|cx| race.poll(cx)).await?;
-        let result = call.whole_response(self.inner.limits.receive).await;
-        race.note(result.as_ref().err());
-        result.map_err(|error| race.told(error))
-    }
-
-    /// One request, many responses.
-    ///
-    /// # Errors
-    /// What is wrong with the request itself; everything else comes from the stream.
-    #[track_caller]
-    pub fn server_streaming<Req: Encode, Res: Decode>(
-        &self,
-        method: &Method<Req, Res>,
-        request: impl IntoRequest<Req>,
-    ) -> Result<Streaming<Res>, Error> {
-        let request = request.into_request().begun_here();
-        let call = self.whole_request(method.path(), request, false)?;
-        Ok(Streaming::new(call, self.inner.limits.receive))
-    }
-
-    /// Many requests, one response: send, finish, then await the response.
-    ///
-    /// # Errors
-    /// What is wrong with the metadata; everything else comes from the two halves.
-    #[track_caller]
-    pub fn client_streaming<Req: Encode, Res: Decode>(
-        &self,
-        method: &Method<Req, Res>,
-        request: impl IntoRequest<()>,
-    ) -> Result<(Sender<Req>, Streaming<Res>), Error> {
-        self.bidi(method, request)
-    }
-
-    /// Many requests, many responses, in any order.
-    ///
-    /// # Errors
-    /// What is wrong with the metadata; everything else comes from the two halves.
-    #[track_caller]
-    pub fn bidi<Req: Encode, Res: Decode>(
-        &self,
-        method: &Method<Req, Res>,
-        request: impl IntoRequest<()>,
-    ) -> Result<(Sender<Req>, Streaming<Res>), Error> {
-        let request = request.into_request().begun_here();
-        let encoding = request.encoding();
-        let options = Options::of(&request, false);
-        let (_, metadata) = split(request);
-        let call = Call::start(self, method.path(), metadata, options, |_| Ok(()))?;
-        let sender = Sender::new(&call, encoding, self.inner.limits.send);
-        Ok((sender, Streaming::new(call, self.inner.limits.receive)))
-    }
-
-    fn whole_request<Req: Encode>(
-        &self,
-        path: Path<'static>,
-        request: Request<Req>,
-        whole: bool,
-    ) -> Result<Call, Error> {
-        let encoding = request.encoding();
-        let options = Options::of(&request, whole);
-        let (message, metadata) = split(request);
-        self.start_whole(path, &message, metadata, encoding, options)
-    }
-
-    fn start_whole<Req: Encode>(
-        &self,
-        path: Path<'static>,
-        message: &Req,
-        metadata: Metadata,
-        encoding: Encoding,
-        options: Options,
-    ) -> Result<Call, Error> {
-        let body = |out: &mut SendState| self.write_whole(message, encoding, out);
-        Call::start(self, path, metadata, options, body)
-    }
-
-    fn write_whole<Req: Encode>(
-        &self,
-        message: &Req,
-        encoding: Encoding,
-        out: &mut SendState,
-    ) -> Result<(), Status> {
-        let max = self.inner.limits.send;
-        let large = crate::grpc::codec::encode_message(message, encoding, max, out.tail())?;
-        out.settle();
-        if let Some(large) = large {
-            out.chain(large);
-        }
-        Ok(())
-    }
-
     /// The same channel for a tenant that shares it with others: connections, sessions and options
     /// are those of this one, its calls wait in a line of their own and are bounded by `share`. So
     /// many small tenants need no connections of their own, and none of them delays another beyond
@@ -339,20 +160,8 @@ impl Channel {
     }
 }
 
-/// Message and metadata; the encoding, when there is one, joins the metadata's fields.
-fn split<T>(request: Request<T>) -> (T, Metadata) {
-    let mut request = request;
-    let metadata = std::mem::take(request.metadata_mut());
-    (request.into_inner(), metadata)
-}
-
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("pool", &self.inner.pool).finish_non_exhaustive()
     }
-}
-
-/// How the encoding is announced.
-pub(super) fn announce(encoding: Encoding) -> Option<&'static str> {
-    (encoding != Encoding::Identity).then(|| encoding.name())
 }

@@ -8,7 +8,7 @@ use crate::call::attempt::Pushback;
 use crate::call::timeline::Timeline;
 use crate::client::call::Call;
 use crate::client::channel::Channel;
-use crate::client::retry::{ATTEMPTS_MAX, Codes, Retries};
+use crate::client::policy::{HedgePolicy, Retries};
 use crate::error::{Error, Kind, Processed};
 use crate::grpc::status::Code;
 use crate::rt;
@@ -23,56 +23,6 @@ use tokio::time::Sleep;
 const PUT_OFF_MIN: Duration = Duration::from_millis(10);
 /// It doubles so often, so that many calls do not keep asking a pool that has no room.
 const PUT_OFF_DOUBLED: u32 = 3;
-
-/// When a call that has not been answered is sent once more, and how often. Only for methods that
-/// may run twice, at the same time.
-///
-/// Each answered call with hedges under way cancels them. Servers take resets of more than half of
-/// all streams for an attack, so keep `delay` at a time that most calls do not need, and `attempts`
-/// at 2 where it is short.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HedgePolicy {
-    attempts: u32,
-    delay: Duration,
-    codes: Codes,
-}
-
-impl HedgePolicy {
-    /// At most `attempts` of them, the first included: 2 to 5, others count as the nearest. The next
-    /// one is sent `delay` after the one before, at zero all at once. When no connection has room to
-    /// spare it is put off by another `delay`, at least 10 ms, then by up to eight times as long. A
-    /// failure with UNAVAILABLE is not fatal.
-    #[must_use]
-    pub fn new(attempts: u32, delay: Duration) -> Self {
-        let codes = Codes::default().with(Code::Unavailable);
-        Self { attempts: attempts.clamp(2, ATTEMPTS_MAX), delay, codes }
-    }
-
-    /// A failure with this code, too, is not fatal: the next attempt is sent at once, and the call
-    /// ends so only when no attempt is left. Any other code ends the call.
-    #[must_use]
-    pub const fn non_fatal(mut self, code: Code) -> Self {
-        self.codes = self.codes.with(code);
-        self
-    }
-
-    /// Most attempts, the first included.
-    #[must_use]
-    pub const fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
-    /// Time between one attempt and the next.
-    #[must_use]
-    pub const fn delay(&self) -> Duration {
-        self.delay
-    }
-
-    /// Whether a failure leaves the call to other attempts.
-    pub(super) fn covers(&self, error: &Error) -> bool {
-        self.codes.cover(error)
-    }
-}
 
 /// An attempt under way.
 struct Running {
@@ -118,7 +68,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             channel: channel.clone(),
             policy: policy.clone(),
             fill,
-            running: Vec::with_capacity(policy.attempts as usize),
+            running: Vec::with_capacity(policy.attempts() as usize),
             made: 0,
             next: None,
             put_off: 0,
@@ -215,12 +165,12 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
     }
 
     fn schedule(&mut self, pause: Duration) {
-        let may = self.made < self.policy.attempts && !self.closed;
+        let may = self.made < self.policy.attempts() && !self.closed;
         self.next = rt::now().checked_add(pause).filter(|_| may);
     }
 
     fn put_off(&mut self) {
-        let pause = self.policy.delay.max(PUT_OFF_MIN);
+        let pause = self.policy.delay().max(PUT_OFF_MIN);
         self.schedule(pause.saturating_mul(1 << self.put_off));
         self.put_off = (self.put_off + 1).min(PUT_OFF_DOUBLED);
     }
@@ -263,7 +213,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
         self.running.push(Running { call, hedge });
         self.made += 1;
         self.put_off = 0;
-        self.schedule(self.policy.delay);
+        self.schedule(self.policy.delay());
     }
 
     /// The call has ended with the winner's `error`, `None` being success: for the throttle.
@@ -299,16 +249,5 @@ impl<F> fmt::Debug for Race<F> {
             .field("made", &self.made)
             .field("running", &self.running.len())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(framewire_loom)))]
-mod tests {
-    use crate::client::hedge::*;
-
-    #[test]
-    fn attempts_have_bounds() {
-        let of = |n| HedgePolicy::new(n, Duration::ZERO).attempts();
-        assert_eq!([of(0), of(1), of(3), of(9)], [2, 2, 3, 5]);
     }
 }

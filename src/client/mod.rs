@@ -2,10 +2,13 @@
 
 mod builder;
 mod call;
+mod calls;
 mod channel;
 mod hedge;
 mod plain;
+mod policy;
 mod retry;
+mod shard_key;
 mod shards;
 mod streaming;
 
@@ -24,8 +27,8 @@ pub use crate::pool::{
 pub use builder::{BuildError, ChannelBuilder};
 pub use call::CallTimeline;
 pub use channel::{Channel, Interceptor};
-pub use hedge::HedgePolicy;
 pub use plain::{HttpRequest, HttpResponse};
-pub use retry::RetryPolicy;
-pub use shards::{Channels, ShardKey};
+pub use policy::{HedgePolicy, RetryPolicy};
+pub use shard_key::ShardKey;
+pub use shards::Channels;
 pub use streaming::{Sender, Streaming};

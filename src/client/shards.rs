@@ -2,106 +2,10 @@
 
 use crate::client::builder::{BuildError, ChannelBuilder};
 use crate::client::channel::Channel;
+use crate::client::shard_key::ShardKey;
 use crate::pool::{Cap, PoolStats};
-use crate::rt::sync::{Mutex, next_id};
+use crate::rt::sync::Mutex;
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
-
-/// A part of a key that is named by its owner, or is like no other.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) enum Part {
-    /// The crate's own.
-    #[default]
-    Default,
-    /// Equal where the name is.
-    Named(Arc<str>),
-    /// Equal to its own copies only.
-    Unique(u64),
-}
-
-impl Part {
-    pub(super) fn unique() -> Self {
-        Self::Unique(next_id())
-    }
-
-    /// Gives it a name, if there is anything to be named.
-    pub(super) fn name(&mut self, name: &str) {
-        if *self != Self::Default {
-            *self = Self::Named(name.into());
-        }
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Named(name) => write!(f, "{name:?}"),
-            Self::Unique(id) => write!(f, "#{id}"),
-        }
-    }
-}
-
-/// What two calls must have in common to share a connection, compared part by part: a key that is a
-/// hash of its parts mixes owners as soon as two hashes meet.
-///
-/// | part | from |
-/// |---|---|
-/// | scheme, host, port or Unix path | the target |
-/// | `:authority` | the target, or [`ChannelBuilder::authority`] |
-/// | TLS identity, roots, verifier | the `ClientTls`: equal for its clones alone, whatever it is replaced by; its server name (SNI) apart |
-/// | the way there: proxy, tunnel | [`ChannelBuilder::connector`], equal for none but where [`ChannelBuilder::via`] names it |
-/// | resolver | [`ChannelBuilder::resolver`], likewise ([`ChannelBuilder::resolved_by`]) |
-/// | interceptors | [`ChannelBuilder::intercept`], likewise ([`ChannelBuilder::intercepted_as`]) |
-/// | tenant | [`ChannelBuilder::shard`] |
-///
-/// Credentials of a call, such as `authorization`, are metadata and no part of it. Nor are options,
-/// message limits and policies: those of the channel that was built first hold.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ShardKey {
-    /// As it reads: no two targets read alike.
-    pub(super) target: String,
-    pub(super) authority: String,
-    pub(super) tls: Option<(u64, Option<String>)>,
-    pub(super) connector: Part,
-    pub(super) resolver: Part,
-    pub(super) interceptors: Part,
-    pub(super) tenant: Option<Arc<str>>,
-}
-
-impl ShardKey {
-    /// The tenant, if one was named.
-    #[must_use]
-    pub fn tenant(&self) -> Option<&str> {
-        self.tenant.as_deref()
-    }
-}
-
-impl fmt::Display for ShardKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as {}", self.target, self.authority)?;
-        if let Some((id, name)) = &self.tls {
-            write!(f, ", TLS #{id}")?;
-            if let Some(name) = name {
-                write!(f, " to {name:?}")?;
-            }
-        }
-        if self.connector != Part::Default {
-            write!(f, ", via {}", self.connector)?;
-        }
-        if self.resolver != Part::Default {
-            write!(f, ", resolver {}", self.resolver)?;
-        }
-        if self.interceptors != Part::Default {
-            write!(f, ", interceptors {}", self.interceptors)?;
-        }
-        match &self.tenant {
-            Some(tenant) => write!(f, ", tenant {tenant:?}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Keeps one channel for each [`ShardKey`]: who asks with an equal key gets the same channel, who
 /// differs in any part shares no connection, no queue and no TLS session with it.

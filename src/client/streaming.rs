@@ -1,10 +1,11 @@
 //! The two halves of a streaming call.
 
 use crate::call::attempt::not_grpc;
-use crate::call::ends::{Closed, End, Writer};
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::call::reader::End;
 use crate::call::stalls::Stalls;
 use crate::call::state::SendEnd;
+use crate::call::writer::{Closed, Writer};
 use crate::client::call::Call;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};

@@ -2,7 +2,7 @@
 //!
 //! A gRPC router is one implementation, a plain HTTP/2 handler another.
 
-use crate::call::ends::ServerCall;
+use crate::call::served::ServerCall;
 use crate::http2::Head;
 use crate::rt::sync::{AtomicU32, Ordering};
 use std::future::Future;

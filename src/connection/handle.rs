@@ -1,6 +1,7 @@
 //! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
-use crate::call::state::{Credit, SharedCall, wake};
+use crate::call::finish::wake;
+use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
 use crate::connection::counters::ConnectionCounters;

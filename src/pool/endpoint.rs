@@ -16,18 +16,6 @@ use tokio::sync::Notify;
 /// Times `max_connections` that may be draining while no other connection is left.
 const LEAVING: u32 = 4;
 
-/// How calls are spread over the endpoints of a target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Balance {
-    /// The first endpoint that answers takes every call; the next one is tried when it is lost.
-    #[default]
-    PickFirst,
-    /// The endpoints that are connected take calls in turn.
-    RoundRobin,
-    /// Of two endpoints drawn at random, the one with fewer calls.
-    LeastLoaded,
-}
-
 /// What came of looking for a place.
 #[derive(Debug)]
 pub(super) enum Pick {

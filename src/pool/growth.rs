@@ -1,7 +1,8 @@
 //! When more connections are wanted, to which endpoint, and what state that makes.
 
+use crate::pool::balance::Balance;
 use crate::pool::dial;
-use crate::pool::endpoint::{Balance, Endpoint};
+use crate::pool::endpoint::Endpoint;
 use crate::pool::{ChannelState, Shared};
 use crate::rt;
 use crate::rt::sync::Ordering;

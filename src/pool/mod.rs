@@ -5,12 +5,14 @@
 //! One task a pool looks after what only time brings (`keeper`); one dial an endpoint is in
 //! flight (`dial`).
 
+mod balance;
 mod cap;
 mod check;
 mod counters;
 mod dial;
 mod endpoint;
 mod growth;
+mod line;
 mod maintenance;
 mod member;
 pub mod metrics;
@@ -26,7 +28,8 @@ mod tenant;
 mod wishes;
 
 use crate::call::Permit;
-use crate::call::state::{SharedCall, wake};
+use crate::call::finish::wake;
+use crate::call::state::SharedCall;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;
@@ -38,16 +41,17 @@ use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, RwLock,
 use crate::transport::connect::{Connect, ConnectError, ConnectPhase, Target};
 use counters::PoolCounters;
 use endpoint::{Endpoint, Pick};
-use queue::{CallQueue, Refusal};
-use shares::Standing;
+use line::Refusal;
+use queue::CallQueue;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use tenant::Standing;
 use tokio::sync::{Notify, watch};
 
+pub use balance::Balance;
 pub use cap::Cap;
 pub use check::{Finding, Severity, check};
 pub use counters::{Count, Counts};
-pub use endpoint::Balance;
 pub use observer::PoolAdvice;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};

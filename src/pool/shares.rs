@@ -6,8 +6,8 @@
 //! saves nothing up, and a long line of one tenant delays another by one of its calls at most.
 
 use crate::call::state::SharedCall;
-use crate::pool::queue::{Line, Refusal};
-use crate::pool::tenant::{Share, Tenant, TenantStats};
+use crate::pool::line::{Line, Refusal};
+use crate::pool::tenant::{Share, Standing, Tenant, TenantStats};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -16,14 +16,6 @@ use std::time::Instant;
 const STRIDE: u128 = 1 << 32;
 /// The line of calls without a tenant; its weight is one. Identifiers begin above it.
 const OWN: u64 = 0;
-
-/// How a call stands with its tenant.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    pub(super) tenant: u64,
-    /// It has its seat: it was begun before, or waits for a place alone.
-    pub(super) seated: bool,
-}
 
 /// The lines of a channel's tenants.
 #[derive(Debug, Default)]

@@ -5,7 +5,6 @@ use crate::call::quota::{TenantPermit, TenantQuota};
 use crate::call::state::{CallState, SharedCall};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
-use crate::pool::shares::Standing;
 use crate::pool::{Pool, Shared};
 use crate::rt;
 use crate::rt::sync::next_id;
@@ -162,6 +161,14 @@ impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenant").field("label", &self.label).finish_non_exhaustive()
     }
+}
+
+/// How a call stands with its tenant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) tenant: u64,
+    /// It has its seat: it was begun before, or waits for a place alone.
+    pub(super) seated: bool,
 }
 
 impl Standing {

@@ -4,7 +4,7 @@
 //! handler, its future and the drop of what they made. They contain panics themselves, because an
 //! engine that is not ours calls them, too.
 
-use crate::call::ends::ServerCall;
+use crate::call::served::ServerCall;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::rt::contain::{Panicked, contain};
 use std::future::Future;

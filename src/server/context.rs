@@ -1,9 +1,9 @@
 //! What a handler may know of its call besides the message.
 
-use crate::call::ends::Reader;
+use crate::call::reader::Reader;
 use crate::call::state::SharedCall;
 use crate::error::Error;
-use crate::grpc::{Encoding, Metadata};
+use crate::grpc::{Encoding, Metadata, Status};
 use crate::rt;
 use crate::transport::connect::ConnectionInfo;
 use std::future::poll_fn;
@@ -19,6 +19,9 @@ pub struct Context {
 
 /// Why a call ended before its handler did.
 pub type Cancelled = Error;
+
+/// Sees every gRPC call before its handler; an error is the answer.
+pub type Interceptor = Arc<dyn Fn(&Context) -> Result<(), Status> + Send + Sync>;
 
 impl Context {
     pub(super) const fn new(call: Arc<SharedCall>) -> Self {

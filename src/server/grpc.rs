@@ -1,16 +1,17 @@
 //! The four kinds of gRPC handlers. A panic of user code ends its call with INTERNAL.
 
-use crate::call::ends::{ServerCall, Writer};
 use crate::call::messages::MessageLimits;
+use crate::call::served::ServerCall;
 use crate::call::state::{SendEnd, SendState};
+use crate::call::writer::Writer;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
-use crate::http2::{Fields, Head, Template};
+use crate::http2::{Fields, Template};
 use crate::server::contained::Serving;
-use crate::server::context::Context;
-use crate::server::router::Interceptor;
+use crate::server::context::{Context, Interceptor};
+use crate::server::head::{accepts, head_template, usual_encoding};
 use crate::server::streaming::{Replies, Requests};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -23,19 +24,8 @@ pub(super) struct Shape {
     pub(super) in_place: bool,
 }
 
-static HEAD: LazyLock<Arc<Template>> =
-    LazyLock::new(|| Arc::new(Template::new(response::head(Encoding::Identity))));
-static GZIP_HEAD: LazyLock<Arc<Template>> =
-    LazyLock::new(|| Arc::new(Template::new(response::head(Encoding::Gzip))));
 static OK: LazyLock<Arc<Template>> =
     LazyLock::new(|| Arc::new(Template::new(response::ok_trailers())));
-
-pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
-    match encoding {
-        Encoding::Identity => Arc::clone(&HEAD),
-        Encoding::Gzip => Arc::clone(&GZIP_HEAD),
-    }
-}
 
 /// Answers every request alike.
 struct Refusing(Fields);
@@ -144,19 +134,6 @@ fn requests<Req: Decode>(call: &ServerCall, max: usize) -> Requests<Req> {
 
 fn encoding(call: &ServerCall) -> Encoding {
     call.with_head(|head| usual_encoding(head))
-}
-
-/// Answers are compressed as the request was, if the caller understands that.
-fn usual_encoding(head: &Head) -> Encoding {
-    let asked = head.fields().get("grpc-encoding").and_then(Encoding::parse);
-    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
-    asked.filter(|encoding| encoding.is_in(accepted)).unwrap_or_default()
-}
-
-/// Whether the caller understands an encoding.
-pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
-    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
-    encoding == Encoding::Identity || encoding.is_in(accepted)
 }
 
 /// The one message of a request that has come as a whole. The user's code runs without the lock.

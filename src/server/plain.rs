@@ -1,6 +1,6 @@
 //! Plain HTTP/2 handlers beside the gRPC methods.
 
-use crate::call::ends::ServerCall;
+use crate::call::served::ServerCall;
 use crate::call::state::SendEnd;
 use crate::connection::dispatch::Handler;
 use crate::http2::{Fields, Head};

@@ -5,16 +5,13 @@ use crate::call::messages::MessageLimits;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
 use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
 use crate::http2::{Fields, Head};
-use crate::server::context::Context;
+use crate::server::context::{Context, Interceptor};
 use crate::server::grpc::{Shape, refusing};
 use crate::server::plain::{HttpReply, HttpRequest, plain};
 use crate::server::streaming::{Replies, Requests};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-
-/// Sees every gRPC call before its handler; an error is the answer.
-pub type Interceptor = Arc<dyn Fn(&Context) -> Result<(), Status> + Send + Sync>;
 
 /// Which handler serves which path.
 #[derive(Default, Clone)]

@@ -1,12 +1,13 @@
 //! The two halves of a streaming call on a server.
 
-use crate::call::ends::{Closed, Reader, Writer};
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
+use crate::call::reader::Reader;
 use crate::call::stalls::Stalls;
+use crate::call::writer::{Closed, Writer};
 use crate::error::Error;
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Status};
 use crate::http2::Fields;
-use crate::server::grpc::{accepts, head_template};
+use crate::server::head::{accepts, head_template};
 use std::future::poll_fn;
 
 /// Receives the messages of a request.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use crate::transport::connect_error::{ConnectError, ConnectErrorKind, ConnectPhase, Fault};
+pub use crate::transport::connect_error::{ConnectError, Fault};
+pub use crate::transport::connect_error_kind::ConnectErrorKind;
 use crate::transport::io::BoxedIo;
-pub use crate::transport::progress::Progress;
+pub use crate::transport::progress::{ConnectPhase, Progress};
 pub use crate::transport::target::{Scheme, Target, TargetError, TargetErrorKind};
 
 /// The future of one dial. Dropping it abandons the dial and closes what was opened.

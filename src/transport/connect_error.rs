@@ -5,86 +5,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+pub use crate::transport::connect_error_kind::ConnectErrorKind;
+pub use crate::transport::progress::ConnectPhase;
 use crate::transport::target::Target;
-
-/// What went wrong with a dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectErrorKind {
-    /// The name has no address, or the resolver failed.
-    Resolve,
-    /// The host answered that nothing listens on the port.
-    Refused,
-    /// There is no route to the host.
-    Unreachable,
-    /// Nothing answered in time.
-    TimedOut,
-    /// The peer closed or reset the stream before it was ready.
-    Closed,
-    /// This machine could not open a socket: descriptors, ports, permission.
-    Local,
-    /// The connector cannot dial such a target.
-    Unsupported,
-    /// The TLS handshake failed for a reason without a kind of its own.
-    Tls,
-    /// What answered the ClientHello is not TLS: a plaintext listener, most likely.
-    NotTls,
-    /// The server chose `http/1.1` (ALPN).
-    AlpnHttp11,
-    /// The server chose no protocol: it ignored ALPN.
-    AlpnNone,
-    /// The server refused ALPN `h2` with alert 120, no_application_protocol.
-    AlpnRefused,
-    /// The server chose a protocol that is neither `h2` nor `http/1.1`.
-    AlpnOther,
-    /// The server's certificate is for another name.
-    CertificateName,
-    /// The server's certificate is signed by nobody we trust.
-    CertificateUntrusted,
-    /// The server's certificate is expired, not yet valid, or revoked.
-    CertificateExpired,
-    /// The server wants a client certificate that it did not get or does not accept.
-    ClientCertificate,
-    /// An error of a kind this list does not have; the source says more.
-    Other,
-}
-
-impl ConnectErrorKind {
-    /// Whether the target speaks TLS and no HTTP/2, in whichever way it said so: it chose
-    /// `http/1.1`, something else or nothing by ALPN, or refused with alert 120.
-    ///
-    /// One event for a pool: connections that are open go on, another dial will not help until
-    /// somebody changes the server. A plaintext listener is [`ConnectErrorKind::NotTls`].
-    #[must_use]
-    pub const fn is_not_http2(self) -> bool {
-        matches!(self, Self::AlpnHttp11 | Self::AlpnNone | Self::AlpnRefused | Self::AlpnOther)
-    }
-}
-
-/// The step of a dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectPhase {
-    /// Name to addresses.
-    Resolve,
-    /// Opening the socket.
-    Socket,
-    /// The TLS handshake.
-    Tls,
-    /// Preface and first SETTINGS.
-    Http2,
-}
-
-impl fmt::Display for ConnectPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resolve => "resolving the name",
-            Self::Socket => "opening the socket",
-            Self::Tls => "the TLS handshake",
-            Self::Http2 => "waiting for the first SETTINGS",
-        })
-    }
-}
 
 /// Who has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -282,7 +205,7 @@ impl Error for ConnectError {
 fn kind_of(error: &io::Error) -> ConnectErrorKind {
     use io::ErrorKind as Io;
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    if let Some(kind) = crate::transport::tls::connect_error_kind(error) {
+    if let Some(kind) = crate::transport::tls::rustls_error::connect_error_kind(error) {
         return kind;
     }
     match error.kind() {

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod connect;
 pub mod connect_error;
+mod connect_error_kind;
 pub mod io;
 pub mod memory;
 pub mod progress;

@@ -1,9 +1,34 @@
 //! How far a dial has come: connectors say it as they go, whoever looks at the channel sees it.
 
 use crate::rt::sync::{AtomicU8, Ordering};
-use crate::transport::connect_error::ConnectPhase;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+/// The step of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectPhase {
+    /// Name to addresses.
+    Resolve,
+    /// Opening the socket.
+    Socket,
+    /// The TLS handshake.
+    Tls,
+    /// Preface and first SETTINGS.
+    Http2,
+}
+
+impl fmt::Display for ConnectPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving the name",
+            Self::Socket => "opening the socket",
+            Self::Tls => "the TLS handshake",
+            Self::Http2 => "waiting for the first SETTINGS",
+        })
+    }
+}
 
 /// The step of a dial. Clones tell of the same dial; the default tells nobody.
 #[derive(Clone, Debug, Default)]

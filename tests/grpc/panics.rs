@@ -8,8 +8,7 @@ use framewire::error::Error;
 use framewire::server::{ConnectionOptions, HttpReply, Replies, Router};
 use framewire::transport::accept::Accept;
 use framewire::transport::connect::Connected;
-use framewire::unstable::call::ends as exchange;
-use framewire::unstable::call::ends::ServerCall;
+use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
@@ -321,7 +320,7 @@ async fn of_a_handler_that_contains_none() {
     let (channel, mut listener) = On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
     tokio::spawn(async move {
         let Connected { io, info } = listener.accept().await.unwrap();
-        let handle = Handle::new(info, None, 256 * 1024, exchange::now());
+        let handle = Handle::new(info, None, 256 * 1024, framewire::unstable::rt::now());
         let options = ConnectionOptions::new(Role::Server);
         let drain = Arc::new(Drain::new());
         Driver::server(io, Arc::new(handle), options, Arc::new(Plans), drain).await;

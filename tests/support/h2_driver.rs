@@ -14,7 +14,8 @@ mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
 use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::state::{CallState, SharedCall, wake};
+use framewire::unstable::call::finish::wake;
+use framewire::unstable::call::state::{CallState, SharedCall};
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::{Engine, EngineTask, Intake};

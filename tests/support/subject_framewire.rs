@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use framewire::error::{Error, Processed};
 use framewire::transport::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
-use framewire::unstable::call::ends::{Body, End, Reader, ServerCall, Writer};
+use framewire::unstable::call::reader::{Body, End, Reader};
+use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::call::state::{Credit, HeadState, SendEnd, SharedCall};
+use framewire::unstable::call::writer::Writer;
 use framewire::unstable::connection::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{ConnectionOptions, Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
@@ -23,7 +25,7 @@ pub(super) struct Framewire;
 
 impl Subject for Framewire {
     fn serve(&self, io: DuplexStream, counters: Arc<Counters>) {
-        let now = framewire::unstable::call::ends::now();
+        let now = framewire::unstable::rt::now();
         let info = ConnectionInfo::default();
         let handle = Arc::new(Handle::new(info, None, 256 * 1024, now));
         let options = ConnectionOptions::new(Role::Server);
@@ -167,7 +169,7 @@ impl Drop for Guard {
 }
 
 async fn exchange(pool: &Pool, call: Call) -> Outcome {
-    let slot = pool.call(framewire::unstable::call::ends::now());
+    let slot = pool.call(framewire::unstable::rt::now());
     {
         let mut x = slot.lock();
         let fields = &mut x.send.extra;

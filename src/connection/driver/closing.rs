@@ -1,6 +1,7 @@
 //! The end of a connection, by error, by loss or after a drain. Every call is told, once.
 
-use crate::call::state::{SharedCall, Wakers, wake};
+use crate::call::finish::{Wakers, wake};
+use crate::call::state::SharedCall;
 use crate::connection::driver::Core;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};

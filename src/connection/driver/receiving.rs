@@ -3,7 +3,8 @@
 //! hot: one call lock per event, no allocation in steady state.
 
 use crate::call::Permit;
-use crate::call::state::{CallState, RecvEnd, SharedCall, Wakers, wake};
+use crate::call::finish::{Wakers, wake};
+use crate::call::state::{CallState, RecvEnd, SharedCall};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};

@@ -1,7 +1,8 @@
 //! From the mailbox to streams: new calls, more to send, bytes consumed, calls given up.
 
 use crate::call::Permit;
-use crate::call::state::{CallState, HeadState, SendEnd, SharedCall, wake};
+use crate::call::finish::wake;
+use crate::call::state::{CallState, HeadState, SendEnd, SharedCall};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Kind, Phase};

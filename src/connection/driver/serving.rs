@@ -1,6 +1,6 @@
 //! A server's requests: planned at the head, run when there is enough, watched until the end.
 
-use crate::call::ends::ServerCall;
+use crate::call::served::ServerCall;
 use crate::call::state::{CallState, HeadState, RecvEnd, SendEnd, SharedCall};
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::connection::driver::Core;

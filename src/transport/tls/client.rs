@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::rt::sync::{Mutex, next_id};
-use crate::transport::tls::apart::StorePlan;
+use crate::transport::tls::current::{Current, StorePlan};
 use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
 use crate::transport::tls::provider::Provider;
 use crate::transport::tls::session::{SessionStats, SessionStore, Totals};
@@ -32,33 +32,6 @@ pub(super) struct Shared {
     id: u64,
     pub(super) current: Mutex<Current>,
     counters: Counters,
-}
-
-/// A configuration and the sessions made under it. No two share a store of ours, so a session is
-/// resumed only by who made it.
-#[derive(Clone)]
-pub(super) struct Current {
-    pub(super) config: Arc<ClientConfig>,
-    /// A foreign configuration brings its own.
-    sessions: Option<Arc<SessionStore>>,
-    pub(super) plan: StorePlan,
-    /// What all stores of this generation saw.
-    pub(super) totals: Arc<Totals>,
-    pub(super) generation: u64,
-}
-
-impl Current {
-    /// The same configuration with an empty store.
-    fn renewed(&self, generation: u64) -> Self {
-        let totals = Arc::new(Totals::default());
-        let mut config = self.config.clone();
-        let sessions = self.sessions.as_ref().map(|_| {
-            let sessions = self.plan.store(0, &totals);
-            Arc::make_mut(&mut config).resumption = self.plan.resumption(&sessions);
-            sessions
-        });
-        Self { config, sessions, plan: self.plan, totals, generation }
-    }
 }
 
 impl ClientTls {

@@ -3,9 +3,11 @@
 mod apart;
 mod client;
 mod connector;
+mod current;
 mod material;
 mod misread;
 mod provider;
+pub(super) mod rustls_error;
 mod server;
 mod session;
 mod stats;
@@ -13,23 +15,23 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::{AlertDescription, CertificateError, CommonState, HandshakeKind, InvalidMessage};
+use rustls::{CommonState, HandshakeKind};
 
 pub use client::{ClientTls, ClientTlsBuilder};
 pub use connector::TlsConnector;
 pub use material::TlsConfigError;
 pub use provider::Provider;
+pub use rustls_error::connect_error_kind;
 pub use server::{
     AcceptError, AcceptErrorKind, ServerTls, ServerTlsBuilder, accept, accept_either,
 };
 pub use session::SessionStats;
 pub use stats::{Handshakes, TlsStats};
 
-use crate::transport::connect::{ConnectErrorKind, TlsInfo};
+use crate::transport::connect::TlsInfo;
 
 /// RFC 9113 §3.2: the ALPN name of HTTP/2 over TLS.
 const ALPN_H2: &[u8] = b"h2";
@@ -49,60 +51,5 @@ fn info_of(session: &CommonState, generation: u64) -> TlsInfo {
         cipher: suite.unwrap_or("unknown"),
         alpn: session.alpn_protocol().map(Bytes::copy_from_slice),
         peer_certificates: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
-    }
-}
-
-/// The rustls error inside an I/O error, if one is there.
-fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-/// What a TLS error met while dialling means; `None` if it is not one of TLS.
-///
-/// Also for reads after the handshake: in TLS 1.3 a server judges the client's certificate when the
-/// client has already finished, and its alert comes with the first read.
-#[must_use]
-pub fn connect_error_kind(error: &io::Error) -> Option<ConnectErrorKind> {
-    Some(match rustls_error(error)? {
-        rustls::Error::AlertReceived(alert) => alert_kind(*alert),
-        rustls::Error::InvalidCertificate(reason) => certificate_kind(reason),
-        rustls::Error::InvalidMessage(
-            InvalidMessage::InvalidContentType
-            | InvalidMessage::UnknownProtocolVersion
-            | InvalidMessage::MessageTooLarge,
-        ) => ConnectErrorKind::NotTls,
-        _ => ConnectErrorKind::Tls,
-    })
-}
-
-fn alert_kind(alert: AlertDescription) -> ConnectErrorKind {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::NoApplicationProtocol => ConnectErrorKind::AlpnRefused,
-        Alert::CertificateRequired
-        | Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-        | Alert::AccessDenied => ConnectErrorKind::ClientCertificate,
-        _ => ConnectErrorKind::Tls,
-    }
-}
-
-fn certificate_kind(reason: &CertificateError) -> ConnectErrorKind {
-    use CertificateError as Reason;
-    match reason {
-        Reason::NotValidForName | Reason::NotValidForNameContext { .. } => {
-            ConnectErrorKind::CertificateName
-        }
-        Reason::Expired
-        | Reason::ExpiredContext { .. }
-        | Reason::NotValidYet
-        | Reason::NotValidYetContext { .. }
-        | Reason::Revoked => ConnectErrorKind::CertificateExpired,
-        Reason::UnknownIssuer | Reason::BadSignature => ConnectErrorKind::CertificateUntrusted,
-        _ => ConnectErrorKind::Tls,
     }
 }

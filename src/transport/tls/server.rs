@@ -17,9 +17,10 @@ use crate::transport::io::BoxedIo;
 use crate::transport::sniff;
 use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
 use crate::transport::tls::provider::Provider;
+use crate::transport::tls::rustls_error::rustls_error;
 use crate::transport::tls::stats::{Counters, TlsStats};
 use crate::transport::tls::stream::{Remembering, Replaying};
-use crate::transport::tls::{ALPN_H2, FIRST_GENERATION, info_of, rustls_error};
+use crate::transport::tls::{ALPN_H2, FIRST_GENERATION, info_of};
 
 /// TLS 1.3 tickets sent to a client that asks for none in particular, and at most to one that does.
 const TICKETS: usize = 16;

@@ -1,0 +1,138 @@
+//! The reading end of a call, as the layer above holds it.
+
+use crate::call::state::{Credit, RecvEnd, RecvState, SharedCall};
+use crate::error::{Error, Kind};
+use crate::grpc::Code;
+use crate::http2::Fields;
+use bytes::BytesMut;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// How the peer's side of an exchange ended.
+#[derive(Debug)]
+pub enum End {
+    /// END_STREAM without trailers.
+    Finished,
+    /// With these trailers.
+    Trailers(Fields),
+}
+
+/// Bytes of a body, or its end.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Body {
+    /// Bytes were moved.
+    Octets,
+    /// Nothing follows.
+    End,
+}
+
+/// Reads the peer's side of an exchange.
+#[derive(Debug, Clone)]
+pub struct Reader(Arc<SharedCall>);
+
+impl Reader {
+    /// The reading end of a call.
+    #[must_use]
+    pub const fn new(call: Arc<SharedCall>) -> Self {
+        Self(call)
+    }
+
+    /// Waits for the head; then `f` sees it.
+    pub fn poll_head<R>(
+        &self,
+        cx: &mut Context<'_>,
+        f: impl FnOnce(&mut RecvState) -> R,
+    ) -> Poll<Result<R, Error>> {
+        let mut x = self.0.lock();
+        if x.recv.head_ready {
+            return Poll::Ready(Ok(f(&mut x.recv)));
+        }
+        if let Some(RecvEnd::Failed(error)) = &x.recv.end {
+            return Poll::Ready(Err(error.clone()));
+        }
+        x.wait_read(cx);
+        Poll::Pending
+    }
+
+    /// Moves the bytes that have arrived behind `into`. `credit` says what became of earlier ones;
+    /// the peer has them back.
+    pub fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        credit: Credit,
+    ) -> Poll<Result<Body, Error>> {
+        let mut x = self.0.lock();
+        let mut report = false;
+        if credit.bytes() > 0 && !x.done {
+            x.recv.credit.add(credit);
+            report = x.handle.as_ref().is_some_and(|p| p.carrier().is_worth(&x.recv.credit));
+        }
+        let poll = if !x.recv.body.is_empty() {
+            if into.is_empty() {
+                std::mem::swap(into, &mut x.recv.body);
+            } else {
+                into.extend_from_slice(&x.recv.body);
+            }
+            x.recv.body.clear();
+            Poll::Ready(Ok(Body::Octets))
+        } else {
+            match &x.recv.end {
+                Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+                Some(_) => Poll::Ready(Ok(Body::End)),
+                None => {
+                    x.wait_read(cx);
+                    Poll::Pending
+                }
+            }
+        };
+        drop(x);
+        if report {
+            self.0.notify();
+        }
+        poll
+    }
+
+    /// Waits until the peer's side has ended, however; then `f` sees head, body and trailers.
+    pub fn poll_whole<R>(
+        &self,
+        cx: &mut Context<'_>,
+        f: impl FnOnce(&mut RecvState) -> R,
+    ) -> Poll<Result<R, Error>> {
+        let mut x = self.0.lock();
+        match &x.recv.end {
+            Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            Some(_) => Poll::Ready(Ok(f(&mut x.recv))),
+            None => {
+                x.wait_read(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// How the peer's side ended, once it has.
+    #[must_use]
+    pub fn end(&self) -> Option<Result<End, Error>> {
+        let mut x = self.0.lock();
+        match x.recv.end.clone()? {
+            RecvEnd::Finished => Some(Ok(End::Finished)),
+            RecvEnd::Trailers => Some(Ok(End::Trailers(std::mem::take(&mut x.recv.trailers)))),
+            RecvEnd::Failed(error) => Some(Err(error)),
+        }
+    }
+
+    /// Waits until the peer has reset the stream, the deadline has passed or the connection is
+    /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
+    /// one that reads.
+    pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut x = self.0.lock();
+        if let Some(error) = &x.failure {
+            return Poll::Ready(error.clone());
+        }
+        if x.done {
+            return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
+        }
+        x.wait_over(cx);
+        Poll::Pending
+    }
+}

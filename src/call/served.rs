@@ -1,0 +1,112 @@
+//! A call of a server, as its handler holds it.
+
+use crate::call::reader::Reader;
+use crate::call::state::{HeadState, RecvState, SendEnd, SendState, SharedCall};
+use crate::call::writer::{Closed, Writer};
+use crate::error::Error;
+use crate::http2::hpack::Template;
+use crate::http2::{ErrorCode, Head};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One request as a handler holds it. Dropped before the answer was finished, it resets the
+/// stream.
+#[derive(Debug)]
+pub struct ServerCall {
+    call: Arc<SharedCall>,
+}
+
+impl ServerCall {
+    /// The call of a call that holds a request's head, for the handler.
+    #[must_use]
+    pub const fn new(call: Arc<SharedCall>) -> Self {
+        Self { call }
+    }
+
+    /// Reads the request's head.
+    pub fn with_head<R>(&self, f: impl FnOnce(&mut Head) -> R) -> R {
+        f(&mut self.call.lock().recv.head)
+    }
+
+    /// When the caller's patience ends.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call.lock().deadline
+    }
+
+    /// Sees the whole request at once; for handlers that asked for it.
+    pub fn with_whole<R>(&self, f: impl FnOnce(&mut RecvState) -> R) -> R {
+        f(&mut self.call.lock().recv)
+    }
+
+    /// Waits until the caller has given up, its deadline has passed or the connection is lost.
+    pub async fn cancelled(&self) -> Error {
+        let reader = self.reader();
+        poll_fn(|cx| reader.poll_failed(cx)).await
+    }
+
+    /// The reading end.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.call))
+    }
+
+    /// The writing end.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer::new(Arc::clone(&self.call))
+    }
+
+    /// The call itself.
+    #[must_use]
+    pub const fn call(&self) -> &Arc<SharedCall> {
+        &self.call
+    }
+
+    /// Lends the empty buffer that [`SendState::tail`] gives, so that an
+    /// answer is encoded with no lock held; `f` sees the request's head. To be given back by
+    /// [`ServerCall::answer`], or dropped.
+    pub fn lend_body<R>(&self, f: impl FnOnce(&Head) -> R) -> (R, Vec<u8>) {
+        let mut x = self.call.lock();
+        let tail = x.send.tail();
+        let body = if tail.is_empty() { std::mem::take(tail) } else { Vec::new() };
+        (f(&x.recv.head), body)
+    }
+
+    /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
+    /// `body` runs under the lock: no user code.
+    ///
+    /// # Errors
+    /// The exchange is over, or something was written before.
+    pub fn answer(
+        &self,
+        template: Arc<Template>,
+        end: SendEnd,
+        body: impl FnOnce(&mut SendState),
+    ) -> Result<(), Closed> {
+        let mut x = self.call.lock();
+        if x.done || x.send.head != HeadState::None || !x.send.end.is_open() {
+            return Err(Closed);
+        }
+        body(&mut x.send);
+        x.send.template = Some(template);
+        x.send.head = HeadState::Ready;
+        x.send.end = end;
+        drop(x);
+        self.call.notify();
+        Ok(())
+    }
+}
+
+impl Drop for ServerCall {
+    fn drop(&mut self) {
+        let mut x = self.call.lock();
+        if x.done || !x.send.end.is_open() || x.cancel.is_some() {
+            return;
+        }
+        x.cancel = Some(ErrorCode::INTERNAL_ERROR);
+        drop(x);
+        self.call.notify();
+    }
+}

@@ -1,0 +1,30 @@
+//! Heads of gRPC responses, and which encoding a request lets them announce.
+
+use crate::grpc::{Encoding, response};
+use crate::http2::{Head, Template};
+use std::sync::{Arc, LazyLock};
+
+static HEAD: LazyLock<Arc<Template>> =
+    LazyLock::new(|| Arc::new(Template::new(response::head(Encoding::Identity))));
+static GZIP_HEAD: LazyLock<Arc<Template>> =
+    LazyLock::new(|| Arc::new(Template::new(response::head(Encoding::Gzip))));
+
+pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
+    match encoding {
+        Encoding::Identity => Arc::clone(&HEAD),
+        Encoding::Gzip => Arc::clone(&GZIP_HEAD),
+    }
+}
+
+/// Answers are compressed as the request was, if the caller understands that.
+pub(super) fn usual_encoding(head: &Head) -> Encoding {
+    let asked = head.fields().get("grpc-encoding").and_then(Encoding::parse);
+    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
+    asked.filter(|encoding| encoding.is_in(accepted)).unwrap_or_default()
+}
+
+/// Whether the caller understands an encoding.
+pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
+    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
+    encoding == Encoding::Identity || encoding.is_in(accepted)
+}
