@@ -96,7 +96,7 @@ async fn unread(at: SocketAddr, window: u32) -> TcpStream {
     io
 }
 
-/// Messages that never end, an byte a frame, for handlers that hardly read.
+/// Messages that never end, a byte a frame, for handlers that hardly read.
 async fn crumbs(at: SocketAddr) -> TcpStream {
     let mut io = deaf(at, 65_535).await;
     for n in 0..STREAMS {

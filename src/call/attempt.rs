@@ -1,6 +1,6 @@
 //! How an attempt of a call ended, as its policy is told it.
 
-use crate::call::halves::{RecvEnd, RecvState};
+use crate::call::recv::{RecvEnd, RecvState};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
 use crate::grpc::status::Status;

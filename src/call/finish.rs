@@ -5,8 +5,8 @@
 
 use crate::call::Permit;
 use crate::call::attempt::{Attempt, Pushback, has_begun, outcome};
-use crate::call::halves::RecvEnd;
 use crate::call::quota::TenantPermit;
+use crate::call::recv::RecvEnd;
 use crate::call::state::{Again, CallState};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};

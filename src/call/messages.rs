@@ -1,7 +1,7 @@
 //! Messages over a call's bytes: what both sides' streaming calls are made of.
 
 use crate::call::reader::{Body, Reader};
-use crate::call::state::{Credit, INLINE_MAX};
+use crate::call::state::Credit;
 use crate::call::writer::{Closed, Writer};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec;
@@ -148,7 +148,7 @@ impl<M: Decode> MessageReader<M> {
             }
             let due = std::mem::take(&mut self.due);
             match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
-                Ok(Body::Octets) => {
+                Ok(Body::Bytes) => {
                     self.held += self.inbox.len() as u32;
                     self.splitter.absorb(&mut self.inbox);
                 }
@@ -188,7 +188,7 @@ pub struct MessageWriter<M> {
     writer: Writer,
     encoding: Encoding,
     max: usize,
-    /// Where a message is encoded, with no lock held. At most [`INLINE_MAX`] bytes are in it.
+    /// Where a message is encoded, with no lock held.
     scratch: Vec<u8>,
     types: PhantomData<fn(M)>,
 }
@@ -246,11 +246,6 @@ impl<M: Encode> MessageWriter<M> {
         self.scratch.clear();
         let large = codec::encode_message(message, self.encoding, self.max, &mut self.scratch)
             .map_err(SendFailure::Message)?;
-        let sent = if self.scratch.len() > INLINE_MAX {
-            self.writer.send(&[], Some(std::mem::take(&mut self.scratch).into()))
-        } else {
-            self.writer.send(&self.scratch, large)
-        };
-        sent.map_err(|Closed| SendFailure::Closed)
+        self.writer.append(&mut self.scratch, large).map_err(|Closed| SendFailure::Closed)
     }
 }

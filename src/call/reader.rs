@@ -21,7 +21,7 @@ pub enum End {
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Body {
     /// Bytes were moved.
-    Octets,
+    Bytes,
     /// Nothing follows.
     End,
 }
@@ -75,7 +75,7 @@ impl Reader {
                 into.extend_from_slice(&x.recv.body);
             }
             x.recv.body.clear();
-            Poll::Ready(Ok(Body::Octets))
+            Poll::Ready(Ok(Body::Bytes))
         } else {
             match &x.recv.end {
                 Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),

@@ -8,8 +8,8 @@
 
 use super::Permit;
 use crate::call::attempt::{Attempt, not_grpc};
-use crate::call::halves::KEPT;
 use crate::call::quota::TenantPermit;
+use crate::call::send::KEPT;
 use crate::call::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Kind, Phase};
 use crate::grpc::response;
@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-pub use crate::call::halves::{
-    Credit, HeadState, INLINE_MAX, RecvEnd, RecvState, SendEnd, SendState,
-};
+pub use crate::call::recv::{Credit, RecvEnd, RecvState};
+pub use crate::call::send::{HeadState, INLINE_MAX, SendEnd, SendState};
 
 /// Bytes queued on a call above which a sender waits.
 pub const SEND_QUEUE: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use crate::call::finish::wake;
 use crate::call::stalls::Stalls;
-use crate::call::state::{HeadState, RecvEnd, SendEnd, SharedCall};
+use crate::call::state::{HeadState, INLINE_MAX, RecvEnd, SendEnd, SharedCall};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::hpack::Template;
@@ -80,11 +80,28 @@ impl Writer {
     /// # Errors
     /// The exchange is over, or our side was ended.
     pub fn send(&self, small: &[u8], large: Option<Bytes>) -> Result<(), Closed> {
+        self.append(&mut small.to_vec(), large)
+    }
+
+    /// Appends bytes and takes their memory where that saves a copy. Afterwards `bytes` is empty and
+    /// may have other memory.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    pub fn append(&self, bytes: &mut Vec<u8>, large: Option<Bytes>) -> Result<(), Closed> {
         let mut x = self.0.lock();
         if x.done || !x.send.end.is_open() {
             return Err(Closed);
         }
-        x.send.tail().extend_from_slice(small);
+        let tail = x.send.tail();
+        if tail.is_empty() {
+            std::mem::swap(tail, bytes);
+        } else if bytes.len() > INLINE_MAX {
+            x.send.chain(std::mem::take(bytes).into());
+        } else {
+            tail.extend_from_slice(bytes);
+            bytes.clear();
+        }
         if let Some(large) = large {
             x.send.chain(large);
         }

@@ -39,7 +39,7 @@ pub enum MetadataError {
     /// Values of a key that ends in `-bin` are bytes; use the `_bin` functions, and for other
     /// keys the plain ones.
     WrongKind,
-    /// An ASCII value has an byte outside 0x20–0x7e.
+    /// An ASCII value has a byte outside 0x20–0x7e.
     InvalidValue,
     /// Longer than [`MAX_KEY`] or [`MAX_VALUE`].
     TooLong,

@@ -99,8 +99,8 @@ violations! {
     StreamWindowOverflow: Stream, FLOW_CONTROL_ERROR, "WINDOW_UPDATE raises the stream's window above 2^31-1";
     SettingsWindowOverflow: Connection, FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE raises a stream's window above 2^31-1";
     // §8 messages
-    FieldName: Stream, PROTOCOL_ERROR, "a field name with an byte that is not allowed";
-    FieldValue: Stream, PROTOCOL_ERROR, "a field value with an byte that is not allowed";
+    FieldName: Stream, PROTOCOL_ERROR, "a field name with a byte that is not allowed";
+    FieldValue: Stream, PROTOCOL_ERROR, "a field value with a byte that is not allowed";
     ConnectionSpecificField: Stream, PROTOCOL_ERROR, "a connection-specific field";
     Te: Stream, PROTOCOL_ERROR, "te with a value other than trailers";
     PseudoAfterRegular: Stream, PROTOCOL_ERROR, "a pseudo-header field after a regular field";
@@ -109,8 +109,8 @@ violations! {
     PseudoMissing: Stream, PROTOCOL_ERROR, "a mandatory pseudo-header field is missing";
     PseudoInTrailers: Stream, PROTOCOL_ERROR, "a pseudo-header field in trailers";
     Method: Stream, PROTOCOL_ERROR, ":method is not a token";
-    Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has an byte that is not allowed";
-    Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or an byte that is not allowed";
+    Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has a byte that is not allowed";
+    Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or a byte that is not allowed";
     Status: Stream, PROTOCOL_ERROR, ":status is not a code HTTP/2 allows";
     ContentLength: Stream, PROTOCOL_ERROR, "content-length is not what was sent";
     TrailersWithoutEnd: Stream, PROTOCOL_ERROR, "trailers without END_STREAM";

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Shared {
-    /// A connection answered after so long without an byte.
+    /// A connection answered after so long without a byte.
     pub(super) fn survived(&self, silence: Duration, now: Instant) {
         self.path.lock().survived(silence, now);
         self.adapt(now);
     }
 
-    /// A connection died without a word after so long without an byte.
+    /// A connection died without a word after so long without a byte.
     pub(super) fn died_silently(&self, silence: Duration, now: Instant) {
         self.path.lock().died(silence, now);
         self.adapt(now);

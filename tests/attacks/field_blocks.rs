@@ -69,7 +69,7 @@ async fn attack_continuation_stall() {
     honest_request_on_a_new_connection().await;
 }
 
-/// RFC 9113 §10.5, row A13: an byte now and then does not lengthen the ten seconds.
+/// RFC 9113 §10.5, row A13: a byte now and then does not lengthen the ten seconds.
 #[tokio::test(start_paused = true)]
 async fn attack_continuation_drip() {
     let mut peer = served().await;

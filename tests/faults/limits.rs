@@ -96,7 +96,7 @@ async fn fault_max_streams_lowered() {
     }
 }
 
-/// RFC 9113 §6.9.2, row F10: the window shrinks below what is out: not an byte more until it is
+/// RFC 9113 §6.9.2, row F10: the window shrinks below what is out: not a byte more until it is
 /// positive, then the rest, whole.
 #[tokio::test(start_paused = true)]
 async fn fault_window_shrink_negative() {

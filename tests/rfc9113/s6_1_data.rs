@@ -95,7 +95,7 @@ async fn empty_data_ends_the_stream() {
     assert_eq!(peer.expect_response(1).await.body, b"");
 }
 
-/// RFC 9113 §6.1: DATA in many frames is one body, in order, an byte of the wire at a time.
+/// RFC 9113 §6.1: DATA in many frames is one body, in order, a byte of the wire at a time.
 #[tokio::test(start_paused = true)]
 async fn body_is_the_concatenation_of_its_frames() {
     let mut peer = served().await;

@@ -135,7 +135,7 @@ async fn continuation_on_stream_0() {
     peer.expect_connection_error(PROTOCOL_ERROR).await;
 }
 
-/// RFC 9113 §6.10: a client puts CONTINUATION together as well, an byte of the wire at a time.
+/// RFC 9113 §6.10: a client puts CONTINUATION together as well, a byte of the wire at a time.
 #[tokio::test(start_paused = true)]
 async fn client_takes_continuation() {
     let (client, mut peer) = connected().await;

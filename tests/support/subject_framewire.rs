@@ -138,7 +138,7 @@ async fn read(reader: &Reader) -> Result<(BytesMut, End), Error> {
     let mut consumed = Credit::default();
     loop {
         match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut consumed))).await? {
-            Body::Octets => {
+            Body::Bytes => {
                 consumed.consumed = piece.len() as u32;
                 all.extend_from_slice(&piece);
                 piece.clear();

@@ -42,7 +42,7 @@ pub use drain::{Drain, DrainReport};
 pub(crate) use timers::deadline_error;
 
 /// Bytes read in one turn before other tasks get their chance.
-const TURN_OCTETS: usize = 1024 * 1024;
+const TURN_BYTES: usize = 1024 * 1024;
 
 /// What the driver keeps with each stream.
 #[derive(Default)]
@@ -310,7 +310,7 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let mut bytes = 0;
         while !self.read_done && self.core.may_read() {
-            if bytes >= TURN_OCTETS {
+            if bytes >= TURN_BYTES {
                 return true;
             }
             let spare = self.recv.spare(self.core.conn.wanted());

@@ -20,7 +20,7 @@ enum Then {
     Nothing,
     /// The peer's side has ended.
     Ended(StreamKey),
-    /// Octets were gathered on arrival, so many of the message are to come.
+    /// Bytes were gathered on arrival, so many of the message are to come.
     Gathered(StreamKey, u32, usize),
     /// The last bytes were gathered, and the peer's side has ended with them.
     Gone(StreamKey, u32),

@@ -7,6 +7,7 @@ mod abuse;
 mod control;
 mod event;
 mod field_block;
+mod field_rules;
 mod head;
 pub mod lifecycle;
 mod outgoing;

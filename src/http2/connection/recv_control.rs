@@ -15,7 +15,7 @@ use crate::http2::violation::Violation;
 use std::time::Instant;
 
 /// Bytes of GOAWAY debug data that are kept.
-const DEBUG_OCTETS: usize = 1024;
+const DEBUG_BYTES: usize = 1024;
 
 impl<T: Default> Connection<T> {
     pub(super) fn recv_settings(
@@ -116,7 +116,7 @@ impl<T: Default> Connection<T> {
             return Err(Broken(Violation::GoAwayIncreased, StreamId::CONNECTION));
         }
         self.goaway_debug.clear();
-        self.goaway_debug.extend_from_slice(debug.get(..DEBUG_OCTETS).unwrap_or(debug));
+        self.goaway_debug.extend_from_slice(debug.get(..DEBUG_BYTES).unwrap_or(debug));
         Ok(Step::GoAway { last_stream_id, code })
     }
 

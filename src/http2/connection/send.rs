@@ -4,7 +4,7 @@
 //! way while the windows allow.
 
 use crate::http2::buffer::SendBuffer;
-use crate::http2::connection::head::check_sent;
+use crate::http2::connection::field_rules::check_sent;
 use crate::http2::connection::outgoing::{ALONE_MAX, Payload, SendHead};
 use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;

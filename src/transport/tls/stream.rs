@@ -72,7 +72,7 @@ impl AsyncWrite for Remembering {
     }
 }
 
-/// Gives back an byte that was read to see what it is, then what follows it.
+/// Gives back a byte that was read to see what it is, then what follows it.
 pub(super) struct Replaying {
     io: BoxedIo,
     first: Option<u8>,

@@ -155,7 +155,7 @@ fn localhost() -> Target {
     Target::parse("https://localhost").unwrap()
 }
 
-/// One handshake over a loopback socket. A client that is content greets with an byte and is
+/// One handshake over a loopback socket. A client that is content greets with a byte and is
 /// greeted back, so that late alerts and tickets arrive; the byte's fate is the third result.
 async fn meet(client: &ClientTls, server: &ServerTls) -> (Outcome, std::io::Result<u8>) {
     let (mut acceptor, target) = pair().await;
