@@ -86,3 +86,8 @@ pub use memory::budget::Budget;
 #[cfg(feature = "_net")]
 pub(crate) use unstable::{advisor, call, connection, memory, pool, rt};
 pub(crate) use unstable::{grpc, http2};
+
+/// The README's code, compiled as documentation tests.
+#[cfg(all(doctest, feature = "client", feature = "server", feature = "prost"))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;
