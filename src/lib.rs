@@ -90,4 +90,4 @@ pub(crate) use unstable::{grpc, http2};
 /// The README's code, compiled as documentation tests.
 #[cfg(all(doctest, feature = "client", feature = "server", feature = "prost"))]
 #[doc = include_str!("../README.md")]
-pub struct ReadmeDoctests;
+pub mod readme {}

@@ -1,4 +1,7 @@
-//! Floor 4, client: a channel and its calls.
+//! [`Channel`] makes calls to one target over a pool of connections.
+//!
+//! [`Channel::builder`] sets TLS, deadlines, retry and hedging policies and pool limits. A channel is
+//! a cheap clone; it opens no connection before the first call. Layer 7: it uses every layer below.
 
 mod builder;
 mod call;

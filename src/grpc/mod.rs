@@ -1,4 +1,4 @@
-//! Floor 2: gRPC over HTTP/2, no I/O.
+//! Layer 2: the gRPC protocol over HTTP/2, without I/O.
 //!
 //! What the protocol says about bytes lives here: how a message is framed, what a call's fields
 //! mean, which status an ending maps to. Nothing here reads a clock, a socket or a task; the floors

@@ -1,8 +1,9 @@
-//! Where a channel's calls find a connection.
+//! Layer 6: where a channel's calls find a connection.
 //!
-//! A call takes a place on a connection that has room (`endpoint`), or waits for one (`wait`).
-//! Who gives a place back, brings a connection or learns of a larger limit serves those that wait.
-//! One task a pool looks after what only time brings (`keeper`); one dial an endpoint is in
+//! A call takes a permit on a connection that has capacity (`endpoint`), or queues for one (`queue`).
+//! Whatever makes capacity (a returned permit, a new connection, a higher stream limit) serves the
+//! queue in order. One task per pool does what only time brings: deadlines of queued calls, idle and
+//! old connections, the minimum of connections (`maintenance`). At most one dial per endpoint is in
 //! flight (`dial`).
 
 mod balance;

@@ -1,4 +1,7 @@
-//! Floor 4, server: a router, its handlers, and the listener that feeds them.
+//! [`Server`] accepts connections and serves a [`Router`] of handlers.
+//!
+//! [`Server::builder`] takes the router, TLS and limits; [`Server::shutdown`] drains connections and
+//! reports what was cut. Layer 7: it uses every layer below but the pool.
 
 mod contained;
 mod context;

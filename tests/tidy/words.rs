@@ -7,7 +7,7 @@ use crate::reader::Source;
 pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("at rest", 0, "idle"),
     ("door", 2, "the name of the API"),
-    ("floor", 28, "layer"),
+    ("floor", 24, "layer"),
     ("for ever", 4, "until what ends it"),
     ("home", 18, "owner"),
     ("house", 0, "structure or module"),
@@ -16,7 +16,7 @@ pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("octet", 0, "byte"),
     ("patience", 21, "deadline or timeout"),
     ("riddle", 0, "the fact"),
-    ("room", 81, "capacity or space"),
+    ("room", 80, "capacity or space"),
     ("seat", 63, "permit"),
     ("stir", 3, "wake"),
     ("stranger", 10, "unknown peer"),
