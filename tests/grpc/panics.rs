@@ -213,7 +213,7 @@ impl Witness {
 pub async fn of_every_kind_end_their_call_alone(on: On) {
     let pair = on.setup(panics()).start();
     let mut witness = Witness::new(&pair.channel).await;
-    for kind in 0..CALLS.len() {
+    for (kind, path) in PATHS.iter().enumerate() {
         let (said, end) = call(&pair.channel, kind, FINE).await;
         let times = if kind % 2 == 0 { 1 } else { 3 };
         assert_eq!((said, end.is_ok()), (vec![raw(FINE); times], true), "{kind}");
@@ -222,7 +222,7 @@ pub async fn of_every_kind_end_their_call_alone(on: On) {
             for _ in 0..20 {
                 pair.channel.unary(&CALLS[0], raw(FINE)).await.unwrap();
             }
-            let what = format!("{place} of {}", PATHS[kind]);
+            let what = format!("{place} of {}", path);
             let (said, end) = call(&pair.channel, kind, place).await;
             let error = end.expect_err(&what);
             assert_eq!(error.code(), Code::Internal, "{what}: {error}");
