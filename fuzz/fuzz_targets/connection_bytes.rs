@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use framewire::unstable::http2::connection::PREFACE;
-use framewire::unstable::http2::{Connection, ErrorCode, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead};
+use framewire::unstable::http2::{
+    Connection, ErrorCode, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead,
+};
 use libfuzzer_sys::fuzz_target;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,10 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use framewire::unstable::http2::{Connection, ErrorCode, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead, StreamKey};
+use framewire::unstable::http2::{
+    Connection, ErrorCode, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead,
+    StreamKey,
+};
 use libfuzzer_sys::fuzz_target;
 use std::collections::HashMap;
 use std::time::Instant;

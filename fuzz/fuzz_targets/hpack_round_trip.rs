@@ -2,7 +2,9 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use framewire::unstable::http2::hpack::{Decoder, Encoder, FieldSink, Indexing, Prepared, Template, default_indexing};
+use framewire::unstable::http2::hpack::{
+    Decoder, Encoder, FieldSink, Indexing, Prepared, Template, default_indexing,
+};
 use framewire::unstable::http2::{FieldRef, Fields};
 use libfuzzer_sys::fuzz_target;
 

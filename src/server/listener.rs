@@ -10,8 +10,7 @@ use crate::transport::accept::Accept;
 use crate::transport::connect::Connected;
 use crate::transport::tcp::TcpAcceptor;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use crate::transport::tls;
-use crate::transport::tls::ServerTls;
+use crate::transport::tls::{self, ServerTls};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -300,7 +300,7 @@ fn the_page_shows_the_defaults() {
         assert!(page.contains(&row), "the page does not say {row}");
     }
     let cap = Cap::process();
-    assert!(page.contains(&format!("{} sockets and 256 dials a second", cap.sockets())));
+    assert!(page.contains(&format!("{} sockets and 256 dials per second", cap.sockets())));
 }
 
 /// A dial says how far it has come.
