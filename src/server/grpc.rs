@@ -11,7 +11,7 @@ use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
 use crate::http2::{Fields, Template};
 use crate::server::contained::Serving;
 use crate::server::context::{Context, Interceptor};
-use crate::server::head::{accepts, head_template, usual_encoding};
+use crate::server::head::{accepts, announced_encoding, head_template, usual_encoding};
 use crate::server::streaming::{Replies, Requests};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -140,17 +140,14 @@ fn encoding(call: &ServerCall) -> Encoding {
 fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
-    let (encoding, mut body) = call.with_whole(|inc| {
-        let encoding = inc.head.fields().get("grpc-encoding").and_then(Encoding::parse);
-        (encoding.unwrap_or_default(), std::mem::take(&mut inc.body))
-    });
+    let mut body = call.with_whole(|inc| std::mem::take(&mut inc.body));
     let Some((compressed, range)) = message::parse_one(&body, max) else {
         return Err(not_one(&body, max));
     };
     if compressed {
-        context.encoding = encoding;
+        context.encoding = call.with_head(|head| announced_encoding(head));
     }
-    let decoded = codec::decode_whole(&mut body, range, compressed, encoding, max);
+    let decoded = codec::decode_whole(&mut body, range, compressed, context.encoding, max);
     // The call state keeps the memory for the next call.
     call.with_whole(|inc| inc.body = body);
     decoded

@@ -18,9 +18,16 @@ pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
 
 /// Answers are compressed as the request was, if the caller understands that.
 pub(super) fn usual_encoding(head: &Head) -> Encoding {
-    let asked = head.fields().get("grpc-encoding").and_then(Encoding::parse);
-    let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
-    asked.filter(|encoding| encoding.is_in(accepted)).unwrap_or_default()
+    match announced_encoding(head) {
+        Encoding::Identity => Encoding::Identity,
+        asked if accepts(head, asked) => asked,
+        _ => Encoding::Identity,
+    }
+}
+
+/// How a request's compressed messages are encoded.
+pub(super) fn announced_encoding(head: &Head) -> Encoding {
+    head.fields().get("grpc-encoding").and_then(Encoding::parse).unwrap_or_default()
 }
 
 /// Whether the caller understands an encoding.
