@@ -246,6 +246,6 @@ impl<M: Encode> MessageWriter<M> {
         self.scratch.clear();
         let large = codec::encode_message(message, self.encoding, self.max, &mut self.scratch)
             .map_err(SendFailure::Message)?;
-        self.writer.append(&mut self.scratch, large).map_err(|Closed| SendFailure::Closed)
+        self.writer.send(&mut self.scratch, large).map_err(|Closed| SendFailure::Closed)
     }
 }

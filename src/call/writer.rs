@@ -75,20 +75,12 @@ impl Writer {
         Poll::Pending
     }
 
-    /// Appends bytes: `small` are gathered, `large` are chained behind them without a copy.
+    /// Appends `bytes`, then `large`, which is chained without a copy. Takes the memory of `bytes`
+    /// where that saves a copy; afterwards `bytes` is empty and may have other memory.
     ///
     /// # Errors
-    /// The exchange is over, or our side was ended.
-    pub fn send(&self, small: &[u8], large: Option<Bytes>) -> Result<(), Closed> {
-        self.append(&mut small.to_vec(), large)
-    }
-
-    /// Appends bytes and takes their memory where that saves a copy. Afterwards `bytes` is empty and
-    /// may have other memory.
-    ///
-    /// # Errors
-    /// As [`Writer::send`].
-    pub fn append(&self, bytes: &mut Vec<u8>, large: Option<Bytes>) -> Result<(), Closed> {
+    /// The call is over, or this side was ended.
+    pub fn send(&self, bytes: &mut Vec<u8>, large: Option<Bytes>) -> Result<(), Closed> {
         let mut x = self.0.lock();
         if x.done || !x.send.end.is_open() {
             return Err(Closed);

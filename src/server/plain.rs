@@ -108,7 +108,7 @@ fn answer(call: &ServerCall, reply: HttpReply) {
     let writer = call.writer();
     // Body and end first: with them in place the head leaves with everything in one piece.
     if !reply.body.is_empty() {
-        let _ = writer.send(&[], Some(reply.body));
+        let _ = writer.send(&mut Vec::new(), Some(reply.body));
     }
     let _ = writer.finish(end, Some(&reply.trailers));
     let _ = writer.head(None, &head);

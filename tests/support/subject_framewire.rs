@@ -108,7 +108,7 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
     } else if path == "/echo" {
         let (body, end) = read(&call.reader()).await.map_err(drop)?;
         writer.head(None, &head("200")).map_err(drop)?;
-        writer.send(&[], Some(body.freeze())).map_err(drop)?;
+        writer.send(&mut Vec::new(), Some(body.freeze())).map_err(drop)?;
         match end {
             End::Trailers(fields) => writer.finish(SendEnd::Trailers, Some(&fields)),
             End::Finished => writer.finish(SendEnd::Finish, None),
@@ -120,7 +120,7 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
         while left > 0 {
             let now = left.min(16_384);
             poll_fn(|cx| writer.poll_ready(cx)).await.map_err(drop)?;
-            writer.send(&[], Some(Bytes::from(vec![b'x'; now]))).map_err(drop)?;
+            writer.send(&mut Vec::new(), Some(Bytes::from(vec![b'x'; now]))).map_err(drop)?;
             left -= now;
         }
         writer.finish(SendEnd::Finish, None).map_err(drop)?;
@@ -190,11 +190,11 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
     let writer = Writer::new(Arc::clone(&slot));
     let writing = async {
         let Some(mut pieces) = call.body else { return };
-        while let Some(piece) = pieces.recv().await {
+        while let Some(mut piece) = pieces.recv().await {
             if poll_fn(|cx| writer.poll_ready(cx)).await.is_err() {
                 return;
             }
-            let _ = writer.send(&piece, None);
+            let _ = writer.send(&mut piece, None);
         }
         let _ = writer.finish(SendEnd::Finish, None);
     };
