@@ -41,8 +41,8 @@ class Stub:
         self.no_service = method(unary, "UnimplementedCall", *empty, service="UnimplementedService")
 
 
-def payload(bytes):
-    return m.Payload(body=bytes(bytes))
+def payload(size):
+    return m.Payload(body=bytes(size))
 
 
 def large(**fields):
@@ -98,9 +98,9 @@ def client_streaming(stub):
 
 
 def client_compressed_streaming(stub):
-    def request(bytes):
+    def request(size):
         expected = m.BoolValue(value=True)
-        return m.StreamingInputCallRequest(payload=payload(bytes), expect_compressed=expected)
+        return m.StreamingInputCallRequest(payload=payload(size), expect_compressed=expected)
 
     probe = lambda: stub.input(iter([request(27182)]), timeout=PATIENCE)
     fails(grpc.StatusCode.INVALID_ARGUMENT, probe)
@@ -138,8 +138,8 @@ class Feed:
 def ping_pong(stub):
     feed = Feed()
     responses = stub.duplex(iter(feed), timeout=PATIENCE)
-    for asked, bytes in ((31415, 27182), (9, 8), (2653, 1828), (58979, 45904)):
-        feed.put(output(asked, payload=payload(bytes)))
+    for asked, size in ((31415, 27182), (9, 8), (2653, 1828), (58979, 45904)):
+        feed.put(output(asked, payload=payload(size)))
         assert len(next(responses).payload.body) == asked
     feed.put(None)
     assert sizes(responses) == []
