@@ -37,9 +37,9 @@ for raw in sorted((root / "raw-data").glob("story_*.json")):
                 lines.append(f"t {number} {size}")
             blocks.setdefault(story[at]["wire"], []).append(str(number))
         for wire, numbers in blocks.items():
-            bytes = bytes.fromhex(wire)
+            block = bytes.fromhex(wire)
             text = "".join(
-                chr(o) if 0x20 < o < 0x7F and o != 0x25 else f"%{o:02x}" for o in bytes
+                chr(o) if 0x20 < o < 0x7F and o != 0x25 else f"%{o:02x}" for o in block
             )
             lines.append(f"w {','.join(numbers)} {text}")
 with open(out, "wb") as file, gzip.GzipFile("", "wb", 9, file, 0) as packed:
