@@ -328,7 +328,7 @@ impl crate::pool::Shared {
         let tallies = live
             .iter()
             .map(|handle| (handle.tally().read(), handle.connection_stalled().as_millis() as u64));
-        self.ledger.read(tallies)
+        self.counters.read(tallies)
     }
 
     /// Copies the present state to the handles.
@@ -346,16 +346,16 @@ impl crate::pool::Shared {
                 }
             }
         }
-        for endpoint in self.endpoints().iter() {
-            let (open, _) = endpoint.counts();
-            levels.dialing += open.saturating_sub(endpoint.members().len() as u32);
+        for candidate in self.candidates().iter() {
+            let dialing = candidate.subchannel.lifecycle().dial_began().is_some();
+            levels.dialing += u32::from(dialing);
         }
         self.meter().publish(&self.counts(), &levels);
     }
 
     /// A call that waited since `since` has a place.
     pub(super) fn note_waited(&self, time: Duration) {
-        self.ledger.note(Count::Waited);
+        self.counters.note(Count::Waited);
         self.waited_micros
             .fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.meter().waited(time);
@@ -367,7 +367,7 @@ impl crate::pool::Pool {
     /// of `paused` in all.
     pub fn note_attempts(&self, hedged: bool, further: u32, paused: Duration) {
         let count = if hedged { Count::Hedged } else { Count::Retried };
-        self.shared.ledger.add(count, further.into());
+        self.shared.counters.add(count, further.into());
         self.shared.meter().attempts(hedged, further, paused);
     }
 }

@@ -18,7 +18,7 @@ impl Shared {
     pub(super) fn died_silently(&self, silence: Duration, now: Instant) {
         self.path.lock().died(silence, now);
         self.adapt(now);
-        self.news.notify_one();
+        self.maintenance.notify_one();
     }
 
     /// Connections made from now on ask as early as the path wants.
@@ -35,7 +35,7 @@ impl Shared {
 
     /// The longest that a connection stays without calls: as configured, or safely below what a
     /// connection did not survive.
-    pub(super) fn rest_at_most(&self, configured: Duration, now: Instant) -> Duration {
+    pub(super) fn idle_limit(&self, configured: Duration, now: Instant) -> Duration {
         let limit = self.path.lock().at_most(now);
         limit.map_or(configured, |limit| configured.min(below(limit)))
     }

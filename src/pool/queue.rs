@@ -5,13 +5,18 @@
 //! Protocol, with a loom model: a call that joins looks for a place once more afterwards, and who
 //! gives a place back looks for calls that wait. So a place and a call never both stay.
 
+mod line;
+pub(super) mod shares;
+
 use crate::call::state::SharedCall;
-use crate::pool::line::{Line, Refusal};
-use crate::pool::shares::Shares;
 use crate::pool::tenant::Standing;
 use crate::rt::sync::{AtomicU32, Mutex, Ordering, fence};
+use line::Line;
+use shares::Shares;
 use std::sync::Arc;
 use std::time::Instant;
+
+pub(super) use line::Refusal;
 
 /// The queue.
 #[derive(Debug)]

@@ -143,7 +143,7 @@ impl TenantQuota for Tenant {
         pool.serve(rt::now());
         if !pool.waiting.is_empty() && pool.may_grow() {
             // Whoever ends a call may stand outside of a runtime: the keeper dials.
-            pool.news.notify_one();
+            pool.maintenance.notify_one();
         }
     }
 }
@@ -215,8 +215,10 @@ impl Pool {
 impl Shared {
     /// Whether one more connection may be dialled somewhere.
     fn may_grow(&self) -> bool {
-        let endpoints = self.endpoints();
-        endpoints.is_empty() || endpoints.iter().any(|one| one.counts().0 < one.most())
+        let candidates = self.candidates();
+        let max = self.options.max_connections.max(1);
+        candidates.is_empty()
+            || candidates.iter().any(|one| one.subchannel.lifecycle().open() < max)
     }
 
     /// Calls may wait for a place that nobody has asked a connection for: they waited for their

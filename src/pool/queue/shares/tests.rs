@@ -1,6 +1,6 @@
 //! Turns, without connections.
 
-use crate::pool::shares::*;
+use crate::pool::queue::shares::*;
 use crate::rt::sync::Mutex;
 
 fn tenant(shares: &mut Shares, label: &str, share: Share) -> Arc<Tenant> {

@@ -6,7 +6,7 @@
 //! saves nothing up, and a long line of one tenant delays another by one of its calls at most.
 
 use crate::call::state::SharedCall;
-use crate::pool::line::{Line, Refusal};
+use crate::pool::queue::line::{Line, Refusal};
 use crate::pool::tenant::{Share, Standing, Tenant, TenantStats};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -19,7 +19,7 @@ const OWN: u64 = 0;
 
 /// The lines of a channel's tenants.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     lines: BTreeMap<u64, TenantLine>,
     labels: HashMap<Arc<str>, Weak<Tenant>>,
     /// Lines with a call that may be served, by the virtual time of their turn.
@@ -39,7 +39,7 @@ struct Turn {
 
 /// A tenant's calls that wait, and how many are under way.
 #[derive(Debug)]
-pub(super) struct TenantLine {
+pub(crate) struct TenantLine {
     label: Arc<str>,
     share: Share,
     under_way: u32,
@@ -93,7 +93,7 @@ impl TenantLine {
 
 impl Shares {
     /// The tenant of that label, made by `make` if there is none; `share` holds from now on.
-    pub(super) fn tenant(
+    pub(crate) fn tenant(
         &mut self,
         label: &str,
         share: Share,
@@ -115,7 +115,7 @@ impl Shares {
     }
 
     /// Nobody speaks for a tenant any more, nor has it calls.
-    pub(super) fn remove(&mut self, id: u64, label: &str) -> Option<TenantLine> {
+    pub(crate) fn remove(&mut self, id: u64, label: &str) -> Option<TenantLine> {
         if self.labels.get(label).is_some_and(|tenant| tenant.strong_count() == 0) {
             self.labels.remove(label);
         }
@@ -127,22 +127,22 @@ impl Shares {
     }
 
     /// Calls of tenants that need nothing but a place.
-    pub(super) const fn ready(&self) -> u32 {
+    pub(crate) const fn ready(&self) -> u32 {
         self.ready
     }
 
     /// Calls of tenants that wait.
-    pub(super) const fn waiting(&self) -> u32 {
+    pub(crate) const fn waiting(&self) -> u32 {
         self.waiting
     }
 
     /// So many calls without a tenant wait.
-    pub(super) fn own(&mut self, waiting: u32) {
+    pub(crate) fn own(&mut self, waiting: u32) {
         list(&mut self.turns, self.clock, OWN, &mut self.own, waiting > 0);
     }
 
     /// A newcomer's seat, if the quota leaves one.
-    pub(super) fn admit(&mut self, id: u64) -> bool {
+    pub(crate) fn admit(&mut self, id: u64) -> bool {
         let Some(line) = self.lines.get_mut(&id) else { return true };
         let free = line.waiting() == 0 && line.under_way < line.share.calls();
         line.under_way += u32::from(free);
@@ -150,7 +150,7 @@ impl Shares {
     }
 
     /// A call that had its seat has ended.
-    pub(super) fn leave(&mut self, id: u64) {
+    pub(crate) fn leave(&mut self, id: u64) {
         if let Some(line) = self.lines.get_mut(&id) {
             debug_assert!(line.under_way > 0, "a seat was given back twice");
             line.under_way = line.under_way.saturating_sub(1);
@@ -158,7 +158,7 @@ impl Shares {
         }
     }
 
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         call: Arc<SharedCall>,
         standing: Standing,
@@ -180,7 +180,7 @@ impl Shares {
     }
 
     /// The next call, its seat taken: of a tenant, or of `own`, the line of those without.
-    pub(super) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
+    pub(crate) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some((at, id)) = self.turns.pop_first() {
             if id == OWN {
                 self.own.listed = false;
@@ -206,7 +206,7 @@ impl Shares {
     }
 
     /// A call was given up.
-    pub(super) fn forget(&mut self, call: &Arc<SharedCall>, id: u64) {
+    pub(crate) fn forget(&mut self, call: &Arc<SharedCall>, id: u64) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         if !line.line.remove(call) {
             line.seated.retain(|other| !Arc::ptr_eq(other, call));
@@ -214,7 +214,7 @@ impl Shares {
         self.refresh(id);
     }
 
-    pub(super) fn take_if(
+    pub(crate) fn take_if(
         &mut self,
         which: impl Fn(&Arc<SharedCall>) -> bool,
         taken: &mut Vec<Arc<SharedCall>>,
@@ -235,12 +235,12 @@ impl Shares {
     }
 
     /// Every call of a tenant that waits.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
         self.lines.values().flat_map(|line| line.seated.iter().chain(line.line.iter()))
     }
 
     /// The tenants as they are now.
-    pub(super) fn stats(&self) -> Vec<TenantStats> {
+    pub(crate) fn stats(&self) -> Vec<TenantStats> {
         let stats = |line: &TenantLine| TenantStats {
             label: line.label.to_string(),
             share: line.share,
