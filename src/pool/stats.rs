@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::memory::budget::Budget;
 use crate::pool::counters::{Count, Counts};
 use crate::pool::queue::shares::Shares;
-use crate::pool::subchannel::Subchannel;
 use crate::pool::tenant::TenantStats;
 use crate::pool::{Candidate, Cap, ChannelState, Pool, Shared};
 use crate::rt;
@@ -151,8 +150,10 @@ impl Shared {
         let live = self.live.lock().clone();
         let budget = self.options.driver.budget.clone().unwrap_or_else(Budget::process);
         let candidates = self.candidates();
-        let max = self.options.max_connections.max(1);
-        let endpoint = |one: &Candidate| EndpointStats::new(&one.subchannel, max, now);
+        let endpoint = |Candidate { subchannel, .. }: &Candidate| {
+            let (target, phase) = (subchannel.target().to_string(), subchannel.progress().phase());
+            subchannel.lifecycle().stats(target, phase, now)
+        };
         let (exhaustion, leak) = {
             let events = self.events.lock();
             let ago = |at: &Instant| now.saturating_duration_since(*at);
@@ -189,27 +190,6 @@ impl CapStats {
             sockets: cap.sockets(),
             dials: cap.dials(),
             refused: cap.refused(),
-        }
-    }
-}
-
-impl EndpointStats {
-    fn new(subchannel: &Subchannel, max: u32, now: Instant) -> Self {
-        let report = subchannel.lifecycle().report(now);
-        let time = |at| now.saturating_duration_since(at);
-        Self {
-            target: subchannel.target().to_string(),
-            open: report.open,
-            max,
-            dialing: u32::from(report.dial_began.is_some()),
-            dial: report.dial_began.map(|at| (subchannel.progress().phase(), time(at))),
-            http2: report.http2,
-            capped: report.capped,
-            capped_by: report.capped_by,
-            draining: report.draining,
-            failures: report.failures,
-            last_error: report.last_error,
-            retry_in: report.retry_in,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One line of calls that wait: in order, bounded, and told at once when it is too long.
+//! One line of calls that wait: in FIFO order and bounded. It refuses a call whose deadline is too
+//! near.
 
 use crate::call::state::SharedCall;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
@@ -17,7 +18,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// What its caller is told; a call may have a tenant.
+    /// The error of the refused call, which may have a tenant.
     pub(crate) fn error(
         self,
         tenant: Option<&str>,
@@ -45,7 +46,7 @@ impl Refusal {
                     None => (String::new(), ""),
                 };
                 let text = format!(
-                    "refused at once: {before} calls{whose} wait before it, for about {wait:.1?}, \
+                    "refused: {before} calls{whose} wait before it, for about {wait:.1?}, \
                      and its deadline leaves {left:.1?}{setters}"
                 );
                 let status = Status::new(Code::DeadlineExceeded, text);
@@ -60,7 +61,7 @@ impl Refusal {
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     calls: VecDeque<Arc<SharedCall>>,
-    /// When the last call left the line for a connection, while others waited.
+    /// When the last call got a permit, while others waited.
     last: Option<Instant>,
     /// Smoothed time between two of them.
     interval: Option<Duration>,
@@ -93,7 +94,7 @@ impl Line {
         Ok(())
     }
 
-    /// The call that has waited longest and still wants a place; its seat is taken.
+    /// Takes out the call that has waited longest and has not ended, and counts it for its tenant.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.calls.pop_front() {
             {
@@ -101,8 +102,8 @@ impl Line {
                 if x.done {
                     continue;
                 }
-                if let Some(seat) = &mut x.seat {
-                    seat.take();
+                if let Some(permit) = &mut x.seat {
+                    permit.take();
                 }
             }
             let empty = self.calls.is_empty();

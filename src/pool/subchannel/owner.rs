@@ -94,7 +94,7 @@ impl PoolOwner {
         Self { shared: Arc::downgrade(shared), waiting: Arc::clone(&shared.waiting), subchannel }
     }
 
-    /// A connection without calls is queued for whoever needs one.
+    /// A connection without calls is queued for calls that need one.
     fn note_idle(&self, handle: &Arc<Handle>, reading: Reading) {
         if reading.calls == 0 && reading.open {
             self.subchannel.idle().push(handle);
