@@ -3,7 +3,8 @@
 
 use crate::connection::handle::Handle;
 use crate::error::Error;
-use crate::pool::picker::{Balance, Candidate};
+use crate::pool::balance::Balance;
+use crate::pool::picker::Candidate;
 use crate::pool::subchannel::{Subchannel, aggregate};
 use crate::pool::{ChannelState, Pool, Shared, shut_down};
 use crate::rt;

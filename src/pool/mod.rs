@@ -5,6 +5,7 @@
 //! dials. One task per pool does what only time causes (`maintenance`).
 
 mod backoff;
+mod balance;
 mod cap;
 mod check;
 mod counters;
@@ -41,12 +42,12 @@ use std::time::{Duration, Instant};
 use subchannel::Subchannel;
 use tokio::sync::{Notify, watch};
 
+pub use balance::Balance;
 pub use cap::Cap;
 pub use check::{Finding, Severity, check};
 pub use counters::{Count, Counts};
 pub use observer::PoolAdvice;
 pub use options::PoolOptions;
-pub use picker::Balance;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
 pub use subchannel::ChannelState;

@@ -4,8 +4,8 @@ use crate::advisor::sizing::ControllerOptions;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
+use crate::pool::balance::Balance;
 use crate::pool::cap::Cap;
-use crate::pool::picker::Balance;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -6,23 +6,12 @@
 
 use crate::call::Permit;
 use crate::connection::handle::Handle;
+use crate::pool::balance::Balance;
 use crate::pool::options::PoolOptions;
 use crate::pool::subchannel::Subchannel;
 use crate::rt::sync::{AtomicU32, Ordering, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How calls are spread over the endpoints of a target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Balance {
-    /// The first endpoint that answers takes every call; the next one is tried when it is lost.
-    #[default]
-    PickFirst,
-    /// The endpoints that are connected take calls in turn.
-    RoundRobin,
-    /// Of two endpoints drawn at random, the one with fewer calls.
-    LeastLoaded,
-}
 
 /// The result of a search for a permit.
 #[derive(Debug)]
