@@ -1,8 +1,7 @@
 //! How an attempt of a call ended, as its policy is told it.
 
 use crate::call::recv::RecvState;
-use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::status::Status;
+use crate::error::Error;
 use std::time::{Duration, Instant};
 
 /// Where the fields of the first attempt's head end.
@@ -38,10 +37,4 @@ impl Pushback {
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
         Some(number.map_or(Self::Never, |ms| Self::After(Duration::from_millis(ms.into()))))
     }
-}
-
-/// A status found in a head: the peer's own, or what its HTTP status maps to.
-#[must_use]
-pub fn not_grpc(status: Status) -> Error {
-    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }

@@ -1,8 +1,7 @@
 //! What the peer sends, and what a reader did with its bytes.
 
-use crate::call::attempt::not_grpc;
 use crate::call::send::KEPT;
-use crate::error::Error;
+use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::Status;
 use crate::grpc::{Encoding, response};
 use crate::http2::{Fields, Head};
@@ -143,6 +142,11 @@ impl RecvState {
         }
     }
 
+    /// Returns the trailers, whose fields a reader may take; empty ones if none came.
+    pub const fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.trailers
+    }
+
     /// Takes the trailers; empty ones if none came.
     pub fn take_trailers(&mut self) -> Fields {
         std::mem::take(&mut self.trailers)
@@ -232,4 +236,10 @@ impl RecvState {
             self.body = BytesMut::new();
         }
     }
+}
+
+/// A status found in a head: the peer's own, or what its HTTP status maps to.
+#[must_use]
+pub fn not_grpc(status: Status) -> Error {
+    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }

@@ -1,9 +1,10 @@
 //! One call of a client: filled, sent on its way, and given up when dropped.
 
 use crate::call::Permit;
-use crate::call::attempt::{Pushback, not_grpc};
+use crate::call::attempt::Pushback;
 use crate::call::quota::TenantPermit;
 use crate::call::reader::Reader;
+use crate::call::recv::not_grpc;
 use crate::call::state::caller::Abandoned;
 use crate::call::state::ending::wake;
 use crate::call::state::{CallSpec, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
@@ -292,7 +293,7 @@ fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>,
     let decoded = codec::decode_whole(inc.body_mut(), payload, compressed, encoding, max);
     let decoded = decoded.map_err(broken)?;
     let metadata = response::take_metadata(inc.head_mut().fields_mut());
-    let trailing = response::take_metadata(&mut inc.take_trailers());
+    let trailing = response::take_metadata(inc.trailers_mut());
     let came = if compressed { encoding } else { Encoding::Identity };
     let response = Response::new(decoded).with_metadata(metadata).with_trailers(trailing);
     Ok(response.with_encoding(came))

@@ -1,8 +1,8 @@
 //! The two halves of a streaming call.
 
-use crate::call::attempt::not_grpc;
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::call::reader::End;
+use crate::call::recv::not_grpc;
 use crate::call::stalls::Stalls;
 use crate::call::state::SendEnd;
 use crate::call::writer::{Closed, Writer};

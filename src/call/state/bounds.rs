@@ -1,7 +1,7 @@
 //! Limits on received bodies: the message of a gRPC body, or all of a plain HTTP body.
 
 use super::CallState;
-use crate::call::attempt::not_grpc;
+use crate::call::recv::not_grpc;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::message;
 use crate::grpc::message::MessageError;
