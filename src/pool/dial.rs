@@ -275,13 +275,13 @@ fn arrived(
 /// The parts of the dial belong to the calls that waited for it.
 fn charge(call: &SharedCall, timings: ConnectTimings, started: Instant, now: Instant) {
     let mut x = call.lock();
-    if x.timeline.phase() != Phase::PoolWait {
+    if x.timeline().phase() != Phase::PoolWait {
         return;
     }
-    x.timeline.enter(Phase::Resolve, started);
-    x.timeline.enter(Phase::Dial, started + timings.resolve);
-    x.timeline.enter(Phase::Tls, started + timings.resolve + timings.tcp);
-    x.timeline.enter(Phase::Settings, now);
+    x.enter(Phase::Resolve, started);
+    x.enter(Phase::Dial, started + timings.resolve);
+    x.enter(Phase::Tls, started + timings.resolve + timings.tcp);
+    x.enter(Phase::Settings, now);
 }
 
 /// The dial failed: calls without patience are told. `None` when somebody still waits for it.
@@ -295,7 +295,7 @@ fn failed(shared: &Shared, endpoint: &Arc<Endpoint>, error: Error) -> Option<Out
         return Some(Outcome::Elsewhere);
     }
     if !shared.is_connected() && shared.broken(rt::now()).is_some() {
-        let impatient = |call: &Arc<SharedCall>| !call.lock().wait_for_ready;
+        let impatient = |call: &Arc<SharedCall>| !call.lock().spec().wait_for_ready;
         shared.fail_waiting(impatient, &error);
     }
     (!is_wanted(shared, endpoint)).then_some(Outcome::Unwanted)

@@ -74,7 +74,7 @@ impl Shared {
         let failed = self.endpoints().iter().any(|e| e.cold.lock().last_error.is_some());
         for call in expired {
             let phase = match (connected, failed) {
-                (true, _) => call.lock().timeline.phase(),
+                (true, _) => call.lock().timeline().phase(),
                 (_, true) => Phase::PoolWait,
                 _ => Phase::Dial,
             };

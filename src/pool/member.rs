@@ -203,7 +203,7 @@ impl Member {
                 shared.next_endpoint(&self.endpoint);
             }
             if shared.broken(now).is_some() {
-                let impatient = |call: &Arc<SharedCall>| !call.lock().wait_for_ready;
+                let impatient = |call: &Arc<SharedCall>| !call.lock().spec().wait_for_ready;
                 shared.fail_waiting(impatient, &error.with_phase(Phase::Settings));
             }
         }
@@ -255,8 +255,8 @@ impl Shared {
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         let (attempts, spare) = {
             let mut x = call.lock();
-            x.timeline.enter(Phase::PoolWait, rt::now());
-            (x.attempts, x.spare)
+            x.enter(Phase::PoolWait, rt::now());
+            (x.attempts(), x.is_hedge())
         };
         self.ledger.note(Count::Moved);
         if attempts >= self.options.attempts {

@@ -29,8 +29,8 @@ mod tenant;
 mod wishes;
 
 use crate::call::Permit;
-use crate::call::finish::wake;
 use crate::call::state::SharedCall;
+use crate::call::state::ending::wake;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;
@@ -320,7 +320,7 @@ impl Shared {
         match self.waiting.join(Arc::clone(&call), standing, deadline, now) {
             Ok(earlier) => {
                 // Who gave it up meanwhile did not find it there.
-                if call.lock().done {
+                if call.lock().is_over() {
                     self.waiting.forget(&call, standing.map(|standing| standing.tenant));
                 }
                 self.keep();
@@ -333,7 +333,7 @@ impl Shared {
                     Refusal::Full(_) => Count::RefusedFull,
                     Refusal::Hopeless { .. } => Count::RefusedHopeless,
                 });
-                let seat = call.lock().seat.take();
+                let seat = call.lock().take_tenant();
                 let tenant = seat.as_ref().map(|seat| seat.quota().label());
                 return fail(&call, refusal.error(tenant, deadline, now));
             }
@@ -356,18 +356,18 @@ impl Shared {
         now: Instant,
     ) -> Option<(Option<Instant>, Option<Standing>)> {
         let mut x = call.lock();
-        if x.done {
+        if x.is_over() {
             return None;
         }
-        if x.cancel.is_some() {
-            let wakers = x.give_up();
+        if x.cancel_code().is_some() {
+            let wakers = x.end_cancelled();
             drop(x);
             wake(wakers);
             return None;
         }
         let connected = self.is_connected();
-        x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
-        let (patient, found) = (x.wait_for_ready, (x.deadline, Standing::of(&x)));
+        x.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
+        let (patient, found) = (x.spec().wait_for_ready, (x.deadline(), Standing::of(&x)));
         drop(x);
         let shut = self.shutdown.load(Ordering::Acquire).then(shut_down);
         match shut.or_else(|| self.broken(now).filter(|_| !patient)) {
@@ -392,7 +392,7 @@ impl Shared {
     /// A place for the call that has waited longest; `false` when there is none.
     fn hand_over(&self, permit: Permit, now: Instant) -> bool {
         let Some(call) = self.waiting.pop(now) else { return false };
-        let began = call.lock().timeline.since();
+        let began = call.lock().timeline().since();
         self.note_waited(now.saturating_duration_since(began));
         Handle::submit(permit, call);
         true

@@ -196,7 +196,7 @@ impl Shared {
         }
         if self.endpoints().is_empty() {
             self.publish();
-            self.fail_waiting(|call| !call.lock().wait_for_ready, &error);
+            self.fail_waiting(|call| !call.lock().spec().wait_for_ready, &error);
         }
     }
 

@@ -174,7 +174,7 @@ pub(super) struct Standing {
 impl Standing {
     /// How a call stands, if it has a tenant.
     pub(super) fn of(x: &CallState) -> Option<Self> {
-        let seat = x.seat.as_ref()?;
+        let seat = x.tenant()?;
         Some(Self { tenant: seat.quota().id(), seated: seat.is_taken() })
     }
 }
@@ -203,7 +203,7 @@ impl Pool {
     pub fn submit_for(&self, call: Arc<SharedCall>, tenant: &Arc<Tenant>) {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
         let seated = self.shared.waiting.admit(tenant.id);
-        call.lock().seat = Some(TenantPermit::new(quota, seated));
+        call.lock().set_tenant(TenantPermit::new(quota, seated));
         if seated {
             self.shared.submit(call);
         } else {
@@ -231,7 +231,7 @@ impl Shared {
 /// The end of a call whose deadline passed in a line: `error`, or what it waited for there.
 pub(super) fn late(call: &SharedCall, error: Error) -> Error {
     let x = call.lock();
-    let Some(seat) = x.seat.as_ref().filter(|seat| !seat.is_taken()) else { return error };
+    let Some(seat) = x.tenant().filter(|seat| !seat.is_taken()) else { return error };
     let label = seat.quota().label();
     let text = format!(
         "the deadline passed while the call waited in the line of tenant {label:?} \
