@@ -1,9 +1,7 @@
 //! How an attempt of a call ended, as its policy is told it.
 
-use crate::call::recv::{RecvEnd, RecvState};
-use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::response;
-use crate::grpc::status::Status;
+use crate::call::recv::RecvState;
+use crate::error::Error;
 use std::time::{Duration, Instant};
 
 /// Where the fields of the first attempt's head end.
@@ -35,39 +33,8 @@ impl Pushback {
     /// What a head says that may be all of a response.
     #[must_use]
     pub fn of(inc: &RecvState) -> Option<Self> {
-        let value = inc.head.fields().get("grpc-retry-pushback-ms")?;
+        let value = inc.head().fields().get("grpc-retry-pushback-ms")?;
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
         Some(number.map_or(Self::Never, |ms| Self::After(Duration::from_millis(ms.into()))))
     }
-}
-
-/// Whether a gRPC response had begun, so that the call is settled whatever its status: a head came
-/// that is not all of it.
-#[must_use]
-pub fn has_begun(inc: &RecvState) -> bool {
-    let trailers_only = matches!(inc.end, Some(RecvEnd::Finished))
-        && inc.head.fields().get("grpc-status").is_some();
-    inc.head_ready && !trailers_only && inc.encoding().is_ok()
-}
-
-/// How a call ended, as far as its head and its status tell; its messages are not looked at.
-///
-/// # Errors
-/// The status, or why there is none.
-pub fn outcome(inc: &RecvState) -> Result<(), Error> {
-    if inc.head_ready {
-        inc.encoding().map_err(not_grpc)?;
-    }
-    let trailers = match &inc.end {
-        Some(RecvEnd::Failed(error)) => return Err(error.clone()),
-        Some(RecvEnd::Trailers) => Some(&inc.trailers),
-        _ => None,
-    };
-    response::check_end(&inc.head, trailers).map_err(Error::from_peer)
-}
-
-/// A status found in a head: the peer's own, or what its HTTP status maps to.
-#[must_use]
-pub fn not_grpc(status: Status) -> Error {
-    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }

@@ -5,8 +5,6 @@
 //! the connection that carries it now is the trait [`Carrier`].
 
 pub mod attempt;
-pub mod bounds;
-pub mod finish;
 pub mod messages;
 pub mod quota;
 pub mod reader;
@@ -21,7 +19,7 @@ pub mod writer;
 use crate::error::ConnectionFacts;
 use crate::memory::queued::QueuedBytes;
 use crate::transport::connect::ConnectionInfo;
-use recv::Credit;
+pub use recv::Credit;
 use state::SharedCall;
 use std::fmt;
 use std::sync::Arc;

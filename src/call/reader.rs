@@ -44,10 +44,10 @@ impl Reader {
         f: impl FnOnce(&mut RecvState) -> R,
     ) -> Poll<Result<R, Error>> {
         let mut x = self.0.lock();
-        if x.recv.head_ready {
-            return Poll::Ready(Ok(f(&mut x.recv)));
+        if x.has_head() {
+            return Poll::Ready(Ok(f(x.recv_mut())));
         }
-        if let Some(RecvEnd::Failed(error)) = &x.recv.end {
+        if let Some(RecvEnd::Failed(error)) = x.end() {
             return Poll::Ready(Err(error.clone()));
         }
         x.wait_read(cx);
@@ -64,20 +64,20 @@ impl Reader {
     ) -> Poll<Result<Body, Error>> {
         let mut x = self.0.lock();
         let mut report = false;
-        if credit.bytes() > 0 && !x.done {
-            x.recv.credit.add(credit);
-            report = x.handle.as_ref().is_some_and(|p| p.carrier().is_worth(&x.recv.credit));
+        if credit.bytes() > 0 && !x.is_over() {
+            report = x.report_credit(credit);
         }
-        let poll = if !x.recv.body.is_empty() {
+        let body = x.recv_mut().body_mut();
+        let poll = if !body.is_empty() {
             if into.is_empty() {
-                std::mem::swap(into, &mut x.recv.body);
+                std::mem::swap(into, body);
             } else {
-                into.extend_from_slice(&x.recv.body);
+                into.extend_from_slice(body);
             }
-            x.recv.body.clear();
+            body.clear();
             Poll::Ready(Ok(Body::Bytes))
         } else {
-            match &x.recv.end {
+            match x.end() {
                 Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(Body::End)),
                 None => {
@@ -100,9 +100,9 @@ impl Reader {
         f: impl FnOnce(&mut RecvState) -> R,
     ) -> Poll<Result<R, Error>> {
         let mut x = self.0.lock();
-        match &x.recv.end {
+        match x.end() {
             Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
-            Some(_) => Poll::Ready(Ok(f(&mut x.recv))),
+            Some(_) => Poll::Ready(Ok(f(x.recv_mut()))),
             None => {
                 x.wait_read(cx);
                 Poll::Pending
@@ -114,9 +114,9 @@ impl Reader {
     #[must_use]
     pub fn end(&self) -> Option<Result<End, Error>> {
         let mut x = self.0.lock();
-        match x.recv.end.clone()? {
+        match x.end().cloned()? {
             RecvEnd::Finished => Some(Ok(End::Finished)),
-            RecvEnd::Trailers => Some(Ok(End::Trailers(std::mem::take(&mut x.recv.trailers)))),
+            RecvEnd::Trailers => Some(Ok(End::Trailers(x.recv_mut().take_trailers()))),
             RecvEnd::Failed(error) => Some(Err(error)),
         }
     }
@@ -126,10 +126,10 @@ impl Reader {
     /// one that reads.
     pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
         let mut x = self.0.lock();
-        if let Some(error) = &x.failure {
+        if let Some(error) = x.failure() {
             return Poll::Ready(error.clone());
         }
-        if x.done {
+        if x.is_over() {
             return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
         }
         x.wait_over(cx);

@@ -1,7 +1,7 @@
 //! What the peer sends, and what a reader did with its bytes.
 
 use crate::call::send::KEPT;
-use crate::error::Error;
+use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::Status;
 use crate::grpc::{Encoding, response};
 use crate::http2::{Fields, Head};
@@ -33,6 +33,9 @@ pub struct Credit {
 }
 
 impl Credit {
+    /// Nothing was done.
+    pub const NONE: Self = Self { consumed: 0, gathered: 0, delivered: 0, expected: 0 };
+
     /// Adds what was done since.
     pub const fn add(&mut self, later: Self) {
         self.consumed += later.consumed;
@@ -59,23 +62,17 @@ impl Credit {
 /// What the peer sends.
 #[derive(Default)]
 pub struct RecvState {
-    /// The head, once [`RecvState::head_ready`].
-    pub head: Head,
-    /// The head has come.
-    pub head_ready: bool,
-    /// The encoding that a gRPC response's head announces, once [`CallState::declines`] has checked
-    /// it.
-    ///
-    /// [`CallState::declines`]: crate::call::state::CallState::declines
-    pub checked: Option<Encoding>,
+    head: Head,
+    /// The head has come, and may be read.
+    head_ready: bool,
+    /// The encoding that a gRPC response's head announces, once the head was checked.
+    checked: Option<Encoding>,
     /// Bytes of the body not yet taken by the caller.
-    pub body: BytesMut,
-    /// What the caller did with bytes and the driver has not been told.
-    pub credit: Credit,
-    /// Trailers.
-    pub trailers: Fields,
-    /// How the peer's side ended.
-    pub end: Option<RecvEnd>,
+    body: BytesMut,
+    /// What the caller did with bytes and the connection has not been told.
+    credit: Credit,
+    trailers: Fields,
+    end: Option<RecvEnd>,
 }
 
 /// Says how much there is of messages, not what is in them.
@@ -91,8 +88,26 @@ impl fmt::Debug for RecvState {
     }
 }
 
+/// What its reader sees and takes.
 impl RecvState {
-    /// The encoding that the head of a gRPC response announces. The head is checked once.
+    /// Returns the head.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Returns the head, whose fields a reader may take.
+    pub const fn head_mut(&mut self) -> &mut Head {
+        &mut self.head
+    }
+
+    /// Returns whether the head has come.
+    #[must_use]
+    pub const fn is_head_ready(&self) -> bool {
+        self.head_ready
+    }
+
+    /// Returns the encoding that the head of a gRPC response announces. The head is checked once.
     ///
     /// # Errors
     /// The status of a head that is not gRPC.
@@ -101,16 +116,130 @@ impl RecvState {
         self.checked.map_or_else(|| response::check_head(&self.head), Ok)
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Returns the bytes of the body that the reader has not taken.
+    #[must_use]
+    pub const fn body(&self) -> &BytesMut {
+        &self.body
+    }
+
+    /// Returns the body, for a reader that takes bytes of it.
+    pub const fn body_mut(&mut self) -> &mut BytesMut {
+        &mut self.body
+    }
+
+    /// Returns how the peer's side ended.
+    #[must_use]
+    pub const fn end(&self) -> Option<&RecvEnd> {
+        self.end.as_ref()
+    }
+
+    /// Returns the trailers, if the peer's side ended with them.
+    #[must_use]
+    pub const fn trailers(&self) -> Option<&Fields> {
+        match self.end {
+            Some(RecvEnd::Trailers) => Some(&self.trailers),
+            _ => None,
+        }
+    }
+
+    /// Returns the trailers, whose fields a reader may take; empty ones if none came.
+    pub const fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.trailers
+    }
+
+    /// Takes the trailers; empty ones if none came.
+    pub fn take_trailers(&mut self) -> Fields {
+        std::mem::take(&mut self.trailers)
+    }
+
+    /// Returns whether a gRPC response has begun, so that the call is settled whatever its status: a
+    /// head came that is not all of it.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        let trailers_only = matches!(self.end, Some(RecvEnd::Finished))
+            && self.head.fields().get("grpc-status").is_some();
+        self.head_ready && !trailers_only && self.encoding().is_ok()
+    }
+
+    /// Returns how the call ended, as far as head and status tell; messages are not looked at.
+    ///
+    /// # Errors
+    /// The status, or why there is none.
+    pub fn outcome(&self) -> Result<(), Error> {
+        if self.head_ready {
+            self.encoding().map_err(not_grpc)?;
+        }
+        if let Some(RecvEnd::Failed(error)) = &self.end {
+            return Err(error.clone());
+        }
+        response::check_end(&self.head, self.trailers()).map_err(Error::from_peer)
+    }
+
+    /// Notes what a reader did with bytes.
+    pub(super) const fn add_credit(&mut self, credit: Credit) {
+        self.credit.add(credit);
+    }
+
+    /// Returns what readers did with bytes since the last report.
+    pub(super) const fn credit(&self) -> &Credit {
+        &self.credit
+    }
+}
+
+/// What the connection does.
+impl RecvState {
+    pub(super) const fn take_credit(&mut self) -> Credit {
+        std::mem::replace(&mut self.credit, Credit::NONE)
+    }
+
+    pub(super) const fn set_head(&mut self, head: &mut Head) {
+        std::mem::swap(&mut self.head, head);
+    }
+
+    pub(super) const fn set_head_ready(&mut self) {
+        self.head_ready = true;
+    }
+
+    pub(super) const fn set_checked(&mut self, encoding: Encoding) {
+        self.checked = Some(encoding);
+    }
+
+    pub(super) fn reserve_body(&mut self, bytes: usize) {
+        self.body.reserve(bytes);
+    }
+
+    pub(super) fn push_body(&mut self, data: &[u8]) {
+        self.body.extend_from_slice(data);
+    }
+
+    pub(super) const fn set_trailers(&mut self, trailers: &mut Fields) {
+        std::mem::swap(&mut self.trailers, trailers);
+    }
+
+    pub(super) fn set_end(&mut self, end: RecvEnd) {
+        self.end = Some(end);
+    }
+
+    pub(super) fn clear(&mut self) {
         self.head.clear();
         self.head_ready = false;
         self.checked = None;
         self.body.clear();
-        if self.body.capacity() > KEPT {
-            self.body = BytesMut::new();
-        }
-        self.credit = Credit::default();
+        self.shrink();
+        self.credit = Credit::NONE;
         self.trailers.clear();
         self.end = None;
     }
+
+    pub(super) fn shrink(&mut self) {
+        if self.body.capacity() > KEPT {
+            self.body = BytesMut::new();
+        }
+    }
+}
+
+/// A status found in a head: the peer's own, or what its HTTP status maps to.
+#[must_use]
+pub fn not_grpc(status: Status) -> Error {
+    Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }

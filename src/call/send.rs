@@ -1,14 +1,17 @@
 //! What this side of a call sends: a head, bytes of the body, an end.
 
+mod body;
+
 use crate::call::stalls::Stalls;
-use crate::http2::Fields;
 use crate::http2::hpack::Template;
+use crate::http2::{Blocked, Fields, SendHead};
 use crate::memory::queued::QueuedReservation;
-use crate::memory::replay::{ReplayBudget, ReplayReservation, UNCOUNTED};
-use bytes::{Buf, Bytes};
+use crate::memory::replay::ReplayReservation;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Messages up to this are gathered in the call, longer ones are chained.
 pub const INLINE_MAX: usize = 4096;
@@ -53,26 +56,21 @@ impl SendEnd {
 #[derive(Default)]
 pub struct SendState {
     /// Stable fields of the head.
-    pub template: Option<Arc<Template>>,
+    template: Option<Arc<Template>>,
     /// Further fields of the head.
-    pub extra: Fields,
-    /// How far the head has come.
-    pub head: HeadState,
-    /// The remaining time is added to the head as `grpc-timeout` when it is sent.
-    pub grpc_timeout: bool,
+    extra: Fields,
+    head: HeadState,
     /// What is handed over is kept as well, until a response begins: the call can move to another
     /// connection.
-    pub replayable: bool,
-    /// Trailers, when the end says so.
-    pub trailers: Fields,
-    /// How our side ends.
-    pub end: SendEnd,
+    replayable: bool,
+    trailers: Fields,
+    end: SendEnd,
     /// The end was handed to the connection.
-    pub end_sent: bool,
+    end_sent: bool,
     /// Bytes handed to the connection and not yet framed.
-    pub in_flight: usize,
+    in_flight: usize,
     /// How long they waited for windows, on all connections.
-    pub stalls: Stalls,
+    stalls: Stalls,
     chunks: VecDeque<Bytes>,
     chunk_bytes: usize,
     tail: Vec<u8>,
@@ -81,10 +79,10 @@ pub struct SendState {
     handed: usize,
     next: u32,
     within: u32,
-    /// The room for it.
+    /// The reservation for it.
     lease: Option<ReplayReservation>,
     /// What is counted of a large queue.
-    pub(crate) counted: Option<QueuedReservation>,
+    counted: Option<QueuedReservation>,
 }
 
 /// Says how much there is of messages, not what is in them.
@@ -102,202 +100,147 @@ impl fmt::Debug for SendState {
     }
 }
 
+/// Head, trailers and end, as the caller writes them.
 impl SendState {
-    /// Bytes that wait in the call or in the connection.
+    /// Returns how far the head has come.
     #[must_use]
-    pub fn queued(&self) -> usize {
-        self.in_flight + self.waiting()
+    pub const fn head(&self) -> HeadState {
+        self.head
     }
 
-    /// Bytes that wait in the call.
+    /// Writes the head: stable fields of a template, then `extra`.
+    pub fn set_head(&mut self, template: Option<Arc<Template>>, extra: &Fields) {
+        self.template = template;
+        self.extra.extend_from(extra);
+        self.head = HeadState::Ready;
+    }
+
+    /// Returns the head's fields beside the template's.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.chunk_bytes + self.tail.len() - self.handed
+    pub const fn extra(&self) -> &Fields {
+        &self.extra
     }
 
-    /// Where small messages are encoded.
-    pub const fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.tail
+    /// Returns the head's fields beside the template's, for what an attempt adds to them.
+    pub const fn extra_mut(&mut self) -> &mut Fields {
+        &mut self.extra
     }
 
-    /// Chains bytes behind everything written so far.
-    pub fn chain(&mut self, bytes: Bytes) {
-        self.seal();
-        self.chunk_bytes += bytes.len();
-        self.chunks.push_back(bytes);
-    }
-
-    /// Closes the tail when it has become long, so that it is chained and not copied.
-    pub fn settle(&mut self) {
-        if self.tail.len() > INLINE_MAX {
-            self.seal();
-        }
-    }
-
-    /// Closes the tail: what is in it is chained.
-    pub fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            let tail = Bytes::from(std::mem::take(&mut self.tail));
-            self.chunk_bytes += tail.len();
-            self.chunks.push_back(tail);
-        }
-    }
-
-    /// Keeps the whole request, which stands here, unless it is large and there is no room for it.
-    pub fn keep_whole(&mut self, keep: &Arc<ReplayBudget>) {
-        let bytes = self.waiting();
-        if bytes > UNCOUNTED {
-            self.lease = ReplayReservation::whole(keep, bytes);
-        }
-        self.replayable = bytes <= UNCOUNTED || self.lease.is_some();
-    }
-
-    /// Keeps what will be handed over, as far as there is room for it.
-    pub fn keep_stream(&mut self, keep: &Arc<ReplayBudget>) {
-        self.lease = Some(ReplayReservation::new(keep));
-        self.replayable = true;
-    }
-
-    /// Whether another connection could carry the call: nothing of it was written, or all that was
-    /// is kept.
+    /// Returns the head's stable fields.
     #[must_use]
-    pub fn is_movable(&self) -> bool {
-        self.replayable || self.head != HeadState::Sent
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_deref()
     }
 
-    /// Hands over the next chained bytes.
-    #[inline]
-    pub fn take_chunk(&mut self) -> Option<Bytes> {
-        // Most calls have none.
-        if self.chunks.is_empty() { None } else { self.next_chunk() }
-    }
-
-    fn next_chunk(&mut self) -> Option<Bytes> {
-        if self.replayable {
-            return self.copy_chunk();
-        }
-        let chunk = self.chunks.pop_front()?;
-        self.chunk_bytes -= chunk.len();
-        Some(chunk)
-    }
-
-    fn copy_chunk(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.get(self.next as usize)?;
-        let piece = chunk.slice(self.within as usize..);
-        if !self.admits(piece.len()) {
-            self.commit();
-            return self.take_chunk();
-        }
-        self.handed += piece.len();
-        self.next += 1;
-        self.within = 0;
-        Some(piece)
-    }
-
-    /// What is to be handed over of the tail, once no chunk is left.
+    /// Returns how this side ends.
     #[must_use]
-    pub fn rest(&self) -> &[u8] {
-        let behind_chunks = self.next as usize == self.chunks.len();
-        let from = if behind_chunks { self.within as usize } else { 0 };
-        self.tail.get(from..).unwrap_or_default()
+    pub const fn end(&self) -> &SendEnd {
+        &self.end
     }
 
-    /// [`SendState::rest`] was handed over.
-    #[inline]
-    pub fn rest_handed(&mut self) {
-        if !self.replayable {
-            return self.tail.clear();
-        }
-        let bytes = self.rest().len();
-        if !self.admits(bytes) {
-            return self.forget_body();
-        }
-        self.handed += bytes;
-        self.within = u32::try_from(self.tail.len()).unwrap_or(u32::MAX);
-        if self.tail.len() > INLINE_MAX {
-            self.seal();
-            self.next += 1;
-            self.within = 0;
-        }
+    /// Returns whether more may follow.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.end.is_open()
     }
 
-    fn admits(&mut self, bytes: usize) -> bool {
-        let all = self.handed + bytes;
-        self.lease.as_mut().is_none_or(|lease| lease.covers(all))
+    /// Ends this side.
+    pub fn set_end(&mut self, end: SendEnd) {
+        self.end = end;
     }
 
-    /// What was handed over is kept no longer: the response has begun, or there is no room for it.
-    pub fn commit(&mut self) {
-        if self.waiting() == 0 {
-            return self.forget_body();
-        }
-        self.replayable = false;
-        for _ in 0..std::mem::take(&mut self.next) {
-            self.take_chunk();
-        }
-        let within = std::mem::take(&mut self.within) as usize;
-        if let Some(front) = self.chunks.front_mut() {
-            front.advance(within);
-            self.chunk_bytes -= within;
-        } else {
-            self.tail.drain(..within);
-        }
-        self.handed = 0;
-        self.lease = None;
+    /// Returns the trailers.
+    #[must_use]
+    pub const fn trailers(&self) -> &Fields {
+        &self.trailers
     }
 
-    /// Forgets all that was written.
-    pub fn forget_body(&mut self) {
-        if !self.chunks.is_empty() {
-            self.chunks.clear();
-            self.chunk_bytes = 0;
-        }
-        self.tail.clear();
-        self.replayable = false;
-        self.handed = 0;
-        self.next = 0;
-        self.within = 0;
-        if self.lease.is_some() {
-            self.lease = None;
-        }
+    /// Adds trailers; they leave when the end says [`SendEnd::Trailers`].
+    pub fn add_trailers(&mut self, trailers: &Fields) {
+        self.trailers.extend_from(trailers);
     }
 
-    /// Makes everything kept ready to be sent anew.
-    pub fn rewind(&mut self) {
-        if self.head == HeadState::Sent {
-            self.head = HeadState::Ready;
-        }
-        self.end_sent = false;
-        self.in_flight = 0;
-        self.handed = 0;
-        self.next = 0;
-        self.within = 0;
+    /// Returns the trailers, to which more may be added.
+    pub const fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.trailers
     }
 
-    /// Gives a long tail's memory back.
-    pub(crate) fn shrink(&mut self) {
-        if self.tail.capacity() > KEPT {
-            self.tail = Vec::new();
-        }
+    /// Takes the trailers that were added.
+    pub fn take_trailers(&mut self) -> Fields {
+        std::mem::take(&mut self.trailers)
+    }
+}
+
+/// How far the connection has come.
+impl SendState {
+    /// Returns whether the head is all there is to send.
+    #[must_use]
+    pub fn ends_with_head(&self) -> bool {
+        matches!(self.end, SendEnd::Finish) && self.waiting() == 0
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Returns the head as it is sent.
+    #[must_use]
+    pub fn fields(&self) -> SendHead<'_> {
+        SendHead { template: self.template.as_deref(), extra: &self.extra }
+    }
+
+    /// The head was written to a stream; `end` with END_STREAM.
+    pub const fn head_sent(&mut self, end: bool) {
+        self.head = HeadState::Sent;
+        self.end_sent = end;
+    }
+
+    /// Returns whether the end was handed to the connection.
+    #[must_use]
+    pub const fn is_end_sent(&self) -> bool {
+        self.end_sent
+    }
+
+    /// The end was handed to the connection.
+    pub const fn end_was_sent(&mut self) {
+        self.end_sent = true;
+    }
+
+    /// Returns the bytes handed to the connection and not yet framed.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Sets the bytes handed to the connection and not yet framed.
+    pub const fn set_in_flight(&mut self, bytes: usize) {
+        self.in_flight = bytes;
+    }
+
+    /// Notes what holds the stream's bytes back from now on.
+    pub fn note_blocked(&mut self, blocked: Blocked, now: Instant) {
+        self.stalls.note(blocked, now);
+    }
+
+    /// Returns how long bytes have waited for windows, up to now.
+    #[must_use]
+    pub fn stalls(&self, now: Instant) -> Stalls {
+        self.stalls.until(now)
+    }
+
+    /// Returns whether all that was handed over is kept for another connection.
+    #[must_use]
+    pub const fn is_replayable(&self) -> bool {
+        self.replayable
+    }
+
+    pub(super) const fn counted_mut(&mut self) -> &mut Option<QueuedReservation> {
+        &mut self.counted
+    }
+
+    /// Forgets what was written: the head is these fields, and all there is.
+    pub(super) fn replace_with_head(&mut self, fields: &Fields) {
         self.template = None;
-        self.extra.clear();
-        self.head = HeadState::None;
-        self.grpc_timeout = false;
         self.forget_body();
-        self.trailers.clear();
-        self.end = SendEnd::Open;
-        self.end_sent = false;
-        self.in_flight = 0;
-        self.counted = None;
-        self.stalls = Stalls::default();
-        if self.tail.capacity() > KEPT {
-            self.tail = Vec::new();
-        }
-        if self.extra.capacity() > KEPT {
-            self.extra = Fields::new();
-        }
+        self.extra.clear();
+        self.extra.extend_from(fields);
+        self.head = HeadState::Ready;
+        self.end = SendEnd::Finish;
     }
 }

@@ -1,11 +1,11 @@
 //! A call of a server, as its handler holds it.
 
 use crate::call::reader::Reader;
-use crate::call::state::{HeadState, RecvState, SendEnd, SendState, SharedCall};
+use crate::call::state::{RecvState, SendEnd, SendState, SharedCall};
 use crate::call::writer::{Closed, Writer};
 use crate::error::Error;
+use crate::http2::Head;
 use crate::http2::hpack::Template;
-use crate::http2::{ErrorCode, Head};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,18 +26,18 @@ impl ServerCall {
 
     /// Reads the request's head.
     pub fn with_head<R>(&self, f: impl FnOnce(&mut Head) -> R) -> R {
-        f(&mut self.call.lock().recv.head)
+        f(self.call.lock().recv_mut().head_mut())
     }
 
     /// When the caller's patience ends.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.call.lock().deadline
+        self.call.lock().deadline()
     }
 
     /// Sees the whole request at once; for handlers that asked for it.
     pub fn with_whole<R>(&self, f: impl FnOnce(&mut RecvState) -> R) -> R {
-        f(&mut self.call.lock().recv)
+        f(self.call.lock().recv_mut())
     }
 
     /// Waits until the caller has given up, its deadline has passed or the connection is lost.
@@ -69,9 +69,9 @@ impl ServerCall {
     /// [`ServerCall::answer`], or dropped.
     pub fn lend_body<R>(&self, f: impl FnOnce(&Head) -> R) -> (R, Vec<u8>) {
         let mut x = self.call.lock();
-        let tail = x.send.tail();
+        let tail = x.send_mut().tail();
         let body = if tail.is_empty() { std::mem::take(tail) } else { Vec::new() };
-        (f(&x.recv.head), body)
+        (f(x.recv().head()), body)
     }
 
     /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
@@ -86,13 +86,9 @@ impl ServerCall {
         body: impl FnOnce(&mut SendState),
     ) -> Result<(), Closed> {
         let mut x = self.call.lock();
-        if x.done || x.send.head != HeadState::None || !x.send.end.is_open() {
+        if !x.answer(template, end, body) {
             return Err(Closed);
         }
-        body(&mut x.send);
-        x.send.template = Some(template);
-        x.send.head = HeadState::Ready;
-        x.send.end = end;
         drop(x);
         self.call.notify();
         Ok(())
@@ -102,10 +98,9 @@ impl ServerCall {
 impl Drop for ServerCall {
     fn drop(&mut self) {
         let mut x = self.call.lock();
-        if x.done || !x.send.end.is_open() || x.cancel.is_some() {
+        if !x.abandon_answer() {
             return;
         }
-        x.cancel = Some(ErrorCode::INTERNAL_ERROR);
         drop(x);
         self.call.notify();
     }

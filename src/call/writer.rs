@@ -1,10 +1,8 @@
 //! The writing end of a call, as the layer above holds it.
 
-use crate::call::finish::wake;
 use crate::call::stalls::Stalls;
-use crate::call::state::{HeadState, INLINE_MAX, RecvEnd, SendEnd, SharedCall};
-use crate::error::{Error, Kind};
-use crate::grpc::Code;
+use crate::call::state::ending::wake;
+use crate::call::state::{HeadState, INLINE_MAX, SendEnd, SharedCall};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields};
 use crate::rt;
@@ -33,12 +31,10 @@ impl Writer {
     /// The exchange is over.
     pub fn head(&self, template: Option<Arc<Template>>, extra: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || x.send.head != HeadState::None {
+        if x.is_over() || x.send().head() != HeadState::None {
             return Err(Closed);
         }
-        x.send.template = template;
-        x.send.extra.extend_from(extra);
-        x.send.head = HeadState::Ready;
+        x.send_mut().set_head(template, extra);
         drop(x);
         self.0.notify();
         Ok(())
@@ -50,12 +46,11 @@ impl Writer {
     /// The exchange is over, or something was written before.
     pub fn head_alone(&self, head: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || x.send.head != HeadState::None || !x.send.end.is_open() {
+        if x.is_closed() || x.send().head() != HeadState::None {
             return Err(Closed);
         }
-        x.send.extra.extend_from(head);
-        x.send.head = HeadState::Ready;
-        x.send.end = SendEnd::Finish;
+        x.send_mut().set_head(None, head);
+        x.send_mut().set_end(SendEnd::Finish);
         drop(x);
         self.0.notify();
         Ok(())
@@ -65,10 +60,10 @@ impl Writer {
     /// held for the connection or the process is short of memory.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut x = self.0.lock();
-        if x.done || x.cancel.is_some() || !x.send.end.is_open() {
+        if x.is_closed() || x.cancel_code().is_some() {
             return Poll::Ready(Err(Closed));
         }
-        if x.has_room() {
+        if x.accepts_message() {
             return Poll::Ready(Ok(()));
         }
         x.wait_write(cx);
@@ -82,20 +77,21 @@ impl Writer {
     /// The call is over, or this side was ended.
     pub fn send(&self, bytes: &mut Vec<u8>, large: Option<Bytes>) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.send.end.is_open() {
+        if x.is_closed() {
             return Err(Closed);
         }
-        let tail = x.send.tail();
+        let send = x.send_mut();
+        let tail = send.tail();
         if tail.is_empty() {
             std::mem::swap(tail, bytes);
         } else if bytes.len() > INLINE_MAX {
-            x.send.chain(std::mem::take(bytes).into());
+            send.chain(std::mem::take(bytes).into());
         } else {
             tail.extend_from_slice(bytes);
             bytes.clear();
         }
         if let Some(large) = large {
-            x.send.chain(large);
+            send.chain(large);
         }
         x.count_queued();
         drop(x);
@@ -109,10 +105,10 @@ impl Writer {
     /// The exchange is over, or our side was ended.
     pub fn trailers(&self, trailers: &Fields) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.send.end.is_open() {
+        if x.is_closed() {
             return Err(Closed);
         }
-        x.send.trailers.extend_from(trailers);
+        x.send_mut().add_trailers(trailers);
         Ok(())
     }
 
@@ -122,13 +118,13 @@ impl Writer {
     /// The exchange is over, or our side was ended.
     pub fn finish(&self, end: SendEnd, trailers: Option<&Fields>) -> Result<(), Closed> {
         let mut x = self.0.lock();
-        if x.done || !x.send.end.is_open() {
+        if x.is_closed() {
             return Err(Closed);
         }
         if let Some(trailers) = trailers {
-            x.send.trailers.extend_from(trailers);
+            x.send_mut().add_trailers(trailers);
         }
-        x.send.end = end;
+        x.send_mut().set_end(end);
         drop(x);
         self.0.notify();
         Ok(())
@@ -138,16 +134,7 @@ impl Writer {
     /// elsewhere, is told CANCELLED behind what has arrived.
     pub fn cancel(&self, code: ErrorCode) {
         let mut x = self.0.lock();
-        if x.done || x.cancel.is_some() {
-            return;
-        }
-        x.cancel = Some(code);
-        if x.recv.end.is_none() {
-            let text = "the call was cancelled on this side";
-            x.recv.end =
-                Some(RecvEnd::Failed(Error::local(Kind::Cancelled, Code::Cancelled, text)));
-        }
-        let wakers = x.take_wakers();
+        let Some(wakers) = x.cancel(code) else { return };
         drop(x);
         wake(wakers);
         self.0.notify();
@@ -156,20 +143,19 @@ impl Writer {
     /// How long this side's bytes have waited for windows, up to now.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
-        self.0.lock().send.stalls.until(rt::now())
+        self.0.lock().send().stalls(rt::now())
     }
 
     /// Whether our side has been ended or the exchange is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let x = self.0.lock();
-        x.done || !x.send.end.is_open()
+        self.0.lock().is_closed()
     }
 
     /// Whether the head was written.
     #[must_use]
     pub fn has_head(&self) -> bool {
-        self.0.lock().send.head != HeadState::None
+        self.0.lock().send().head() != HeadState::None
     }
 
     /// The call itself, for what is written in one piece.

@@ -1,25 +1,26 @@
 //! One call of a client: filled, sent on its way, and given up when dropped.
 
 use crate::call::Permit;
-use crate::call::attempt;
-use crate::call::attempt::{Pushback, not_grpc};
-use crate::call::finish::wake;
+use crate::call::attempt::Pushback;
 use crate::call::quota::TenantPermit;
 use crate::call::reader::Reader;
-use crate::call::state::{HeadState, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
+use crate::call::recv::not_grpc;
+use crate::call::state::caller::Abandoned;
+use crate::call::state::ending::wake;
+use crate::call::state::{CallSpec, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::writer::Writer;
 use crate::client::channel::Channel;
 use crate::client::policy::Policy;
 use crate::client::retry::Retrying;
 use crate::connection::handle::Handle;
-use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec;
 use crate::grpc::codec::Decode;
 use crate::grpc::method::Path;
 use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, response};
+use crate::http2::Fields;
 use crate::http2::Template;
-use crate::http2::{ErrorCode, Fields};
 use crate::rt;
 use std::future::poll_fn;
 use std::panic::Location;
@@ -118,8 +119,7 @@ impl Call {
         if let (Some(retries), Some(shared)) = (&channel.inner.retries, &call.shared)
             && let Some(Policy::Retry(policy)) = retries.of(path.as_str())
         {
-            let retrying = Retrying::start(channel, shared, policy);
-            shared.lock().again = Some(retrying);
+            Retrying::start(channel, shared, policy);
         }
         Ok(call)
     }
@@ -136,29 +136,28 @@ impl Call {
         let now = rt::now();
         let shared = channel.inner.pool.call(now);
         let mut x = shared.lock();
-        if let Some(timeout) = options.timeout {
-            x.deadline = now.checked_add(timeout);
-            x.send.grpc_timeout = grpc;
-        }
-        x.wait_for_ready = options.wait_for_ready;
-        x.site = options.site;
-        x.grpc = grpc;
-        x.whole = options.whole;
-        x.early = options.race;
-        if options.whole {
-            let limits = &channel.inner.limits;
-            x.message_max = if grpc { limits.receive } else { limits.http_body_max() };
-        }
-        let whole = body(&mut x.send).map_err(local)?;
-        if whole {
-            x.send.keep_whole(&channel.inner.keep);
-            x.send.end = SendEnd::Finish;
+        let limits = &channel.inner.limits;
+        x.prepare(CallSpec {
+            deadline: options.timeout.and_then(|timeout| now.checked_add(timeout)),
+            wait_for_ready: options.wait_for_ready,
+            grpc,
+            whole: options.whole,
+            wake_at_head: options.race,
+            message_max: match (options.whole, grpc) {
+                (true, true) => limits.receive,
+                (true, false) => limits.http_body_max(),
+                (false, _) => usize::MAX,
+            },
+            site: options.site,
+        });
+        let send = x.send_mut();
+        if body(send).map_err(local)? {
+            send.keep_whole(&channel.inner.keep);
+            send.set_end(SendEnd::Finish);
         } else {
-            x.send.keep_stream(&channel.inner.keep);
+            send.keep_stream(&channel.inner.keep);
         }
-        x.send.template = template;
-        x.send.extra.extend_from(extra);
-        x.send.head = HeadState::Ready;
+        send.set_head(template, extra);
         drop(x);
         Ok(Self { channel: channel.clone(), shared: Some(shared) })
     }
@@ -176,9 +175,7 @@ impl Call {
     /// Sends it as a hedge, on the place and with its tenant's seat that were found for it.
     pub(super) fn send_on(&self, place: Permit, seat: Option<TenantPermit>) {
         if let Some(shared) = &self.shared {
-            let mut x = shared.lock();
-            (x.spare, x.seat) = (true, seat);
-            drop(x);
+            shared.lock().set_hedge(seat);
             Handle::submit(place, Arc::clone(shared));
         }
     }
@@ -205,12 +202,12 @@ impl Call {
             Some(shared) => {
                 poll_fn(|cx| {
                     let mut x = shared.lock();
-                    if x.recv.end.is_none() {
+                    if x.end().is_none() {
                         x.wait_read(cx);
                         return Poll::Pending;
                     }
-                    let timeline = x.timeline.clone();
-                    let read = read_whole(&mut x.recv, max);
+                    let timeline = x.timeline().clone();
+                    let read = read_whole(x.recv_mut(), max);
                     let read = read.map_err(|error| x.located(error, rt::now()));
                     Poll::Ready(read.map(|response| (response, timeline)))
                 })
@@ -227,7 +224,7 @@ impl Call {
     pub(super) fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(shared) = &self.shared else { return Poll::Ready(()) };
         let mut x = shared.lock();
-        if x.recv.head_ready || x.recv.end.is_some() {
+        if x.has_head() || x.end().is_some() {
             return Poll::Ready(());
         }
         x.wait_read(cx);
@@ -238,35 +235,33 @@ impl Call {
     /// attempt.
     pub(super) fn failure(&self) -> Option<(Error, Option<Pushback>)> {
         let x = self.shared.as_ref()?.lock();
-        if attempt::has_begun(&x.recv) {
+        if x.recv().has_begun() {
             return None;
         }
-        let error = attempt::outcome(&x.recv).err()?;
-        Some((x.located(error, rt::now()), Pushback::of(&x.recv)))
+        let error = x.recv().outcome().err()?;
+        Some((x.located(error, rt::now()), Pushback::of(x.recv())))
     }
 
     /// The connection on which it has its place.
     pub(super) fn connection(&self) -> Option<u64> {
         let x = self.shared.as_ref()?.lock();
-        x.handle.as_ref().map(|place| place.carrier().id())
+        x.permit().map(|permit| permit.carrier().id())
     }
 
     /// Whether its head was ever written.
     pub(super) fn is_sent(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.lock().attempts > 0)
+        self.shared.as_ref().is_some_and(|shared| shared.lock().attempts() > 0)
     }
 
     /// Where its time went, up to now.
     pub(super) fn timeline(&self) -> Option<Timeline> {
-        self.shared.as_ref().map(|shared| shared.lock().timeline.clone())
+        self.shared.as_ref().map(|shared| shared.lock().timeline().clone())
     }
 
     /// Its time goes on from that of an attempt before it.
     pub(super) fn go_on_from(&self, before: Option<&Timeline>, now: Instant) {
         if let (Some(shared), Some(before)) = (&self.shared, before) {
-            let mut x = shared.lock();
-            x.timeline = before.clone();
-            x.timeline.enter(Phase::PoolWait, now);
+            shared.lock().continue_from(before, now);
         }
     }
 
@@ -283,26 +278,22 @@ fn announce(encoding: Encoding) -> Option<&'static str> {
 
 /// Head, one message, trailers.
 fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>, Error> {
-    let trailers = match &inc.end {
-        Some(RecvEnd::Failed(error)) => {
-            // A head that is not gRPC says more than how the body behind it failed.
-            if inc.head_ready {
-                inc.encoding().map_err(not_grpc)?;
-            }
-            return Err(error.clone());
+    if let Some(RecvEnd::Failed(error)) = inc.end() {
+        // A head that is not gRPC says more than how the body behind it failed.
+        if inc.is_head_ready() {
+            inc.encoding().map_err(not_grpc)?;
         }
-        Some(RecvEnd::Trailers) => Some(&inc.trailers),
-        _ => None,
-    };
+        return Err(error.clone());
+    }
     let encoding = inc.encoding().map_err(not_grpc)?;
-    response::check_end(&inc.head, trailers).map_err(Error::from_peer)?;
-    let Some((compressed, payload)) = message::parse_one(&inc.body, max) else {
-        return Err(not_one_message(&inc.body, max));
+    response::check_end(inc.head(), inc.trailers()).map_err(Error::from_peer)?;
+    let Some((compressed, payload)) = message::parse_one(inc.body(), max) else {
+        return Err(not_one_message(inc.body(), max));
     };
-    let decoded = codec::decode_whole(&mut inc.body, payload, compressed, encoding, max);
+    let decoded = codec::decode_whole(inc.body_mut(), payload, compressed, encoding, max);
     let decoded = decoded.map_err(broken)?;
-    let metadata = response::take_metadata(inc.head.fields_mut());
-    let trailing = response::take_metadata(&mut inc.trailers);
+    let metadata = response::take_metadata(inc.head_mut().fields_mut());
+    let trailing = response::take_metadata(inc.trailers_mut());
     let came = if compressed { encoding } else { Encoding::Identity };
     let response = Response::new(decoded).with_metadata(metadata).with_trailers(trailing);
     Ok(response.with_encoding(came))
@@ -333,30 +324,15 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
 impl Drop for Call {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
-        let waits = {
-            let mut x = shared.lock();
-            if x.done {
-                return;
-            }
-            // The sending half may have cancelled it; what waits for a place must leave all the same.
-            let told = x.cancel.is_some();
-            x.cancel.get_or_insert(ErrorCode::CANCEL);
-            if x.handle.is_none() {
-                let wakers = x.give_up();
-                drop(x);
+        let abandoned = shared.lock().abandon_call();
+        match abandoned {
+            Abandoned::Over => {}
+            Abandoned::Carried => shared.notify(),
+            Abandoned::Unassigned(wakers) => {
                 wake(wakers);
-                true
-            } else if told {
-                return;
-            } else {
-                false
+                let inner = &self.channel.inner;
+                inner.pool.forget(&shared, inner.tenant.as_ref());
             }
-        };
-        if waits {
-            let inner = &self.channel.inner;
-            inner.pool.forget(&shared, inner.tenant.as_ref());
-        } else {
-            shared.notify();
         }
     }
 }

@@ -131,17 +131,17 @@ impl Channel {
                 return Poll::Ready(Err(Error::from_peer(gone)));
             };
             let mut x = shared.lock();
-            match &x.recv.end {
+            match x.end() {
                 None => {
                     x.wait_read(cx);
                     Poll::Pending
                 }
                 Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(HttpResponse {
-                    status: x.recv.head.status(),
-                    fields: x.recv.head.fields().clone(),
-                    body: std::mem::take(&mut x.recv.body).freeze(),
-                    trailers: std::mem::take(&mut x.recv.trailers),
+                    status: x.recv().head().status(),
+                    fields: x.recv().head().fields().clone(),
+                    body: std::mem::take(x.recv_mut().body_mut()).freeze(),
+                    trailers: x.recv_mut().take_trailers(),
                 })),
             }
         })

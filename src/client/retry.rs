@@ -1,19 +1,25 @@
 //! Retries by policy (gRFC A6): opt-in, bounded, throttled, and never once a response has begun.
 //!
-//! Calls that the peer surely did not process are moved by the pool whatever the policy says; this is
-//! for those it may have seen, when the caller has said that running twice does no harm.
+//! The pool moves calls that the peer did not process whatever the policy says. This is for those that
+//! the peer may have processed, when the caller has said that running twice does no harm.
+//!
+//! The call knows its policy as a [`Waker`]: it wakes the policy when an attempt has ended, with no
+//! lock held, and shows the end to nobody before the policy has decided.
 
 use crate::call::attempt::{Attempt, Mark, Pushback};
-use crate::call::state::{Again, SharedCall};
+use crate::call::state::ending::wake;
+use crate::call::state::{CallState, SharedCall};
 use crate::client::channel::{Channel, Inner};
 use crate::client::policy::RetryPolicy;
+use crate::error::Error;
 use crate::http2::Fields;
 use crate::rt;
 use crate::rt::sync::Mutex;
 use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
-/// A call's attempts by policy: kept in its call.
+/// The attempts of one call by policy. The call holds it, as a waker.
 #[derive(Debug)]
 pub(super) struct Retrying {
     channel: Weak<Inner>,
@@ -26,23 +32,21 @@ pub(super) struct Retrying {
 }
 
 impl Retrying {
-    pub(super) fn start(
-        channel: &Channel,
-        call: &Arc<SharedCall>,
-        policy: &RetryPolicy,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    /// Makes the policy decide on each attempt of a call that is still to be submitted.
+    pub(super) fn start(channel: &Channel, call: &Arc<SharedCall>, policy: &RetryPolicy) {
+        let mut x = call.lock();
+        let retrying = Arc::new(Self {
             channel: Arc::downgrade(&channel.inner),
             call: Arc::downgrade(call),
             policy: policy.clone(),
-            mark: call.lock().send.extra.mark(),
+            mark: x.send().extra().mark(),
             made: Mutex::new((1, Duration::ZERO)),
-        })
+        });
+        x.set_policy(Waker::from(retrying));
     }
-}
 
-impl Again for Retrying {
-    fn after(&self, attempt: &Attempt, extra: &mut Fields) -> Option<Duration> {
+    /// Returns the pause before the next attempt, `None` when this one was the last.
+    fn decide(&self, attempt: &Attempt) -> Option<Duration> {
         // Not the last owner: the call holds its channel until it is over.
         let channel = self.channel.upgrade()?;
         let error = attempt.result.as_ref().err();
@@ -61,21 +65,46 @@ impl Again for Retrying {
         if attempt.deadline.is_some_and(|at| rt::now() + pause >= at) {
             return None;
         }
-        extra.rewind(self.mark);
-        announce_previous(extra, made.0);
         made.0 += 1;
         made.1 += pause;
         Some(pause)
     }
 
-    fn call(&self) -> Option<Arc<SharedCall>> {
-        self.call.upgrade()
+    /// Returns the pause that begins now and the error that calls for it, or `None` when the attempt was
+    /// the last. `x` is the call's state, in which an attempt has ended.
+    fn next(&self, attempt: Attempt, x: &mut CallState) -> Option<(Duration, Error)> {
+        let pause = self.decide(&attempt)?;
+        let error = attempt.result.err()?;
+        let previous = self.made.lock().0 - 1;
+        let extra = x.send_mut().extra_mut();
+        extra.rewind(self.mark);
+        announce_previous(extra, previous);
+        Some((pause, error))
     }
+}
 
-    fn submit(&self, call: Arc<SharedCall>) -> bool {
-        let Some(channel) = self.channel.upgrade() else { return false };
-        channel.pool.submit(call);
-        true
+impl Wake for Retrying {
+    fn wake(self: Arc<Self>) {
+        let Some(call) = self.call.upgrade() else { return };
+        let mut x = call.lock();
+        let Some(attempt) = x.attempt() else { return };
+        let Some((time, error)) = self.next(attempt, &mut x) else {
+            let wakers = x.settle();
+            drop(x);
+            // Before the caller wakes, so that it finds the call its own and recycles it, and reads
+            // how many attempts were made.
+            drop((call, self));
+            return wake(wakers);
+        };
+        tracing::debug!(%error, "retried by policy");
+        let permit = x.retry(&error, rt::now());
+        drop(x);
+        drop(permit);
+        let pause = Pause { retrying: self, error: Some(error) };
+        rt::spawn_if_possible(async move {
+            rt::sleep(time).await;
+            pause.end();
+        });
     }
 }
 
@@ -85,6 +114,41 @@ impl Drop for Retrying {
         if let (true, Some(channel)) = (made > 1, self.channel.upgrade()) {
             channel.pool.note_attempts(false, made - 1, paused);
         }
+    }
+}
+
+/// A call between two attempts. Dropped before the next one, as when a runtime ends, it tells the
+/// caller how the last one ended.
+struct Pause {
+    retrying: Arc<Retrying>,
+    error: Option<Error>,
+}
+
+impl Pause {
+    /// Submits the call, unless its caller has cancelled it.
+    fn end(mut self) {
+        let Some(call) = self.retrying.call.upgrade() else { return };
+        let mut x = call.lock();
+        if x.is_over() || x.cancel_code().is_some() {
+            self.error = None;
+            let wakers = x.end_cancelled();
+            drop(x);
+            return wake(wakers);
+        }
+        drop(x);
+        if let Some(channel) = self.retrying.channel.upgrade() {
+            self.error = None;
+            channel.pool.submit(call);
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let Some(error) = self.error.take() else { return };
+        let Some(call) = self.retrying.call.upgrade() else { return };
+        let wakers = call.lock().abandon_retry(error);
+        wake(wakers);
     }
 }
 

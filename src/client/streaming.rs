@@ -1,8 +1,8 @@
 //! The two halves of a streaming call.
 
-use crate::call::attempt::not_grpc;
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::call::reader::End;
+use crate::call::recv::not_grpc;
 use crate::call::stalls::Stalls;
 use crate::call::state::SendEnd;
 use crate::call::writer::{Closed, Writer};
@@ -219,9 +219,9 @@ impl<M: Decode> Streaming<M> {
         let seen = std::task::ready!(messages.reader().poll_head(cx, |inc| {
             let encoding = inc.encoding()?;
             // Trailers-Only keeps its fields for the status.
-            let metadata = match inc.head.fields().get("grpc-status") {
+            let metadata = match inc.head().fields().get("grpc-status") {
                 Some(_) => Metadata::new(),
-                None => response::take_metadata(inc.head.fields_mut()),
+                None => response::take_metadata(inc.head_mut().fields_mut()),
             };
             Ok((encoding, metadata))
         }));
@@ -247,7 +247,7 @@ impl<M: Decode> Streaming<M> {
             _ => None,
         };
         let x = shared.lock();
-        let status = response::check_end(&x.recv.head, trailers.as_ref());
+        let status = response::check_end(x.recv().head(), trailers.as_ref());
         drop(x);
         if let Some(mut fields) = trailers {
             self.trailers = response::take_metadata(&mut fields);

@@ -1,15 +1,15 @@
 //! The seam for another engine: what drives a connection in this crate's driver's place.
 //!
 //! Calls cross it as calls and nothing else does: an engine takes calls from its [`Intake`], reads
-//! what callers wrote to [`CallState::out`](crate::call::state::CallState), fills `inc`, wakes readers and
-//! writers, and lets go of each call once, with [`CallState::let_go`](crate::call::state::CallState::let_go),
+//! what callers wrote to [`CallState::send`](crate::call::state::CallState::send), makes the transitions of
+//! [`carrier`](crate::call::state::carrier), wakes readers and writers, and ends each call once, with
+//! [`CallState::complete`](crate::call::state::CallState::complete),
 //! [`CallState::fail`](crate::call::state::CallState::fail) or [`Intake::send_back`].
 //! `spec-notes/decisions/0006-engine-seam.md` lists what an engine owes.
 //!
 //! The crate's own driver does not pass through here: who configures no engine pays one check a
 //! connection.
 
-use crate::call::Permit;
 use crate::call::state::SharedCall;
 use crate::connection::dispatch::Dispatch;
 use crate::connection::driver::{ConnectionOptions, Drain};
@@ -82,7 +82,7 @@ impl Intake {
                 call.leave_queue();
                 let done = {
                     let mut x = call.lock();
-                    x.done.then(|| x.handle.as_mut().and_then(Permit::take))
+                    x.is_over().then(|| x.take_counted())
                 };
                 if done.is_some() {
                     continue;
@@ -191,7 +191,7 @@ impl Drop for Intake {
         // There may be no runtime left to dial with, so nothing moves to another connection.
         for call in left {
             call.leave_queue();
-            let done = call.lock().done;
+            let done = call.lock().is_over();
             if let (false, Some(call)) = (done, self.handle.forward(call)) {
                 self.handle.send_back(call, false, || error.clone());
             }

@@ -1,6 +1,6 @@
 //! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
-use crate::call::finish::wake;
+use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
@@ -9,7 +9,6 @@ pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
 use crate::error::{ConnectionFacts, Error};
-use crate::http2::Blocked;
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
 use crate::rt;
@@ -306,7 +305,7 @@ impl Handle {
     /// Hands a call to the connection whose permit it holds.
     pub fn submit(permit: Permit, call: Arc<SharedCall>) {
         let carrier = Arc::clone(permit.carrier());
-        let before = call.lock().handle.replace(permit);
+        let before = call.lock().assign(permit);
         drop(before);
         // A call that is still queued in an old mailbox is forwarded by the thread that takes it out.
         if call.claim_queue() {
@@ -331,10 +330,7 @@ impl Handle {
             let Some(owner) = &self.owner else { continue };
             // Two threads may settle one call, and the first may have moved it already: the call
             // goes back with the permit for this connection, hence once.
-            let mut x = call.lock();
-            let new = !x.done && x.key.is_none();
-            let permit = x.handle.take_if(|permit| new && permit.carrier().id() == self.id);
-            drop(x);
+            let permit = call.lock().detach(self.id);
             if let Some(permit) = permit {
                 drop(permit);
                 owner.redispatch(call);
@@ -351,21 +347,12 @@ impl Handle {
         otherwise: impl FnOnce() -> Error,
     ) {
         let mut x = call.lock();
-        if x.done || x.cancel.is_some() {
-            let wakers = x.give_up();
+        if x.is_over() || x.cancel_code().is_some() {
+            let wakers = x.end_cancelled();
             drop(x);
             return wake(wakers);
         }
-        let movable = x.send.is_movable();
-        x.key = None;
-        let permit = x.handle.take();
-        x.stream_id = None;
-        x.parked = false;
-        x.send.stalls.note(Blocked::No, rt::now());
-        x.send.counted = None;
-        if movable {
-            x.send.rewind();
-        }
+        let (permit, movable) = x.sent_back(rt::now());
         drop(x);
         drop(permit);
         match self.owner.as_ref().filter(|_| movable && may_move) {
@@ -379,7 +366,7 @@ impl Handle {
 
     /// Forwards a call that has moved to another connection; returns it if it belongs to this one.
     pub(crate) fn forward(&self, call: Arc<SharedCall>) -> Option<Arc<SharedCall>> {
-        let handle = call.lock().handle.as_ref().map(|permit| Arc::clone(permit.carrier()));
+        let handle = call.lock().permit().map(|permit| Arc::clone(permit.carrier()));
         match handle {
             Some(handle) if handle.id() != self.id => {
                 if call.claim_queue() {

@@ -2,8 +2,8 @@
 //! fails. A call that comes back from a connection takes the same way again.
 
 use crate::call::Permit;
-use crate::call::finish::wake;
 use crate::call::state::SharedCall;
+use crate::call::state::ending::wake;
 use crate::connection::handle::Handle;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
@@ -61,7 +61,7 @@ impl Shared {
         match self.waiting.join(Arc::clone(&call), standing, deadline, now) {
             Ok(earliest) => {
                 // A caller that cancelled meanwhile did not find it in the queue.
-                if call.lock().done {
+                if call.lock().is_over() {
                     self.waiting.forget(&call, standing.map(|standing| standing.tenant));
                 }
                 self.maintain();
@@ -74,7 +74,7 @@ impl Shared {
                     Refusal::Full(_) => Count::RefusedFull,
                     Refusal::Hopeless { .. } => Count::RefusedHopeless,
                 });
-                let permit = call.lock().seat.take();
+                let permit = call.lock().take_tenant();
                 let tenant = permit.as_ref().map(|permit| permit.quota().label());
                 return fail(&call, refusal.error(tenant, deadline, now));
             }
@@ -96,18 +96,18 @@ impl Shared {
         now: Instant,
     ) -> Option<(Option<Instant>, Option<Standing>)> {
         let mut x = call.lock();
-        if x.done {
+        if x.is_over() {
             return None;
         }
-        if x.cancel.is_some() {
-            let wakers = x.give_up();
+        if x.cancel_code().is_some() {
+            let wakers = x.end_cancelled();
             drop(x);
             wake(wakers);
             return None;
         }
         let connected = self.is_connected();
-        x.timeline.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
-        let (wait_for_ready, found) = (x.wait_for_ready, (x.deadline, Standing::of(&x)));
+        x.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
+        let (wait_for_ready, found) = (x.spec().wait_for_ready, (x.deadline(), Standing::of(&x)));
         drop(x);
         let shut = self.is_shut_down().then(shut_down);
         match shut.or_else(|| self.unreachable(now).filter(|_| !wait_for_ready)) {
@@ -124,7 +124,7 @@ impl Shared {
         while !self.waiting.is_empty() {
             let (Pick::Permit(permit) | Pick::AboveTarget(permit, _)) = self.pick() else { return };
             let Some(call) = self.waiting.pop(now) else { return };
-            let began = call.lock().timeline.since();
+            let began = call.lock().timeline().since();
             self.note_waited(now.saturating_duration_since(began));
             Handle::submit(permit, call);
         }
@@ -147,15 +147,15 @@ impl Shared {
 
     /// Fails the calls that wait, except those that wait for a connection to become ready.
     pub(super) fn fail_fast(&self, error: &Error) {
-        self.fail_waiting(|call| !call.lock().wait_for_ready, error);
+        self.fail_waiting(|call| !call.lock().spec().wait_for_ready, error);
     }
 
     /// Sends a call that the peer definitely did not process to another connection.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         let (attempts, spare) = {
             let mut x = call.lock();
-            x.timeline.enter(Phase::PoolWait, rt::now());
-            (x.attempts, x.spare)
+            x.enter(Phase::PoolWait, rt::now());
+            (x.attempts(), x.is_hedge())
         };
         self.counters.note(Count::Moved);
         if attempts >= self.options.attempts {

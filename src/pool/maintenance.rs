@@ -51,7 +51,7 @@ impl Shared {
             .any(|one| one.subchannel.lifecycle().backoff().error().is_some());
         for call in expired {
             let phase = match (connected, failed) {
-                (true, _) => call.lock().timeline.phase(),
+                (true, _) => call.lock().timeline().phase(),
                 (_, true) => Phase::PoolWait,
                 _ => Phase::Dial,
             };

@@ -23,8 +23,8 @@ mod stats;
 mod subchannel;
 mod tenant;
 
-use crate::call::finish::wake;
 use crate::call::state::SharedCall;
+use crate::call::state::ending::wake;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;

@@ -178,21 +178,23 @@ impl CallQueue {
                 return (Vec::new(), inner.next);
             }
         }
-        let late = self.take_if(|call| call.lock().deadline.is_some_and(|at| at <= now));
+        let late = self.take_if(|call| call.lock().deadline().is_some_and(|at| at <= now));
         let mut inner = self.inner.lock();
-        inner.next = inner.calls().filter_map(|call| call.lock().deadline).min();
+        inner.next = inner.calls().filter_map(|call| call.lock().deadline()).min();
         (late, inner.next)
     }
 }
 
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
+    use crate::call::state::CallSpec;
     use crate::pool::queue::*;
     use std::time::Duration;
 
     fn call(now: Instant, deadline: Option<Duration>) -> Arc<SharedCall> {
         let call = SharedCall::new(now);
-        call.lock().deadline = deadline.map(|time| now + time);
+        let deadline = deadline.map(|time| now + time);
+        call.lock().prepare(CallSpec { deadline, ..CallSpec::default() });
         call
     }
 

@@ -174,7 +174,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Returns the call's tenant, if it has one.
     pub(super) fn of(x: &CallState) -> Option<Self> {
-        let permit = x.seat.as_ref()?;
+        let permit = x.tenant()?;
         Some(Self { tenant: permit.quota().id(), counted: permit.is_taken() })
     }
 }
@@ -203,7 +203,7 @@ impl Pool {
     pub fn submit_for(&self, call: Arc<SharedCall>, tenant: &Arc<Tenant>) {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
         let counted = self.shared.waiting.admit(tenant.id);
-        call.lock().seat = Some(TenantPermit::new(quota, counted));
+        call.lock().set_tenant(TenantPermit::new(quota, counted));
         if counted {
             self.shared.submit(call);
         } else {
@@ -232,7 +232,7 @@ impl Shared {
 /// Returns the error of a call whose deadline passed in a line: `error`, or one that names its tenant.
 pub(super) fn late(call: &SharedCall, error: Error) -> Error {
     let x = call.lock();
-    let Some(permit) = x.seat.as_ref().filter(|permit| !permit.is_taken()) else { return error };
+    let Some(permit) = x.tenant().filter(|permit| !permit.is_taken()) else { return error };
     let label = permit.quota().label();
     let text = format!(
         "the deadline passed while the call waited in the line of tenant {label:?} \

@@ -31,7 +31,7 @@ impl Context {
     /// The request's metadata. Copied when asked for.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        Metadata::from_received(self.call.lock().recv.head.fields().clone())
+        Metadata::from_received(self.call.lock().recv().head().fields().clone())
     }
 
     /// How the one message of a unary or server-streaming request came: gzip only when its
@@ -44,7 +44,7 @@ impl Context {
     /// When the caller's patience ends, by this side's clock.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.call.lock().deadline
+        self.call.lock().deadline()
     }
 
     /// How much of the caller's patience is left.
@@ -56,13 +56,13 @@ impl Context {
     /// How the caller's connection was made: addresses, TLS, certificates.
     #[must_use]
     pub fn connection(&self) -> Option<ConnectionInfo> {
-        self.call.lock().handle.as_ref().map(|permit| permit.carrier().info().clone())
+        self.call.lock().permit().map(|permit| permit.carrier().info().clone())
     }
 
     /// The `:path` of the request.
     #[must_use]
     pub fn path(&self) -> String {
-        String::from_utf8_lossy(self.call.lock().recv.head.path()).into_owned()
+        String::from_utf8_lossy(self.call.lock().recv().head().path()).into_owned()
     }
 
     /// Waits until the caller has given up, the deadline has passed or the connection is lost.
@@ -74,6 +74,6 @@ impl Context {
 
     /// Lets the handler run on when nobody waits for its answer any more.
     pub fn detach(&self) {
-        self.call.lock().detached = true;
+        self.call.lock().detach_handler();
     }
 }

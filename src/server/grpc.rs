@@ -140,7 +140,7 @@ fn encoding(call: &ServerCall) -> Encoding {
 fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
-    let mut body = call.with_whole(|inc| std::mem::take(&mut inc.body));
+    let mut body = call.with_whole(|inc| std::mem::take(inc.body_mut()));
     let Some((compressed, range)) = message::parse_one(&body, max) else {
         return Err(not_one(&body, max));
     };
@@ -149,7 +149,7 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
     }
     let decoded = codec::decode_whole(&mut body, range, compressed, context.encoding, max);
     // The call state keeps the memory for the next call.
-    call.with_whole(|inc| inc.body = body);
+    call.with_whole(|inc| *inc.body_mut() = body);
     decoded
 }
 
@@ -190,10 +190,11 @@ fn answer<Res: Encode>(
         if let Some(large) = large {
             out.chain(large);
         }
-        metadata.append_to(&mut out.extra);
+        metadata.append_to(out.extra_mut());
         if !trailers.is_empty() {
-            out.trailers.push("grpc-status", "0");
-            trailers.append_to(&mut out.trailers);
+            let out = out.trailers_mut();
+            out.push("grpc-status", "0");
+            trailers.append_to(out);
         }
     };
     // Nobody waits for an answer to a call that is over.
@@ -208,7 +209,7 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
             if !writer.has_head() {
                 let _ = writer.head(Some(head_template(Encoding::Identity)), &Fields::new());
             }
-            if writer.call().lock().send.trailers.is_empty() {
+            if writer.call().lock().send().trailers().is_empty() {
                 let _ = writer.finish(SendEnd::Template(Arc::clone(&OK)), None);
             } else {
                 let _ = writer.finish(SendEnd::Trailers, Some(&response::ok_trailers()));
@@ -222,7 +223,7 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
 fn fail(writer: &Writer, status: &Status) {
     // A peer that announces no limit gets what grpc-go and C-core accept at the least.
     const LIMIT: usize = 8 * 1024;
-    let mut trailers = std::mem::take(&mut writer.call().lock().send.trailers);
+    let mut trailers = writer.call().lock().send_mut().take_trailers();
     if writer.has_head() {
         status.to_trailers(&mut trailers, LIMIT);
         let _ = writer.finish(SendEnd::Trailers, Some(&trailers));

@@ -90,9 +90,9 @@ where
     let f = Arc::new(f);
     let begin = move |call: &ServerCall| {
         let request = call.with_whole(|inc| HttpRequest {
-            head: inc.head.clone(),
-            body: std::mem::take(&mut inc.body).freeze(),
-            trailers: inc.trailers.clone(),
+            head: inc.head().clone(),
+            body: std::mem::take(inc.body_mut()).freeze(),
+            trailers: inc.take_trailers(),
         });
         let f = Arc::clone(&f);
         Some(async move { f(request).await })

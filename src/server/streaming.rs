@@ -58,7 +58,7 @@ impl<M: Encode> Replies<M> {
             encoding == self.encoding
         } else {
             let call = self.messages.writer().call();
-            accepts(&call.lock().recv.head, encoding)
+            accepts(call.lock().recv().head(), encoding)
         };
         let encoding = if usable { encoding } else { Encoding::Identity };
         if !self.head {

@@ -14,7 +14,7 @@ mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
 use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::finish::wake;
+use framewire::unstable::call::state::ending::wake;
 use framewire::unstable::call::state::{CallState, SharedCall};
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::driver::ConnectionOptions;
@@ -157,7 +157,7 @@ fn stream_error(handle: &Handle, error: &h2::Error, id: u32, x: &CallState) -> E
     }
     let mut facts = handle.facts(env::now());
     facts.stream_id = Some(id);
-    lost(handle, Some(error)).with_phase(x.timeline.phase()).with_connection(facts)
+    lost(handle, Some(error)).with_phase(x.timeline().phase()).with_connection(facts)
 }
 
 /// Ends a call with an error.
@@ -200,13 +200,13 @@ fn reset(
         let status = Status::new(Code::Internal, text);
         Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Maybe)
     } else {
-        let unseen = status_map::is_unprocessed(code) && !x.recv.head_ready;
+        let unseen = status_map::is_unprocessed(code) && !x.recv().is_head_ready();
         let processed = if unseen { Processed::No } else { Processed::Maybe };
         let text = format!("the peer reset the stream with {code}");
         let status = Status::new(status_map::from_h2(code), text);
         Error::new(Kind::Reset, status, Initiator::Remote, processed)
     };
-    error.with_h2_code(code).with_phase(x.timeline.phase()).with_connection(facts)
+    error.with_h2_code(code).with_phase(x.timeline().phase()).with_connection(facts)
 }
 
 fn deadline(processed: Processed) -> Error {

@@ -8,7 +8,7 @@ use framewire::error::{Error, Processed};
 use framewire::transport::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
 use framewire::unstable::call::reader::{Body, End, Reader};
 use framewire::unstable::call::served::ServerCall;
-use framewire::unstable::call::state::{Credit, HeadState, SendEnd, SharedCall};
+use framewire::unstable::call::state::{Credit, SendEnd, SharedCall};
 use framewire::unstable::call::writer::Writer;
 use framewire::unstable::connection::dispatch::{Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{ConnectionOptions, Drain, Driver};
@@ -172,7 +172,7 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
     let slot = pool.call(framewire::unstable::rt::now());
     {
         let mut x = slot.lock();
-        let fields = &mut x.send.extra;
+        let mut fields = framewire::unstable::http2::Fields::new();
         fields.push(":method", &call.method);
         fields.push(":scheme", "http");
         fields.push(":path", &call.path);
@@ -180,9 +180,9 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
         for (name, value) in &call.fields {
             fields.push(name, value);
         }
-        x.send.head = HeadState::Ready;
+        x.send_mut().set_head(None, &fields);
         if call.body.is_none() {
-            x.send.end = SendEnd::Finish;
+            x.send_mut().set_end(SendEnd::Finish);
         }
     }
     let guard = Guard(Arc::clone(&slot));
@@ -200,10 +200,11 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
     };
     let reader = Reader::new(Arc::clone(&slot));
     let reading = async {
-        let (status, fields) =
-            poll_fn(|cx| reader.poll_head(cx, |inc| (inc.head.status(), pairs(inc.head.fields()))))
-                .await
-                .map_err(failure)?;
+        let (status, fields) = poll_fn(|cx| {
+            reader.poll_head(cx, |inc| (inc.head().status(), pairs(inc.head().fields())))
+        })
+        .await
+        .map_err(failure)?;
         if call.unread {
             std::future::pending::<()>().await;
         }

@@ -1,7 +1,7 @@
 //! The end of a connection, by error, by loss or after a drain. Every call is told, once.
 
-use crate::call::finish::{Wakers, wake};
 use crate::call::state::SharedCall;
+use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
@@ -169,7 +169,7 @@ impl Core {
             let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
                 continue;
             };
-            let credit = std::mem::take(&mut call.lock().recv.credit);
+            let credit = call.lock().take_credit();
             if credit.bytes() > 0 {
                 self.credit(key, credit);
             }
@@ -194,14 +194,13 @@ impl Core {
         let Some(call) = entry.call else { return };
         let mut x = call.lock();
         // One that was let go before, with an error, may be on its way to another connection.
-        let ours = x.key == Some(key)
-            && x.handle.as_ref().is_some_and(|place| place.carrier().id() == self.handle.id());
-        if ours || x.done {
+        let ours = x.stream() == Some(key) && x.is_carried_by(self.handle.id());
+        if ours || x.is_over() {
             // What follows is the time that the caller takes to look.
-            x.timeline.enter(Phase::Caller, self.now);
-            x.send.stalls.note(Blocked::No, self.now);
+            x.enter(Phase::Caller, self.now);
+            x.send_mut().note_blocked(Blocked::No, self.now);
         }
-        let wakers = if ours { x.let_go() } else { Wakers::default() };
+        let wakers = if ours { x.complete() } else { Wakers::default() };
         drop(x);
         if self.conn.role() == Role::Server {
             // A handler may still hold it: it is made new when it is needed, large buffers go now.
@@ -222,7 +221,7 @@ impl Core {
         }
         let finished = self.conn.user(key).and_then(|e| e.call.as_ref()).is_some_and(|call| {
             let x = call.lock();
-            x.send.end_sent && x.cancel.is_none()
+            x.send().is_end_sent() && x.cancel_code().is_none()
         });
         if !finished {
             self.abort(key);
@@ -234,7 +233,7 @@ impl Core {
         let Some(entry) = self.conn.user(key) else { return };
         let ended = entry.call.as_ref().is_some_and(|call| {
             let x = call.lock();
-            x.send.end_sent && x.send.in_flight == 0
+            x.send().is_end_sent() && x.send().in_flight() == 0
         });
         let server = self.conn.role() == Role::Server;
         if server && ended && self.conn.pending(key).1 == 0 {
@@ -295,7 +294,7 @@ impl Core {
             let written = entry.and_then(|entry| entry.written).is_some();
             let Some(call) = entry.and_then(|entry| entry.call.clone()) else { continue };
             let mut x = call.lock();
-            let unsent = self.conn.role() == Role::Client && !written && !x.recv.head_ready;
+            let unsent = self.conn.role() == Role::Client && !written && !x.recv().is_head_ready();
             let error = self.located(key, &mut x, lost.clone());
             drop(x);
             self.abort(key);

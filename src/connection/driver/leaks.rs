@@ -24,8 +24,8 @@ pub(super) enum Watch {
 
 /// A number that changes when anything moves on the call.
 fn mark(x: &CallState) -> u64 {
-    let bytes = x.recv.body.len() as u64 + x.send.queued() as u64;
-    (x.timeline.total().as_nanos() as u64).wrapping_mul(31).wrapping_add(bytes)
+    let bytes = x.recv().body().len() as u64 + x.send().queued() as u64;
+    (x.timeline().total().as_nanos() as u64).wrapping_mul(31).wrapping_add(bytes)
 }
 
 impl Core {
@@ -75,13 +75,13 @@ impl Core {
 }
 
 fn leak(x: &CallState, still: Duration, now: Instant, connection: u64) -> Leak {
-    let path = x.send.template.as_ref().and_then(|template| template.fields().get(":path"));
+    let path = x.send().template().and_then(|template| template.fields().get(":path"));
     Leak {
         method: path.map(|path| String::from_utf8_lossy(path).into_owned()),
-        site: x.site,
-        age: now.saturating_duration_since(x.timeline.started()),
+        site: x.spec().site,
+        age: now.saturating_duration_since(x.timeline().started()),
         still,
-        phase: x.timeline.phase(),
+        phase: x.timeline().phase(),
         connection,
     }
 }

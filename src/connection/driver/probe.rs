@@ -34,9 +34,8 @@ impl Core {
             return self.redispatch(call);
         }
         let mut x = call.lock();
-        x.timeline.enter(Phase::PoolWait, self.now);
-        x.parked = true;
-        if let Some(deadline) = x.deadline {
+        x.parked(Phase::PoolWait, self.now);
+        if let Some(deadline) = x.deadline() {
             self.timers.waiting(deadline);
         }
         drop(x);

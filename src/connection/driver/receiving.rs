@@ -3,12 +3,10 @@
 //! hot: one call lock per event, no allocation in steady state.
 
 use crate::call::Permit;
-use crate::call::finish::{Wakers, wake};
-use crate::call::state::{CallState, RecvEnd, SharedCall};
+use crate::call::state::{HeadArrival, SharedCall};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
-use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
@@ -24,8 +22,6 @@ enum Then {
     Gathered(StreamKey, u32, usize),
     /// The last bytes were gathered, and the peer's side has ended with them.
     Gone(StreamKey, u32),
-    /// The same, and the call was let go.
-    Settled(StreamKey, Box<Wakers>),
     /// The exchange cannot go on: reset and tell the caller.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
@@ -57,14 +53,8 @@ impl Core {
                 Event::Head { key, id, user, head, end_stream } if server => {
                     let call = fresh(spare, now);
                     let mut x = call.lock();
-                    std::mem::swap(&mut x.recv.head, head);
-                    x.recv.head_ready = true;
-                    x.key = Some(key);
-                    x.stream_id = Some(id.value());
-                    x.handle = Some(Permit::uncounted(handle.clone()));
-                    if end_stream {
-                        x.recv.end = Some(RecvEnd::Finished);
-                    }
+                    let permit = Permit::uncounted(handle.clone());
+                    x.request_received(Some(key), Some(id.value()), permit, head, end_stream);
                     drop(x);
                     user.call = Some(call);
                     Then::Dispatch(key, end_stream)
@@ -96,10 +86,6 @@ impl Core {
         match then {
             Then::Nothing => {}
             Then::Ended(key) => self.response_ended(key),
-            Then::Settled(key, wakers) => {
-                self.response_ended(key);
-                wake(*wakers);
-            }
             Then::Gathered(key, bytes, expected) => {
                 self.gathered(key, bytes);
                 self.expand(key, expected);
@@ -159,15 +145,15 @@ impl Core {
         };
         let mut x = call.lock();
         let refused = matches!(cause, Cause::ByPeer(code) if status_map::is_unprocessed(code));
-        if refused && x.send.replayable && !x.recv.head_ready {
-            x.key = None;
+        if refused && x.send().is_replayable() && !x.recv().is_head_ready() {
+            x.refused();
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
                 self.let_go(key, &entry.holding);
             }
             return self.redispatch(call);
         }
-        let unseen = refused && !x.recv.head_ready;
+        let unseen = refused && !x.recv().is_head_ready();
         let error = match cause {
             Cause::ByPeer(code) => {
                 let processed = if unseen { Processed::No } else { Processed::Maybe };
@@ -240,32 +226,20 @@ fn response_head(
 ) -> Then {
     let Some(call) = &user.call else { return Then::Nothing };
     let mut x = call.lock();
-    if let Some(written) = user.written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
-        x.timeline.enter(Phase::Server, written);
+    if let Some(written) = user.written.filter(|_| x.timeline().phase() == Phase::WriteQueue) {
+        x.enter(Phase::Server, written);
     }
-    x.timeline.enter(Phase::Read, now);
+    x.enter(Phase::Read, now);
     if let Some((bytes, fields)) = head.over_limit() {
         return Then::Fail(key, head_over_limit(bytes, fields));
     }
-    std::mem::swap(&mut x.recv.head, head);
-    if end_stream {
-        x.recv.head_ready = true;
-        x.recv.end = Some(RecvEnd::Finished);
-        return ended(key, &mut x);
-    }
-    if let Some(error) = x.declines() {
-        return Then::Fail(key, error);
-    }
-    x.recv.head_ready = true;
-    if x.send.replayable {
-        x.send.commit();
-    }
-    if !x.whole || x.early {
-        let reader = x.take_reader();
-        drop(x);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+    let arrival = x.response_head(head, end_stream);
+    drop(x);
+    match arrival {
+        HeadArrival::Ended => return Then::Ended(key),
+        HeadArrival::Declined(error) => return Then::Fail(key, error),
+        HeadArrival::Begun(Some(reader)) => reader.wake(),
+        HeadArrival::Begun(None) => {}
     }
     Then::Nothing
 }
@@ -284,27 +258,16 @@ fn head_over_limit(bytes: usize, fields: usize) -> Error {
 fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server: bool) -> Then {
     let Some(call) = &user.call else { return Then::Nothing };
     let mut x = call.lock();
-    if x.whole && x.recv.body.is_empty() {
-        // Room at once for the message that the prefix announces, as far as it is believed.
-        let announced = x.announced(data).min(x.message_max.saturating_add(message::PREFIX));
-        x.recv.body.reserve(message::room(data.len(), announced));
-    }
-    x.recv.body.extend_from_slice(data);
-    if x.whole
-        && let Some(error) = x.over_message_max()
-    {
+    if let Err(error) = x.body_received(data) {
         return Then::Fail(key, error);
     }
     if end_stream {
-        x.recv.end = Some(RecvEnd::Finished);
+        x.peer_ended(None);
     }
     let bytes = data.len() as u32;
-    match (x.whole, end_stream) {
+    match (x.spec().whole, end_stream) {
         (true, true) => return Then::Gone(key, bytes),
-        (true, false) => {
-            let announced = x.announced(&x.recv.body);
-            return Then::Gathered(key, bytes, announced.saturating_sub(x.recv.body.len()));
-        }
+        (true, false) => return Then::Gathered(key, bytes, x.body_expected()),
         (false, _) => {}
     }
     let reader = x.take_reader();
@@ -325,10 +288,9 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
         return Then::Fail(key, head_over_limit(bytes, fields));
     }
     let mut x = call.lock();
-    std::mem::swap(&mut x.recv.trailers, head.fields_mut());
-    x.recv.end = Some(RecvEnd::Trailers);
+    x.peer_ended(Some(head.fields_mut()));
     if !server {
-        return ended(key, &mut x);
+        return Then::Ended(key);
     }
     let reader = x.take_reader();
     drop(x);
@@ -336,13 +298,4 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
         reader.wake();
     }
     Then::Complete(key)
-}
-
-/// A response has ended. Where another attempt may follow, that is settled under the same lock: no
-/// reader sees an end that is not the last.
-fn ended(key: StreamKey, x: &mut CallState) -> Then {
-    if x.again.is_none() {
-        return Then::Ended(key);
-    }
-    Then::Settled(key, Box::new(x.let_go()))
 }

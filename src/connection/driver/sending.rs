@@ -1,50 +1,50 @@
 //! From the mailbox to streams: new calls, more to send, bytes consumed, calls given up.
 
-use crate::call::Permit;
-use crate::call::finish::wake;
-use crate::call::state::{CallState, HeadState, SendEnd, SharedCall};
+use crate::call::state::ending::wake;
+use crate::call::state::{CallState, HeadState, SendEnd, SharedCall, Stage};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
-use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, SendHead, StreamKey};
+use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, StreamKey};
 use std::sync::Arc;
 
 impl Core {
     /// Handles a call that stood in the mailbox.
     pub(super) fn intake(&mut self, call: Arc<SharedCall>) {
         call.leave_queue();
-        let (key, ours) = {
+        let (stage, ours) = {
             let mut x = call.lock();
-            if x.done {
-                let permit = x.handle.as_mut().and_then(Permit::take);
+            if x.is_over() {
+                let permit = x.take_counted();
                 drop(x);
                 return drop(permit);
             }
-            let handle = x.handle.as_ref().map(Permit::carrier);
-            (x.key, handle.is_some_and(|handle| handle.id() == self.handle.id()))
+            (x.stage(), x.is_carried_by(self.handle.id()))
         };
         if !ours {
             self.handle.forward(call);
             return;
         }
-        match key {
-            Some(key) => self.pump(key, &call),
-            None if self.conn.role() == Role::Client => self.begin_or_forget(call),
-            None => {}
+        match stage {
+            Stage::Open(Some(key)) => self.pump(key, &call),
+            Stage::Pending | Stage::Parked if self.conn.role() == Role::Client => {
+                self.begin_or_forget(call);
+            }
+            _ => {}
         }
     }
 
     /// A call without a stream: new, or given up while it waits for the stream limit.
     fn begin_or_forget(&mut self, call: Arc<SharedCall>) {
         let mut x = call.lock();
-        if x.cancel.is_some() {
-            let wakers = x.give_up();
+        if x.cancel_code().is_some() {
+            let wakers = x.end_cancelled();
             drop(x);
             return wake(wakers);
         }
-        let parked = x.parked;
+        let parked = x.stage() == Stage::Parked;
         drop(x);
         if parked {
             return;
@@ -61,38 +61,35 @@ impl Core {
             return self.refuse(call, refusal);
         }
         let mut x = call.lock();
-        if x.cancel.is_some() {
-            let wakers = x.give_up();
+        if x.cancel_code().is_some() {
+            let wakers = x.end_cancelled();
             drop(x);
             return wake(wakers);
         }
-        if x.send.head != HeadState::Ready {
+        if x.stage() != Stage::Pending || x.send().head() != HeadState::Ready {
             return;
         }
-        let remaining = x.deadline.map(|d| d.saturating_duration_since(self.now));
+        let remaining = x.deadline().map(|d| d.saturating_duration_since(self.now));
         if remaining.is_some_and(|left| left.is_zero()) {
             drop(x);
             return self.expire_unsent(&call);
         }
-        self.lag = self.lag.max(x.timeline.first_phase(self.now));
-        x.timeline.enter(Phase::WriteQueue, self.now);
-        let before = x.send.extra.mark();
-        if let (true, Some(left)) = (x.send.grpc_timeout, remaining) {
-            x.send.extra.push("grpc-timeout", timeout::encode(left).as_bytes());
+        self.lag = self.lag.max(x.timeline().first_phase(self.now));
+        x.enter(Phase::WriteQueue, self.now);
+        let before = x.send().extra().mark();
+        if let (true, Some(left)) = (x.spec().grpc, remaining) {
+            x.send_mut().extra_mut().push("grpc-timeout", timeout::encode(left).as_bytes());
         }
-        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
-        let head = SendHead { template: x.send.template.as_deref(), extra: &x.send.extra };
+        let end = x.send().ends_with_head();
+        let head = x.send().fields();
         let entry = Entry { call: Some(Arc::clone(&call)), ..Entry::default() };
         let opened = self.conn.open(&mut self.out, head, end, entry, self.now);
-        x.send.extra.rewind(before);
+        x.send_mut().extra_mut().rewind(before);
         match opened {
             Ok(key) => {
-                x.attempts += 1;
-                x.key = Some(key);
-                x.stream_id = self.conn.stream_id(key).map(|id| id.value());
-                x.send.head = HeadState::Sent;
-                x.send.end_sent = end;
-                if let Some(deadline) = x.deadline {
+                let id = self.conn.stream_id(key).map(|id| id.value());
+                x.opened(Some(key), id, end);
+                if let Some(deadline) = x.deadline() {
                     self.timers.deadline(deadline, key);
                 }
                 self.send_body(key, &mut x);
@@ -114,9 +111,8 @@ impl Core {
         match refusal {
             OpenRefusal::StreamLimit => {
                 let mut x = call.lock();
-                x.timeline.enter(self.quota_phase(), self.now);
-                x.parked = true;
-                if let Some(deadline) = x.deadline {
+                x.parked(self.quota_phase(), self.now);
+                if let Some(deadline) = x.deadline() {
                     self.timers.waiting(deadline);
                 }
                 drop(x);
@@ -154,12 +150,8 @@ impl Core {
         }
         while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
             let Some(call) = self.waiting.pop_front() else { return };
-            let done = {
-                let mut x = call.lock();
-                x.parked = false;
-                x.done
-            };
-            if !done {
+            let pending = call.lock().unparked();
+            if pending {
                 self.begin(call);
             }
         }
@@ -183,32 +175,32 @@ impl Core {
     /// Something changed on a call that has a stream.
     pub(super) fn pump(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let mut x = call.lock();
-        if x.key != Some(key) {
+        if x.stream() != Some(key) {
             return;
         }
-        if let Some(code) = x.cancel {
-            let wakers = x.give_up();
+        if let Some(code) = x.cancel_code() {
+            let wakers = x.end_cancelled();
             drop(x);
             wake(wakers);
             self.conn.reset(&mut self.out, key, code);
             self.drop_stream(key);
             return;
         }
-        let credit = std::mem::take(&mut x.recv.credit);
+        let credit = x.take_credit();
         if credit.bytes() > 0 {
             self.credit(key, credit);
         }
-        if x.send.head == HeadState::Ready
+        if x.send().head() == HeadState::Ready
             && let Err(failure) = self.send_response_head(key, &mut x)
         {
             drop(x);
             return self.unsendable(key, call, failure);
         }
-        if x.send.head == HeadState::Sent {
+        if x.send().head() == HeadState::Sent {
             self.send_body(key, &mut x);
         }
         // A server's answer may be complete before the request is.
-        let answered = x.send.end_sent && self.conn.role() == Role::Server;
+        let answered = x.send().is_end_sent() && self.conn.role() == Role::Server;
         let over = answered || self.conn.is_closed(key);
         let writer = x.take_writer();
         drop(x);
@@ -222,12 +214,10 @@ impl Core {
 
     /// Sends a response's head.
     fn send_response_head(&mut self, key: StreamKey, x: &mut CallState) -> Result<(), SendError> {
-        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
-        let head = SendHead { template: x.send.template.as_deref(), extra: &x.send.extra };
-        match self.conn.send_head(&mut self.out, key, head, end) {
+        let end = x.send().ends_with_head();
+        match self.conn.send_head(&mut self.out, key, x.send().fields(), end) {
             Ok(()) => {
-                x.send.head = HeadState::Sent;
-                x.send.end_sent = end;
+                x.send_mut().head_sent(end);
                 Ok(())
             }
             Err(SendError::Closed) => Ok(()),
@@ -237,26 +227,27 @@ impl Core {
 
     /// Hands what waits in the call to the connection, and the end with it.
     fn send_body(&mut self, key: StreamKey, x: &mut CallState) {
-        if x.send.end_sent {
+        let send = x.send_mut();
+        if send.is_end_sent() {
             return;
         }
         let now = self.now;
-        let finish = matches!(x.send.end, SendEnd::Finish);
+        let finish = matches!(send.end(), SendEnd::Finish);
         let Self { conn, out, .. } = self;
         let mut sent = Ok(());
-        if x.send.rest().len() > crate::call::state::INLINE_MAX {
-            x.send.seal();
+        if send.rest().len() > crate::call::state::INLINE_MAX {
+            send.seal();
         }
-        while let Some(chunk) = x.send.take_chunk() {
-            let end = finish && x.send.waiting() == 0;
+        while let Some(chunk) = send.take_chunk() {
+            let end = finish && send.waiting() == 0;
             sent = conn.send_data(out, key, Payload::Shared(chunk), end, now);
         }
-        let rest = x.send.rest();
+        let rest = send.rest();
         if !rest.is_empty() {
             sent = conn.send_data(out, key, Payload::Borrowed(rest), finish, now);
-            x.send.rest_handed();
+            send.rest_handed();
         }
-        x.send.in_flight = conn.pending(key).1;
+        send.set_in_flight(conn.pending(key).1);
         if sent.is_ok() {
             self.send_end(key, x);
         }
@@ -264,17 +255,17 @@ impl Core {
 
     fn send_end(&mut self, key: StreamKey, x: &mut CallState) {
         let Self { conn, out, now, .. } = self;
-        let sent = match &x.send.end {
+        let sent = match x.send().end() {
             SendEnd::Open => return,
             SendEnd::Finish => conn.send_data(out, key, Payload::Borrowed(&[]), true, *now),
             SendEnd::Template(template) => conn.send_template_trailers(out, key, template),
-            SendEnd::Trailers => conn.send_trailers(out, key, &x.send.trailers),
+            SendEnd::Trailers => conn.send_trailers(out, key, x.send().trailers()),
         };
         // `Finish` may already stand on the last DATA frame; then the stream says "closed".
         if let Err(failure @ (SendError::HeadTooLarge { .. } | SendError::Malformed(_))) = sent {
             self.shorten_trailers(key, x, failure);
         }
-        x.send.end_sent = true;
+        x.send_mut().end_was_sent();
     }
 
     /// Tells calls how far their DATA has come, and why it does not move.
@@ -288,8 +279,8 @@ impl Core {
             let (blocked, pending) = self.conn.pending(key);
             self.note_stall(key, blocked, pending);
             let mut x = call.lock();
-            x.send.in_flight = pending;
-            x.send.stalls.note(blocked, self.now);
+            x.send_mut().set_in_flight(pending);
+            x.send_mut().note_blocked(blocked, self.now);
             let phase = match blocked {
                 Blocked::StreamWindow => Some(Phase::StreamWindow),
                 Blocked::ConnectionWindow => Some(Phase::ConnectionWindow),
@@ -297,12 +288,12 @@ impl Core {
                 Blocked::No => None,
             };
             let waited =
-                matches!(x.timeline.phase(), Phase::StreamWindow | Phase::ConnectionWindow);
-            if let Some(phase) = phase.filter(|_| !x.recv.head_ready) {
-                x.timeline.enter(phase, self.now);
+                matches!(x.timeline().phase(), Phase::StreamWindow | Phase::ConnectionWindow);
+            if let Some(phase) = phase.filter(|_| !x.recv().is_head_ready()) {
+                x.enter(phase, self.now);
             } else if waited && pending == 0 {
                 // The window has opened: the rest waits for the socket only.
-                x.timeline.enter(Phase::WriteQueue, self.now);
+                x.enter(Phase::WriteQueue, self.now);
                 self.writing.push(key);
             }
             let writer = x.take_writer();
@@ -320,8 +311,8 @@ impl Core {
     /// lock for it.
     pub(super) fn located(&self, key: StreamKey, x: &mut CallState, error: Error) -> Error {
         let written = self.conn.user(key).and_then(|entry| entry.written);
-        if let Some(written) = written.filter(|_| x.timeline.phase() == Phase::WriteQueue) {
-            x.timeline.enter(Phase::Server, written);
+        if let Some(written) = written.filter(|_| x.timeline().phase() == Phase::WriteQueue) {
+            x.enter(Phase::Server, written);
         }
         x.located(error, self.now)
     }

@@ -1,7 +1,7 @@
 //! A server's requests: planned at the head, run when there is enough, watched until the end.
 
 use crate::call::served::ServerCall;
-use crate::call::state::{CallState, HeadState, RecvEnd, SendEnd, SharedCall};
+use crate::call::state::{CallState, HeadState, SharedCall};
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
@@ -30,29 +30,24 @@ impl Core {
         self.charge_served(key);
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
         let mut x = call.lock();
-        if let Some(answer) = refusal(&x.recv.head) {
+        if let Some(answer) = refusal(x.recv().head()) {
             drop(x);
             return self.answer(key, &call, &answer);
         }
-        let Ok(plan) = contain(|| dispatch.plan(&x.recv.head)) else {
-            let answer = panicked(&x.recv.head);
+        let Ok(plan) = contain(|| dispatch.plan(x.recv().head())) else {
+            let answer = panicked(x.recv().head());
             drop(x);
             self.log_panic();
             return self.answer(key, &call, &answer);
         };
-        x.grpc = plan.grpc;
-        x.whole = plan.whole;
-        x.message_max = plan.message_max;
-        if let Some(timeout) = plan.timeout {
-            let deadline = self.now.checked_add(timeout);
-            x.deadline = deadline;
-            if let Some(deadline) = deadline {
-                self.timers.deadline(deadline, key);
-                // The caller's clock began first: its reset may come a little before our deadline.
-                self.conn.patience(key, deadline - timeout / 4);
-            }
-        }
+        let deadline = plan.timeout.and_then(|timeout| self.now.checked_add(timeout));
+        x.planned(plan.grpc, plan.whole, plan.message_max, deadline);
         drop(x);
+        if let (Some(deadline), Some(timeout)) = (deadline, plan.timeout) {
+            self.timers.deadline(deadline, key);
+            // The caller's clock began first: its reset may come a little before our deadline.
+            self.conn.patience(key, deadline - timeout / 4);
+        }
         if plan.whole && !complete {
             if let Some(entry) = self.conn.user_mut(key) {
                 entry.handler = Some(plan.handler);
@@ -160,9 +155,9 @@ impl Core {
     ) -> Option<bool> {
         self.abort(key);
         let x = call.lock();
-        let sent = x.send.head == HeadState::Sent;
-        let ended = x.send.end_sent;
-        let grpc = is_grpc(&x.recv.head);
+        let sent = x.send().head() == HeadState::Sent;
+        let ended = x.send().is_end_sent();
+        let grpc = is_grpc(x.recv().head());
         drop(x);
         if ended {
             return None;
@@ -211,8 +206,8 @@ impl Core {
     ) {
         let limit = self.head_limit();
         let x = call.lock();
-        let grpc = is_grpc(&x.recv.head);
-        let status = in_place_of(&x.send.extra, failure);
+        let grpc = is_grpc(x.recv().head());
+        let status = in_place_of(x.send().extra(), failure);
         drop(x);
         let mut fields = Fields::new();
         if grpc {
@@ -233,8 +228,8 @@ impl Core {
     /// Trailers that must not be sent: a status that fits goes in their place.
     pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &CallState, failure: SendError) {
         let mut fields = Fields::new();
-        if is_grpc(&x.recv.head) {
-            in_place_of(&x.send.trailers, failure).to_trailers(&mut fields, self.head_limit());
+        if is_grpc(x.recv().head()) {
+            in_place_of(x.send().trailers(), failure).to_trailers(&mut fields, self.head_limit());
         }
         if fields.is_empty() || self.conn.send_trailers(&mut self.out, key, &fields).is_err() {
             self.conn.reset(&mut self.out, key, ErrorCode::INTERNAL_ERROR);
@@ -249,15 +244,7 @@ impl Core {
 
     /// Answers with a head alone.
     fn answer(&mut self, key: StreamKey, call: &Arc<SharedCall>, fields: &Fields) {
-        let mut x = call.lock();
-        x.send.template = None;
-        x.send.forget_body();
-        x.send.extra.clear();
-        x.send.extra.extend_from(fields);
-        x.send.head = HeadState::Ready;
-        x.send.end = SendEnd::Finish;
-        x.recv.end.get_or_insert(RecvEnd::Finished);
-        drop(x);
+        call.lock().answer_with_head(fields);
         self.pump(key, call);
     }
 
@@ -265,7 +252,7 @@ impl Core {
     pub(super) fn abort(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
         entry.handler = None;
-        let detached = entry.call.as_ref().is_some_and(|call| call.lock().detached);
+        let detached = entry.call.as_ref().is_some_and(|call| call.lock().is_detached());
         if let Some(task) = entry.abort.take().filter(|_| !detached) {
             task.abort();
         }

@@ -43,12 +43,12 @@ async fn spent_identifiers_move_the_calls() {
         driver.core.conn.set_next_stream_id(crate::http2::StreamId::MAX);
         let calls = [SharedCall::new(now), SharedCall::new(now)];
         for call in &calls {
-            call.lock().send.head = crate::call::state::HeadState::Ready;
+            call.lock().send_mut().set_head(None, &crate::http2::Fields::new());
             Handle::submit(handle.reserve().unwrap(), Arc::clone(call));
         }
         tokio::spawn(driver);
         rt::sleep(Duration::from_millis(1)).await;
-        assert!(calls[0].lock().key.is_some(), "the last identifier is used");
+        assert!(calls[0].lock().stream().is_some(), "the last identifier is used");
         let moved = told.moved.lock().clone();
         assert_eq!(moved.len(), 1, "limit {limit}");
         assert!(Arc::ptr_eq(&moved[0], &calls[1]), "limit {limit}");
@@ -70,7 +70,7 @@ async fn a_goodbye_moves_the_calls_that_wait() {
     let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
     let calls = [SharedCall::new(now), SharedCall::new(now)];
     for call in &calls {
-        call.lock().send.head = crate::call::state::HeadState::Ready;
+        call.lock().send_mut().set_head(None, &crate::http2::Fields::new());
         Handle::submit(handle.reserve().unwrap(), Arc::clone(call));
     }
     tokio::spawn(driver);
@@ -78,7 +78,7 @@ async fn a_goodbye_moves_the_calls_that_wait() {
     let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
     tokio::io::AsyncWriteExt::write_all(&mut far, &settings).await.unwrap();
     rt::sleep(Duration::from_millis(1)).await;
-    assert!(calls[0].lock().key.is_some() && told.moved.lock().is_empty());
+    assert!(calls[0].lock().stream().is_some() && told.moved.lock().is_empty());
     handle.goodbye();
     rt::sleep(Duration::from_millis(1)).await;
     let moved = told.moved.lock().clone();

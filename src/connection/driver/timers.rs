@@ -359,7 +359,7 @@ impl Core {
     }
 
     pub(super) fn expire_unsent(&mut self, call: &Arc<SharedCall>) {
-        let phase = call.lock().timeline.phase();
+        let phase = call.lock().timeline().phase();
         self.fail_call(call, deadline_error(Processed::No).with_phase(phase));
     }
 
@@ -370,7 +370,7 @@ impl Core {
             let Some(call) = self.waiting.pop_front() else { break };
             let (deadline, done) = {
                 let x = call.lock();
-                (x.deadline, x.done || x.cancel.is_some())
+                (x.deadline(), x.is_over() || x.cancel_code().is_some())
             };
             match deadline {
                 _ if done => {}

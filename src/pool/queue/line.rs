@@ -99,12 +99,10 @@ impl Line {
         while let Some(call) = self.calls.pop_front() {
             {
                 let mut x = call.lock();
-                if x.done {
+                if x.is_over() {
                     continue;
                 }
-                if let Some(permit) = &mut x.seat {
-                    permit.take();
-                }
+                x.take_tenant_turn();
             }
             let empty = self.calls.is_empty();
             let passed = self.last.map(|last| now.saturating_duration_since(last));

@@ -78,7 +78,7 @@ impl TenantLine {
 
     fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.admitted.pop_front() {
-            if !call.lock().done {
+            if !call.lock().is_over() {
                 return Some(call);
             }
         }

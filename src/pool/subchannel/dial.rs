@@ -256,13 +256,13 @@ fn arrived(
 /// Assigns the parts of the dial to a call that waited for it.
 fn charge(call: &SharedCall, timings: ConnectTimings, started: Instant, now: Instant) {
     let mut x = call.lock();
-    if x.timeline.phase() != Phase::PoolWait {
+    if x.timeline().phase() != Phase::PoolWait {
         return;
     }
-    x.timeline.enter(Phase::Resolve, started);
-    x.timeline.enter(Phase::Dial, started + timings.resolve);
-    x.timeline.enter(Phase::Tls, started + timings.resolve + timings.tcp);
-    x.timeline.enter(Phase::Settings, now);
+    x.enter(Phase::Resolve, started);
+    x.enter(Phase::Dial, started + timings.resolve);
+    x.enter(Phase::Tls, started + timings.resolve + timings.tcp);
+    x.enter(Phase::Settings, now);
 }
 
 /// The dial failed: so do the calls that wait, except those with `wait_for_ready`. `None` if somebody

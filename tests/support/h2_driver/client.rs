@@ -6,8 +6,8 @@ use super::{Clock, Sniffed, code, deadline, fail, lost, reason, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Initiator, Kind, Phase, Processed};
 use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::finish::{Wakers, wake};
-use framewire::unstable::call::state::{HeadState, RecvEnd, SendEnd, SharedCall};
+use framewire::unstable::call::state::ending::{Wakers, wake};
+use framewire::unstable::call::state::{HeadArrival, HeadState, SharedCall};
 use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::Intake;
 use framewire::unstable::grpc::{Code, Status, timeout};
@@ -147,12 +147,12 @@ impl Client {
         for _ in 0..self.waiting.len() {
             let Some(slot) = self.waiting.pop_front() else { return };
             let mut x = slot.lock();
-            if x.cancel.is_some() {
-                let wakers = x.give_up();
+            if x.cancel_code().is_some() {
+                let wakers = x.end_cancelled();
                 drop(x);
                 wake(wakers);
-            } else if x.deadline.is_some_and(|at| at <= env::now()) {
-                let phase = x.timeline.phase();
+            } else if x.deadline().is_some_and(|at| at <= env::now()) {
+                let phase = x.timeline().phase();
                 drop(x);
                 fail(&slot, deadline(Processed::No).with_phase(phase));
             } else if self.goaway.is_some() {
@@ -163,8 +163,8 @@ impl Client {
                 self.begin(slot);
             } else {
                 let quota = if self.ready { Phase::StreamQuota } else { Phase::Settings };
-                if x.timeline.phase() != quota {
-                    x.timeline.enter(quota, env::now());
+                if x.timeline().phase() != quota {
+                    x.enter(quota, env::now());
                 }
                 drop(x);
                 self.waiting.push_back(slot);
@@ -182,13 +182,13 @@ impl Client {
         let Some(sender) = &mut self.sender else { return };
         let now = env::now();
         let mut x = slot.lock();
-        if x.send.head != HeadState::Ready {
+        if x.send().head() != HeadState::Ready {
             // Its caller will say when it is.
             return;
         }
-        let left = x.deadline.filter(|_| x.send.grpc_timeout).map(|at| timeout::encode(at - now));
-        let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
-        let request = match fields::request(&x.send, left.as_ref().map(|left| left.as_bytes())) {
+        let left = x.deadline().filter(|_| x.spec().grpc).map(|at| timeout::encode(at - now));
+        let end = x.send().ends_with_head();
+        let request = match fields::request(x.send(), left.as_ref().map(|left| left.as_bytes())) {
             Ok(request) => request,
             Err(fields::Unsendable(text)) => {
                 drop(x);
@@ -196,13 +196,11 @@ impl Client {
                 return fail(&slot, Error::local(Kind::Misuse, Code::InvalidArgument, text));
             }
         };
-        x.timeline.enter(Phase::WriteQueue, now);
+        x.enter(Phase::WriteQueue, now);
         match sender.send_request(request, end) {
             Ok((response, stream)) => {
-                x.attempts += 1;
-                x.send.head = HeadState::Sent;
-                x.send.end_sent = end;
-                let deadline = x.deadline;
+                x.opened(None, Some(stream.stream_id().as_u32()), end);
+                let deadline = x.deadline();
                 drop(x);
                 self.streams.push(Stream {
                     slot,
@@ -258,7 +256,7 @@ impl Client {
     }
 
     fn next_time(&self) -> Option<Instant> {
-        let waiting = self.waiting.iter().filter_map(|slot| slot.lock().deadline);
+        let waiting = self.waiting.iter().filter_map(|slot| slot.lock().deadline());
         let streams = self.streams.iter().filter_map(|stream| stream.deadline);
         waiting.chain(streams).chain((!self.ready).then_some(self.settings_by)).min()
     }
@@ -319,8 +317,8 @@ impl Stream {
     fn poll(&mut self, intake: &Intake, cx: &mut Context<'_>) -> Fate {
         let now = env::now();
         let mut x = self.slot.lock();
-        if let Some(code) = x.cancel {
-            let wakers = x.give_up();
+        if let Some(code) = x.cancel_code() {
+            let wakers = x.end_cancelled();
             drop(x);
             wake(wakers);
             self.send_stream().send_reset(reason(code));
@@ -329,7 +327,7 @@ impl Stream {
         if self.deadline.is_some_and(|at| at <= now) {
             let mut facts = intake.handle().facts(now);
             facts.stream_id = Some(self.id);
-            let phase = x.timeline.phase();
+            let phase = x.timeline().phase();
             drop(x);
             let error = deadline(Processed::Maybe).with_phase(phase).with_connection(facts);
             fail(&self.slot, error);
@@ -338,10 +336,10 @@ impl Stream {
         }
         // A request's fields were checked with its head; it has no trailers.
         let writer = self.sending.poll(&mut x, cx).ok().flatten();
-        if !x.recv.head_ready {
+        if !x.recv().is_head_ready() {
             let waits = self.sending.bytes() > 0;
             let phase = if waits { Phase::StreamWindow } else { Phase::Server };
-            x.timeline.enter(phase, now);
+            x.enter(phase, now);
         }
         drop(x);
         if let Some(writer) = writer {
@@ -358,44 +356,39 @@ impl Stream {
                 Poll::Ready(Ok(response)) => {
                     let (parts, body) = response.into_parts();
                     let mut x = self.slot.lock();
-                    x.timeline.enter(Phase::Read, env::now());
-                    x.recv.head = fields::response_head(&parts).unwrap_or_default();
-                    x.recv.head_ready = true;
+                    x.enter(Phase::Read, env::now());
+                    let mut head = fields::response_head(&parts).unwrap_or_default();
                     let ended = body.is_end_stream();
-                    let declined = if ended { None } else { x.declines() };
-                    if let Some(error) = declined {
-                        x.recv.head_ready = false;
-                        drop(x);
-                        fail(&self.slot, error);
-                        self.send_stream().send_reset(h2::Reason::CANCEL);
-                        return Fate::Over;
-                    }
-                    self.answer = Answer::Begun(body);
-                    if ended {
-                        x.recv.end = Some(RecvEnd::Finished);
-                        // Under the same lock: another attempt may follow.
-                        let wakers = x.let_go();
-                        drop(x);
-                        return self.ended(wakers);
-                    }
-                    if x.send.replayable {
-                        x.send.commit();
-                    }
-                    let quiet = x.whole && !x.early;
-                    let reader = if quiet { None } else { x.take_reader() };
-                    drop(x);
-                    if let Some(reader) = reader {
-                        reader.wake();
+                    match x.response_head(&mut head, ended) {
+                        HeadArrival::Declined(error) => {
+                            drop(x);
+                            fail(&self.slot, error);
+                            self.send_stream().send_reset(h2::Reason::CANCEL);
+                            return Fate::Over;
+                        }
+                        HeadArrival::Ended => {
+                            let wakers = x.complete();
+                            drop(x);
+                            return self.ended(wakers);
+                        }
+                        HeadArrival::Begun(reader) => {
+                            drop(x);
+                            self.answer = Answer::Begun(body);
+                            if let Some(reader) = reader {
+                                reader.wake();
+                            }
+                        }
                     }
                 }
             }
         }
         let Answer::Begun(body) = &mut self.answer else { return Fate::Lives };
         let mut x = self.slot.lock();
-        let before = x.recv.body.len();
+        let before = x.recv().body().len();
         let read = read(body, &mut x, cx);
-        let reader = if x.whole || x.recv.body.len() == before { None } else { x.take_reader() };
-        let ended = matches!(read, Read::Ended).then(|| x.let_go());
+        let reader =
+            if x.spec().whole || x.recv().body().len() == before { None } else { x.take_reader() };
+        let ended = matches!(read, Read::Ended).then(|| x.complete());
         drop(x);
         if let Some(reader) = reader {
             reader.wake();
@@ -423,13 +416,13 @@ impl Stream {
 
     fn failed(&mut self, intake: &Intake, error: &h2::Error) -> Fate {
         let x = self.slot.lock();
-        if error.is_go_away() && error.is_remote() && !x.recv.head_ready {
+        if error.is_go_away() && error.is_remote() && !x.recv().is_head_ready() {
             return Fate::Unprocessed;
         }
         let refused = error.is_reset()
             && error.is_remote()
             && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        if refused && x.send.replayable && !x.recv.head_ready {
+        if refused && x.send().is_replayable() && !x.recv().is_head_ready() {
             return Fate::Unprocessed;
         }
         let told = stream_error(intake.handle(), error, self.id, &x);

@@ -17,10 +17,10 @@ impl<E: std::error::Error> From<E> for Unsendable {
 /// The whole head: stable fields, then further ones.
 fn head(out: &SendState) -> Fields {
     let mut all = Fields::new();
-    if let Some(template) = &out.template {
+    if let Some(template) = out.template() {
         all.extend_from(template.fields());
     }
-    all.extend_from(&out.extra);
+    all.extend_from(out.extra());
     all
 }
 

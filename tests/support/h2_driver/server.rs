@@ -7,9 +7,9 @@ use bytes::Bytes;
 use framewire::error::{Error, Kind, Processed};
 use framewire::transport::io::BoxedIo;
 use framewire::unstable::call::Permit;
-use framewire::unstable::call::finish::wake;
 use framewire::unstable::call::served::ServerCall;
-use framewire::unstable::call::state::{HeadState, RecvEnd, SendEnd, SharedCall};
+use framewire::unstable::call::state::ending::wake;
+use framewire::unstable::call::state::{HeadState, SharedCall};
 use framewire::unstable::connection::dispatch::{Dispatch, Handler};
 use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::Intake;
@@ -111,7 +111,7 @@ impl Server {
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let Some(intake) = &self.intake else { return };
         let (parts, body) = request.into_parts();
-        let Some(head) = fields::request_head(&parts) else {
+        let Some(mut head) = fields::request_head(&parts) else {
             return respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         };
         let now = env::now();
@@ -131,24 +131,17 @@ impl Server {
             deadline: None,
         };
         let mut x = stream.slot.lock();
-        x.recv.head = head;
-        x.recv.head_ready = true;
-        x.handle = Some(Permit::uncounted(intake.handle().clone()));
-        if complete {
-            x.recv.end = Some(RecvEnd::Finished);
-        }
-        if x.recv.head.host_differs() {
+        let permit = Permit::uncounted(intake.handle().clone());
+        x.request_received(None, Some(id), permit, &mut head, complete);
+        if x.recv().head().host_differs() {
             drop(x);
             let mut answer = Fields::new();
             answer.push(":status", "400");
             stream.answer(&answer);
         } else {
-            let plan = self.dispatch.plan(&x.recv.head);
-            x.grpc = plan.grpc;
-            x.whole = plan.whole;
-            x.message_max = plan.message_max;
-            x.deadline = plan.timeout.and_then(|timeout| now.checked_add(timeout));
-            stream.deadline = x.deadline;
+            let plan = self.dispatch.plan(x.recv().head());
+            stream.deadline = plan.timeout.and_then(|timeout| now.checked_add(timeout));
+            x.planned(plan.grpc, plan.whole, plan.message_max, stream.deadline);
             drop(x);
             if plan.whole && !complete {
                 stream.handler = Some(plan.handler);
@@ -261,7 +254,7 @@ impl Stream {
     /// Drops a handler that is at work, unless it was detached.
     fn abort(&mut self) {
         self.handler = None;
-        let detached = self.slot.lock().detached;
+        let detached = self.slot.lock().is_detached();
         if let Some(task) = self.task.take().filter(|_| !detached) {
             task.abort();
         }
@@ -269,13 +262,7 @@ impl Stream {
 
     /// Writes an answer of one head to the slot.
     fn answer(&self, fields: &Fields) {
-        let mut x = self.slot.lock();
-        x.send.template = None;
-        x.send.extra.clear();
-        x.send.extra.extend_from(fields);
-        x.send.head = HeadState::Ready;
-        x.send.end = SendEnd::Finish;
-        x.recv.end.get_or_insert(RecvEnd::Finished);
+        self.slot.lock().answer_with_head(fields);
     }
 
     fn send_reset(&mut self, reason: h2::Reason) {
@@ -298,8 +285,8 @@ impl Stream {
     /// Moves the stream on; `false` when it is over.
     fn poll(&mut self, intake: &Intake, cx: &mut Context<'_>) -> bool {
         let mut x = self.slot.lock();
-        if let Some(code) = x.cancel {
-            let wakers = x.give_up();
+        if let Some(code) = x.cancel_code() {
+            let wakers = x.end_cancelled();
             drop(x);
             wake(wakers);
             self.abort();
@@ -330,12 +317,13 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
         let mut x = self.slot.lock();
         if self.complete {
-            super::stream::release(&mut self.body, std::mem::take(&mut x.recv.credit).owed());
+            super::stream::release(&mut self.body, x.take_credit().owed());
             return None;
         }
-        let before = x.recv.body.len();
+        let before = x.recv().body().len();
         let read = read(&mut self.body, &mut x, cx);
-        let silent = x.whole || (x.recv.body.len() == before && matches!(read, Read::Open));
+        let silent =
+            x.spec().whole || (x.recv().body().len() == before && matches!(read, Read::Open));
         let reader = if silent { None } else { x.take_reader() };
         drop(x);
         if let Some(reader) = reader {
@@ -364,18 +352,17 @@ impl Stream {
     /// Sends what the handler wrote; `false` when the answer is complete.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let mut x = self.slot.lock();
-        if x.done {
+        if x.is_over() {
             return false;
         }
-        if x.send.head == HeadState::Ready {
-            let end = matches!(x.send.end, SendEnd::Finish) && x.send.waiting() == 0;
-            let Ok(head) = fields::response(&x.send) else {
+        if x.send().head() == HeadState::Ready {
+            let end = x.send().ends_with_head();
+            let Ok(head) = fields::response(x.send()) else {
                 drop(x);
                 return self.unsendable();
             };
             let Ok(stream) = self.respond.send_response(head, end) else { return true };
-            x.send.head = HeadState::Sent;
-            x.send.end_sent = end;
+            x.send_mut().head_sent(end);
             self.sending = Some(Sending::new(stream, end));
         }
         let Some(sending) = &mut self.sending else { return true };
@@ -390,7 +377,7 @@ impl Stream {
         }
         if over {
             // `h2` resets what is left of the request with NO_ERROR when the stream is dropped.
-            let wakers = self.slot.lock().let_go();
+            let wakers = self.slot.lock().complete();
             wake(wakers);
         }
         !over
@@ -411,7 +398,7 @@ impl Stream {
         match &mut self.sending {
             None => {
                 self.answer(&response::trailers_only(&status, usize::MAX));
-                let head = fields::response(&self.slot.lock().send);
+                let head = fields::response(self.slot.lock().send());
                 if let Ok(head) = head {
                     drop(self.respond.send_response(head, true));
                 }

@@ -3,7 +3,8 @@
 use super::fields::{self, Unsendable};
 use bytes::Bytes;
 use framewire::error::Error;
-use framewire::unstable::call::state::{CallState, RecvEnd, SEND_QUEUE, SendEnd, SendState};
+use framewire::unstable::call::state::{CallState, SEND_QUEUE, SendEnd, SendState};
+use framewire::unstable::http2::Fields;
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -40,14 +41,16 @@ impl Sending {
         if self.ended {
             return Ok(None);
         }
-        self.gather(&mut x.send);
-        self.push(matches!(x.send.end, SendEnd::Finish), cx);
+        self.gather(x.send_mut());
+        self.push(matches!(x.send().end(), SendEnd::Finish), cx);
         if self.bytes == 0 && !self.ended {
-            self.end(&x.send)?;
+            self.end(x.send())?;
         }
-        x.send.in_flight = self.bytes;
-        x.send.end_sent = self.ended;
-        Ok(if x.send.queued() < SEND_QUEUE { x.take_writer() } else { None })
+        x.send_mut().set_in_flight(self.bytes);
+        if self.ended {
+            x.send_mut().end_was_sent();
+        }
+        Ok(if x.send().queued() < SEND_QUEUE { x.take_writer() } else { None })
     }
 
     fn gather(&mut self, out: &mut SendState) {
@@ -86,10 +89,10 @@ impl Sending {
 
     fn end(&mut self, out: &SendState) -> Result<(), Unsendable> {
         // An error is a stream that is over: the reading side tells of it.
-        match &out.end {
+        match out.end() {
             SendEnd::Open => return Ok(()),
             SendEnd::Finish => drop(self.stream.send_data(Bytes::new(), true)),
-            SendEnd::Trailers => drop(self.stream.send_trailers(fields::map(&out.trailers)?)),
+            SendEnd::Trailers => drop(self.stream.send_trailers(fields::map(out.trailers())?)),
             SendEnd::Template(template) => {
                 drop(self.stream.send_trailers(fields::map(template.fields())?));
             }
@@ -120,18 +123,17 @@ pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
 
 /// Moves what has come into the slot.
 pub(super) fn read(stream: &mut RecvStream, x: &mut CallState, cx: &mut Context<'_>) -> Read {
-    release(stream, std::mem::take(&mut x.recv.credit).owed());
+    release(stream, x.take_credit().owed());
     loop {
         match stream.poll_data(cx) {
             Poll::Pending => return Read::Open,
             Poll::Ready(None) => break,
             Poll::Ready(Some(Err(error))) => return Read::Failed(error),
             Poll::Ready(Some(Ok(data))) => {
-                x.recv.body.extend_from_slice(&data);
-                if x.whole {
-                    if let Some(error) = x.over_message_max() {
-                        return Read::Over(error);
-                    }
+                if let Err(error) = x.body_received(&data) {
+                    return Read::Over(error);
+                }
+                if x.spec().whole {
                     release(stream, data.len() as u32);
                 }
             }
@@ -141,12 +143,13 @@ pub(super) fn read(stream: &mut RecvStream, x: &mut CallState, cx: &mut Context<
         Poll::Pending => Read::Open,
         Poll::Ready(Err(error)) => Read::Failed(error),
         Poll::Ready(Ok(None)) => {
-            x.recv.end = Some(RecvEnd::Finished);
+            x.peer_ended(None);
             Read::Ended
         }
         Poll::Ready(Ok(Some(trailers))) => {
-            fields::list(&trailers, &mut x.recv.trailers);
-            x.recv.end = Some(RecvEnd::Trailers);
+            let mut list = Fields::new();
+            fields::list(&trailers, &mut list);
+            x.peer_ended(Some(&mut list));
             Read::Ended
         }
     }

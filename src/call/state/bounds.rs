@@ -1,6 +1,7 @@
 //! Limits on received bodies: the message of a gRPC body, or all of a plain HTTP body.
 
-use crate::call::state::CallState;
+use super::CallState;
+use crate::call::recv::not_grpc;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::message;
 use crate::grpc::message::MessageError;
@@ -13,22 +14,22 @@ impl CallState {
     /// five bytes, a plain body is counted as it arrives.
     #[must_use]
     pub fn over_message_max(&self) -> Option<Error> {
-        let body = &self.recv.body;
-        if !self.grpc {
+        let body = self.recv.body();
+        if !self.spec.grpc {
             return self.over_http_max(body.len() as u64);
         }
         let declared = message::declared_len(body).unwrap_or(0);
         let size = declared.max(body.len().saturating_sub(message::PREFIX));
-        if size <= self.message_max {
+        if size <= self.spec.message_max {
             return None;
         }
-        let error = MessageError::TooLarge { len: size, max: self.message_max };
+        let error = MessageError::TooLarge { len: size, max: self.spec.message_max };
         let status = Status::from(error);
         Some(Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes))
     }
 
     fn over_http_max(&self, bytes: u64) -> Option<Error> {
-        let max = self.message_max;
+        let max = self.spec.message_max;
         if bytes <= max as u64 {
             return None;
         }
@@ -41,18 +42,34 @@ impl CallState {
     }
 
     /// As [`CallState::over_message_max`], for a plain response whose head announces its body.
-    pub(crate) fn announces_too_much(&self) -> Option<Error> {
-        let error = self.over_http_max(self.recv.head.content_length()?)?;
+    fn announces_too_much(&self) -> Option<Error> {
+        let error = self.over_http_max(self.recv.head().content_length()?)?;
         // RFC 9110 §8.6: these have no body, whatever content-length says
         let bodiless =
-            self.recv.head.status() == 304 || self.send.extra.get(":method") == Some(b"HEAD");
+            self.recv.head().status() == 304 || self.send.extra().get(":method") == Some(b"HEAD");
         (!bodiless).then_some(error)
+    }
+
+    /// Why the body behind the response's head must not be read: the head is not gRPC, or a plain head
+    /// announces a body over the limit.
+    pub(super) fn declines(&mut self) -> Option<Error> {
+        if !self.spec.grpc {
+            return self.announces_too_much();
+        }
+        // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
+        match response::check_head(self.recv.head()) {
+            Ok(encoding) => {
+                self.recv.set_checked(encoding);
+                None
+            }
+            Err(status) => Some(not_grpc(status)),
+        }
     }
 
     /// The message that a `whole` body consists of, with its prefix, as far as the prefix is known
     /// from the bytes of `body`. A plain body has none.
-    pub(crate) fn announced(&self, body: &[u8]) -> usize {
-        let declared = if self.grpc { message::declared_len(body) } else { None };
+    pub(super) fn announced(&self, body: &[u8]) -> usize {
+        let declared = if self.spec.grpc { message::declared_len(body) } else { None };
         declared.map_or(0, |len| len + message::PREFIX)
     }
 
@@ -60,7 +77,7 @@ impl CallState {
     /// of at most `limit` bytes, or an HTTP status alone.
     #[must_use]
     pub fn rejection(&self, error: &Error, limit: usize) -> Fields {
-        if self.grpc {
+        if self.spec.grpc {
             return response::trailers_only(error.status(), limit);
         }
         let too_large = self.over_message_max().is_some();

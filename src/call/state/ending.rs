@@ -1,0 +1,100 @@
+//! How a call ends, and who is told.
+
+use super::{CallState, RecvEnd, Stage};
+use crate::call::Permit;
+use crate::call::quota::TenantPermit;
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::status::{Code, Status};
+use std::task::Waker;
+
+/// Who must be told that a call has ended, and what it held. Pass it to [`wake`] once the call's lock
+/// is released.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Wakers {
+    halves: [Option<Waker>; 2],
+    watchers: Vec<Waker>,
+    permit: Option<Permit>,
+    tenant: Option<TenantPermit>,
+    /// A retry policy that has nothing more to decide.
+    pub(super) policy: Option<Waker>,
+}
+
+impl CallState {
+    /// The connection is done with the call; returns whom to tell. With a retry policy, that is the
+    /// policy: the caller sees the end once the policy has decided.
+    pub fn complete(&mut self) -> Wakers {
+        if self.is_undecided() {
+            return self.ask_policy();
+        }
+        self.finish()
+    }
+
+    /// Ends the call with an error unless its response has ended; returns whom to tell.
+    pub fn fail(&mut self, error: Error) -> Wakers {
+        let unseen = error.processed() == Processed::No;
+        let error = if self.maybe_processed && unseen {
+            error.with_processed(Processed::Maybe)
+        } else {
+            error
+        };
+        if self.recv.end().is_none() {
+            self.recv.set_end(RecvEnd::Failed(error.clone()));
+        }
+        self.failure.get_or_insert(error);
+        self.complete()
+    }
+
+    /// Ends a call that its caller has cancelled; returns whom to tell.
+    pub fn end_cancelled(&mut self) -> Wakers {
+        let processed = if self.attempts == 0 { Processed::No } else { Processed::Maybe };
+        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
+        self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
+    }
+
+    /// The end that the call holds is the last.
+    pub(super) fn finish(&mut self) -> Wakers {
+        self.stage = Stage::Over;
+        *self.send.counted_mut() = None;
+        if self.send.is_replayable() {
+            self.send.forget_body();
+        }
+        let permit = self.permit.as_mut().and_then(Permit::take);
+        if let Some(permit) = &permit {
+            permit.carrier().ended(&self.timeline);
+        }
+        let (tenant, policy) = (self.tenant.take(), self.policy.take());
+        Wakers { permit, tenant, policy, ..self.take_wakers() }
+    }
+
+    #[cold]
+    fn ask_policy(&mut self) -> Wakers {
+        self.stage = Stage::Undecided;
+        Wakers { halves: [self.policy.clone(), None], ..Wakers::default() }
+    }
+
+    /// Takes the permit that the call still counts at its connection; the caller drops it with no lock
+    /// held.
+    #[must_use]
+    pub fn take_counted(&mut self) -> Option<Permit> {
+        self.permit.as_mut().and_then(Permit::take)
+    }
+
+    /// Takes everybody who waits.
+    pub fn take_wakers(&mut self) -> Wakers {
+        let watchers = std::mem::take(&mut self.watchers);
+        let halves = [self.reader.take(), self.writer.take()];
+        Wakers { halves, watchers, ..Wakers::default() }
+    }
+}
+
+/// Returns the call's permits, then wakes those who wait. No lock is held.
+pub fn wake(wakers: Wakers) {
+    let tenant = wakers.tenant.map(TenantPermit::leave);
+    drop(wakers.permit);
+    drop(tenant);
+    drop(wakers.policy);
+    for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
+        waker.wake();
+    }
+}

@@ -1,0 +1,76 @@
+//! Transitions of the pool, and of a connection that sends a call back to it.
+
+use super::{CallState, Stage};
+use crate::call::Permit;
+use crate::call::quota::TenantPermit;
+use crate::http2::Blocked;
+use std::time::Instant;
+
+impl CallState {
+    /// Gives the call a permit for the connection that is to carry it; returns the one it had. The
+    /// caller drops it with no lock held.
+    #[must_use]
+    pub const fn assign(&mut self, permit: Permit) -> Option<Permit> {
+        self.permit.replace(permit)
+    }
+
+    /// Takes the permit for this connection from a call that is still pending, if it has it. So of two
+    /// threads that settle one call, one finds it.
+    #[must_use]
+    pub fn detach(&mut self, connection: u64) -> Option<Permit> {
+        let pending = matches!(self.stage, Stage::Pending | Stage::Parked);
+        self.permit.take_if(|permit| pending && permit.carrier().id() == connection)
+    }
+
+    /// Returns the call to [`Stage::Pending`], for another connection; the caller drops the permit with
+    /// no lock held. What was written is replayed if it is kept: `false` when it is not.
+    #[must_use]
+    pub fn sent_back(&mut self, now: Instant) -> (Option<Permit>, bool) {
+        let movable = self.send.is_movable();
+        self.stage = Stage::Pending;
+        self.stream_id = None;
+        self.send.left_connection(now);
+        if movable {
+            self.send.rewind();
+        }
+        (self.permit.take(), movable)
+    }
+
+    /// Makes the call a hedge with its tenant's permit.
+    pub fn set_hedge(&mut self, tenant: Option<TenantPermit>) {
+        self.hedge = true;
+        self.tenant = tenant;
+    }
+
+    /// Counts the call among its tenant's, wherever it goes.
+    pub fn set_tenant(&mut self, tenant: TenantPermit) {
+        self.tenant = Some(tenant);
+    }
+
+    /// Returns the call's permit among its tenant's calls.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<&TenantPermit> {
+        self.tenant.as_ref()
+    }
+
+    /// Marks the tenant's permit as taken: the call leaves the tenant's queue.
+    pub fn take_tenant_turn(&mut self) {
+        if let Some(tenant) = &mut self.tenant {
+            tenant.take();
+        }
+    }
+
+    /// Takes the tenant's permit; the caller drops it with no lock held.
+    #[must_use]
+    pub const fn take_tenant(&mut self) -> Option<TenantPermit> {
+        self.tenant.take()
+    }
+}
+
+impl super::SendState {
+    /// The connection that carried the call does so no longer.
+    pub(super) fn left_connection(&mut self, now: Instant) {
+        self.note_blocked(Blocked::No, now);
+        *self.counted_mut() = None;
+    }
+}

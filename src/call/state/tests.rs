@@ -1,0 +1,168 @@
+//! The transitions of a call, from every stage.
+
+use super::ending::wake;
+use super::*;
+use crate::call::send::HeadState;
+use crate::error::{Initiator, Processed};
+use crate::grpc::status::{Code, Status};
+use crate::http2::{Fields, Head};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake};
+
+#[derive(Default)]
+struct Count(AtomicU32);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn lost() -> Error {
+    let status = Status::new(Code::Unavailable, "lost");
+    Error::new(Kind::ConnectionLost, status, Initiator::Io, Processed::Maybe)
+}
+
+/// A call in `stage`, with a policy that counts how often it is asked where `stage` needs one.
+fn call_in(stage: Stage) -> (CallState, Arc<Count>) {
+    let policy = Arc::new(Count::default());
+    let mut x = CallState::new(Instant::now());
+    x.send_mut().set_head(None, &Fields::new());
+    match stage {
+        Stage::Pending => {}
+        Stage::Parked => x.parked(Phase::StreamQuota, Instant::now()),
+        Stage::Open(key) => x.opened(key, Some(1), false),
+        Stage::Undecided => {
+            x.set_policy(Arc::clone(&policy).into());
+            x.opened(None, Some(1), false);
+            wake(x.fail(lost()));
+        }
+        Stage::Over => wake(x.fail(lost())),
+    }
+    assert_eq!(x.stage(), stage);
+    (x, policy)
+}
+
+const STAGES: [Stage; 5] =
+    [Stage::Pending, Stage::Parked, Stage::Open(None), Stage::Undecided, Stage::Over];
+
+#[test]
+fn every_transition_from_every_stage() {
+    type Transition = fn(&mut CallState);
+    let rows: [(&str, Transition, [Stage; 5]); 8] = {
+        use Stage::{Open, Over, Parked, Pending, Undecided};
+        [
+            (
+                "parked",
+                |x| x.parked(Phase::StreamQuota, Instant::now()),
+                [Parked, Parked, Open(None), Undecided, Over],
+            ),
+            ("unparked", |x| _ = x.unparked(), [Pending, Pending, Open(None), Undecided, Over]),
+            ("complete", |x| wake(x.complete()), [Over, Over, Over, Undecided, Over]),
+            ("fail", |x| wake(x.fail(lost())), [Over, Over, Over, Undecided, Over]),
+            ("end_cancelled", |x| wake(x.end_cancelled()), [Over, Over, Over, Undecided, Over]),
+            ("settle", |x| wake(x.settle()), [Pending, Parked, Open(None), Over, Over]),
+            ("abandon_retry", |x| wake(x.abandon_retry(lost())), [Over, Over, Over, Over, Over]),
+            (
+                "cancel, then end_cancelled",
+                |x| {
+                    if let Some(wakers) = x.cancel(ErrorCode::CANCEL) {
+                        wake(wakers);
+                    }
+                    wake(x.end_cancelled());
+                },
+                [Over, Over, Over, Over, Over],
+            ),
+        ]
+    };
+    for (name, transition, after) in rows {
+        for (stage, after) in STAGES.into_iter().zip(after) {
+            let (mut x, _) = call_in(stage);
+            transition(&mut x);
+            assert_eq!(x.stage(), after, "{name} from {stage:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_without_a_policy_shows_its_end_at_once() {
+    let (mut x, policy) = call_in(Stage::Open(None));
+    x.peer_ended(None);
+    assert!(x.end().is_some() && policy.get() == 0);
+}
+
+#[test]
+fn a_policy_decides_before_the_caller_sees_the_end() {
+    let (mut x, policy) = call_in(Stage::Pending);
+    let reader = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&reader));
+    x.wait_read(&Context::from_waker(&waker));
+    x.set_policy(Arc::clone(&policy).into());
+    x.opened(None, Some(1), true);
+    // Trailers-Only: the head is all of the response, and another attempt may replace it.
+    let mut head = Head::default();
+    head.fields_mut().push("grpc-status", "14");
+    assert!(matches!(x.response_head(&mut head, true), HeadArrival::Ended));
+    assert!(x.end().is_none() && !x.has_head(), "before the connection is done with it");
+    wake(x.complete());
+    assert_eq!((x.stage(), policy.get(), reader.get()), (Stage::Undecided, 1, 0));
+    assert!(x.end().is_none() && !x.has_head() && !x.is_over());
+
+    let attempt = x.attempt().expect("an attempt has ended");
+    let error = attempt.result.expect_err("the peer's status is an error");
+    drop(x.retry(&error, Instant::now()));
+    assert_eq!((x.stage(), x.send().head(), x.attempts()), (Stage::Pending, HeadState::Ready, 0));
+    assert!(x.attempt().is_none() && x.end().is_none());
+
+    x.opened(None, Some(3), true);
+    wake(x.fail(lost()));
+    assert_eq!((policy.get(), reader.get()), (2, 0));
+    wake(x.settle());
+    assert!(x.is_over() && reader.get() == 1 && Arc::strong_count(&policy) == 1);
+    assert!(matches!(x.end(), Some(RecvEnd::Failed(_))));
+}
+
+#[test]
+fn what_an_earlier_attempt_may_have_done_is_told() {
+    let (mut x, _) = call_in(Stage::Undecided);
+    drop(x.retry(&lost(), Instant::now()));
+    wake(x.fail(lost().with_processed(Processed::No)));
+    wake(x.settle());
+    assert_eq!(x.failure().map(Error::processed), Some(Processed::Maybe));
+}
+
+#[test]
+fn a_cancelled_call_asks_no_policy() {
+    for stage in [Stage::Pending, Stage::Undecided] {
+        let (mut x, policy) = call_in(stage);
+        x.set_policy(Arc::clone(&policy).into());
+        let asked = policy.get();
+        wake(x.cancel(ErrorCode::CANCEL).expect("not over"));
+        assert!(x.end().is_some(), "the reading half is told at once");
+        wake(x.end_cancelled());
+        assert!(x.is_over() && policy.get() == asked);
+    }
+}
+
+#[test]
+fn a_recycled_call_is_as_good_as_new() {
+    for stage in STAGES {
+        let (mut x, _) = call_in(stage);
+        x.prepare(CallSpec { deadline: Some(Instant::now()), grpc: true, ..CallSpec::default() });
+        x.set_hedge(None);
+        x.detach_handler();
+        let now = Instant::now();
+        x.clear();
+        x.restart(now);
+        let mut new = CallState::new(now);
+        new.restart(now);
+        assert_eq!(format!("{x:?}"), format!("{new:?}"), "from {stage:?}");
+    }
+}
