@@ -340,7 +340,7 @@ impl Lifecycle {
     }
 }
 
-#[cfg(all(test, not(framewire_loom)))]
+#[cfg(test)]
 mod tests {
     use crate::error::Kind;
     use crate::grpc::status::Code;
