@@ -20,10 +20,10 @@ enum Then {
     Nothing,
     /// The peer's side has ended.
     Ended(StreamKey),
-    /// Bytes were gathered on arrival, so many of the message are to come.
-    Gathered(StreamKey, u32, usize),
-    /// The last bytes were gathered, and the peer's side has ended with them.
-    Gone(StreamKey, u32),
+    /// Bytes were assembled on arrival; so many of the message are to come.
+    Assembled(StreamKey, u32, usize),
+    /// The last bytes were assembled, and the peer's side has ended with them.
+    Whole(StreamKey, u32),
     /// The same, and the call was let go.
     Settled(StreamKey, Box<Wakers>),
     /// The exchange cannot go on: reset and tell the caller.
@@ -100,16 +100,16 @@ impl Core {
                 self.response_ended(key);
                 wake(*wakers);
             }
-            Then::Gathered(key, bytes, expected) => {
-                self.gathered(key, bytes);
-                self.expand(key, expected);
+            Then::Assembled(key, bytes, expected) => {
+                self.assemble(key, bytes);
+                self.prefetch(key, expected);
             }
-            Then::Gone(key, bytes) => {
-                self.conn.gather(&mut self.out, key, bytes);
+            Then::Whole(key, bytes) => {
+                self.conn.assemble(&mut self.out, key, bytes);
                 match self.conn.role() {
                     Role::Client => self.response_ended(key),
                     Role::Server => {
-                        self.handed_over(key);
+                        self.release_all(key);
                         self.request_complete(key);
                     }
                 }
@@ -163,7 +163,7 @@ impl Core {
             x.key = None;
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
-                self.let_go(key, &entry.holding);
+                self.forget(key, &entry);
             }
             return self.redispatch(call);
         }
@@ -209,7 +209,7 @@ impl Core {
         }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
-            self.let_go(key, &entry.holding);
+            self.forget(key, &entry);
             if let Some(call) = entry.call {
                 self.redispatch(call);
             }
@@ -300,10 +300,10 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     let bytes = data.len() as u32;
     match (x.whole, end_stream) {
-        (true, true) => return Then::Gone(key, bytes),
+        (true, true) => return Then::Whole(key, bytes),
         (true, false) => {
             let announced = x.announced(&x.recv.body);
-            return Then::Gathered(key, bytes, announced.saturating_sub(x.recv.body.len()));
+            return Then::Assembled(key, bytes, announced.saturating_sub(x.recv.body.len()));
         }
         (false, _) => {}
     }

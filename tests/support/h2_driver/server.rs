@@ -330,7 +330,7 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
         let mut x = self.slot.lock();
         if self.complete {
-            super::stream::release(&mut self.body, std::mem::take(&mut x.recv.credit).owed());
+            super::stream::release(&mut self.body, std::mem::take(&mut x.recv.credit).read());
             return None;
         }
         let before = x.recv.body.len();

@@ -110,7 +110,7 @@ pub(super) enum Read {
     Failed(h2::Error),
 }
 
-/// Gives credit for what the caller consumed.
+/// Gives credit for what the caller has read.
 pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
     if bytes > 0 {
         // An error is a stream that is over: its credit went back with it.
@@ -120,7 +120,7 @@ pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
 
 /// Moves what has come into the slot.
 pub(super) fn read(stream: &mut RecvStream, x: &mut CallState, cx: &mut Context<'_>) -> Read {
-    release(stream, std::mem::take(&mut x.recv.credit).owed());
+    release(stream, std::mem::take(&mut x.recv.credit).read());
     loop {
         match stream.poll_data(cx) {
             Poll::Pending => return Read::Open,
