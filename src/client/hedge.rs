@@ -192,7 +192,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             place = inner.pool.spare(&not_on);
             // A tenant's hedge counts as one of its calls.
             let tenant = inner.tenant.as_ref().filter(|_| place.is_some());
-            seat = tenant.map(|tenant| inner.pool.seat(tenant));
+            seat = tenant.map(|tenant| inner.pool.tenant_permit(tenant));
             if place.is_none() || matches!(seat, Some(None)) {
                 self.put_off();
                 return Ok(false);

@@ -1,4 +1,4 @@
-//! Bounds that several channels share: sockets open at a time, dials begun in a second.
+//! Limits that several channels share: open sockets, and dials per second.
 
 use crate::rt::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,15 +10,15 @@ const SOCKETS: u32 = 1024;
 /// Dials that come back in a second, once as many as there may be sockets have begun at once.
 const DIALS: u32 = 256;
 
-/// A bound on connections and on the rate of dials. There is none that bounds nothing.
+/// A limit on connections and on the rate of dials.
 ///
-/// Bounds nest: a dial under one made by [`Cap::inside`] takes a place in it and in each round it,
-/// or in none. So a channel's share is bounded within a shard's, and all of them within the
+/// Caps nest: a dial under one made by [`Cap::inside`] takes a socket of it and of each cap around it,
+/// or of none. So a channel's share is limited within a shard's, and all of them within the
 /// process's.
 ///
-/// A place is kept until its connection closes: nobody's connection is closed for another's sake. A
-/// channel that finds none looks again each 100 ms; connections that are kept open
-/// (`PoolOptions::min_connections`, `Channel::warm`) are out of the others' reach.
+/// A connection holds its socket until it closes: no connection is closed for another channel. A
+/// channel that finds no socket looks again every 100 ms. Connections that are kept open
+/// (`PoolOptions::min_connections`, `Channel::warm`) are not available to others.
 #[derive(Debug)]
 pub struct Cap {
     name: &'static str,
@@ -52,8 +52,8 @@ impl Cap {
         Self::build("own", None, sockets, dials)
     }
 
-    /// As [`Cap::new`], within `parent`: a dial needs a place and a token in both, and takes them in
-    /// both or in none. What is open here is open there. `sockets` and `dials` above the parent's
+    /// As [`Cap::new`], within `parent`: a dial needs a socket and a token of both, and takes them of
+    /// both or of none. What is open here is open there. `sockets` and `dials` above the parent's
     /// are allowed and never reached.
     #[must_use]
     pub fn inside(parent: &Arc<Self>, sockets: u32, dials: u32) -> Arc<Self> {
@@ -111,7 +111,7 @@ impl Cap {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Dials that this bound put off; those that one round it did are counted there.
+    /// Returns the dials that this cap delayed; a cap around it counts its own.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -133,11 +133,11 @@ impl Cap {
         self.levels().any(|cap| std::ptr::eq(cap, Arc::as_ptr(other)))
     }
 
-    /// A place for one more connection, and leave to dial it now, on every level or on none.
+    /// Takes a socket for one more connection and a token to dial now, on every level or on none.
     pub(super) fn dial(self: &Arc<Self>, now: Instant) -> Result<Socket, Capped> {
         for (taken, cap) in self.levels().enumerate() {
-            let room = |open: u32| (open < cap.sockets).then_some(open + 1);
-            if cap.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_err() {
+            let next = |open: u32| (open < cap.sockets).then_some(open + 1);
+            if cap.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next).is_err() {
                 self.close(taken);
                 return Err(cap.refuse(None));
             }
@@ -160,7 +160,7 @@ impl Cap {
         Capped { by: self.name, wait }
     }
 
-    /// Gives the places on the first `levels` levels back.
+    /// Returns the sockets of the first `levels` levels.
     fn close(&self, levels: usize) {
         for cap in self.levels().take(levels) {
             cap.open.fetch_sub(1, Ordering::AcqRel);
@@ -182,7 +182,7 @@ impl Cap {
         Ok(())
     }
 
-    /// A token that a level round this one made useless.
+    /// Returns a token that an outer level made useless.
     fn refund(&self) {
         if let Some((tokens, _)) = &mut *self.bucket.lock() {
             *tokens = (*tokens + 1.0).min(f64::from(self.sockets));
@@ -190,7 +190,7 @@ impl Cap {
     }
 }
 
-/// One connection's place on every level, from its dial to its end.
+/// The socket of one connection on every level, from its dial to its end.
 #[derive(Debug)]
 pub(super) struct Socket(Arc<Cap>);
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_takes_a_place_on_every_level_or_on_none() {
+    fn a_dial_takes_a_socket_on_every_level_or_on_none() {
         let now = Instant::now();
         let whole = Cap::new(3, 100);
         let [a, b] = [Cap::inside(&whole, 2, 100), Cap::inside(&whole, 2, 100)];
@@ -249,7 +249,7 @@ mod tests {
         assert!(!whole.is_inside(&a));
     }
 
-    /// What a level round it refuses costs a level nothing: neither place nor token.
+    /// A dial that an outer level refuses costs an inner level neither socket nor token.
     #[test]
     fn tokens_of_a_refused_dial_come_back() {
         let now = Instant::now();

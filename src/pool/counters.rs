@@ -1,4 +1,4 @@
-//! What has happened in a pool since it was made: the truth behind its stats and its metrics.
+//! Counts what has happened in a pool since it was created. Its stats and metrics read them.
 
 use crate::connection::counters::ConnectionTotals;
 use crate::rt::sync::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::rt::sync::{AtomicU64, Ordering};
 pub enum Count {
     /// Calls that ended on a connection.
     Ended,
-    /// Calls that waited for a place on a connection.
+    /// Calls that waited for a permit of a connection.
     Waited,
     /// Calls refused because `max_waiting` others waited.
     RefusedFull,
@@ -17,7 +17,7 @@ pub enum Count {
     RefusedHopeless,
     /// Calls whose deadline passed while they waited.
     Expired,
-    /// Calls that moved to another connection because the first one surely had not processed them.
+    /// Calls replayed on another connection because the peer definitely had not processed them.
     Moved,
     /// Attempts beyond the first that a retry policy made.
     Retried,
@@ -27,7 +27,7 @@ pub enum Count {
     DialsSucceeded,
     /// Dials that failed.
     DialsFailed,
-    /// Times that a [`Cap`](crate::pool::Cap) put a dial off.
+    /// Times that a [`Cap`](crate::pool::Cap) delayed a dial.
     DialsPutOff,
     /// TLS handshakes with certificates.
     TlsFull,
@@ -62,9 +62,9 @@ pub enum Count {
     ConnectionStalled,
     /// Times that a limit of this side ended a call or a connection.
     Tripped,
-    /// Calls found held by nobody who waits for them.
+    /// Calls that are held and not polled.
     Leaks,
-    /// Warnings that places run out.
+    /// Warnings that capacity runs out.
     Exhaustion,
 }
 
@@ -124,14 +124,14 @@ impl PoolCounters {
         self.0.get(count as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
-    /// A connection is gone, and its tally with it.
+    /// Adds the counts of a connection that is closed.
     pub(super) fn close(&self, tallied: &ConnectionTotals, stalled_millis: u64) {
         of_connection(tallied, stalled_millis)
             .into_iter()
             .for_each(|(count, n)| self.add(count, n));
     }
 
-    /// What was counted, that of connections which live included.
+    /// Returns the counts, those of connections that are not closed included.
     pub(super) fn read(&self, live: impl Iterator<Item = (ConnectionTotals, u64)>) -> Counts {
         let mut counts = Counts([0; COUNTS]);
         for (sum, cell) in counts.0.iter_mut().zip(&self.0) {
@@ -180,15 +180,15 @@ mod tests {
     use crate::pool::counters::*;
 
     #[test]
-    fn every_count_has_its_place() {
+    fn every_count_has_its_index() {
         for (at, count) in Count::ALL.into_iter().enumerate() {
             assert_eq!(count as usize, at, "{count:?}");
         }
-        let ledger = PoolCounters::default();
-        ledger.note(Count::Exhaustion);
+        let counters = PoolCounters::default();
+        counters.note(Count::Exhaustion);
         let tallied = ConnectionTotals { ended: 3, pings: 2, ..ConnectionTotals::default() };
-        ledger.close(&tallied, 40);
-        let counts = ledger.read([(tallied, 2)].into_iter());
+        counters.close(&tallied, 40);
+        let counts = counters.read([(tallied, 2)].into_iter());
         let seen: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).collect();
         let expected = [
             (Count::Ended, 6),

@@ -1,9 +1,8 @@
 //! What a pool publishes through the `metrics` facade, and the table of it.
 //!
-//! A pool's own ledger is the truth; its keeper copies it to handles that
-//! are made once a pool, when the channel is first used, so install a recorder before that. What
-//! comes rarely and with labels of its own is published at once. Names are gRPC's where gRPC has
-//! one (gRFC A94, A96, A118).
+//! The maintenance task copies the pool's counters to handles. These are created once per pool, when
+//! the channel is first used: install a recorder before that. Rare events with labels of their own
+//! are published immediately. Names are gRPC's if gRPC has one (gRFC A94, A96, A118).
 
 use crate::pool::counters::{Count, Counts};
 use crate::rt::sync::Ordering;
@@ -65,20 +64,25 @@ const DISCONNECT: &str = "grpc.disconnect_error";
 /// Every metric of a channel.
 pub const METRICS: [Metric; 37] = [
     counter("framewire.calls.ended", &[], "calls that ended on a connection"),
-    gauge("framewire.calls.active", &[], "calls under way on connections"),
-    gauge("framewire.calls.waiting", &[], "calls that wait for a place on a connection"),
-    counter("framewire.calls.waited", &[], "calls that had to wait for a place"),
-    histogram("framewire.calls.wait", Unit::Seconds, &[], "how long those that got one had waited"),
+    gauge("framewire.calls.active", &[], "calls in flight on connections"),
+    gauge("framewire.calls.waiting", &[], "calls that wait for a permit of a connection"),
+    counter("framewire.calls.waited", &[], "calls that had to wait for a permit"),
+    histogram(
+        "framewire.calls.wait",
+        Unit::Seconds,
+        &[],
+        "how long the calls that got a permit had waited",
+    ),
     counter(
         "framewire.calls.refused",
         &["reason"],
-        "calls refused at once: `queue_full`, or `deadline` that would have passed before their turn",
+        "calls refused immediately: `queue_full`, or `deadline` that cannot be met",
     ),
     counter("framewire.calls.expired", &[], "calls whose deadline passed while they waited"),
     counter(
         "framewire.calls.moved",
         &[],
-        "calls that the peer surely had not processed and that moved to another connection",
+        "calls that the peer definitely had not processed and that were replayed on another connection",
     ),
     counter("framewire.calls.retried", &[], "further attempts by retry policies"),
     counter("framewire.calls.hedged", &[], "further attempts by hedging policies"),
@@ -90,7 +94,7 @@ pub const METRICS: [Metric; 37] = [
         &[],
         "time between the attempts of a call that was retried, in all",
     ),
-    gauge("framewire.places", &[], "calls that the present connections can carry at a time"),
+    gauge("framewire.places", &[], "calls that the open connections can carry concurrently"),
     gauge(
         "framewire.connections",
         &["state"],
@@ -103,7 +107,7 @@ pub const METRICS: [Metric; 37] = [
         "dials that brought a connection",
     ),
     counter("grpc.subchannel.connection_attempts_failed", &[], "dials that failed"),
-    counter("framewire.dials.put_off", &[], "times that a cap put a dial off"),
+    counter("framewire.dials.put_off", &[], "times that a cap delayed a dial"),
     histogram("framewire.dials.duration", Unit::Seconds, &[], "dials that succeeded, TLS included"),
     counter("grpc.subchannel.disconnections", &[DISCONNECT], "connections that ended, and why"),
     counter("grpc.client.tls.handshakes", &[RESULT, RESUMED], "TLS handshakes"),
@@ -133,8 +137,8 @@ pub const METRICS: [Metric; 37] = [
         "milliseconds in which DATA waited for a connection's window",
     ),
     counter("framewire.limits.tripped", &[], "times that a limit of this side ended something"),
-    counter("framewire.calls.leaked", &[], "calls held by nobody who waits for them"),
-    counter("framewire.exhaustion.warnings", &[], "warnings that places run out"),
+    counter("framewire.calls.leaked", &[], "calls that are held and not polled"),
+    counter("framewire.exhaustion.warnings", &[], "warnings that capacity runs out"),
 ];
 
 /// Tells the recorder of this process what each metric is. Once, after it was installed.
@@ -188,7 +192,7 @@ const fn published(count: Count) -> Option<(&'static str, Option<(&'static str, 
 pub(super) struct Levels {
     pub(super) active: u64,
     pub(super) waiting: u32,
-    pub(super) places: u64,
+    pub(super) capacity: u64,
     pub(super) dialing: u32,
     pub(super) handshaking: usize,
     pub(super) ready: usize,
@@ -239,7 +243,7 @@ impl Meter {
         self.counters.iter().zip(values).for_each(|(counter, (_, n))| counter.absolute(n));
         let open = levels.handshaking + levels.ready + levels.draining;
         let values =
-            [levels.active as f64, f64::from(levels.waiting), levels.places as f64, open as f64];
+            [levels.active as f64, f64::from(levels.waiting), levels.capacity as f64, open as f64];
         self.gauges.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
         let states = [
             f64::from(levels.dialing),
@@ -250,7 +254,7 @@ impl Meter {
         self.states.iter().zip(states).for_each(|(gauge, value)| gauge.set(value));
     }
 
-    /// A call that waited has a place.
+    /// A call that waited has a permit.
     pub(super) fn waited(&self, time: Duration) {
         self.wait.record(time);
     }
@@ -328,7 +332,7 @@ impl crate::pool::Shared {
         let tallies = live
             .iter()
             .map(|handle| (handle.tally().read(), handle.connection_stalled().as_millis() as u64));
-        self.ledger.read(tallies)
+        self.counters.read(tallies)
     }
 
     /// Copies the present state to the handles.
@@ -342,20 +346,20 @@ impl crate::pool::Shared {
                 (true, false) => levels.handshaking += 1,
                 (true, true) => {
                     levels.ready += 1;
-                    levels.places = levels.places.saturating_add(handle.limit().into());
+                    levels.capacity = levels.capacity.saturating_add(handle.limit().into());
                 }
             }
         }
-        for endpoint in self.endpoints().iter() {
-            let (open, _) = endpoint.counts();
-            levels.dialing += open.saturating_sub(endpoint.members().len() as u32);
+        for candidate in self.candidates().iter() {
+            let dialing = candidate.subchannel.lifecycle().dial_began().is_some();
+            levels.dialing += u32::from(dialing);
         }
         self.meter().publish(&self.counts(), &levels);
     }
 
-    /// A call that waited since `since` has a place.
+    /// A call has a permit after it waited for `time`.
     pub(super) fn note_waited(&self, time: Duration) {
-        self.ledger.note(Count::Waited);
+        self.counters.note(Count::Waited);
         self.waited_micros
             .fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.meter().waited(time);
@@ -367,7 +371,7 @@ impl crate::pool::Pool {
     /// of `paused` in all.
     pub fn note_attempts(&self, hedged: bool, further: u32, paused: Duration) {
         let count = if hedged { Count::Hedged } else { Count::Retried };
-        self.shared.ledger.add(count, further.into());
+        self.shared.counters.add(count, further.into());
         self.shared.meter().attempts(hedged, further, paused);
     }
 }

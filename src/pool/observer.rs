@@ -1,11 +1,11 @@
-//! What the keeper measures once a second while there are calls: the load, and from it the advice,
-//! the size, the trend and the metrics.
+//! The measurements of the maintenance task, once a second while there are calls: the load, and from
+//! it the advice, the size of the pool, the trend and the metrics.
 
 use crate::advisor::sizing::{Advice, Controller, Link, Load, Observation, Way};
 use crate::advisor::trend::{Detector, Sample};
 use crate::connection::counters::ConnectionTotals;
-use crate::pool::Shared;
 use crate::pool::counters::Count;
+use crate::pool::{Candidate, Shared};
 use crate::rt;
 use crate::rt::sync::Ordering;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_MAX: Duration = Duration::from_secs(8);
 /// What was measured counts for half after this time, in seconds.
 const HALF_LIFE: f64 = 10.0;
-/// Calls at work from which on the trend is watched. Before, nothing is about to run out.
+/// Calls in flight from which on the trend is watched: with fewer, nothing runs out.
 const WATCHED: u64 = 8;
 /// Streams that a connection is taken to allow before its SETTINGS have come.
 const STREAMS: u32 = 100;
@@ -86,7 +86,7 @@ pub(super) struct Measured {
     pub(super) mean_wait: Duration,
 }
 
-/// The keeper's instruments.
+/// What the maintenance task keeps between two measurements.
 pub(super) struct Observer {
     last: Instant,
     next: Instant,
@@ -143,7 +143,7 @@ impl Observer {
         self.seen.clone_from(&view.tallies);
         let ended = self.sums.ended > faded;
         self.sums.work += view.calls as f64 * passed;
-        let waited = shared.ledger.get(Count::Waited);
+        let waited = shared.counters.get(Count::Waited);
         let micros = shared.waited_micros.load(Ordering::Relaxed);
         let new = (waited - self.waited.0, micros.saturating_sub(self.waited.1));
         self.waited = (waited, micros);
@@ -151,15 +151,15 @@ impl Observer {
         self.sums.wait += new.1 as f64 / 1e6;
         let busy = ended || view.calls > 0 || view.waiting > 0;
         if busy || before > 0.0 {
-            self.tell(shared, &view);
+            self.store(shared, &view);
         }
         self.watch(shared, &view, new, passed, now);
         self.steer(shared, &view, now);
         busy
     }
 
-    /// Leaves what was measured where `Pool::advice` finds it.
-    fn tell(&self, shared: &Shared, view: &View) {
+    /// Stores what was measured for `Pool::advice`.
+    fn store(&self, shared: &Shared, view: &View) {
         let Some(load) = self.sums.load() else { return };
         let ended = self.sums.ended.max(1.0);
         let way = |bytes: f64, window: u64| Way { bytes: bytes / ended, window };
@@ -167,7 +167,7 @@ impl Observer {
         let link = (!view.rtt.is_zero()).then(|| Link {
             bandwidth: None,
             rtt: view.rtt,
-            // How far the peer's window would open is its own to know.
+            // Only the peer knows how far its window would open.
             up: way(self.sums.sent, u64::MAX),
             down: way(self.sums.received, window),
         });
@@ -195,7 +195,7 @@ impl Observer {
             return;
         }
         let dials =
-            shared.ledger.get(Count::DialsSucceeded) + shared.ledger.get(Count::DialsFailed);
+            shared.counters.get(Count::DialsSucceeded) + shared.counters.get(Count::DialsFailed);
         let new = dials.saturating_sub(self.dials);
         self.dials = dials;
         let sample = Sample {
@@ -208,13 +208,13 @@ impl Observer {
         };
         let detector = self.detector.get_or_insert_with(Box::default);
         if let Some(warning) = detector.observe(now, &sample) {
-            shared.ledger.note(Count::Exhaustion);
-            tracing::warn!(target = %shared.target, %warning, "places run out");
+            shared.counters.note(Count::Exhaustion);
+            tracing::warn!(target = %shared.target, %warning, "capacity runs out");
             shared.events.lock().exhaustion = Some(Box::new((now, warning)));
         }
     }
 
-    /// Follows the controller, if there is one.
+    /// Follows the size controller, if there is one.
     fn steer(&mut self, shared: &Shared, view: &View, now: Instant) {
         let Some(controller) = &mut self.controller else { return };
         let Some(measured) = shared.measured.lock().as_deref().copied() else { return };
@@ -264,15 +264,16 @@ impl View {
             tallies.push((handle.id(), tallied));
         }
         let streams = streams.unwrap_or(STREAMS).max(1);
-        let endpoints = shared.endpoints();
-        let used = endpoints.iter().filter(|endpoint| endpoint.counts().0 > 0).count().max(1);
-        let open = endpoints.iter().map(|endpoint| endpoint.counts().0).sum();
+        let candidates = shared.candidates();
+        let open = |one: &Candidate| one.subchannel.lifecycle().open();
+        let open: Vec<_> = candidates.iter().map(open).collect();
+        let used = open.iter().filter(|open| **open > 0).count().max(1);
         let most = shared.options.max_connections.max(1).saturating_mul(used as u32);
         Self {
             tallies,
             calls,
             waiting: shared.waiting.len(),
-            open,
+            open: open.iter().sum(),
             streams,
             cap: streams.saturating_mul(most),
             endpoints: used as u32,
@@ -291,33 +292,30 @@ impl Shared {
         };
         let each = total.div_ceil(endpoints.max(1)).min(self.options.max_connections);
         tracing::debug!(target = %self.target, ?advice, each, "size");
-        // One is what there is as long as there are calls: no floor, so that the last may rest.
+        // With calls there is always one, so one is no minimum: the last connection may become idle.
         self.sized.store(if each > 1 { each } else { 0 }, Ordering::Relaxed);
         if spare > 0 {
             self.drain_youngest(each, spare);
         }
-        self.news.notify_one();
+        self.maintenance.notify_one();
     }
 
-    /// Lets up to `spare` connections beyond `each` an endpoint go, the youngest first. Their calls
-    /// go on.
+    /// Drains up to `spare` connections beyond `each` per endpoint, the youngest first.
     fn drain_youngest(&self, each: u32, spare: u32) {
-        let floor = each.max(self.floor()) as usize;
-        let mut left = spare;
-        for endpoint in self.endpoints().iter() {
-            let members = endpoint.members();
-            for member in members.iter().skip(floor.max(1)).rev() {
-                if left == 0 {
-                    return;
-                }
-                left -= 1;
-                if endpoint.remove(member) {
-                    self.ledger.note(Count::Shrunk);
-                }
-                member.goodbye();
+        let min = each.max(self.min_connections()).max(1) as usize;
+        let mut closing = Vec::new();
+        for candidate in self.candidates().iter() {
+            let mut lifecycle = candidate.subchannel.lifecycle();
+            let left = (spare as usize).saturating_sub(closing.len());
+            let beyond = lifecycle.handles().skip(min).cloned().collect::<Vec<_>>();
+            for connection in beyond.into_iter().rev().take(left) {
+                lifecycle.drain(&connection);
+                self.counters.note(Count::Shrunk);
+                closing.push(connection);
             }
         }
         self.publish();
+        closing.iter().for_each(|connection| connection.goodbye());
     }
 }
 
@@ -331,7 +329,7 @@ pub struct PoolAdvice {
     pub connections: u32,
     /// Most that there may be.
     pub max: u32,
-    /// Share of the calls that waited for a place, 0 to 1.
+    /// Share of the calls that waited for a permit, 0 to 1.
     pub waited: f64,
 }
 
@@ -381,7 +379,7 @@ impl crate::pool::Pool {
     }
 }
 
-/// What happened last and is worth telling.
+/// The last warnings.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     pub(super) exhaustion: Option<Box<(Instant, crate::advisor::trend::Warning)>>,
@@ -389,9 +387,9 @@ pub(super) struct Events {
 }
 
 impl Shared {
-    /// A call is held by nobody who waits for it.
+    /// Notes a call that is held and not polled.
     pub(super) fn leaked(&self, leak: crate::connection::handle::Leak) {
-        self.ledger.note(Count::Leaks);
+        self.counters.note(Count::Leaks);
         tracing::warn!(target = %self.target, %leak, "leak");
         self.events.lock().leak = Some(Box::new((rt::now(), leak)));
     }

@@ -1,5 +1,5 @@
-//! What the pool learns of the path from connections that were silent for long: how long it may
-//! leave one without bytes, and from when on it has to ask.
+//! Learns from connections that were silent for long how long the path keeps a silent connection, and
+//! adapts idle limits and probes to it.
 
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::keepalive::below;
@@ -14,17 +14,17 @@ impl Shared {
         self.adapt(now);
     }
 
-    /// A connection died without a word after so long without a byte.
+    /// A connection died without FIN or RST after so long without a byte.
     pub(super) fn died_silently(&self, silence: Duration, now: Instant) {
         self.path.lock().died(silence, now);
         self.adapt(now);
-        self.news.notify_one();
+        self.maintenance.notify_one();
     }
 
-    /// Connections made from now on ask as early as the path wants.
+    /// Connections made from now on send a probe as early as the path needs.
     fn adapt(&self, now: Instant) {
-        let Some(wish) = self.options.driver.probe_after else { return };
-        let after = self.path.lock().probe_after(wish, now);
+        let Some(configured) = self.options.driver.probe_after else { return };
+        let after = self.path.lock().probe_after(configured, now);
         let mut driver = self.driver.lock();
         if driver.probe_after != Some(after) {
             tracing::debug!(target = %self.target, ?after, "connections are proved after this silence");
@@ -33,9 +33,9 @@ impl Shared {
         }
     }
 
-    /// The longest that a connection stays without calls: as configured, or safely below what a
-    /// connection did not survive.
-    pub(super) fn rest_at_most(&self, configured: Duration, now: Instant) -> Duration {
+    /// The longest that a connection stays without calls: as configured, or below the silence that
+    /// a connection did not survive.
+    pub(super) fn idle_limit(&self, configured: Duration, now: Instant) -> Duration {
         let limit = self.path.lock().at_most(now);
         limit.map_or(configured, |limit| configured.min(below(limit)))
     }

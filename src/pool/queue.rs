@@ -1,25 +1,29 @@
-//! Calls that wait for a place: first come, first served; bounded; told at once when their
-//! deadline cannot be met. Where a channel has tenants, each has a line of its own and `shares` says
-//! whose turn it is.
+//! The queue of calls that wait for a permit: bounded, in FIFO order, and without calls whose deadline
+//! cannot be met. Each tenant has a line of its own, and `shares` chooses among them.
 //!
-//! Protocol, with a loom model: a call that joins looks for a place once more afterwards, and who
-//! gives a place back looks for calls that wait. So a place and a call never both stay.
+//! Protocol, with a loom model: a call that joins tries to get a permit once more afterwards, and the
+//! release of a permit serves the queue. So a free permit and a waiting call never both remain.
+
+mod line;
+pub(super) mod shares;
 
 use crate::call::state::SharedCall;
-use crate::pool::line::{Line, Refusal};
-use crate::pool::shares::Shares;
 use crate::pool::tenant::Standing;
 use crate::rt::sync::{AtomicU32, Mutex, Ordering, fence};
+use line::Line;
+use shares::Shares;
 use std::sync::Arc;
 use std::time::Instant;
+
+pub(super) use line::Refusal;
 
 /// The queue.
 #[derive(Debug)]
 pub(super) struct CallQueue {
     most: u32,
-    /// Calls to which a place may be given.
+    /// Calls that may get a permit.
     count: AtomicU32,
-    /// Calls that wait for their tenant's quota, whatever places there are.
+    /// Calls that wait for their tenant's quota.
     blocked: AtomicU32,
     inner: Mutex<Inner>,
 }
@@ -48,7 +52,7 @@ impl CallQueue {
         Self { most, count, blocked, inner: Mutex::new(Inner::default()) }
     }
 
-    /// Calls that wait, for whatever.
+    /// Calls that wait, for a permit or a quota.
     pub(super) fn len(&self) -> u32 {
         self.count.load(Ordering::Relaxed) + self.blocked()
     }
@@ -58,7 +62,7 @@ impl CallQueue {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether a place that is free may be given to a newcomer, or to anybody at all.
+    /// Whether no call waits for a permit, so that a new call may take one.
     pub(super) fn is_empty(&self) -> bool {
         fence(Ordering::SeqCst);
         self.count.load(Ordering::Relaxed) == 0
@@ -75,7 +79,7 @@ impl CallQueue {
         self.count.store(count, Ordering::Relaxed);
     }
 
-    /// Does something with the tenants' lines; who then serves sees what became of it.
+    /// Changes the tenants' lines. Code that serves the queue afterwards sees the change.
     pub(super) fn share<T>(&self, f: impl FnOnce(&mut Shares) -> T) -> T {
         let mut inner = self.inner.lock();
         let result = f(inner.shares.get_or_insert_default());
@@ -90,7 +94,7 @@ impl CallQueue {
         self.inner.lock().shares.as_deref().map(f)
     }
 
-    /// A seat for a newcomer of this tenant, if nobody waits whom it would overtake.
+    /// Counts a new call of this tenant, if it overtakes no call that waits.
     pub(super) fn admit(&self, tenant: u64) -> bool {
         let mut inner = self.inner.lock();
         let free = self.count.load(Ordering::Relaxed) == 0;
@@ -122,7 +126,7 @@ impl CallQueue {
         Ok(earlier)
     }
 
-    /// The call whose turn it is and that still wants a place.
+    /// Takes out the next call that has not ended.
     pub(super) fn pop(&self, now: Instant) -> Option<Arc<SharedCall>> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
@@ -263,7 +267,7 @@ mod loom_models {
     use loom::sync::Arc as Shared;
     use loom::thread;
 
-    /// waiter/hand-over: a place that comes free and a call that joins never both stay.
+    /// waiter/hand-over: a permit that is released and a call that joins never both remain.
     #[test]
     fn loom_waiter_hand_over() {
         let now = Instant::now();
@@ -272,8 +276,8 @@ mod loom_models {
         builder.check(move || {
             let life = Shared::new(PermitCounter::new());
             let queue = Shared::new(CallQueue::new(10));
-            assert!(life.reserve(1).is_ok(), "the only place is taken");
-            // As the pool serves: a place first, then who is to have it.
+            assert!(life.reserve(1).is_ok(), "the only permit is taken");
+            // As the pool serves: a permit first, then the call that gets it.
             let serve = move |life: &PermitCounter, queue: &CallQueue| {
                 if queue.is_empty() || life.reserve(1).is_err() {
                     return false;
@@ -294,8 +298,8 @@ mod loom_models {
             assert!(queue.join(SharedCall::new(now), None, None, now).is_ok());
             let mine = serve(&life, &queue);
             let theirs = releaser.join().unwrap();
-            assert!(mine || theirs, "the call waits beside a free place");
-            assert!(!(mine && theirs), "one call, one place");
+            assert!(mine || theirs, "the call waits beside a free permit");
+            assert!(!(mine && theirs), "one call, one permit");
             assert_eq!(queue.len(), 0);
             assert_eq!(life.read().calls, 1);
         });

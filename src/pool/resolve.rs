@@ -1,10 +1,10 @@
 //! From a target to the addresses behind it.
 
 use crate::error::Error;
-use crate::pool::endpoint::Endpoint;
+use crate::pool::backoff::Backoff;
+use crate::pool::subchannel::Subchannel;
 use crate::pool::{Shared, connect_error};
 use crate::rt;
-use crate::rt::sync::Ordering;
 use crate::transport::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
 use std::future::Future;
 use std::io;
@@ -13,21 +13,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A question that was put off waits up to twice as long beyond its time.
+/// A postponed resolution waits a random time of up to twice this beyond its time.
 const SPREAD: Duration = Duration::from_millis(500);
 
 /// The addresses, or why there are none.
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Finds the addresses of a target. Asked when the first call comes, and again after a connection
-/// was lost or a dial failed, at most once in [`crate::pool::PoolOptions::resolve_interval`]: earlier
-/// questions are put off. A question that fails is asked again after a back-off. One that has no
-/// answer within [`crate::pool::PoolOptions::dial_time`] has failed.
+/// Finds the addresses of a target. The pool resolves when the first call comes, and again after a
+/// connection was lost or a dial failed, at most once in
+/// [`crate::pool::PoolOptions::resolve_interval`]: earlier requests are postponed. A resolution that
+/// fails is repeated after a backoff. One without an answer within
+/// [`crate::pool::PoolOptions::dial_time`] has failed.
 ///
-/// Connections to addresses that are no longer named finish their calls and close. While it
-/// fails, the addresses named last stay in use.
+/// Connections to addresses that are no longer named finish their calls and close. While
+/// resolution fails, the last addresses stay in use.
 pub trait Resolve: Send + Sync + 'static {
-    /// Looks once.
+    /// Resolves the target once.
     fn resolve(&self, target: Target) -> ResolveFuture;
 }
 
@@ -52,34 +53,41 @@ impl Resolve for Static {
     }
 }
 
-/// How the questions stand.
-#[derive(Debug, Default)]
+/// The state of the resolution.
+#[derive(Debug)]
 pub(super) struct Resolving {
+    /// A resolution is in flight.
     asked: bool,
     last: Option<Instant>,
-    failures: u32,
-    retry_at: Option<Instant>,
-    /// When a question that was put off is to be asked.
-    again: Option<Instant>,
-    /// What went wrong, while it does.
-    pub(super) error: Option<Error>,
+    /// When a postponed resolution begins.
+    postponed: Option<Instant>,
+    backoff: Backoff,
 }
 
 impl Resolving {
-    /// What callers are told until the question may be asked again.
-    pub(super) fn told(&self, now: Instant) -> Option<Error> {
-        self.retry_at.filter(|at| now < *at).and_then(|_| self.error.clone())
+    pub(super) const fn new() -> Self {
+        Self { asked: false, last: None, postponed: None, backoff: Backoff::new() }
+    }
+
+    /// The error of the last resolution, if it failed.
+    pub(super) const fn error(&self) -> Option<&Error> {
+        self.backoff.error()
+    }
+
+    /// The error of the last resolution, until the next one may begin.
+    pub(super) fn failed(&self, now: Instant) -> Option<Error> {
+        self.backoff.pending(now).and_then(|_| self.backoff.error().cloned())
     }
 }
 
-/// A question under way. Dropped, as when a runtime ends, it has failed.
+/// A resolution in flight. If it is dropped, as when a runtime ends, it has failed.
 struct Asking {
     shared: Arc<Shared>,
     over: bool,
 }
 
 impl Asking {
-    /// The answer is there: who takes it says that the question is over.
+    /// The answer has arrived.
     fn end(mut self) {
         self.over = true;
     }
@@ -91,36 +99,35 @@ impl Drop for Asking {
             let text = "the runtime on which the resolver was asked has ended";
             let error = io::Error::new(io::ErrorKind::Interrupted, text);
             self.shared.unresolved(error, rt::now());
-            self.shared.news.notify_one();
+            self.shared.maintenance.notify_one();
         }
     }
 }
 
 impl Shared {
-    /// Asks the resolver, one question at a time and not more often than allowed: what comes too
-    /// early is put off.
+    /// Starts a resolution unless one is in flight. One that comes too early is postponed.
     pub(super) fn resolve(&self) {
         let Some(resolver) = self.resolver.clone() else { return };
         let Some(me) = self.me.upgrade() else { return };
         let now = rt::now();
         {
             let mut resolving = self.resolving.lock();
-            if resolving.asked || self.shutdown.load(Ordering::Acquire) {
+            if resolving.asked || self.is_shut_down() {
                 return;
             }
             let least = resolving.last.map(|at| at + self.options.resolve_interval);
-            let least = least.filter(|_| !self.endpoints().is_empty());
-            let early = least.max(resolving.retry_at).filter(|at| now < *at);
+            let least = least.filter(|_| !self.candidates().is_empty());
+            let early = least.max(resolving.backoff.retry_at()).filter(|at| now < *at);
             if let Some(at) = early {
-                if resolving.again.is_none() {
-                    // So that channels that lost a server together do not ask together.
-                    resolving.again = Some(at + self.jitter(SPREAD, 1.0));
-                    self.news.notify_one();
+                if resolving.postponed.is_none() {
+                    // So that channels that lost a server together do not resolve together.
+                    resolving.postponed = Some(at + self.jitter(SPREAD, 1.0));
+                    self.maintenance.notify_one();
                 }
                 return;
             }
             resolving.asked = true;
-            resolving.again = None;
+            resolving.postponed = None;
         }
         let asking = Asking { shared: me, over: false };
         rt::spawn(async move {
@@ -135,13 +142,13 @@ impl Shared {
         });
     }
 
-    /// Asks what was put off; returns when to look again.
-    pub(super) fn ask_again(&self, now: Instant) -> Option<Instant> {
-        let again = self.resolving.lock().again?;
-        if now < again {
-            return Some(again);
+    /// Starts a postponed resolution that is due; returns when to look again.
+    pub(super) fn resolve_postponed(&self, now: Instant) -> Option<Instant> {
+        let at = self.resolving.lock().postponed?;
+        if now < at {
+            return Some(at);
         }
-        self.resolving.lock().again = None;
+        self.resolving.lock().postponed = None;
         self.resolve();
         None
     }
@@ -158,82 +165,64 @@ impl Shared {
                     let mut resolving = self.resolving.lock();
                     resolving.asked = false;
                     resolving.last = Some(now);
-                    resolving.failures = 0;
-                    resolving.retry_at = None;
-                    resolving.error = None;
+                    resolving.backoff = Backoff::new();
                 }
                 self.name_endpoints(&addresses);
-                self.publish();
-                self.serve(now);
-                if !self.waiting.is_empty() {
-                    self.grow();
-                }
+                self.serve_or_grow(now);
             }
             Err(error) => self.unresolved(error, now),
         }
-        self.news.notify_one();
+        self.maintenance.notify_one();
     }
 
-    /// The last good addresses stay; without any, calls that have no patience are told.
+    /// The last addresses stay. Without any, the calls that wait fail, except those with
+    /// `wait_for_ready`.
     fn unresolved(&self, error: io::Error, now: Instant) {
         let kind = ConnectErrorKind::Resolve;
         let error = ConnectError::new(kind, ConnectPhase::Resolve, &self.target).with_source(error);
         let error = connect_error(&error);
-        let pause = {
-            let failures = self.resolving.lock().failures;
-            let factor = 1.6f64.powi(failures.min(32) as i32);
-            let base = self.options.backoff.mul_f64(factor).min(self.options.backoff_max);
-            self.jitter(base, 0.2)
-        };
         {
             let mut resolving = self.resolving.lock();
             resolving.asked = false;
             resolving.last = Some(now);
-            resolving.failures = resolving.failures.saturating_add(1);
-            resolving.retry_at = Some(now + pause);
-            resolving.again = resolving.retry_at;
-            resolving.error = Some(error.clone());
+            resolving.backoff.fail(now, error.clone(), |failures| self.backoff_delay(failures));
+            resolving.postponed = resolving.backoff.retry_at();
         }
-        if self.endpoints().is_empty() {
+        if self.candidates().is_empty() {
             self.publish();
-            self.fail_waiting(|call| !call.lock().spec().wait_for_ready, &error);
+            self.fail_fast(&error);
         }
     }
 
     /// Tells the connector how many connections there may be.
     pub(super) fn provide(&self) {
-        let endpoints = u32::try_from(self.endpoints().len().max(1)).unwrap_or(u32::MAX);
+        let endpoints = u32::try_from(self.candidates().len().max(1)).unwrap_or(u32::MAX);
         let most = self.options.max_connections.max(1).saturating_mul(endpoints);
         self.connector.provide_for(most.min(self.cap.most()));
     }
 
-    /// Keeps the endpoints that are still named, adds new ones, lets the others go.
+    /// Keeps the subchannels of addresses that are still named, adds those of new ones, and shuts the
+    /// others down.
     fn name_endpoints(&self, addresses: &[SocketAddr]) {
-        let before = self.endpoints();
-        let mut after: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
+        let before = self.candidates();
+        let before = before.iter().map(|one| &one.subchannel);
+        let mut after: Vec<Arc<Subchannel>> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            if after.iter().any(|endpoint| endpoint.target.address() == Some(*address)) {
+            let same = |one: &&Arc<Subchannel>| one.target().address() == Some(*address);
+            if after.iter().any(|one| same(&one)) {
                 continue;
             }
-            let kept = before.iter().find(|e| e.target.address() == Some(*address));
-            after.push(match kept {
-                Some(endpoint) => {
-                    endpoint.cold.lock().removed = false;
-                    Arc::clone(endpoint)
-                }
-                None => Endpoint::new(self.target.clone().at(*address), &self.options),
-            });
+            let kept = before.clone().find(same).cloned();
+            after.push(kept.unwrap_or_else(|| {
+                Subchannel::new(self.target.clone().at(*address), &self.options)
+            }));
         }
-        let gone = before.iter().filter(|old| !after.iter().any(|new| new.id == old.id));
-        let gone: Vec<_> = gone.cloned().collect();
-        *self.endpoints.write() = after.into();
+        let gone = |one: &&Arc<Subchannel>| !after.iter().any(|new| new.id() == one.id());
+        let gone: Vec<_> = before.filter(gone).cloned().collect();
+        self.picker.replace(after);
         self.provide();
-        for endpoint in gone {
-            endpoint.cold.lock().removed = true;
-            for member in endpoint.members() {
-                endpoint.remove(&member);
-                member.goodbye();
-            }
-        }
+        let closing: Vec<_> = gone.iter().flat_map(|one| one.lifecycle().shut_down()).collect();
+        self.publish();
+        closing.iter().for_each(|connection| connection.goodbye());
     }
 }

@@ -1,48 +1,45 @@
-//! What a pool does at this instant, and why: a snapshot, without any recorder.
+//! A snapshot of a pool: what it does at this instant, and why. It needs no metrics recorder.
+
+mod text;
 
 use crate::advisor::trend::Warning;
 use crate::connection::handle::{Handle, Leak};
 use crate::error::Error;
 use crate::memory::budget::Budget;
 use crate::pool::counters::{Count, Counts};
-use crate::pool::endpoint::Endpoint;
-use crate::pool::shares::Shares;
+use crate::pool::queue::shares::Shares;
 use crate::pool::tenant::TenantStats;
-use crate::pool::{Cap, ChannelState, Pool, Shared};
+use crate::pool::{Candidate, Cap, ChannelState, Pool, Shared};
 use crate::rt;
 use crate::transport::connect::ConnectPhase;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Tenants whose calls wait that the text names; all of them are in [`PoolStats::tenants`].
-const TENANTS_SHOWN: usize = 8;
-
-/// A pool at one instant. Its parts are read one after another, so that they may differ by what
-/// happens in between.
+/// A pool at one instant. Its parts are read one after another, so they may differ by what happens in
+/// between.
 ///
-/// `Display` is a few lines for people: the first says what the pool does and why, then come the
-/// endpoints, the connections, and the bounds shared with others.
+/// `Display` writes a few lines: first what the pool does and why, then the endpoints, the connections,
+/// and the limits shared with other pools.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {
     /// The channel's state.
     pub state: ChannelState,
-    /// Calls that wait for a place on a connection.
+    /// Calls that wait for a permit of a connection.
     pub waiting: u32,
-    /// Of them, those that wait for their tenant's quota, whatever places there are.
+    /// Of them, those that wait for their tenant's quota, whatever capacity is free.
     pub waiting_for_quota: u32,
     /// The tenants that share the channel, by label.
     pub tenants: Vec<TenantStats>,
     /// The addresses.
     pub endpoints: Vec<EndpointStats>,
-    /// The connections that live, oldest first; those being dialled are in
+    /// The connections that are not closed, oldest first; those being dialled are in
     /// [`EndpointStats::dialing`].
     pub connections: Vec<ConnectionStats>,
-    /// Why the resolver has no answer, while it has none.
+    /// The error of the last resolution, if it failed.
     pub resolve_error: Option<Error>,
-    /// The bound on sockets and dials that the pool is under, and perhaps shares with others.
+    /// The limit on sockets and dials of this pool, which it may share with others.
     pub cap: CapStats,
-    /// The bounds round that one, the process's last: see [`Cap::inside`](crate::pool::Cap::inside).
+    /// The limits around that one, the process's last: see [`Cap::inside`](crate::pool::Cap::inside).
     pub outer_caps: Vec<CapStats>,
     /// Bytes that connections lease from the budget, those of other pools included.
     pub budget_used: u64,
@@ -50,11 +47,11 @@ pub struct PoolStats {
     pub budget_limit: u64,
     /// How often each thing has happened since the channel was built.
     pub counts: Counts,
-    /// The last warning that places run out, and how long ago it was given.
+    /// The last warning that capacity runs out, and how long ago it was given.
     pub exhaustion: Option<(Duration, Warning)>,
-    /// The last call found held by nobody who waits for it, and how long ago.
+    /// The last call found that is held and not polled, and how long ago.
     pub leak: Option<(Duration, Leak)>,
-    /// Silence that a connection on this path did not survive, as far as it was learned.
+    /// The silence that a connection on this path did not survive, if one was lost.
     pub path_limit: Option<Duration>,
 }
 
@@ -66,25 +63,25 @@ pub struct EndpointStats {
     pub target: String,
     /// Connections that take calls or are being dialled.
     pub open: u32,
-    /// The most of them: `PoolOptions::max_connections`.
+    /// The limit for them: `PoolOptions::max_connections`.
     pub max: u32,
     /// Of them, those being dialled now, TLS included.
     pub dialing: u32,
-    /// What the dial under way is doing, and for how long it has been under way.
+    /// What the dial in flight is doing, and for how long it has been in flight.
     pub dial: Option<(ConnectPhase, Duration)>,
     /// Whether the target spoke HTTP/2 the last time; `None` before it was known.
     pub http2: Option<bool>,
-    /// A dial is due, but the [`Cap`](crate::pool::Cap) puts it off.
+    /// A dial is due, but the [`Cap`](crate::pool::Cap) delays it.
     pub capped: bool,
-    /// The level that does: [`Cap::name`](crate::pool::Cap::name).
+    /// The level that delays it: [`Cap::name`](crate::pool::Cap::name).
     pub capped_by: Option<&'static str>,
     /// Connections that take no more calls and are not closed.
-    pub leaving: u32,
+    pub draining: u32,
     /// Dials that failed in a row.
     pub failures: u32,
     /// Why the last one failed.
     pub last_error: Option<Error>,
-    /// Time until the next one may begin, while the endpoint is in back-off.
+    /// Time until the next one may begin, while the endpoint is in backoff.
     pub retry_in: Option<Duration>,
 }
 
@@ -96,7 +93,7 @@ pub enum ConnectionState {
     Handshaking,
     /// It takes calls.
     Active,
-    /// It takes no new calls, and closes once those under way have ended.
+    /// It takes no new calls, and closes once those in flight have ended.
     Draining,
 }
 
@@ -112,9 +109,9 @@ pub struct ConnectionStats {
     pub state: ConnectionState,
     /// Time since it was made.
     pub age: Duration,
-    /// Calls under way.
+    /// Calls in flight.
     pub calls: u32,
-    /// Calls that the peer allows at a time; `u32::MAX` when it names no number.
+    /// Concurrent calls that the peer allows; `u32::MAX` without a limit.
     pub limit: u32,
     /// Bytes that wait for the socket or a window.
     pub queued: u32,
@@ -132,16 +129,16 @@ pub struct CapStats {
     pub name: &'static str,
     /// Connections open or being dialled.
     pub open: u32,
-    /// The most of them.
+    /// The limit for them.
     pub sockets: u32,
     /// Dials begun so far.
     pub dials: u64,
-    /// Times that a dial was put off.
+    /// Dials that it delayed.
     pub refused: u64,
 }
 
 impl Pool {
-    /// What the pool does at this instant, and why.
+    /// Returns what the pool does at this instant, and why.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.shared.stats(rt::now())
@@ -152,8 +149,11 @@ impl Shared {
     fn stats(&self, now: Instant) -> PoolStats {
         let live = self.live.lock().clone();
         let budget = self.options.driver.budget.clone().unwrap_or_else(Budget::process);
-        let endpoints = self.endpoints();
-        let endpoint = |endpoint: &_| EndpointStats::new(endpoint, now);
+        let candidates = self.candidates();
+        let endpoint = |Candidate { subchannel, .. }: &Candidate| {
+            let (target, phase) = (subchannel.target().to_string(), subchannel.progress().phase());
+            subchannel.lifecycle().stats(target, phase, now)
+        };
         let (exhaustion, leak) = {
             let events = self.events.lock();
             let ago = |at: &Instant| now.saturating_duration_since(*at);
@@ -167,9 +167,9 @@ impl Shared {
             waiting: self.waiting.len(),
             waiting_for_quota: self.waiting.blocked(),
             tenants: self.waiting.shares(Shares::stats).unwrap_or_default(),
-            endpoints: endpoints.iter().map(|one| endpoint(one)).collect(),
+            endpoints: candidates.iter().map(endpoint).collect(),
             connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),
-            resolve_error: self.resolving.lock().error.clone(),
+            resolve_error: self.resolving.lock().error().cloned(),
             cap: CapStats::new(&self.cap),
             outer_caps: self.cap.levels().skip(1).map(CapStats::new).collect(),
             budget_used: budget.used(),
@@ -190,33 +190,6 @@ impl CapStats {
             sockets: cap.sockets(),
             dials: cap.dials(),
             refused: cap.refused(),
-        }
-    }
-}
-
-impl EndpointStats {
-    fn new(endpoint: &Endpoint, now: Instant) -> Self {
-        let cold = endpoint.cold.lock();
-        let members = endpoint.members().len() as u32;
-        let (open, leaving) = endpoint.counts();
-        let dialing = open.saturating_sub(members);
-        let retry_in = cold.retry_at.map(|at| at.saturating_duration_since(now));
-        let retry_in = retry_in.filter(|wait| !wait.is_zero());
-        Self {
-            target: endpoint.target.to_string(),
-            open,
-            max: endpoint.most(),
-            dialing,
-            dial: cold
-                .began
-                .map(|at| (endpoint.progress.phase(), now.saturating_duration_since(at))),
-            http2: cold.http2,
-            capped: cold.dialing && dialing == 0 && retry_in.is_none(),
-            capped_by: cold.capped,
-            leaving,
-            failures: cold.failures,
-            last_error: cold.last_error.clone(),
-            retry_in,
         }
     }
 }
@@ -245,212 +218,27 @@ impl ConnectionStats {
 }
 
 impl PoolStats {
-    /// Connections that are doing this.
+    /// Returns the number of connections in this state.
     #[must_use]
     pub fn count(&self, state: ConnectionState) -> usize {
         self.connections.iter().filter(|connection| connection.state == state).count()
     }
 
-    /// Connections that are being dialled.
+    /// Returns the number of connections that are being dialled.
     #[must_use]
     pub fn dialing(&self) -> u32 {
         self.endpoints.iter().map(|endpoint| endpoint.dialing).sum()
     }
 
-    /// How often something has happened since the channel was built.
+    /// Returns how often something has happened since the channel was built.
     #[must_use]
     pub fn counted(&self, count: Count) -> u64 {
         self.counts.get(count)
     }
 
-    /// Calls under way on connections.
+    /// Returns the number of calls in flight.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.connections.iter().map(|connection| u64::from(connection.calls)).sum()
-    }
-
-    /// Why there is no connection, or why calls wait although there is one.
-    fn why(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let capped = self.endpoints.iter().find(|endpoint| endpoint.capped);
-        let full = |endpoint: &EndpointStats| endpoint.open >= endpoint.max;
-        match self.state {
-            ChannelState::Shutdown => f.write_str("the channel is gone"),
-            ChannelState::Idle if self.waiting == 0 => {
-                f.write_str("no connection; the next call opens one")
-            }
-            ChannelState::TransientFailure if capped.is_none() => self.why_failed(f),
-            _ if capped.is_some() => {
-                let by = capped.and_then(|endpoint| endpoint.capped_by);
-                let level = self.outer_caps.iter().find(|cap| Some(cap.name) == by);
-                let CapStats { name, open, sockets, refused, .. } = *level.unwrap_or(&self.cap);
-                write!(
-                    f,
-                    "the Cap ({name}) puts dials off: {open} of {sockets} sockets, {refused} refused"
-                )
-            }
-            _ if self.dialing() > 0 => write!(f, "dialling {}", self.dialing()),
-            _ if self.count(ConnectionState::Handshaking) > 0 => {
-                f.write_str("the peer's SETTINGS are awaited")
-            }
-            ChannelState::Ready if self.waiting > 0 && self.waiting == self.waiting_for_quota => {
-                f.write_str("calls wait for their tenants' quotas (Share::max_calls)")
-            }
-            ChannelState::Ready if self.waiting == 0 => f.write_str("calls find a place at once"),
-            ChannelState::Ready if self.endpoints.iter().any(full) => {
-                f.write_str("connections are full, and there are max_connections of them")
-            }
-            _ if self.endpoints.iter().any(|endpoint| endpoint.retry_in.is_some()) => {
-                self.why_failed(f)
-            }
-            _ => f.write_str("a connection is about to be dialled"),
-        }
-    }
-
-    fn why_failed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = &self.resolve_error {
-            return write!(f, "the name cannot be resolved: {error}");
-        }
-        let failed = self.endpoints.iter().filter(|endpoint| endpoint.last_error.is_some());
-        let Some(next) = failed.min_by_key(|endpoint| endpoint.retry_in) else {
-            return f.write_str("a dial failed");
-        };
-        write!(f, "{} failed in a row", count(next.failures.into(), "dial"))?;
-        match next.retry_in {
-            Some(wait) => write!(f, ", the next may begin in {wait:.1?}")?,
-            None => f.write_str(", the next begins when a call comes")?,
-        }
-        match &next.last_error {
-            Some(error) => write!(f, ": {error}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A number with its noun.
-fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-impl fmt::Display for PoolStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            ChannelState::Idle => "idle",
-            ChannelState::Connecting => "connecting",
-            ChannelState::Ready => "ready",
-            ChannelState::TransientFailure => "transient failure",
-            ChannelState::Shutdown => "shut down",
-        };
-        write!(
-            f,
-            "{state}, {} under way, {} waiting: ",
-            count(self.calls(), "call"),
-            self.waiting
-        )?;
-        self.why(f)?;
-        write!(
-            f,
-            "\nconnections: {} dialling, {} handshaking, {} active, {} draining",
-            self.dialing(),
-            self.count(ConnectionState::Handshaking),
-            self.count(ConnectionState::Active),
-            self.count(ConnectionState::Draining),
-        )?;
-        for endpoint in &self.endpoints {
-            write!(f, "\n  {endpoint}")?;
-        }
-        for connection in &self.connections {
-            write!(f, "\n  {connection}")?;
-        }
-        let busy = self.tenants.iter().filter(|tenant| tenant.waiting > 0);
-        for tenant in busy.take(TENANTS_SHOWN) {
-            write!(f, "\n  {tenant}")?;
-        }
-        f.write_str("\nshared:")?;
-        for (i, cap) in std::iter::once(&self.cap).chain(&self.outer_caps).enumerate() {
-            write!(f, "{} {cap}", if i == 0 { "" } else { "," })?;
-        }
-        write!(
-            f,
-            "; {} of {} KiB of the budget",
-            self.budget_used.div_ceil(1024),
-            self.budget_limit / 1024,
-        )?;
-        self.told(f)
-    }
-}
-
-impl PoolStats {
-    /// What was found amiss, if anything was.
-    fn told(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((ago, warning)) = &self.exhaustion {
-            write!(f, "\n{ago:.0?} ago: {warning}")?;
-        }
-        if let Some((ago, leak)) = &self.leak {
-            write!(f, "\n{ago:.0?} ago: {leak}")?;
-        }
-        if let Some(limit) = self.path_limit {
-            write!(f, "\nthe path forgets connections that are silent for {limit:.0?}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for CapStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, open, sockets, dials, refused } = *self;
-        let dials = count(dials, "dial");
-        write!(f, "{open} of {sockets} sockets ({name}), {dials}, {refused} put off")
-    }
-}
-
-impl fmt::Display for EndpointStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} of {} open, {} leaving", self.target, self.open, self.max, self.leaving)?;
-        if let Some((phase, time)) = self.dial {
-            let step = match phase {
-                ConnectPhase::Resolve => "resolving",
-                ConnectPhase::Tls => "in the TLS handshake",
-                _ => "dialling",
-            };
-            write!(f, ", {step} (dial begun {time:.1?} ago)")?;
-        }
-        if self.http2 == Some(false) {
-            f.write_str(", speaks no HTTP/2")?;
-        }
-        if self.failures > 0 {
-            write!(f, ", {} failed in a row", count(self.failures.into(), "dial"))?;
-        }
-        if let Some(wait) = self.retry_in {
-            write!(f, ", next dial in {wait:.1?}")?;
-        }
-        match &self.last_error {
-            Some(error) => write!(f, " ({error})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for ConnectionStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            ConnectionState::Handshaking => "handshaking",
-            ConnectionState::Active => "active",
-            ConnectionState::Draining => "draining",
-        };
-        write!(f, "#{} to {}, {state}, {:.1?} old: ", self.id, self.peer, self.age)?;
-        match self.limit {
-            u32::MAX => write!(f, "{}", count(self.calls.into(), "call"))?,
-            limit => write!(f, "{} of {}", self.calls, count(limit.into(), "call"))?,
-        }
-        if self.queued > 0 {
-            write!(f, ", {} queued", count(self.queued.into(), "byte"))?;
-        }
-        if !self.lag.is_zero() {
-            write!(f, ", {:.1?} behind", self.lag)?;
-        }
-        if !self.stalled.is_zero() {
-            write!(f, ", {:.1?} without window", self.stalled)?;
-        }
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Tenants that share a channel: each has a weight, a bound on its calls under way and one on those
+//! Tenants that share a channel: each has a weight, a limit on its calls in flight and one on those
 //! that wait.
 
 use crate::call::quota::{TenantPermit, TenantQuota};
@@ -11,7 +11,7 @@ use crate::rt::sync::next_id;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// What a tenant may have of a channel that it shares. There is none without bounds.
+/// What a tenant may use of a channel that it shares. There are always limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Share {
     weight: u32,
@@ -20,7 +20,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Weight 1, 100 calls under way, 1,000 that wait.
+    /// Creates a share of weight 1, 100 calls in flight and 1,000 that wait.
     #[must_use]
     pub const fn new() -> Self {
         Self { weight: 1, max_calls: 100, max_waiting: 1000 }
@@ -35,16 +35,16 @@ impl Share {
         self
     }
 
-    /// Calls that the tenant may have under way: from when a call may go to a connection to its
-    /// end, however often it moves. Further ones wait in the tenant's own line, also while
-    /// connections have room. Default 100; zero counts as one.
+    /// Sets the limit on the tenant's calls in flight: from when a call may go to a connection to its
+    /// end, however often it moves. Further calls wait in the tenant's own line, even while
+    /// connections have capacity. Default 100; 0 counts as 1.
     #[must_use]
     pub const fn max_calls(mut self, calls: u32) -> Self {
         self.max_calls = calls;
         self
     }
 
-    /// Calls of the tenant that may wait; the next one is refused at once. They do not count for
+    /// Sets the limit on the tenant's calls that wait; the next one is refused immediately. They do not count for
     /// `PoolOptions::max_waiting`, which bounds calls without a tenant. Default 1,000; zero counts
     /// as one.
     #[must_use]
@@ -80,9 +80,9 @@ pub struct TenantStats {
     pub label: String,
     /// What it may have.
     pub share: Share,
-    /// Its calls under way.
+    /// Its calls in flight.
     pub calls: u32,
-    /// Its calls that wait, for its quota or for a place.
+    /// Its calls that wait, for its quota or for a permit.
     pub waiting: u32,
     /// Calls refused at once: too many waited, or their deadline could not be met.
     pub refused: u64,
@@ -92,12 +92,12 @@ impl fmt::Display for TenantStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { label, share, calls, waiting, refused } = self;
         let (most, weight) = (share.calls(), share.weight_of());
-        write!(f, "tenant {label:?} of weight {weight}: {calls} of {most} calls under way, ")?;
+        write!(f, "tenant {label:?} of weight {weight}: {calls} of {most} calls in flight, ")?;
         write!(f, "{waiting} of {} waiting, {refused} refused", share.waiting())
     }
 }
 
-/// A tenant of a pool, while somebody speaks for it or it has calls.
+/// A tenant of a pool, while it has users or calls.
 pub struct Tenant {
     id: u64,
     label: Arc<str>,
@@ -109,7 +109,7 @@ impl Tenant {
         Arc::new(Self { id: next_id(), label, pool })
     }
 
-    /// What it is called.
+    /// Returns the label.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
@@ -142,8 +142,8 @@ impl TenantQuota for Tenant {
         }
         pool.serve(rt::now());
         if !pool.waiting.is_empty() && pool.may_grow() {
-            // Whoever ends a call may stand outside of a runtime: the keeper dials.
-            pool.news.notify_one();
+            // The end of a call may be outside of a runtime: the maintenance task dials.
+            pool.maintenance.notify_one();
         }
     }
 }
@@ -163,48 +163,48 @@ impl fmt::Debug for Tenant {
     }
 }
 
-/// How a call stands with its tenant.
+/// A call's tenant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) tenant: u64,
-    /// It has its seat: it was begun before, or waits for a place alone.
-    pub(super) seated: bool,
+    /// The tenant's limit counts the call: it started before, or waits for a permit only.
+    pub(super) counted: bool,
 }
 
 impl Standing {
-    /// How a call stands, if it has a tenant.
+    /// Returns the call's tenant, if it has one.
     pub(super) fn of(x: &CallState) -> Option<Self> {
-        let seat = x.tenant()?;
-        Some(Self { tenant: seat.quota().id(), seated: seat.is_taken() })
+        let permit = x.tenant()?;
+        Some(Self { tenant: permit.quota().id(), counted: permit.is_taken() })
     }
 }
 
 impl Pool {
-    /// The tenant of that label; `share` holds for it from now on, whoever named it before. It is
-    /// forgotten when nobody holds it and it has no calls.
+    /// Returns the tenant of that label, whose share is `share` from now on. The pool forgets a tenant
+    /// that nobody holds and that has no calls.
     #[must_use]
     pub fn tenant(&self, label: &str, share: Share) -> Arc<Tenant> {
         let shared = &self.shared;
         let make = |label| Tenant::new(label, shared.me.clone());
         let tenant = shared.waiting.share(|shares| shares.tenant(label, share, make));
-        // A larger share may let calls go on that wait.
+        // With a larger share, calls that wait may continue.
         tenant.serve();
         tenant
     }
 
-    /// A seat for one more call of a tenant, if its quota leaves one and nobody of it waits.
+    /// Returns a permit for one more call of a tenant, if its limit allows and none of its calls waits.
     #[must_use]
-    pub fn seat(&self, tenant: &Arc<Tenant>) -> Option<TenantPermit> {
+    pub fn tenant_permit(&self, tenant: &Arc<Tenant>) -> Option<TenantPermit> {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
         self.shared.waiting.admit(tenant.id).then(|| TenantPermit::new(quota, true))
     }
 
-    /// Sends a tenant's call on its way.
+    /// Submits a tenant's call.
     pub fn submit_for(&self, call: Arc<SharedCall>, tenant: &Arc<Tenant>) {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
-        let seated = self.shared.waiting.admit(tenant.id);
-        call.lock().set_tenant(TenantPermit::new(quota, seated));
-        if seated {
+        let counted = self.shared.waiting.admit(tenant.id);
+        call.lock().set_tenant(TenantPermit::new(quota, counted));
+        if counted {
             self.shared.submit(call);
         } else {
             self.shared.wait(call);
@@ -215,12 +215,13 @@ impl Pool {
 impl Shared {
     /// Whether one more connection may be dialled somewhere.
     fn may_grow(&self) -> bool {
-        let endpoints = self.endpoints();
-        endpoints.is_empty() || endpoints.iter().any(|one| one.counts().0 < one.most())
+        let candidates = self.candidates();
+        let max = self.options.max_connections.max(1);
+        candidates.is_empty()
+            || candidates.iter().any(|one| one.subchannel.lifecycle().open() < max)
     }
 
-    /// Calls may wait for a place that nobody has asked a connection for: they waited for their
-    /// tenant's quota before.
+    /// Dials for calls that waited for their tenant's quota before: nothing else dials for them.
     pub(super) fn grow_for_tenants(&self) {
         if !self.waiting.is_empty() && self.waiting.shares(|_| ()).is_some() {
             self.grow();
@@ -228,11 +229,11 @@ impl Shared {
     }
 }
 
-/// The end of a call whose deadline passed in a line: `error`, or what it waited for there.
+/// Returns the error of a call whose deadline passed in a line: `error`, or one that names its tenant.
 pub(super) fn late(call: &SharedCall, error: Error) -> Error {
     let x = call.lock();
-    let Some(seat) = x.tenant().filter(|seat| !seat.is_taken()) else { return error };
-    let label = seat.quota().label();
+    let Some(permit) = x.tenant().filter(|permit| !permit.is_taken()) else { return error };
+    let label = permit.quota().label();
     let text = format!(
         "the deadline passed while the call waited in the line of tenant {label:?} \
          (Share::max_calls, Share::weight)"

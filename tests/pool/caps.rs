@@ -62,10 +62,7 @@ async fn the_level_that_refuses_is_named() {
     ms(20).await;
     let stats = ones[0].channel.stats();
     assert_eq!(stats.endpoints[0].capped_by, Some("shard"), "{stats}");
-    assert!(
-        stats.to_string().contains("the Cap (shard) puts dials off: 1 of 1 sockets"),
-        "{stats}"
-    );
+    assert!(stats.to_string().contains("the Cap (shard) delays dials: 1 of 1 sockets"), "{stats}");
     // What a full shard waits for is no other's business.
     let mut others: Vec<_> = vec![begin(&ones[1].channel, 50)];
     ms(20).await;
@@ -75,8 +72,8 @@ async fn the_level_that_refuses_is_named() {
     let stats = ones[1].channel.stats();
     assert_eq!(stats.endpoints[0].capped_by, Some("own"), "{stats}");
     let text = stats.to_string();
-    assert!(text.contains("the Cap (own) puts dials off: 2 of 2 sockets"), "{text}");
-    assert!(text.contains("shared: 1 of 5 sockets (shard), 1 dial, 0 put off, 2 of 2"), "{text}");
+    assert!(text.contains("the Cap (own) delays dials: 2 of 2 sockets"), "{text}");
+    assert!(text.contains("shared: 1 of 5 sockets (shard), 1 dial, 0 delayed, 2 of 2"), "{text}");
     for call in calls.into_iter().chain(others) {
         call.await.unwrap().unwrap();
     }

@@ -27,7 +27,7 @@ async fn a_connection_from_its_dial_to_its_end() {
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Idle, [0; 4]));
     assert_eq!(
         first_line(&stats),
-        "idle, 0 calls under way, 0 waiting: no connection; the next call opens one"
+        "idle, 0 calls in flight, 0 waiting: no connection; the next call opens one"
     );
 
     let calls: Vec<_> = (0..5).map(|_| begin(&one.channel, 10)).collect();
@@ -35,7 +35,7 @@ async fn a_connection_from_its_dial_to_its_end() {
     let stats = one.channel.stats();
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Connecting, [1, 0, 0, 0]));
     assert_eq!((stats.waiting, stats.endpoints[0].open), (5, 1));
-    assert_eq!(first_line(&stats), "connecting, 0 calls under way, 5 waiting: dialling 1");
+    assert_eq!(first_line(&stats), "connecting, 0 calls in flight, 5 waiting: dialling 1");
 
     ms(20).await;
     let stats = one.channel.stats();
@@ -46,7 +46,7 @@ async fn a_connection_from_its_dial_to_its_end() {
     assert!((15..=20).contains(&connection.age.as_millis()), "{:?}", connection.age);
     assert_eq!(
         first_line(&stats),
-        "ready, 2 calls under way, 3 waiting: connections are full, and there are max_connections \
+        "ready, 2 calls in flight, 3 waiting: connections are full, and there are max_connections \
          of them"
     );
 
@@ -61,7 +61,7 @@ async fn a_connection_from_its_dial_to_its_end() {
     ms(10).await;
     let stats = one.channel.stats();
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Idle, [0; 4]));
-    assert_eq!((stats.endpoints[0].open, stats.endpoints[0].leaving), (0, 0));
+    assert_eq!((stats.endpoints[0].open, stats.endpoints[0].draining), (0, 0));
 }
 
 /// The transport is there, the peer has not spoken.
@@ -124,7 +124,7 @@ async fn full_and_no_other_to_be_had() {
     let stats = one.channel.stats();
     assert_eq!((stats.state, stats.calls(), stats.waiting), (ChannelState::Ready, 1, 1));
     let line = first_line(&stats);
-    let begin = "ready, 1 call under way, 1 waiting: 1 dial failed in a row, the next may begin in";
+    let begin = "ready, 1 call in flight, 1 waiting: 1 dial failed in a row, the next may begin in";
     assert!(line.starts_with(begin), "{line}");
     for call in [first, second] {
         call.await.unwrap().unwrap();
@@ -152,7 +152,7 @@ async fn a_cap_that_puts_off() {
     assert_eq!((stats.cap.open, stats.cap.sockets, stats.cap.dials), (1, 1, 1));
     assert_eq!((stats.cap.refused, stats.budget_limit), (1, 64 * 1024 * 1024));
     let line = first_line(&stats);
-    assert!(line.ends_with("the Cap (own) puts dials off: 1 of 1 sockets, 1 refused"), "{line}");
+    assert!(line.ends_with("the Cap (own) delays dials: 1 of 1 sockets, 1 refused"), "{line}");
     // What the first one has leased is seen there.
     let leased = pools[0].channel.stats();
     assert!(leased.budget_used > 0 && !leased.endpoints[0].capped, "{leased}");
@@ -175,12 +175,12 @@ async fn a_few_lines_for_people() {
     let text = stats.to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
-    assert_eq!(lines[0], "ready, 1 call under way, 0 waiting: calls find a place at once");
+    assert_eq!(lines[0], "ready, 1 call in flight, 0 waiting: calls get a permit at once");
     assert_eq!(lines[1], "connections: 0 dialling, 0 handshaking, 1 active, 0 draining");
-    assert_eq!(lines[2], "  http://test:80: 1 of 4 open, 0 leaving");
+    assert_eq!(lines[2], "  http://test:80: 1 of 4 open, 0 draining");
     let id = one.channel.connections()[0].id();
     assert_eq!(lines[3], format!("  #{id} to memory, active, 1.5s old: 1 of 100 calls"));
-    assert!(lines[4].starts_with("shared: 1 of 8 sockets (own), 1 dial, 0 put off; "), "{text}");
+    assert!(lines[4].starts_with("shared: 1 of 8 sockets (own), 1 dial, 0 delayed; "), "{text}");
     assert!(lines[4].ends_with(" of 1048576 KiB of the budget"), "{text}");
     call.await.unwrap().unwrap();
 }

@@ -1,4 +1,5 @@
-//! One line of calls that wait: in order, bounded, and told at once when it is too long.
+//! One line of calls that wait: in FIFO order and bounded. It refuses a call whose deadline is too
+//! near.
 
 use crate::call::state::SharedCall;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Why a call does not join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// As many as allowed wait already.
     Full(u32),
     /// So many wait before it that its deadline passes first.
@@ -17,8 +18,8 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What its caller is told; a call may have a tenant.
-    pub(super) fn error(
+    /// The error of the refused call, which may have a tenant.
+    pub(crate) fn error(
         self,
         tenant: Option<&str>,
         deadline: Option<Instant>,
@@ -45,7 +46,7 @@ impl Refusal {
                     None => (String::new(), ""),
                 };
                 let text = format!(
-                    "refused at once: {before} calls{whose} wait before it, for about {wait:.1?}, \
+                    "refused: {before} calls{whose} wait before it, for about {wait:.1?}, \
                      and its deadline leaves {left:.1?}{setters}"
                 );
                 let status = Status::new(Code::DeadlineExceeded, text);
@@ -58,21 +59,21 @@ impl Refusal {
 
 /// Calls in the order in which they came, and how fast they leave.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     calls: VecDeque<Arc<SharedCall>>,
-    /// When the last call left the line for a connection, while others waited.
+    /// When the last call got a permit, while others waited.
     last: Option<Instant>,
     /// Smoothed time between two of them.
     interval: Option<Duration>,
 }
 
 impl Line {
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.calls.len() as u32
     }
 
     /// The call joins, if fewer than `most` wait and its deadline leaves the time.
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         call: Arc<SharedCall>,
         most: u32,
@@ -93,8 +94,8 @@ impl Line {
         Ok(())
     }
 
-    /// The call that has waited longest and still wants a place; its seat is taken.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
+    /// Takes out the call that has waited longest and has not ended, and counts it for its tenant.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.calls.pop_front() {
             {
                 let mut x = call.lock();
@@ -120,7 +121,7 @@ impl Line {
     }
 
     /// Takes those out for which `which` holds.
-    pub(super) fn take_if(
+    pub(crate) fn take_if(
         &mut self,
         which: impl Fn(&Arc<SharedCall>) -> bool,
         taken: &mut Vec<Arc<SharedCall>>,
@@ -139,12 +140,12 @@ impl Line {
     }
 
     /// Takes one out; `false` if it is not there.
-    pub(super) fn remove(&mut self, call: &Arc<SharedCall>) -> bool {
+    pub(crate) fn remove(&mut self, call: &Arc<SharedCall>) -> bool {
         let found = self.calls.iter().position(|other| Arc::ptr_eq(other, call));
         found.and_then(|at| self.calls.remove(at)).is_some()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
         self.calls.iter()
     }
 }

@@ -1,6 +1,6 @@
 //! Turns, without connections.
 
-use crate::pool::shares::*;
+use crate::pool::queue::shares::*;
 use crate::rt::sync::Mutex;
 
 fn tenant(shares: &mut Shares, label: &str, share: Share) -> Arc<Tenant> {
@@ -9,7 +9,7 @@ fn tenant(shares: &mut Shares, label: &str, share: Share) -> Arc<Tenant> {
 
 fn queue(shares: &mut Shares, tenant: &Tenant, now: Instant) -> Arc<SharedCall> {
     let call = SharedCall::new(now);
-    let standing = Standing { tenant: tenant.id(), seated: false };
+    let standing = Standing { tenant: tenant.id(), counted: false };
     assert!(shares.join(Arc::clone(&call), standing, None, now).is_ok());
     call
 }
@@ -66,7 +66,7 @@ fn a_quota_keeps_its_line_waiting_and_no_other() {
     let mut shares = Shares::default();
     let small = tenant(&mut shares, "small", Share::new().max_calls(1));
     assert!(shares.admit(small.id()));
-    assert!(!shares.admit(small.id()), "its one call is under way");
+    assert!(!shares.admit(small.id()), "its one call is in flight");
     queue(&mut shares, &small, now);
     assert_eq!((shares.ready(), shares.waiting()), (0, 1));
     assert!(shares.pop(&mut Line::default(), now).is_none());

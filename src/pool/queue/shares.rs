@@ -1,12 +1,12 @@
-//! Whose turn it is among tenants that share a channel: by weight, in order within a tenant, and
-//! never one that has as many calls under way as it may.
+//! The order of service among the tenants of a channel: by weight, FIFO within a tenant, and never a
+//! tenant at its limit of calls.
 //!
-//! Start-time fair queueing: virtual time stands at the turn of the call served last; a tenant's
-//! next turn comes `1/weight` after its last one, and never before the present. So who was away
-//! saves nothing up, and a long line of one tenant delays another by one of its calls at most.
+//! Start-time fair queueing: virtual time is the turn of the call served last. A tenant's next turn
+//! is `1/weight` after its last one, and never in the past. So an absent tenant saves nothing up, and
+//! a long line of one tenant delays another tenant by one call at most.
 
 use crate::call::state::SharedCall;
-use crate::pool::line::{Line, Refusal};
+use crate::pool::queue::line::{Line, Refusal};
 use crate::pool::tenant::{Share, Standing, Tenant, TenantStats};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -19,7 +19,7 @@ const OWN: u64 = 0;
 
 /// The lines of a channel's tenants.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     lines: BTreeMap<u64, TenantLine>,
     labels: HashMap<Arc<str>, Weak<Tenant>>,
     /// Lines with a call that may be served, by the virtual time of their turn.
@@ -30,21 +30,21 @@ pub(super) struct Shares {
     waiting: u32,
 }
 
-/// When a line's turn comes, and whether it stands among `turns`.
+/// When a line's turn comes, and whether it is in `turns`.
 #[derive(Debug, Default)]
 struct Turn {
     at: u128,
     listed: bool,
 }
 
-/// A tenant's calls that wait, and how many are under way.
+/// A tenant's calls that wait, and how many are in flight.
 #[derive(Debug)]
-pub(super) struct TenantLine {
+pub(crate) struct TenantLine {
     label: Arc<str>,
     share: Share,
-    under_way: u32,
-    /// Calls that have their seat and want a place alone: they go first.
-    seated: VecDeque<Arc<SharedCall>>,
+    in_flight: u32,
+    /// Calls that the tenant's limit counts already and that need a permit only: they go first.
+    admitted: VecDeque<Arc<SharedCall>>,
     line: Line,
     turn: Turn,
     /// What is counted of it in `ready` and `waiting`.
@@ -57,8 +57,8 @@ impl TenantLine {
         Self {
             label,
             share,
-            under_way: 0,
-            seated: VecDeque::new(),
+            in_flight: 0,
+            admitted: VecDeque::new(),
             line: Line::default(),
             turn: Turn::default(),
             counted: (0, 0),
@@ -67,33 +67,33 @@ impl TenantLine {
     }
 
     fn waiting(&self) -> u32 {
-        self.seated.len() as u32 + self.line.len()
+        self.admitted.len() as u32 + self.line.len()
     }
 
-    /// Calls that need nothing but a place.
+    /// Calls that need nothing but a permit.
     fn ready(&self) -> u32 {
-        let seats = self.share.calls().saturating_sub(self.under_way);
-        self.seated.len() as u32 + self.line.len().min(seats)
+        let free = self.share.calls().saturating_sub(self.in_flight);
+        self.admitted.len() as u32 + self.line.len().min(free)
     }
 
     fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
-        while let Some(call) = self.seated.pop_front() {
+        while let Some(call) = self.admitted.pop_front() {
             if !call.lock().is_over() {
                 return Some(call);
             }
         }
-        if self.under_way >= self.share.calls() {
+        if self.in_flight >= self.share.calls() {
             return None;
         }
         let call = self.line.pop(now)?;
-        self.under_way += 1;
+        self.in_flight += 1;
         Some(call)
     }
 }
 
 impl Shares {
     /// The tenant of that label, made by `make` if there is none; `share` holds from now on.
-    pub(super) fn tenant(
+    pub(crate) fn tenant(
         &mut self,
         label: &str,
         share: Share,
@@ -114,8 +114,8 @@ impl Shares {
         tenant
     }
 
-    /// Nobody speaks for a tenant any more, nor has it calls.
-    pub(super) fn remove(&mut self, id: u64, label: &str) -> Option<TenantLine> {
+    /// A tenant without users and calls.
+    pub(crate) fn remove(&mut self, id: u64, label: &str) -> Option<TenantLine> {
         if self.labels.get(label).is_some_and(|tenant| tenant.strong_count() == 0) {
             self.labels.remove(label);
         }
@@ -126,39 +126,39 @@ impl Shares {
         Some(line)
     }
 
-    /// Calls of tenants that need nothing but a place.
-    pub(super) const fn ready(&self) -> u32 {
+    /// Calls of tenants that need nothing but a permit.
+    pub(crate) const fn ready(&self) -> u32 {
         self.ready
     }
 
     /// Calls of tenants that wait.
-    pub(super) const fn waiting(&self) -> u32 {
+    pub(crate) const fn waiting(&self) -> u32 {
         self.waiting
     }
 
     /// So many calls without a tenant wait.
-    pub(super) fn own(&mut self, waiting: u32) {
+    pub(crate) fn own(&mut self, waiting: u32) {
         list(&mut self.turns, self.clock, OWN, &mut self.own, waiting > 0);
     }
 
-    /// A newcomer's seat, if the quota leaves one.
-    pub(super) fn admit(&mut self, id: u64) -> bool {
+    /// Counts a new call, if the limit allows.
+    pub(crate) fn admit(&mut self, id: u64) -> bool {
         let Some(line) = self.lines.get_mut(&id) else { return true };
-        let free = line.waiting() == 0 && line.under_way < line.share.calls();
-        line.under_way += u32::from(free);
+        let free = line.waiting() == 0 && line.in_flight < line.share.calls();
+        line.in_flight += u32::from(free);
         free
     }
 
-    /// A call that had its seat has ended.
-    pub(super) fn leave(&mut self, id: u64) {
+    /// A call that was counted has ended.
+    pub(crate) fn leave(&mut self, id: u64) {
         if let Some(line) = self.lines.get_mut(&id) {
-            debug_assert!(line.under_way > 0, "a seat was given back twice");
-            line.under_way = line.under_way.saturating_sub(1);
+            debug_assert!(line.in_flight > 0, "a call ended twice");
+            line.in_flight = line.in_flight.saturating_sub(1);
             self.refresh(id);
         }
     }
 
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         call: Arc<SharedCall>,
         standing: Standing,
@@ -169,8 +169,8 @@ impl Shares {
         let Some(line) = self.lines.get_mut(&standing.tenant) else {
             return Err((Refusal::Full(0), call));
         };
-        if standing.seated {
-            line.seated.push_back(call);
+        if standing.counted {
+            line.admitted.push_back(call);
         } else if let Err(refused) = line.line.join(call, line.share.waiting(), deadline, now) {
             line.refused += 1;
             return Err(refused);
@@ -179,8 +179,8 @@ impl Shares {
         Ok(())
     }
 
-    /// The next call, its seat taken: of a tenant, or of `own`, the line of those without.
-    pub(super) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
+    /// Takes out and counts the next call: of a tenant, or of `own`, the line of calls without one.
+    pub(crate) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
         while let Some((at, id)) = self.turns.pop_first() {
             if id == OWN {
                 self.own.listed = false;
@@ -205,16 +205,16 @@ impl Shares {
         None
     }
 
-    /// A call was given up.
-    pub(super) fn forget(&mut self, call: &Arc<SharedCall>, id: u64) {
+    /// A call was cancelled.
+    pub(crate) fn forget(&mut self, call: &Arc<SharedCall>, id: u64) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         if !line.line.remove(call) {
-            line.seated.retain(|other| !Arc::ptr_eq(other, call));
+            line.admitted.retain(|other| !Arc::ptr_eq(other, call));
         }
         self.refresh(id);
     }
 
-    pub(super) fn take_if(
+    pub(crate) fn take_if(
         &mut self,
         which: impl Fn(&Arc<SharedCall>) -> bool,
         taken: &mut Vec<Arc<SharedCall>>,
@@ -222,8 +222,8 @@ impl Shares {
         let waiting = self.lines.iter_mut().filter(|(_, line)| line.waiting() > 0);
         let ids: Vec<u64> = waiting
             .map(|(id, line)| {
-                let (out, left) = line.seated.drain(..).partition(&which);
-                line.seated = left;
+                let (out, left) = line.admitted.drain(..).partition(&which);
+                line.admitted = left;
                 taken.extend::<VecDeque<_>>(out);
                 line.line.take_if(&which, taken);
                 *id
@@ -235,16 +235,16 @@ impl Shares {
     }
 
     /// Every call of a tenant that waits.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
-        self.lines.values().flat_map(|line| line.seated.iter().chain(line.line.iter()))
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
+        self.lines.values().flat_map(|line| line.admitted.iter().chain(line.line.iter()))
     }
 
     /// The tenants as they are now.
-    pub(super) fn stats(&self) -> Vec<TenantStats> {
+    pub(crate) fn stats(&self) -> Vec<TenantStats> {
         let stats = |line: &TenantLine| TenantStats {
             label: line.label.to_string(),
             share: line.share,
-            calls: line.under_way,
+            calls: line.in_flight,
             waiting: line.waiting(),
             refused: line.refused,
         };
@@ -264,7 +264,7 @@ impl Shares {
     }
 }
 
-/// Puts a line among those that have a turn, or takes it out.
+/// Adds a line to those that have a turn, or removes it.
 fn list(turns: &mut BTreeSet<(u128, u64)>, clock: u128, id: u64, turn: &mut Turn, ready: bool) {
     if ready && !turn.listed {
         turn.at = turn.at.max(clock);

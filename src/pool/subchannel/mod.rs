@@ -1,0 +1,108 @@
+//! A subchannel: one address and the connections to it. [`Lifecycle`] holds what changes when
+//! connections come and go; the queue of idle connections is apart, because calls use it.
+
+mod dial;
+mod idle;
+mod lifecycle;
+mod owner;
+mod state;
+
+use crate::connection::handle::Handle;
+use crate::pool::options::PoolOptions;
+use crate::rt::sync::{AtomicU32, Mutex, MutexGuard, Ordering, next_id};
+use crate::transport::connect::{Progress, Target};
+use idle::IdleConnections;
+use lifecycle::Lifecycle;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+pub(super) use lifecycle::Limits;
+pub use state::ChannelState;
+pub(super) use state::aggregate;
+
+/// One address.
+#[derive(Debug)]
+pub(super) struct Subchannel {
+    id: u64,
+    target: Target,
+    idle: IdleConnections,
+    /// Turns of the oldest connection, plus one, when all were above their soft target; 0 if one was
+    /// below since.
+    above_target: AtomicU32,
+    /// The answer to a PING for which calls waited.
+    answered: Notify,
+    /// How far the dial in flight has come.
+    progress: Progress,
+    lifecycle: Mutex<Lifecycle>,
+}
+
+impl Subchannel {
+    pub(super) fn new(target: Target, options: &PoolOptions) -> Arc<Self> {
+        let max = options.max_connections.max(1);
+        Arc::new(Self {
+            id: next_id(),
+            target,
+            // Those that are closed stay in it until they are popped.
+            idle: IdleConnections::new(max as usize * 2),
+            above_target: AtomicU32::new(0),
+            answered: Notify::new(),
+            progress: Progress::watched(),
+            lifecycle: Mutex::new(Lifecycle::new(max)),
+        })
+    }
+
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How far the dial in flight has come.
+    pub(super) const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Locks the lifecycle, for a transition or a question. The caller holds no other lock but the
+    /// picker's, and takes none but those of the cap and of the random numbers.
+    pub(super) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
+        self.lifecycle.lock()
+    }
+
+    /// The queue of connections without calls.
+    pub(super) const fn idle(&self) -> &IdleConnections {
+        &self.idle
+    }
+
+    /// The connections that take calls, oldest first.
+    pub(super) fn connections(&self) -> Vec<Arc<Handle>> {
+        self.lifecycle().handles().cloned().collect()
+    }
+
+    /// Whether a connection takes calls.
+    pub(super) fn is_connected(&self) -> bool {
+        self.lifecycle().is_connected()
+    }
+
+    /// A connection was below its soft target.
+    pub(super) fn note_below_target(&self) {
+        if self.above_target.load(Ordering::Relaxed) != 0 {
+            self.above_target.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all connections have been above their soft target for two turns of the oldest one.
+    pub(super) fn stays_above_target(&self) -> bool {
+        let Some(turns) = self.lifecycle().handles().next().map(|oldest| oldest.turns()) else {
+            return true;
+        };
+        let now = turns.wrapping_add(1).max(1);
+        let since = self.above_target.load(Ordering::Relaxed);
+        if since == 0 {
+            self.above_target.store(now, Ordering::Relaxed);
+            return false;
+        }
+        now.wrapping_sub(since) >= 2
+    }
+}
