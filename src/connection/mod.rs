@@ -10,4 +10,5 @@ pub mod keepalive;
 #[cfg(all(test, framewire_loom))]
 mod loom_tests;
 pub mod mailbox;
+mod memory;
 pub mod permits;

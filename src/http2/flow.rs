@@ -67,15 +67,15 @@ pub struct RecvWindow {
     target: u32,
     /// Bytes the peer may still send; below zero what it sent before it knew our initial window.
     available: i64,
-    /// Bytes consumed and not yet announced.
-    owed: u32,
+    /// Credit that no WINDOW_UPDATE has announced yet.
+    unannounced: u32,
 }
 
 impl RecvWindow {
     /// A window the peer already knows to be `bytes`.
     #[must_use]
     pub const fn new(bytes: u32) -> Self {
-        Self { target: bytes, available: bytes as i64, owed: 0 }
+        Self { target: bytes, available: bytes as i64, unannounced: 0 }
     }
 
     /// The size this window is kept at.
@@ -90,10 +90,10 @@ impl RecvWindow {
         self.available
     }
 
-    /// Bytes consumed and not yet announced.
+    /// Returns the credit that no WINDOW_UPDATE has announced yet.
     #[must_use]
-    pub const fn owed(self) -> u32 {
-        self.owed
+    pub const fn unannounced(self) -> u32 {
+        self.unannounced
     }
 
     /// Takes bytes that arrived; `false` when the peer had no permission for them.
@@ -114,34 +114,34 @@ impl RecvWindow {
         true
     }
 
-    /// Gives back bytes that were consumed.
+    /// Adds credit for released bytes.
     pub const fn credit(&mut self, bytes: u32) {
-        self.owed = self.owed.saturating_add(bytes);
+        self.unannounced = self.unannounced.saturating_add(bytes);
     }
 
-    /// The increment to announce now: when at least half of the window is owed.
+    /// Returns the increment to announce now, if at least half of the window is unannounced.
     #[must_use]
     pub const fn update(&mut self) -> Option<u32> {
-        if self.owed == 0 || self.owed < self.target / 2 {
+        if self.unannounced == 0 || self.unannounced < self.target / 2 {
             return None;
         }
         Some(self.flush())
     }
 
-    /// Announces whatever is owed.
+    /// Returns the increment that announces all credit.
     #[must_use]
     pub const fn flush(&mut self) -> u32 {
-        let room = MAX_WINDOW as i64 - self.available;
-        let increment = if self.owed as i64 > room { room as u32 } else { self.owed };
-        self.owed -= increment;
+        let most = MAX_WINDOW as i64 - self.available;
+        let increment = if self.unannounced as i64 > most { most as u32 } else { self.unannounced };
+        self.unannounced -= increment;
         self.available += increment as i64;
         increment
     }
 
-    /// Raises the size; the difference is owed at once. Windows never shrink here.
+    /// Raises the size; the difference is credited at once. Windows never shrink here.
     pub const fn grow(&mut self, target: u32) {
         if target > self.target && target <= MAX_WINDOW {
-            self.owed = self.owed.saturating_add(target - self.target);
+            self.unannounced = self.unannounced.saturating_add(target - self.target);
             self.target = target;
         }
     }

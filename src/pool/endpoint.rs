@@ -127,7 +127,7 @@ impl Endpoint {
             }
         }
         while let Some(member) = self.resting.pop() {
-            member.leave_rest();
+            member.leave_idle();
             if let Ok(permit) = member.reserve() {
                 return self.eased(permit);
             }
@@ -229,20 +229,20 @@ impl Endpoint {
     pub(super) fn left(&self, member: &Handle) {
         self.leaving.fetch_sub(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
-        if !member.claim_rest() {
+        if !member.claim_idle() {
             self.sweep();
         }
     }
 
     /// A connection has no calls: whoever wants one finds it.
     pub(super) fn rest(&self, member: &Arc<Handle>) {
-        if !member.claim_rest() {
+        if !member.claim_idle() {
             return;
         }
         if let Err(member) = self.resting.push(Arc::clone(member)) {
             self.sweep();
             if self.resting.push(Arc::clone(&member)).is_err() {
-                member.leave_rest();
+                member.leave_idle();
             }
         }
         // It may have closed meanwhile, and nobody throws it out after that.
@@ -259,7 +259,7 @@ impl Endpoint {
             for _ in 0..self.resting.len() {
                 let Some(other) = self.resting.pop() else { break };
                 if !other.is_accepting() || self.resting.push(Arc::clone(&other)).is_err() {
-                    other.leave_rest();
+                    other.leave_idle();
                     continue;
                 }
                 // Who closed it meanwhile did not find it here.
@@ -308,7 +308,7 @@ impl Endpoint {
     pub(super) fn relieve(&self) {
         if self.probing.swap(false, Ordering::AcqRel) {
             for member in self.members.read().iter().filter(|member| member.is_unproved()) {
-                member.let_held_go();
+                member.move_held_calls();
             }
         }
     }

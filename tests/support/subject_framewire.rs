@@ -135,11 +135,11 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
 async fn read(reader: &Reader) -> Result<(BytesMut, End), Error> {
     let mut all = BytesMut::new();
     let mut piece = BytesMut::new();
-    let mut consumed = Credit::default();
+    let mut read = Credit::default();
     loop {
-        match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut consumed))).await? {
+        match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut read))).await? {
             Body::Bytes => {
-                consumed.consumed = piece.len() as u32;
+                read.released_unread = piece.len() as u32;
                 all.extend_from_slice(&piece);
                 piece.clear();
             }

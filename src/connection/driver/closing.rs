@@ -8,7 +8,6 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -149,21 +148,22 @@ impl Core {
             self.grow(bytes);
         }
         self.charge_window();
-        if self.memory.is_starved() {
-            self.feed();
+        if self.memory.has_pending() {
+            self.release_pending();
         }
-        // While streams starve, too: credit that is not reported may be all that they wait for.
+        // With pending credit, too: what readers have not reported may be all that it waits for.
         let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
-            || self.memory.is_starved();
-        // And of a message that may be let go of, every byte is news.
-        self.handle.set_pressed(pressed || self.memory.is_watched());
+            || self.memory.has_pending();
+        // While a stream may be reset for want of progress, every byte of its message is news.
+        let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
+        self.handle.set_pressed(pressed || watched);
         if pressed {
             self.collect_credit();
         }
         self.open_waiting();
     }
 
-    /// Consumed bytes that no reader has found worth a report.
+    /// Takes the credit that readers have not found worth a report.
     fn collect_credit(&mut self) {
         for key in self.conn.keys() {
             let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
@@ -176,24 +176,25 @@ impl Core {
         }
     }
 
-    pub(super) fn give_back(&mut self) {
+    /// Releases the buffers of a quiet connection.
+    pub(super) fn release_buffers(&mut self) {
         self.out.release();
         self.conn.release_memory();
-        self.memory.rest();
+        self.memory.clear();
         self.spare = Vec::new();
         self.writing = Vec::new();
         self.touched = Vec::new();
         self.waiting.shrink_to_fit();
     }
 
-    /// The stream is over: call and stream part.
+    /// Drops a stream that is over, and completes its call.
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
-        self.let_go(key, &entry.holding);
+        self.forget(key, &entry);
         let Some(call) = entry.call else { return };
         let mut x = call.lock();
-        // One that was let go before, with an error, may be on its way to another connection.
+        // A call that ended before, with an error, may be on its way to another connection.
         let ours = x.stream() == Some(key) && x.is_carried_by(self.handle.id());
         if ours || x.is_over() {
             // What follows is the time that the caller takes to look.
@@ -228,7 +229,7 @@ impl Core {
         }
     }
 
-    /// If both sides have ended, or ours has: the stream is let go.
+    /// Drops the stream if both sides have ended, or if a server's response has.
     pub(super) fn release_if_over(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user(key) else { return };
         let ended = entry.call.as_ref().is_some_and(|call| {
@@ -261,7 +262,7 @@ impl Core {
         wake(wakers);
     }
 
-    /// Sends a call that was surely not processed to where it came from; there it finds another
+    /// Returns a call that the peer definitely did not process to the owner, which replays it on another
     /// connection.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         self.handle.send_back(call, !self.closing.abandoned, || self.not_processed());
@@ -321,13 +322,9 @@ impl Core {
         self.writing.contains(&key) && self.flush.is_whole()
     }
 
-    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<SharedCall>>) {
-        self.handle.settle(left);
-    }
-
     pub(super) fn tell_owner(&self, change: ConnectionEvent) {
-        if let Some(home) = self.handle.owner() {
-            home.changed(&self.handle, change);
+        if let Some(owner) = self.handle.owner() {
+            owner.changed(&self.handle, change);
         }
     }
 }

@@ -117,7 +117,7 @@ impl Core {
     pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         loop {
             let until = self.out.len() + DATA_BATCH;
-            let full = self.memory.out_full();
+            let full = self.out_full();
             if self.out.len() < full {
                 self.conn.schedule(&mut self.out, until.min(full), self.now);
             }

@@ -61,7 +61,7 @@ impl Core {
         self.timers.probe = Some(asked + timeout);
         self.timers.overdue = Some(asked + timeout / 2);
         self.handle.set_unproved(true);
-        self.handle.take_let_go();
+        self.handle.take_move_held();
         self.tell_owner(ConnectionEvent::Probing);
     }
 
@@ -77,8 +77,8 @@ impl Core {
     }
 
     /// Another connection has come before an answer: the calls that are held back go there.
-    pub(super) fn check_let_go(&mut self) {
-        if self.timers.probe.is_some() && self.handle.take_let_go() {
+    pub(super) fn check_held(&mut self) {
+        if self.timers.probe.is_some() && self.handle.take_move_held() {
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
             }

@@ -18,10 +18,10 @@ enum Then {
     Nothing,
     /// The peer's side has ended.
     Ended(StreamKey),
-    /// Bytes were gathered on arrival, so many of the message are to come.
-    Gathered(StreamKey, u32, usize),
-    /// The last bytes were gathered, and the peer's side has ended with them.
-    Gone(StreamKey, u32),
+    /// Bytes were assembled on arrival; so many of the message are to come.
+    Assembled(StreamKey, u32, usize),
+    /// The last bytes were assembled, and the peer's side has ended with them.
+    Whole(StreamKey, u32),
     /// The exchange cannot go on: reset and tell the caller.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
@@ -86,16 +86,16 @@ impl Core {
         match then {
             Then::Nothing => {}
             Then::Ended(key) => self.response_ended(key),
-            Then::Gathered(key, bytes, expected) => {
-                self.gathered(key, bytes);
-                self.expand(key, expected);
+            Then::Assembled(key, bytes, expected) => {
+                self.assemble(key, bytes);
+                self.prefetch(key, expected);
             }
-            Then::Gone(key, bytes) => {
-                self.conn.gather(&mut self.out, key, bytes);
+            Then::Whole(key, bytes) => {
+                self.conn.assemble(&mut self.out, key, bytes);
                 match self.conn.role() {
                     Role::Client => self.response_ended(key),
                     Role::Server => {
-                        self.handed_over(key);
+                        self.release_all(key);
                         self.request_complete(key);
                     }
                 }
@@ -149,7 +149,7 @@ impl Core {
             x.refused();
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
-                self.let_go(key, &entry.holding);
+                self.forget(key, &entry);
             }
             return self.redispatch(call);
         }
@@ -195,7 +195,7 @@ impl Core {
         }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
-            self.let_go(key, &entry.holding);
+            self.forget(key, &entry);
             if let Some(call) = entry.call {
                 self.redispatch(call);
             }
@@ -266,8 +266,8 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     let bytes = data.len() as u32;
     match (x.spec().whole, end_stream) {
-        (true, true) => return Then::Gone(key, bytes),
-        (true, false) => return Then::Gathered(key, bytes, x.body_expected()),
+        (true, true) => return Then::Whole(key, bytes),
+        (true, false) => return Then::Assembled(key, bytes, x.body_expected()),
         (false, _) => {}
     }
     let reader = x.take_reader();

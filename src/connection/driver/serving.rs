@@ -20,10 +20,10 @@ const IN_PLACE: Duration = Duration::from_micros(100);
 impl Core {
     /// A request's head has come.
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
-        self.timers.stir();
+        self.timers.end_quiet();
         let Some(dispatch) = self.dispatch.clone() else { return };
         // It surely did not run, so the client may try again. One call a connection always runs.
-        if self.conn.streams() > 1 && self.memory.is_overdrawn() {
+        if self.conn.streams() > 1 && self.memory.refuses_calls() {
             self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
             return self.drop_stream(key);
         }

@@ -85,7 +85,8 @@ pub struct Connection<T> {
     /// Bytes by which the initial window is wider than ours, until ours is acknowledged.
     window_slack: u32,
     unread: u64,
-    uncredited: u64,
+    /// Connection credit that is pending while more than `unread_free_bytes` are unread.
+    pending_credit: u64,
     bdp: Bdp,
     growth_wanted: Option<u32>,
     // sending
@@ -133,7 +134,7 @@ impl<T> Connection<T> {
             // RFC 9113 §6.9.3: what was sent under the wider window is accepted
             window_slack: DEFAULT_WINDOW.saturating_sub(limits.stream_window),
             unread: 0,
-            uncredited: 0,
+            pending_credit: 0,
             bdp: Bdp::default(),
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
@@ -320,7 +321,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes received and handed up, and not yet released.
+    /// Returns the unread bytes: received, and neither assembled nor released.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.unread
@@ -341,14 +342,14 @@ impl<T> Connection<T> {
     }
 
     /// Removes a stream and hands its value back. A stream that is not over is reset with
-    /// CANCEL; bytes never released are credited to the connection.
+    /// CANCEL; the credit of its unread bytes returns to the connection's window.
     pub fn take(&mut self, key: StreamKey, out: &mut SendBuffer) -> Option<T> {
         if !self.is_closed(key) {
             self.reset(out, key, super::ErrorCode::CANCEL);
         }
         let stream = self.streams.remove(key)?;
         self.recent.push(stream.id, stream.ended);
-        self.give_back(u64::from(stream.unread), out);
+        self.subtract_unread(u64::from(stream.unread), out);
         Some(stream.user)
     }
 
@@ -377,7 +378,7 @@ impl<T> Connection<T> {
         let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
         assert_eq!(unread, self.unread, "unread bytes of the streams and of the connection");
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
-        assert!(self.uncredited <= excess, "credit is withheld only above the free bytes");
+        assert!(self.pending_credit <= excess, "credit is pending only above the free bytes");
         let ours = self.role == Role::Client;
         let open = self
             .streams

@@ -82,7 +82,7 @@ pub(crate) struct Stream<T> {
     pub(crate) informational: u8,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
-    /// Bytes handed up and not yet released.
+    /// Bytes received, and neither assembled nor released.
     pub(crate) unread: u32,
     /// When its window was last announced anew.
     pub(crate) updated: Option<Instant>,

@@ -317,7 +317,7 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
         let mut x = self.slot.lock();
         if self.complete {
-            super::stream::release(&mut self.body, x.take_credit().owed());
+            super::stream::release(&mut self.body, x.take_credit().read());
             return None;
         }
         let before = x.recv().body().len();
