@@ -42,7 +42,7 @@ pub struct Limits {
     pub stream_window_max: u32,
     /// What the connection's receive window may grow to. Default 16 MiB.
     pub connection_window_max: u32,
-    /// Bytes received and not yet consumed, up to which connection credit returns on arrival.
+    /// Unread bytes up to which connection credit returns on arrival; above, it is pending.
     /// Default 1 MiB.
     pub unread_free_bytes: u64,
     /// Premature resets that cost nothing, and that come back per second. Default 200 and 33.

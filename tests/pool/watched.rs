@@ -184,7 +184,7 @@ async fn a_forgotten_stream_is_named() {
     assert!(site.file().ends_with("watched.rs"), "{site}");
     assert_eq!(site.line(), there);
     assert!(here < there && leak.still >= Duration::from_secs(600), "{leak}");
-    assert!(stats.to_string().contains("is held and nobody waits for it"), "{stats}");
+    assert!(stats.to_string().contains("is held and not polled"), "{stats}");
 }
 
 /// A unary call is named by its place, too.

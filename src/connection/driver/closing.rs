@@ -1,4 +1,4 @@
-//! The end of a connection, by error, by loss or after a drain. Every call is told, once.
+//! The end of a connection, by error, by loss or after a drain. Every call ends or moves, once.
 
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Call states that a server's connection keeps.
+/// The largest number of calls that a server's connection keeps for reuse.
 const SPARE: usize = 256;
 
 /// Why the connection ends, and how far a graceful close has come.
@@ -23,10 +23,10 @@ pub(super) struct Closing {
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
-    /// The second was.
+    /// The second GOAWAY was sent.
     pub(super) now: bool,
     pub(super) forced: bool,
-    /// The task was dropped: calls end here.
+    /// The task was dropped: calls end here and do not move.
     abandoned: bool,
 }
 
@@ -47,7 +47,7 @@ impl Closing {
         self.ending.unwrap_or_default()
     }
 
-    /// The error for a call that the connection's end took down.
+    /// Returns the error of a call that the connection's end has ended.
     pub(super) fn error(&self, handle: &Handle, now: Instant) -> Option<Error> {
         let (text, initiator, code) = self.cause.as_ref()?;
         let status = Status::new(Code::Unavailable, text.clone());
@@ -64,7 +64,7 @@ impl Closing {
 }
 
 impl Core {
-    /// The transport is gone.
+    /// Notes that the byte stream has ended or failed.
     pub(super) fn lost(&mut self, error: Option<io::Error>) {
         if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
             let (text, initiator) = match &error {
@@ -85,7 +85,7 @@ impl Core {
         self.flush.failed = true;
     }
 
-    /// The peer broke the protocol: GOAWAY stands in the outgoing buffer.
+    /// Notes that the peer broke the protocol: the engine has written GOAWAY to the outgoing buffer.
     pub(super) fn violated(&mut self, error: ConnectionError) {
         tracing::debug!(connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
@@ -97,7 +97,7 @@ impl Core {
         self.handle.stop_accepting();
     }
 
-    /// This side ends the connection.
+    /// Ends the connection from this side.
     pub(super) fn end_with(&mut self, code: ErrorCode, text: &'static str) {
         if self.conn.life() == Life::Closed {
             return;
@@ -109,7 +109,7 @@ impl Core {
         self.conn.close();
     }
 
-    /// Whether the task may end.
+    /// Returns whether the task may end.
     pub(super) fn is_over(&self) -> bool {
         let idle = self.conn.streams() == 0 && self.waiting.is_empty();
         match self.conn.life() {
@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Whether bytes of the peer are welcome.
+    /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
             && self.conn.read_pause().is_none()
@@ -131,18 +131,18 @@ impl Core {
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 
-    /// A client whose channel is gone closes once its last call has ended.
+    /// Sends GOAWAY if the client's channel was dropped: the connection closes after its last call.
     pub(super) fn check_goodbye(&mut self) {
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
-            // Calls that waited for the peer's limit find another connection.
+            // Calls that wait for the peer's limit move to another connection.
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
             }
         }
     }
 
-    /// What the peer's frames of this turn have made possible.
+    /// Does what the peer's frames of this turn allow.
     pub(super) fn after_events(&mut self) {
         if let Some(bytes) = self.conn.take_growth_wanted() {
             self.grow(bytes);
@@ -197,7 +197,7 @@ impl Core {
         // A call that ended before, with an error, may be on its way to another connection.
         let ours = x.stream() == Some(key) && x.is_carried_by(self.handle.id());
         if ours || x.is_over() {
-            // What follows is the time that the caller takes to look.
+            // The phase until the caller takes the result.
             x.enter(Phase::Caller, self.now);
             x.send_mut().note_blocked(Blocked::No, self.now);
         }
@@ -246,7 +246,7 @@ impl Core {
         }
     }
 
-    /// Resets a stream and tells its caller.
+    /// Resets a stream and fails its call.
     pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
         if let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) {
             let error = self.located(key, &mut call.lock(), error);
@@ -256,7 +256,7 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// Tells the caller of a call.
+    /// Fails a call.
     pub(super) fn fail_call(&self, call: &Arc<SharedCall>, error: Error) {
         let wakers = call.lock().fail(error);
         wake(wakers);
@@ -282,7 +282,7 @@ impl Core {
         }
     }
 
-    /// Every call that is left gets its end.
+    /// Ends every call that is left, or moves it.
     pub(super) fn settle(&mut self) {
         let lost = self.closing.error(&self.handle, self.now);
         let lost = lost.unwrap_or_else(|| {
@@ -317,7 +317,7 @@ impl Core {
         }
     }
 
-    /// Whether no byte of the stream's request can have left: none of this turn's writes did.
+    /// Returns whether no byte of the stream's request was written: no byte of the buffer was.
     fn flushed_nothing_of(&self, key: StreamKey) -> bool {
         self.writing.contains(&key) && self.flush.is_whole()
     }

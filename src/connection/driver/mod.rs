@@ -188,13 +188,13 @@ pub(crate) struct Core {
     /// Recycled calls of a server.
     spare: Vec<Arc<SharedCall>>,
     /// Time that this turn has spent in handlers.
-    in_place: Duration,
+    inline_time: Duration,
     /// How long the slowest call of this turn has waited for the driver.
     lag: Duration,
     memory: ConnectionMemory,
     stalls: stalls::StallWatch,
     /// Time of the next check for calls that nobody waits for.
-    leak_look: Option<Instant>,
+    leak_check: Option<Instant>,
 }
 
 impl Driver {
@@ -257,11 +257,11 @@ impl Driver {
             drain,
             closing: closing::Closing::default(),
             spare: Vec::new(),
-            in_place: Duration::ZERO,
+            inline_time: Duration::ZERO,
             lag: Duration::ZERO,
             memory: ConnectionMemory::new(budget),
             stalls: stalls::StallWatch::default(),
-            leak_look: None,
+            leak_check: None,
         };
         Self {
             io,

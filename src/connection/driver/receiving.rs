@@ -1,4 +1,4 @@
-//! From events to calls.
+//! Applies the engine's events to calls.
 //!
 //! hot: one call lock per event, no allocation in steady state.
 
@@ -13,7 +13,7 @@ use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is left to do once the event's borrows are gone.
+/// What is left to do after the event's borrows have ended.
 enum Then {
     Nothing,
     /// The peer's side has ended.
@@ -22,7 +22,7 @@ enum Then {
     Assembled(StreamKey, u32, usize),
     /// The last bytes were assembled, and the peer's side has ended with them.
     Whole(StreamKey, u32),
-    /// The exchange cannot go on: reset and tell the caller.
+    /// The call cannot continue: reset the stream and fail the call.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
     Dispatch(StreamKey, bool),
@@ -35,7 +35,7 @@ enum Then {
 }
 
 impl Core {
-    /// Handles one event: `Some(false)` when more bytes are needed, `None` when it is over.
+    /// Handles one event. Returns `Some(false)` if more bytes are needed, `None` if the connection is over.
     pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
         if self.conn.read_pause().is_some() {
             return Some(false);
@@ -130,14 +130,14 @@ impl Core {
         }
     }
 
-    /// A response has come to its end: the caller has everything, the stream is let go.
+    /// Drops the stream of a response that has ended.
     fn response_ended(&mut self, key: StreamKey) {
-        // After a complete response the rest of the request is not needed.
+        // After a complete response, what is left of the request is not needed.
         self.conn.reset(&mut self.out, key, ErrorCode::CANCEL);
         self.drop_stream(key);
     }
 
-    /// RST_STREAM came, or a malformed frame made us send it.
+    /// Handles RST_STREAM from the peer, or from this side after a malformed frame.
     fn stream_reset(&mut self, key: StreamKey, cause: Cause) {
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
             self.drop_stream(key);
@@ -178,7 +178,7 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// The peer goes away: what it has not processed moves, the rest goes on.
+    /// Handles GOAWAY: calls that the peer has not processed move, the others continue.
     fn goaway(&mut self, code: ErrorCode, said: &[u8]) {
         tracing::debug!(
             connection = self.handle.id(),
@@ -206,7 +206,7 @@ impl Core {
     }
 }
 
-/// A call to serve a request with: a recycled one if there is.
+/// Returns a call for a request: a recycled one if there is one.
 fn fresh(spare: &mut Vec<Arc<SharedCall>>, now: Instant) -> Arc<SharedCall> {
     while let Some(mut call) = spare.pop() {
         if call.recycle() {

@@ -330,7 +330,7 @@ impl Core {
             timers.overdue,
             quiet.map(|at| at + options.quiet_time),
             self.stalls.next_check(),
-            self.next_leak_look(),
+            self.next_leak_check(),
             self.next_drain_time(),
             self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
         ]

@@ -103,7 +103,7 @@ impl Driver {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.core.now = rt::now();
-        self.core.in_place = Duration::ZERO;
+        self.core.inline_time = Duration::ZERO;
         self.handle.mailbox().unpark();
         if !self.take_calls(cx) {
             return Poll::Pending;

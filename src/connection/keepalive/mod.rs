@@ -212,7 +212,7 @@ impl Preset {
                 ("close_idle", "the limit less 6 s or 3 %, at most 30 min, when gRPC goes IDLE"),
                 (
                     "keepalive",
-                    "320 s while calls are open if the limit leaves room above the 300 s of \
+                    "320 s while calls are open if the limit is far enough above the 300 s of \
                                default gRPC servers, else off: TCP keepalive refreshes layer 4, and \
                                on layer 7 silent streams need messages of their own",
                 ),

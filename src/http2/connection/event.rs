@@ -47,7 +47,7 @@ pub enum Event<'a, T> {
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// The bytes, to be released once consumed.
+        /// The bytes, to be released once they are read.
         data: &'a [u8],
         /// Nothing follows.
         end_stream: bool,

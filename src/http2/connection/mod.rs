@@ -271,13 +271,13 @@ impl<T> Connection<T> {
     /// Time in which DATA waited for the connection's window, up to `now`.
     #[must_use]
     pub fn connection_stalled(&self, now: Instant) -> Duration {
-        let under_way = self.stalled_since.map(|since| now.saturating_duration_since(since));
-        self.stats.connection_stalled + under_way.unwrap_or_default()
+        let current = self.stalled_since.map(|since| now.saturating_duration_since(since));
+        self.stats.connection_stalled + current.unwrap_or_default()
     }
 
-    /// Notes that the peer waits no longer than until `at`: a reset from then on is its patience
-    /// that ended, and not premature however young the stream is.
-    pub fn patience(&mut self, key: StreamKey, at: Instant) {
+    /// Notes the peer's deadline for a stream. A reset from then on is not premature, however young the
+    /// stream is.
+    pub fn peer_deadline(&mut self, key: StreamKey, at: Instant) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.premature_until = stream.premature_until.min(at);
         }
