@@ -63,6 +63,7 @@ impl Budget {
 
     /// Returns the bytes that connections have reserved. Those that cannot be refused may exceed the
     /// limit.
+    #[inline]
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -82,18 +83,21 @@ impl Budget {
 
     /// Returns whether more than four fifths of the limit are used. Connections then reset streams
     /// without progress.
+    #[inline]
     #[must_use]
     pub fn is_tight(&self) -> bool {
         self.used() > self.limit / 5 * 4
     }
 
     /// Returns whether more is held than the limit allows.
+    #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.used() > self.limit
     }
 
     /// Returns whether more than 150 % of the limit, and more than 8 MiB above it, is held. A server
     /// then refuses new calls on connections that have one in flight.
+    #[inline]
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.used() > self.limit.saturating_add((self.limit / 2).max(OVERDRAFT_MIN))
     }

@@ -72,6 +72,9 @@ impl Model {
             Op::Assemble(i, bytes) => {
                 let (key, holding, memory) = self.holding(i);
                 let credit = memory.assemble(key, holding, bytes);
+                if credit > 0 && memory.is_spent() {
+                    assert_eq!(memory.never_pending, Some(key), "one stream exceeds the budget");
+                }
                 self.accounts[i].arrived += u64::from(bytes);
                 self.accounts[i].credited += u64::from(credit);
             }
@@ -85,6 +88,7 @@ impl Model {
                 let (key, holding, memory) = self.holding(i);
                 let bytes = holding.assembled as u32;
                 let credit = memory.release(key, holding, bytes);
+                assert_ne!(memory.never_pending, Some(key), "another stream's turn");
                 self.accounts[i].credited += u64::from(credit);
             }
             Op::ReleaseAll(i) => {
@@ -187,7 +191,9 @@ fn all_orders_of_five_steps_on_two_streams() {
             code /= n;
             op
         });
-        run(20, 2, begin, &ops);
+        for limit in [5, 20] {
+            run(limit, 2, begin, &ops);
+        }
     }
 }
 
