@@ -292,7 +292,7 @@ impl Core {
             if let Some(phase) = phase.filter(|_| !x.recv().is_head_ready()) {
                 x.enter(phase, self.now);
             } else if waited && pending == 0 {
-                // The window has opened: the rest waits for the socket only.
+                // The window has opened: what is left waits for the socket only.
                 x.enter(Phase::WriteQueue, self.now);
                 self.writing.push(key);
             }
