@@ -39,7 +39,7 @@ pub(crate) static LAYERS: [Layer; 14] = [
     layer("src/grpc", &["grpc", "http2::*"], "layer 2: gRPC on the fields and codes of HTTP/2"),
     layer("src/memory", &["memory", "rt"], "layer 2: counts bytes, whoever holds them"),
     layer(
-        "src/error.rs",
+        "src/error",
         &["error", "http2::error", "http2::*", "grpc::status", "grpc::*"],
         "beside layer 2: every layer above returns it",
     ),
