@@ -97,7 +97,7 @@ async fn what_a_stream_receives() {
     peer.data(5, &framed(b"fine"), false).await;
     peer.data(5, &[9, 0, 0, 0, 0], false).await;
     let lines = [
-        "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type text/html, while \
+        "UNAVAILABLE: the response is not gRPC: HTTP status 503, content-type text/html, while \
          reading the response; connection N to memory, 0.0 s old, stream 1",
         "RESOURCE_EXHAUSTED: a received message of 16777216 bytes is over the limit of 4194304 \
          (max_receive_message), while reading the response; connection N to memory, 0.0 s old, \
