@@ -11,14 +11,15 @@ use crate::http2::stream_id::StreamId;
 use std::time::Instant;
 
 impl<T> Connection<T> {
-    /// Gives back bytes of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
+    /// Returns credit for consumed bytes of a stream. WINDOW_UPDATE is sent once half of the window was
+    /// consumed (RFC 9113 §6.9).
     pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
         let bytes = self.gather(out, key, bytes);
         self.credit(out, key, bytes, now);
     }
 
-    /// Bytes of `key` have moved into the assembly of a message: the connection has them back,
-    /// the stream has them back with [`Connection::credit`]. Returns how many there were.
+    /// Returns credit to the connection for bytes that moved into a message under assembly, and returns
+    /// their number. The stream gets its credit by [`Connection::credit`].
     pub fn gather(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) -> u32 {
         let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let bytes = bytes.min(stream.unread);
@@ -27,7 +28,7 @@ impl<T> Connection<T> {
         bytes
     }
 
-    /// Gives a stream back the bytes that [`Connection::gather`] took out.
+    /// Returns credit to a stream for bytes of [`Connection::gather`].
     pub fn credit(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
         let target = self.stream_target;
         let rtt = self.bdp.rtt();
@@ -49,8 +50,8 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes by which the window of `key` falls short of a message of which `bytes` are still
-    /// to come; zero when it has room.
+    /// Returns how many bytes the window of a stream is too small for the `bytes` of a message that are
+    /// still to come; zero if it is large enough.
     #[must_use]
     pub fn lacking(&self, key: StreamKey, bytes: usize) -> u32 {
         let Some(stream) = self.streams.get(key) else { return 0 };
@@ -62,9 +63,9 @@ impl<T> Connection<T> {
         u32::try_from(wanted - coming).unwrap_or(0)
     }
 
-    /// Opens the window of `key` by `bytes` ahead of their consumption, for a known large
-    /// message, so that it does not take a round trip for every window. The caller has charged its
-    /// budget, and does not credit them again when they come.
+    /// Opens the window of a stream by `bytes` before they are consumed, so that a large message does not
+    /// take one round trip per window. The caller has charged its budget, and must not credit these bytes
+    /// again.
     pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.recv_window.credit(bytes);
@@ -105,12 +106,12 @@ impl<T> Connection<T> {
         true
     }
 
-    /// Bytes by which the path asks the windows to grow; asked once per measurement.
+    /// Returns the bytes by which the last measurement asks the windows to grow, once per measurement.
     pub const fn take_growth_wanted(&mut self) -> Option<u32> {
         self.growth_wanted.take()
     }
 
-    /// Grows the connection's window by `bytes`, and with it what streams may grow to.
+    /// Grows the connection's window by `bytes`, and the largest window of streams with it.
     pub fn grow(&mut self, out: &mut SendBuffer, bytes: u32) {
         let target = self.recv_window.target().saturating_add(bytes);
         self.recv_window.grow(target.min(self.limits.connection_window_max));
@@ -119,37 +120,37 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
-    /// Bytes of receive window that the peer may fill on this connection.
+    /// Returns the size of the connection's receive window, in bytes.
     #[must_use]
     pub const fn recv_window_bytes(&self) -> u32 {
         self.recv_window.target()
     }
 
-    /// Sends a PING with bytes of the caller's choice.
+    /// Sends a PING with 8 bytes of opaque data (RFC 9113 §6.7).
     pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Control frames written since [`Connection::flushed`]; at the limit, reading must stop
-    /// until they have left.
+    /// Returns whether the limit of queued control frames is reached. Do not read until
+    /// [`Connection::flushed`] was called.
     #[must_use]
     pub const fn control_full(&self) -> bool {
         self.control_queued >= self.limits.control_frames_queued
     }
 
-    /// Everything written so far has left.
+    /// Records that the send buffer was written completely.
     pub const fn flushed(&mut self) {
         self.control_queued = 0;
     }
 
-    /// The first half of a graceful close: nothing is refused yet (RFC 9113 §6.8).
+    /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).
     pub fn goaway_soon(&mut self, out: &mut SendBuffer) {
         if self.life.sent().is_none() {
             self.goaway(out, StreamId::MAX, ErrorCode::NO_ERROR, "");
         }
     }
 
-    /// The second half, or the only one: streams the peer opens from now on are not acted upon.
+    /// Sends the final GOAWAY: streams that the peer opens later are ignored (RFC 9113 §6.8).
     pub fn goaway_now(&mut self, out: &mut SendBuffer, code: ErrorCode, debug: &str) {
         self.goaway(out, self.last_peer_id, code, debug);
     }
@@ -164,13 +165,12 @@ impl<T> Connection<T> {
         write::goaway(out.tail(), last, code, debug);
     }
 
-    /// The connection is over, by the transport's end or by our own decision.
+    /// Closes the connection: nothing is sent or read after this call.
     pub const fn close(&mut self) {
         self.life.close();
     }
 
-    /// After a GOAWAY: streams of ours that the peer has not acted and will not act upon. They
-    /// are closed by this call and wait to be taken.
+    /// Closes and returns the streams that the peer's GOAWAY declares unprocessed (RFC 9113 §6.8).
     pub fn unprocessed(&mut self) -> Vec<StreamKey> {
         let Some(goaway) = self.life.received() else { return Vec::new() };
         let ours = |id: StreamId| id.is_client_initiated() == (self.role == super::Role::Client);

@@ -29,18 +29,19 @@ pub(super) enum Step {
     GoAway { last_stream_id: StreamId, code: ErrorCode },
 }
 
-/// A rule broken at connection scope, or raised to it.
+/// A broken rule that ends the connection.
 pub(super) struct Broken(pub(super) Violation, pub(super) StreamId);
 
 pub(super) type Stepped = Result<Step, Broken>;
 
 impl<T: Default> Connection<T> {
-    /// The next thing that the peer did, `None` when more bytes are needed.
+    /// Returns the next event, or `None` if more bytes are needed. Call it again until `None`.
     ///
-    /// Answers that the protocol owes are appended to `out`. Call again until `None`.
+    /// Acknowledgements and resets that the protocol requires are appended to `out`.
     ///
     /// # Errors
-    /// The connection is over: GOAWAY stands in `out`. Every later call returns the same.
+    /// If the peer broke a rule that ends the connection: GOAWAY was appended to `out`. Every later call
+    /// returns the same error.
     pub fn next_event<'a>(
         &'a mut self,
         input: &'a mut RecvBuffer,
@@ -60,7 +61,7 @@ impl<T: Default> Connection<T> {
         Ok(self.event(step, input))
     }
 
-    /// Lends what a step named.
+    /// Turns a step into an event, which borrows.
     fn event<'a>(&'a mut self, step: Step, input: &'a RecvBuffer) -> Option<Event<'a, T>> {
         let Self { streams, head, goaway_debug, .. } = self;
         Some(match step {
@@ -155,7 +156,7 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// What can be said from the nine bytes alone, before anything is buffered.
+    /// Checks the frame header before any payload is buffered.
     fn check_header(&self, header: FrameHeader) -> Result<(), Broken> {
         let id = header.stream_id;
         // RFC 9113 §3.4: SETTINGS is the first frame of each side
@@ -256,7 +257,7 @@ impl<T: Default> Connection<T> {
         self.recv_block(id, end_stream, &block, out, now)
     }
 
-    /// A broken rule: the stream is reset, or the connection ends.
+    /// Handles a broken rule: resets the stream, or ends the connection.
     pub(super) fn broken(
         &mut self,
         rule: Violation,
@@ -312,10 +313,10 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// Tells the engine that time has passed: bounds that are times, and pauses that are over.
+    /// Applies limits that are times, and ends read pauses.
     ///
     /// # Errors
-    /// The connection is over, as from [`Connection::next_event`].
+    /// Same as [`Connection::next_event`].
     pub fn handle_timeout(
         &mut self,
         out: &mut SendBuffer,
@@ -336,8 +337,8 @@ impl<T: Default> Connection<T> {
     }
 }
 
-/// What a frame on a stream that ended this way means; `None` is to be ignored.
-// RFC 9113 §5.1: after our RST_STREAM frames under way are discarded, after the peer's they are
+/// Returns the violation of a late frame on an ended stream; `None` if it is to be ignored.
+// RFC 9113 §5.1: after our RST_STREAM frames in flight are discarded, after the peer's they are
 // a stream error, after END_STREAM a connection error
 pub(super) const fn after(ended: Ended) -> Option<Violation> {
     match ended {

@@ -1,4 +1,4 @@
-//! DATA from the peer, delivered as it arrives: a frame is never waited for as a whole.
+//! DATA from the peer, delivered as it arrives, without waiting for whole frames.
 //!
 //! hot: no copy, one table lookup per frame.
 
@@ -63,7 +63,7 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// Whether DATA may come on `id` now; `Err(None)` discards it.
+    /// Checks whether DATA is allowed on `id` now; `Err(None)` discards it.
     fn check_data(
         &mut self,
         id: StreamId,
@@ -100,7 +100,7 @@ impl<T: Default> Connection<T> {
         Ok(key)
     }
 
-    /// Hands up what has arrived of the DATA frame under way.
+    /// Delivers the bytes of the current DATA frame that have arrived.
     pub(super) fn deliver(
         &mut self,
         input: &mut RecvBuffer,

@@ -1,11 +1,11 @@
-//! Payloads by type (RFC 9113 §6), parsed where they lie.
+//! The payloads of frames by type (RFC 9113 §6), parsed without a copy.
 
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::header::{Flags, FrameHeader, FrameType};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 
-/// A whole frame whose own rules hold: lengths, padding, stream identifier zero or not.
+/// A whole frame whose form is valid: length, padding, and whether it has a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
     /// §6.1
@@ -96,10 +96,10 @@ pub enum Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Parses a whole payload; `payload` must be `header.length` bytes.
+    /// Parses a whole payload. `payload` must have `header.length` bytes.
     ///
     /// # Errors
-    /// The rule of the frame's own form that it breaks, with its scope.
+    /// The rule that the form of the frame breaks.
     pub fn parse(header: FrameHeader, payload: &'a [u8]) -> Result<Self, Violation> {
         let stream_id = header.stream_id;
         match header.frame_type {
@@ -161,7 +161,7 @@ fn four(payload: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(payload.try_into().ok()?))
 }
 
-/// Strips the pad length and the padding.
+/// Removes the pad length and the padding.
 fn unpad(flags: Flags, payload: &[u8]) -> Result<&[u8], Violation> {
     if !flags.has(Flags::PADDED) {
         return Ok(payload);
@@ -189,7 +189,7 @@ fn parse_headers(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viola
     let mut fragment = unpad(header.flags, payload)?;
     if header.flags.has(Flags::PRIORITY) {
         // RFC 9113 §5.3.2: the deprecated priority fields are skipped
-        // RFC 9113 §6.2: padding that leaves no room for the other fields is a PROTOCOL_ERROR
+        // RFC 9113 §6.2: padding that leaves no space for the other fields is a PROTOCOL_ERROR
         let padded = header.flags.has(Flags::PADDED) && payload.len() >= 6;
         let rule = if padded { Violation::Padding } else { Violation::FrameTooShort };
         (_, fragment) = fragment.split_first_chunk::<5>().ok_or(rule)?;
@@ -225,7 +225,7 @@ fn parse_settings(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viol
     Ok(Frame::Settings { ack, entries: payload })
 }
 
-/// The entries of a SETTINGS payload in order.
+/// Returns the entries of a SETTINGS payload in order (RFC 9113 §6.5.1).
 pub fn settings_entries(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> + '_ {
     payload
         .chunks_exact(6)

@@ -1,4 +1,4 @@
-//! Which fields enter the dynamic table.
+//! Decides which fields enter the dynamic table.
 
 use crate::http2::FieldRef;
 use crate::http2::hpack::DEFAULT_TABLE_SIZE;
@@ -29,8 +29,8 @@ const AUTHORIZATION_MIN: usize = 32;
 /// | names ending in `-bin`; values above a quarter of the table | without |
 /// | everything else | incremental |
 ///
-/// A long `authorization` may be indexed because a connection never mixes identities: whoever could
-/// probe the table for it already has it (RFC 7541 §7.1).
+/// A long `authorization` may be indexed, because a connection never mixes identities: only a caller that
+/// has the value already could probe the table for it (RFC 7541 §7.1).
 #[must_use]
 pub fn default_indexing(field: FieldRef<'_>) -> Indexing {
     indexing(field, DEFAULT_TABLE_SIZE)
