@@ -4,7 +4,7 @@
 
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
 use crate::http2::connection::Connection;
-use crate::http2::connection::recv::{Broken, Step, Stepped, after};
+use crate::http2::connection::recv::{Fatal, Step, StepResult, after};
 use crate::http2::frame::{Flags, FrameHeader, HEADER_LEN, write};
 use crate::http2::stream::StreamKey;
 use crate::http2::stream::state::{Input, NotAllowed};
@@ -30,19 +30,19 @@ impl<T: Default> Connection<T> {
         input: &mut RecvBuffer,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let id = header.stream_id;
         let (head_len, pad) = match data_padding(header, input.bytes()) {
             Ok(Some(lengths)) => lengths,
             Ok(None) => return Ok(Step::Wait(HEADER_LEN + 1)),
-            Err(rule) => return Err(Broken(rule, id)),
+            Err(rule) => return Err(Fatal(rule, id)),
         };
         let _ = input.consume(head_len);
         self.stats.frames_received += 1;
         self.stats.data_received += u64::from(header.length);
         // RFC 9113 §6.9.1: DATA beyond the connection's window is a FLOW_CONTROL_ERROR
         if !self.recv_window.receive(header.length) {
-            return Err(Broken(Violation::ConnectionWindowExceeded, id));
+            return Err(Fatal(Violation::ConnectionWindowExceeded, id));
         }
         self.bdp.received(header.length);
         let prefix = (head_len - HEADER_LEN) as u32;
@@ -59,7 +59,7 @@ impl<T: Default> Connection<T> {
         }
         match rule {
             Ok(_) | Err(None) => Ok(Step::More),
-            Err(Some(rule)) => self.broken(rule, id, out, now),
+            Err(Some(rule)) => self.violated(rule, id, out, now),
         }
     }
 
@@ -106,7 +106,7 @@ impl<T: Default> Connection<T> {
         input: &mut RecvBuffer,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some(mut incoming) = self.incoming.take() else { return Ok(Step::More) };
         let n = input.len().min(incoming.left as usize);
         if n == 0 && incoming.left > 0 {
@@ -139,7 +139,7 @@ impl<T: Default> Connection<T> {
         range: Range<usize>,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(Step::More) };
         let id = stream.id;
         stream.unread += n;
@@ -157,7 +157,7 @@ impl<T: Default> Connection<T> {
         };
         self.arrived(n, out, now);
         if over {
-            return self.broken(Violation::ContentLength, id, out, now);
+            return self.violated(Violation::ContentLength, id, out, now);
         }
         if end_stream {
             self.recv_end(key);
