@@ -1,6 +1,6 @@
 //! [`Error`]: why a call failed, where, who ended it, and whether a retry is safe.
 //!
-//! An error carries a gRPC [`Status`](crate::Status) and five facts about the failure:
+//! An error carries a gRPC [`Status`] and five facts about the failure:
 //!
 //! | question | answer |
 //! | --- | --- |
