@@ -18,11 +18,14 @@ const SENSITIVE: u8 = 1;
 /// keeps its memory.
 ///
 /// ```
+/// # #[cfg(feature = "server")]
+/// # {
 /// use framewire::server::HttpReply;
 ///
 /// let reply = HttpReply::new(200).with_field("content-type", "text/plain");
 /// assert_eq!(reply.fields.get("content-type"), Some(b"text/plain".as_slice()));
 /// assert_eq!(reply.fields.len(), 1);
+/// # }
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields {

@@ -75,7 +75,7 @@ impl RecvBuffer {
         let spare = self.buf.len() - self.end;
         assert!(n <= spare, "a read reported more bytes than it was lent");
         self.end += n;
-        // A read that filled everything says that more waits: the next one may be larger.
+        // A read that filled the buffer means that more bytes wait: make the next read larger.
         if n == spare && self.buf.len() < LARGEST && n > 0 {
             self.grow(self.buf.len() * 4);
         }

@@ -41,7 +41,7 @@ impl<T> Connection<T> {
         let Some(increment) = stream.recv_window.update() else { return };
         write::window_update(out.tail(), stream.id, increment);
         if stream.recv_window.target() < target {
-            // A window that its reader drains within a round trip may grow with the next one.
+            // A window that is consumed within one round trip may grow at the next update.
             let before = stream.updated.replace(now);
             let took = before.map(|before| now.saturating_duration_since(before));
             if took.zip(rtt).is_some_and(|(took, rtt)| took <= rtt) {
@@ -75,7 +75,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes that left the hands of a stream's reader.
+    /// Returns consumed bytes of a stream to the connection.
     pub(super) fn give_back(&mut self, bytes: u64, out: &mut SendBuffer) {
         self.unread = self.unread.saturating_sub(bytes);
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
@@ -87,8 +87,8 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
-    /// Bytes arrived: connection credit returns at once while little is unread, so that a slow
-    /// reader of one stream does not stop the others.
+    /// Counts received bytes. While few bytes are unread, the connection's credit is returned immediately, so
+    /// that a slow reader of one stream does not stop the others.
     pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
         let withheld = excess.saturating_sub(self.uncredited).min(u64::from(bytes));

@@ -14,7 +14,7 @@ use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 use std::time::Instant;
 
-/// Bytes of GOAWAY debug data that are kept.
+/// The bytes of GOAWAY debug data that are kept.
 const DEBUG_BYTES: usize = 1024;
 
 impl<T: Default> Connection<T> {

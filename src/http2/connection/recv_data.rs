@@ -49,7 +49,7 @@ impl<T: Default> Connection<T> {
         let overhead = prefix + pad;
         let left = header.length - overhead;
         let end_stream = header.flags.has(Flags::END_STREAM);
-        // RFC 9113 §6.9: padding counts and is nobody's to consume, so it is credited at once
+        // RFC 9113 §6.9: padding counts, and nobody consumes it, so it is credited immediately
         self.arrived(overhead, out, now);
         let rule = self.check_data(id, header.length, overhead, out);
         let key = rule.ok();
@@ -168,7 +168,7 @@ impl<T: Default> Connection<T> {
     }
 }
 
-/// Bytes before the content and padding after it; `None` while the pad length is missing.
+/// Returns the bytes before the content and the padding after it; `None` until the pad length arrives.
 fn data_padding(header: FrameHeader, bytes: &[u8]) -> Result<Option<(usize, u32)>, Violation> {
     if header.stream_id.is_connection() {
         return Err(Violation::DataOnConnection);

@@ -1,4 +1,4 @@
-//! Field sections from the peer: requests, responses, trailers, and late ones.
+//! Field sections from the peer: requests, responses, trailers, and late sections.
 //!
 //! hot: one table lookup per section; the decoded head is recycled.
 
@@ -14,7 +14,7 @@ use crate::http2::violation::Violation;
 use std::time::Instant;
 
 impl<T: Default> Connection<T> {
-    /// A whole field block: every path decodes it, so that the table stays right.
+    /// Handles a whole field block. Every path decodes it, so that the HPACK table stays correct.
     pub(super) fn recv_block(
         &mut self,
         id: StreamId,
@@ -62,7 +62,7 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// HEADERS on a stream that is not in the table: `Err(None)` is to be ignored.
+    /// Handles HEADERS on a stream that is not in the table; `Err(None)` ignores them.
     fn check_new(&mut self, id: StreamId) -> Result<(), Option<Violation>> {
         let peers = id.is_client_initiated() == (self.role == Role::Server);
         if !peers || self.role == Role::Client {
@@ -82,7 +82,7 @@ impl<T: Default> Connection<T> {
         Ok(())
     }
 
-    /// A frame on a stream that is not in the table.
+    /// Handles a frame on a stream that is not in the table.
     pub(super) fn late(&self, id: StreamId) -> Result<(), Option<Violation>> {
         let ours = id.is_client_initiated() == (self.role == Role::Client);
         let idle = if ours {
@@ -145,7 +145,7 @@ impl<T: Default> Connection<T> {
         Ok(Step::Head { key, end_stream })
     }
 
-    /// A response or trailers.
+    /// Handles a response or trailers.
     fn recv_section(
         &mut self,
         key: StreamKey,
@@ -199,7 +199,7 @@ impl<T: Default> Connection<T> {
         })
     }
 
-    /// The peer's side of the stream has ended.
+    /// Records that the peer has ended its side of the stream.
     pub(super) fn recv_end(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if let Ok(next) = stream.state.next(Input::RecvEnd) {

@@ -178,7 +178,7 @@ impl<T> Connection<T> {
         now: Instant,
     ) -> Result<(), SendError> {
         let connection = self.send_window.available();
-        // Alone, a message leaves in one frame if the peer takes it; beside others, in slices.
+        // Without other streams, a message is sent in one frame if the peer accepts its size; else in slices.
         let slice = if self.ready.is_empty() { ALONE_MAX } else { self.limits.data_slice_bytes };
         let direct_max = slice.min(self.peer.max_frame_size as usize);
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
@@ -191,7 +191,7 @@ impl<T> Connection<T> {
             return Ok(());
         }
         let allowed = direct_max.min(connection).min(stream.send_window.available());
-        // A transport that takes nothing holds its writers up, however wide the windows are.
+        // DATA waits if the transport does not write, however large the windows are.
         if stream.pending.is_none() && n <= allowed && out.len() < DIRECT_FULL {
             stream.send_window.take(n);
             let id = stream.id;

@@ -5,15 +5,15 @@ use crate::http2::hpack::static_table;
 use crate::http2::hpack::static_table::STATIC_LEN;
 use crate::http2::hpack::{HpackError, huffman, integer};
 
-/// Table size updates a block may begin with (RFC 7541 §4.2).
+/// The most table size updates at the start of a block (RFC 7541 §4.2).
 const SIZE_UPDATES_MAX: usize = 2;
 
-/// Takes the fields of a block as they are decoded.
+/// A receiver of the decoded fields of a block.
 pub trait FieldSink {
-    /// One field, in order. `never_indexed` tells its representation (RFC 7541 §6.2.3).
+    /// Receives one field, in order. `never_indexed` is its representation (RFC 7541 §6.2.3).
     ///
-    /// A sink that has enough ignores the rest: decoding goes on to the end of the block, or the
-    /// table would differ from the peer's.
+    /// Decoding always continues to the end of the block, or the table would differ from the peer's. A sink
+    /// that needs no more fields ignores the rest.
     fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool);
 }
 

@@ -14,7 +14,8 @@ pub enum Indexing {
     Never,
 }
 
-/// The shortest `authorization` value that is indexed: nobody guesses so many bytes by size.
+/// The shortest `authorization` value that is indexed, in bytes: a value of that length cannot be guessed
+/// from the sizes of blocks.
 const AUTHORIZATION_MIN: usize = 32;
 
 /// The policy of this crate for `field`, in a table of [`DEFAULT_TABLE_SIZE`].

@@ -38,7 +38,7 @@ pub(crate) struct Pending {
     pub(crate) end: PendingEnd,
 }
 
-/// Says how much there is, not what is in it.
+/// Prints the size, not the content.
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending")
@@ -75,7 +75,7 @@ pub(crate) struct Stream<T> {
     pub(crate) blocked: Blocked,
     /// In the list of streams whose sending changed.
     pub(crate) touched: bool,
-    /// Its request's method is HEAD: the response has no content, whatever its length says.
+    /// Whether the method is HEAD: the response then has no content, whatever its content-length is.
     pub(crate) bodiless: bool,
     /// A handler or a caller processes it.
     pub(crate) dispatched: bool,
