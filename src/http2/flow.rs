@@ -104,7 +104,8 @@ impl RecvWindow {
         self.receive_with(bytes, 0)
     }
 
-    /// Same as [`RecvWindow::receive`], from a peer whose view of the window may be `slack` bytes larger.
+    /// Subtracts received bytes as [`RecvWindow::receive`] does, from a peer whose view of the window may be
+    /// `slack` bytes larger.
     // RFC 9113 §6.9.2: once it knows better it counts a window below zero, and so is this one
     #[must_use]
     pub const fn receive_with(&mut self, bytes: u32, slack: u32) -> bool {

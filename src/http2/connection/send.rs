@@ -59,9 +59,12 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the stream is over"),
+            Self::Closed => f.write_str("the stream has ended"),
             Self::HeadTooLarge { bytes, limit } => {
-                write!(f, "a header list of {bytes} bytes; the peer accepts {limit}")
+                write!(
+                    f,
+                    "the header list has {bytes} bytes, the peer accepts {limit}; send less metadata"
+                )
             }
             Self::Malformed(rule) => write!(f, "{}", rule.text()),
         }

@@ -8,27 +8,27 @@ pub const HEADER_LEN: usize = 9;
 /// The type of a frame (RFC 9113 §6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum FrameType {
-    /// §6.1
+    /// DATA (§6.1).
     Data,
-    /// §6.2
+    /// HEADERS (§6.2).
     Headers,
-    /// §6.3, deprecated
+    /// PRIORITY, deprecated (§6.3).
     Priority,
-    /// §6.4
+    /// RST_STREAM (§6.4).
     RstStream,
-    /// §6.5
+    /// SETTINGS (§6.5).
     Settings,
-    /// §6.6
+    /// PUSH_PROMISE (§6.6).
     PushPromise,
-    /// §6.7
+    /// PING (§6.7).
     Ping,
-    /// §6.8
+    /// GOAWAY (§6.8).
     GoAway,
-    /// §6.9
+    /// WINDOW_UPDATE (§6.9).
     WindowUpdate,
-    /// §6.10
+    /// CONTINUATION (§6.10).
     Continuation,
-    /// Anything else: discarded (§5.5).
+    /// An unknown type, which is discarded (§5.5).
     Unknown(u8),
 }
 

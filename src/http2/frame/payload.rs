@@ -8,85 +8,85 @@ use crate::http2::violation::Violation;
 /// A whole frame whose form is valid: length, padding, and whether it has a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
-    /// §6.1
+    /// DATA (§6.1).
     Data {
         /// The stream.
         stream_id: StreamId,
         /// The content without padding.
         data: &'a [u8],
-        /// Bytes that count against the windows: content, pad length and padding.
+        /// The bytes that count for the windows: content, pad length and padding.
         flow_bytes: u32,
-        /// The last frame of the peer's side.
+        /// Whether END_STREAM is set.
         end_stream: bool,
     },
-    /// §6.2
+    /// HEADERS (§6.2).
     Headers {
         /// The stream.
         stream_id: StreamId,
         /// This frame's part of the field block.
         fragment: &'a [u8],
-        /// The last frame of the peer's side, trailing CONTINUATION apart.
+        /// Whether END_STREAM is set; CONTINUATION may follow.
         end_stream: bool,
-        /// The field block is complete.
+        /// Whether END_HEADERS is set: the field block is complete.
         end_headers: bool,
     },
-    /// §6.3: checked, then ignored.
+    /// PRIORITY: checked, then ignored (§6.3).
     Priority {
         /// The stream.
         stream_id: StreamId,
     },
-    /// §6.4
+    /// RST_STREAM (§6.4).
     RstStream {
         /// The stream.
         stream_id: StreamId,
-        /// Why.
+        /// The error code.
         code: ErrorCode,
     },
-    /// §6.5
+    /// SETTINGS (§6.5).
     Settings {
-        /// An acknowledgement of ours.
+        /// Whether the frame acknowledges our SETTINGS.
         ack: bool,
-        /// Six bytes an entry.
+        /// The entries, six bytes each.
         entries: &'a [u8],
     },
-    /// §6.6: no side of ours accepts it.
+    /// PUSH_PROMISE: refused in both roles (§6.6).
     PushPromise {
-        /// The stream it came on.
+        /// The stream on which it arrived.
         stream_id: StreamId,
     },
-    /// §6.7
+    /// PING (§6.7).
     Ping {
-        /// An answer to ours.
+        /// Whether the frame acknowledges our PING.
         ack: bool,
-        /// Eight bytes, echoed.
+        /// The opaque data, which the acknowledgement repeats.
         opaque: [u8; 8],
     },
-    /// §6.8
+    /// GOAWAY (§6.8).
     GoAway {
-        /// The last stream the peer may have acted on.
+        /// The last stream that the peer may have processed.
         last_stream_id: StreamId,
-        /// Why.
+        /// The error code.
         code: ErrorCode,
-        /// Diagnostic bytes.
+        /// The debug data.
         debug: &'a [u8],
     },
-    /// §6.9
+    /// WINDOW_UPDATE (§6.9).
     WindowUpdate {
         /// The stream, or the connection.
         stream_id: StreamId,
-        /// Bytes granted; zero is for the receiver to refuse.
+        /// The granted bytes. The caller refuses zero.
         increment: u32,
     },
-    /// §6.10
+    /// CONTINUATION (§6.10).
     Continuation {
         /// The stream.
         stream_id: StreamId,
         /// The next part of the field block.
         fragment: &'a [u8],
-        /// The field block is complete.
+        /// Whether END_HEADERS is set: the field block is complete.
         end_headers: bool,
     },
-    /// §5.5: ignored.
+    /// A frame of unknown type: ignored (§5.5).
     Unknown {
         /// The type byte.
         frame_type: u8,

@@ -59,7 +59,7 @@ pub fn data_header(out: &mut Vec<u8>, id: StreamId, length: u32, end_stream: boo
     FrameHeader::new(length, FrameType::Data, flags, id).write(out);
 }
 
-/// HEADERS, and CONTINUATION where needed, round a field block that `block` appends
+/// Appends HEADERS, and CONTINUATION if needed, with the field block that `block` appends
 /// (RFC 9113 §4.3, §6.2, §6.10).
 pub fn headers(
     out: &mut Vec<u8>,

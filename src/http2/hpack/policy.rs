@@ -3,14 +3,14 @@
 use crate::http2::FieldRef;
 use crate::http2::hpack::DEFAULT_TABLE_SIZE;
 
-/// How a field is represented when the tables do not hold it (RFC 7541 §6.2).
+/// The representation of a field that is not in the tables (RFC 7541 §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Indexing {
     /// Literal, added to the dynamic table (§6.2.1).
     Incremental,
-    /// Literal, not added (§6.2.2). A field the tables already hold is still sent as an index.
+    /// Literal, not added (§6.2.2). A field that is in the tables is still sent as an index.
     Without,
-    /// Literal, never to be added by any hop (§6.2.3), and never sent as an index.
+    /// Literal, never added by any hop (§6.2.3), and never sent as an index.
     Never,
 }
 
@@ -18,7 +18,7 @@ pub enum Indexing {
 /// from the sizes of blocks.
 const AUTHORIZATION_MIN: usize = 32;
 
-/// The policy of this crate for `field`, in a table of [`DEFAULT_TABLE_SIZE`].
+/// Returns how this crate indexes `field` in a table of [`DEFAULT_TABLE_SIZE`].
 ///
 /// | field | indexing |
 /// | --- | --- |
