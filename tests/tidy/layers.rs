@@ -118,9 +118,10 @@ pub(crate) fn layer_of(path: &str) -> Option<&'static Layer> {
     LAYERS.iter().find(|row| contains(row.path, path))
 }
 
-/// Whether `path` is the file `row`, or lies in the folder `row`.
+/// Whether `path` is the file `row` (with or without `.rs`), or is in the folder `row`.
 pub(crate) fn contains(row: &str, path: &str) -> bool {
-    path.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let rest = path.strip_prefix(row);
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
 }
 
 /// Files directly in `src/` without a row of their own: they re-export.
