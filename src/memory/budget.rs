@@ -35,6 +35,14 @@ pub struct Budget {
 
 impl Budget {
     /// Creates a budget of `bytes`. Zero is allowed.
+    ///
+    /// ```
+    /// use framewire::Budget;
+    ///
+    /// let budget = Budget::new(16 * 1024 * 1024);
+    /// assert_eq!(budget.limit(), 16 * 1024 * 1024);
+    /// assert_eq!((budget.used(), budget.refused()), (0, 0));
+    /// ```
     #[must_use]
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {

@@ -97,7 +97,7 @@ async fn what_a_stream_receives() {
     peer.data(5, &framed(b"fine"), false).await;
     peer.data(5, &[9, 0, 0, 0, 0], false).await;
     let lines = [
-        "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type text/html, while \
+        "UNAVAILABLE: the response is not gRPC: HTTP status 503, content-type text/html, while \
          reading the response; connection N to memory, 0.0 s old, stream 1",
         "RESOURCE_EXHAUSTED: a received message of 16777216 bytes is over the limit of 4194304 \
          (max_receive_message), while reading the response; connection N to memory, 0.0 s old, \
@@ -156,7 +156,8 @@ async fn a_response_over_the_peers_header_list() {
     };
     let line = |bytes| {
         format!(
-            "8 the response cannot be sent: a header list of {bytes} bytes; the peer accepts 600"
+            "8 the response cannot be sent: the header list has {bytes} bytes, the peer accepts 600; \
+             send less metadata"
         )
     };
     assert_eq!(answered(ok).await, (line(1082), line(1082)));
@@ -176,7 +177,8 @@ async fn a_response_head_over_the_peers_header_list() {
         metadata.append("x-long", &"v".repeat(1000)).unwrap();
         Ok(Response::new(Raw("a body".into())).with_metadata(metadata))
     };
-    let want = "8 the response cannot be sent: a header list of 1140 bytes; the peer accepts 600";
+    let want = "8 the response cannot be sent: the header list has 1140 bytes, the peer accepts 600; \
+                send less metadata";
     assert_eq!(answered(ok).await.0, want);
 }
 

@@ -92,28 +92,28 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
         (
             "html",
             Only(vec![(":status", "502"), ("content-type", "text/html")]),
-            "UNAVAILABLE: the answer is not gRPC: HTTP status 502, content-type text/html, \
+            "UNAVAILABLE: the response is not gRPC: HTTP status 502, content-type text/html, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "503 alone",
             Only(vec![(":status", "503")]),
-            "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type nothing, \
+            "UNAVAILABLE: the response is not gRPC: HTTP status 503, no content-type, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "html, 200",
             Only(vec![(":status", "200"), ("content-type", "text/html")]),
-            "UNKNOWN: the answer is not gRPC: HTTP status 200, content-type text/html, \
+            "UNKNOWN: the response is not gRPC: HTTP status 200, content-type text/html, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "no content-type",
             Only(vec![(":status", "404")]),
-            "UNIMPLEMENTED: the answer is not gRPC: HTTP status 404, content-type nothing, \
+            "UNIMPLEMENTED: the response is not gRPC: HTTP status 404, no content-type, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
-        ("no status", Only(HEAD.to_vec()), "INTERNAL: response ended without trailers"),
+        ("no status", Only(HEAD.to_vec()), "INTERNAL: the response ended without trailers"),
         (
             "no message",
             Body(Vec::new(), Some("0")),
@@ -298,8 +298,11 @@ async fn what_a_server_says_of_a_request() {
     framewire::server::Server::builder(framewire::server::Router::new()).serve(listener);
     let mut peer = Peer::dial(&connector).await;
     let rows = [
-        (vec![], "12 no method /test.Echo/Unary on this server"),
-        (vec![("grpc-timeout", "1x")], "13 grpc-timeout cannot be read"),
+        (vec![], "12 this server has no method /test.Echo/Unary"),
+        (
+            vec![("grpc-timeout", "1x")],
+            "13 grpc-timeout is not 1 to 8 digits and one of H M S m u n",
+        ),
         (vec![("grpc-encoding", "br")], "12 grpc-encoding br is not supported"),
     ];
     for (i, (more, line)) in rows.into_iter().enumerate() {

@@ -194,7 +194,7 @@ pub async fn a_method_that_nobody_serves_is_unimplemented(on: On) {
     let pair = on.setup(Router::new()).start();
     let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
-    assert_eq!(error.status().message(), "no method /test.Echo/Unary on this server");
+    assert_eq!(error.status().message(), "this server has no method /test.Echo/Unary");
 }
 
 pub async fn a_panic_ends_its_call_and_nothing_else(on: On) {

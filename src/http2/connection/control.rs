@@ -42,7 +42,7 @@ impl<T> Connection<T> {
         let Some(increment) = stream.recv_window.update() else { return };
         write::window_update(out.tail(), stream.id, increment);
         if stream.recv_window.target() < target {
-            // A window that its reader drains within a round trip may grow with the next one.
+            // A window that is consumed within one round trip may grow at the next update.
             let before = stream.updated.replace(now);
             let took = before.map(|before| now.saturating_duration_since(before));
             if took.zip(rtt).is_some_and(|(took, rtt)| took <= rtt) {
@@ -108,12 +108,12 @@ impl<T> Connection<T> {
         true
     }
 
-    /// Bytes by which the path asks the windows to grow; asked once per measurement.
+    /// Returns the bytes by which the last measurement asks the windows to grow, once per measurement.
     pub const fn take_growth_wanted(&mut self) -> Option<u32> {
         self.growth_wanted.take()
     }
 
-    /// Grows the connection's window by `bytes`, and with it what streams may grow to.
+    /// Grows the connection's window by `bytes`, and the largest window of streams with it.
     pub fn grow(&mut self, out: &mut SendBuffer, bytes: u32) {
         let target = self.recv_window.target().saturating_add(bytes);
         self.recv_window.grow(target.min(self.limits.connection_window_max));
@@ -122,37 +122,37 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
-    /// Bytes of receive window that the peer may fill on this connection.
+    /// Returns the size of the connection's receive window, in bytes.
     #[must_use]
     pub const fn recv_window_bytes(&self) -> u32 {
         self.recv_window.target()
     }
 
-    /// Sends a PING with bytes of the caller's choice.
+    /// Sends a PING with 8 bytes of opaque data (RFC 9113 §6.7).
     pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Control frames written since [`Connection::flushed`]; at the limit, reading must stop
-    /// until they have left.
+    /// Returns whether the limit of queued control frames is reached. Do not read until
+    /// [`Connection::flushed`] was called.
     #[must_use]
     pub const fn control_full(&self) -> bool {
         self.control_queued >= self.limits.control_frames_queued
     }
 
-    /// Everything written so far has left.
+    /// Records that the send buffer was written completely.
     pub const fn flushed(&mut self) {
         self.control_queued = 0;
     }
 
-    /// The first half of a graceful close: nothing is refused yet (RFC 9113 §6.8).
+    /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).
     pub fn goaway_soon(&mut self, out: &mut SendBuffer) {
         if self.life.sent().is_none() {
             self.goaway(out, StreamId::MAX, ErrorCode::NO_ERROR, "");
         }
     }
 
-    /// The second half, or the only one: streams the peer opens from now on are not acted upon.
+    /// Sends the final GOAWAY: streams that the peer opens later are ignored (RFC 9113 §6.8).
     pub fn goaway_now(&mut self, out: &mut SendBuffer, code: ErrorCode, debug: &str) {
         self.goaway(out, self.last_peer_id, code, debug);
     }
@@ -167,13 +167,12 @@ impl<T> Connection<T> {
         write::goaway(out.tail(), last, code, debug);
     }
 
-    /// The connection is over, by the transport's end or by our own decision.
+    /// Closes the connection: nothing is sent or read after this call.
     pub const fn close(&mut self) {
         self.life.close();
     }
 
-    /// After a GOAWAY: streams of ours that the peer has not acted and will not act upon. They
-    /// are closed by this call and wait to be taken.
+    /// Closes and returns the streams that the peer's GOAWAY declares unprocessed (RFC 9113 §6.8).
     pub fn unprocessed(&mut self) -> Vec<StreamKey> {
         let Some(goaway) = self.life.received() else { return Vec::new() };
         let ours = |id: StreamId| id.is_client_initiated() == (self.role == super::Role::Client);

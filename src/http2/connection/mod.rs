@@ -1,7 +1,6 @@
-//! All protocol state of one HTTP/2 connection: no socket, no clock, no thread.
+//! The protocol state of one HTTP/2 connection, without socket, clock or thread.
 //!
-//! This file holds the parts and their construction; receiving, sending, scheduling and the life
-//! of the connection are rooms of their own.
+//! This file defines the state and creates it. The submodules receive, send, schedule and close.
 
 mod abuse;
 mod control;
@@ -41,10 +40,10 @@ use recv_data::Incoming;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The client's first bytes (RFC 9113 §3.4).
+/// The first bytes that a client sends (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Which end of the connection this is: the few things that differ.
+/// The role of this endpoint on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// Opens odd streams, receives responses.
@@ -53,7 +52,7 @@ pub enum Role {
     Server,
 }
 
-/// One connection. `T` is the value that the floor above keeps with each stream.
+/// One HTTP/2 connection. `T` is the value that the layer above keeps with each stream.
 #[derive(Debug)]
 pub struct Connection<T> {
     role: Role,
@@ -101,7 +100,7 @@ pub struct Connection<T> {
 }
 
 impl<T> Connection<T> {
-    /// A connection of `role` that begins now. Nothing is written before [`Connection::start`].
+    /// Creates a connection. Nothing is written before [`Connection::start`].
     #[must_use]
     pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
         let server = role == Role::Server;
@@ -148,7 +147,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// What this endpoint announces.
+    /// Returns the settings that this endpoint announces (RFC 9113 §6.5.2).
     #[must_use]
     pub fn local_settings(&self) -> Settings {
         let server = self.role == Role::Server;
@@ -163,7 +162,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Writes the preface, our SETTINGS and the connection's window (RFC 9113 §3.4).
+    /// Writes the preface, the SETTINGS and the window of the connection (RFC 9113 §3.4).
     pub fn start(&mut self, out: &mut SendBuffer) {
         if self.role == Role::Client {
             out.tail().extend_from_slice(PREFACE);
@@ -177,98 +176,98 @@ impl<T> Connection<T> {
         }
     }
 
-    /// The role.
+    /// Returns the role.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Where the connection is in its life.
+    /// Returns the state of the connection.
     #[must_use]
     pub const fn life(&self) -> Life {
         self.life.life()
     }
 
-    /// The life with what each side said about its end.
+    /// Returns the state together with the GOAWAY of each side.
     #[must_use]
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.life
     }
 
-    /// The bounds in force.
+    /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The peer's parameters.
+    /// Returns the peer's settings (RFC 9113 §6.5.2).
     #[must_use]
     pub const fn peer_settings(&self) -> &Settings {
         &self.peer
     }
 
-    /// Counters.
+    /// Returns the counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The error that ended the connection, for ever the same.
+    /// Returns the error that ended the connection; it never changes.
     #[must_use]
     pub const fn error(&self) -> Option<ConnectionError> {
         self.error
     }
 
-    /// Streams that somebody holds, ended ones not yet taken included.
+    /// Returns the number of streams, including ended ones that were not taken yet.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// The keys of every stream held.
+    /// Returns the keys of all streams.
     #[must_use]
     pub fn keys(&self) -> Vec<StreamKey> {
         self.streams.iter().map(|(key, _)| key).collect()
     }
 
-    /// The caller's value of a stream.
+    /// Returns the caller's value of a stream.
     #[must_use]
     pub fn user(&self, key: StreamKey) -> Option<&T> {
         self.streams.get(key).map(|s| &s.user)
     }
 
-    /// The caller's value of a stream, to be changed.
+    /// Returns the caller's value of a stream, for changes.
     pub fn user_mut(&mut self, key: StreamKey) -> Option<&mut T> {
         self.streams.get_mut(key).map(|s| &mut s.user)
     }
 
-    /// The identifier of a stream.
+    /// Returns the identifier of a stream.
     #[must_use]
     pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
         self.streams.get(key).map(|s| s.id)
     }
 
-    /// Whether both sides have ended, or one was reset.
+    /// Returns whether the stream is closed: both sides have ended, or it was reset.
     #[must_use]
     pub fn is_closed(&self, key: StreamKey) -> bool {
         self.streams.get(key).is_none_or(|s| s.state.is_closed())
     }
 
-    /// Why the DATA of a stream does not leave now, and how many bytes wait.
+    /// Returns why the DATA of a stream is not sent now, and how many bytes wait.
     #[must_use]
     pub fn pending(&self, key: StreamKey) -> (Blocked, usize) {
         self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_bytes()))
     }
 
-    /// Notes that a handler or a caller has taken the stream on: resetting it later is not
-    /// premature unless it is young.
+    /// Records that a handler or a caller processes the stream. A later reset by the peer is then
+    /// premature only if the stream is younger than [`Limits::premature_age`].
     pub fn dispatched(&mut self, key: StreamKey) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.dispatched = true;
         }
     }
 
-    /// Time in which DATA waited for the connection's window, up to `now`.
+    /// Returns the time in which DATA waited for the connection's window, up to `now`.
     #[must_use]
     pub fn connection_stalled(&self, now: Instant) -> Duration {
         let current = self.stalled_since.map(|since| now.saturating_duration_since(since));
@@ -283,7 +282,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Streams whose sending went on or got stuck since the last call.
+    /// Appends the streams that resumed or stopped sending since the last call to `into`.
     pub fn take_touched(&mut self, into: &mut Vec<StreamKey>) {
         for key in self.touched.drain(..) {
             if let Some(stream) = self.streams.get_mut(key) {
@@ -293,25 +292,25 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes that the parser needs in one piece to go on.
+    /// Returns the bytes that the parser needs in one piece to continue.
     #[must_use]
     pub const fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// Until when nothing should be read, because the peer used its budget up.
+    /// Returns until when nothing should be read, because the peer has spent an abuse budget.
     #[must_use]
     pub const fn read_pause(&self) -> Option<Instant> {
         self.read_pause
     }
 
-    /// Smoothed round trip, where one was measured.
+    /// Returns the smoothed round-trip time, if one was measured.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.bdp.rtt()
     }
 
-    /// When [`Connection::handle_timeout`] wants to be called.
+    /// Returns when to call [`Connection::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let block = self.block.deadline(self.limits.field_block_time);
@@ -327,7 +326,7 @@ impl<T> Connection<T> {
         self.unread
     }
 
-    /// Gives memory back on a connection without streams.
+    /// Frees memory if the connection has no streams.
     pub fn release_memory(&mut self) {
         if self.streams.is_empty() {
             self.streams.shrink();
@@ -362,7 +361,7 @@ impl<T> Connection<T> {
         self.note_closed(key);
     }
 
-    /// Bookkeeping once a stream's state has become closed.
+    /// Updates the counters after the state of a stream has become closed.
     fn note_closed(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.pending = None;
@@ -373,7 +372,10 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Panics when the accounting does not add up. For tests and simulators.
+    /// Checks the accounting. For tests and simulators.
+    ///
+    /// # Panics
+    /// If counters of streams and connection contradict each other.
     pub fn check_invariants(&self) {
         let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
         assert_eq!(unread, self.unread, "unread bytes of the streams and of the connection");
