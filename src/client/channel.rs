@@ -9,6 +9,7 @@ use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
 use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
 use crate::rt::sync::Mutex;
+use crate::transport::connect::ConnectionInfo;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -132,9 +133,26 @@ impl Channel {
         &self.inner.findings
     }
 
-    /// The connections that live.
+    /// Returns the addresses, TLS parameters and connection times of the open connections, a
+    /// snapshot. [`Channel::stats`] reports what each of them is doing.
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// assert!(channel.connections().is_empty(), "nothing is dialled before the first call");
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     #[must_use]
-    pub fn connections(&self) -> Vec<Arc<crate::connection::handle::Handle>> {
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.inner.pool.connections().iter().map(|handle| handle.info().clone()).collect()
+    }
+
+    /// Returns the handles of the open connections. For this crate's own tests; no semver promise.
+    /// [`Channel::stats`] reports each connection.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unstable_handles(&self) -> Vec<Arc<crate::connection::handle::Handle>> {
         self.inner.pool.connections()
     }
 

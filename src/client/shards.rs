@@ -1,6 +1,7 @@
 //! Channels kept apart: one for each combination of everything that makes a connection its owner's.
 
-use crate::client::builder::{BuildError, ChannelBuilder};
+use crate::client::build_error::BuildError;
+use crate::client::builder::ChannelBuilder;
 use crate::client::channel::Channel;
 use crate::client::shard_key::ShardKey;
 use crate::pool::{Cap, PoolStats};

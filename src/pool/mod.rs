@@ -59,6 +59,9 @@ pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
 pub use tenant::{Share, Tenant, TenantStats};
 
+/// Call states kept for later calls.
+const SPARE_CALLS: usize = 1024;
+
 /// A channel's state, with the names that gRPC gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ChannelState {
@@ -188,7 +191,7 @@ impl Pool {
     /// Takes a call back for the next call, if nobody else holds it.
     pub fn give_back(&self, mut call: Arc<SharedCall>) {
         let shared = &self.shared;
-        if shared.spare_calls.len() < shared.options.spare_calls && call.recycle() {
+        if shared.spare_calls.len() < SPARE_CALLS && call.recycle() {
             shared.spare_calls.push(call);
         }
     }

@@ -19,12 +19,14 @@ mod network;
 mod recorder;
 
 use framewire::client::metrics::{METRICS, MetricKind};
-use framewire::client::{Cap, Channel, Count, HedgePolicy, PoolOptions, RetryPolicy};
-use framewire::server::{ConnectionOptions, Router, Server};
+use framewire::client::{Cap, Channel, Count, HedgePolicy, RetryPolicy};
+use framewire::server::{Router, Server};
 use framewire::transport::connect::{Connect, ConnectFuture, Target};
 use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::Role;
+use framewire::unstable::pool::PoolOptions;
 use identity::Identity;
 use network::{Network, addr};
 use recorder::{Recorder, Value};
@@ -89,15 +91,15 @@ fn tls() -> Tls {
     let identity = Identity::new("secure.test");
     let mut allowing = ConnectionOptions::new(Role::Server);
     allowing.limits.concurrent_streams = 2;
-    let server = Server::builder(router()).options(allowing).tls(server_tls(&identity));
-    let server = Some(server.serve(network.patient(addr(1))));
+    let server = Server::builder(router()).unstable_connection(allowing).tls(server_tls(&identity));
+    let server = Some(server.serve(network.patient(addr(1))).unwrap());
     let tls = ClientTls::builder().roots_pem(&identity.root).build().unwrap();
     let mut options = options();
     options.max_connections = 1;
     options.max_waiting = 3;
     let channel = Channel::builder("https://secure.test").connector(network.clone()).tls(tls);
     let channel = channel
-        .options(options)
+        .unstable_pool(options)
         .retry_for("/test.Work/Flaky", RetryPolicy::new(3))
         .hedge_for("/test.Work/Slow", HedgePolicy::new(2, Duration::from_millis(20)))
         .build()
@@ -132,7 +134,7 @@ async fn exercise(tls: &mut Tls) {
     channel.unary(&SLOW, raw(b"x")).await.unwrap();
     ms(2_000).await;
     // A second connection resumes the first one's session.
-    channel.connections()[0].goodbye();
+    channel.unstable_handles()[0].goodbye();
     ms(100).await;
     begin(0, None).await.unwrap().unwrap();
     ms(2_000).await;
@@ -327,7 +329,8 @@ impl Connect for Steps {
 async fn a_dial_is_shown_with_its_step() {
     let network = Network::new();
     let _server = network.serve(addr(1), router(), ConnectionOptions::new(Role::Server));
-    let channel = Channel::builder("http://test").connector(Steps(network)).options(options());
+    let channel =
+        Channel::builder("http://test").connector(Steps(network)).unstable_pool(options());
     let channel = channel.build().unwrap();
     channel.connect();
     let mut seen = Vec::new();

@@ -321,7 +321,7 @@ impl Core {
             self.keepalive_at(),
             timers.probe,
             timers.overdue,
-            quiet.map(|at| at + options.quiet_time),
+            quiet.map(|at| at + super::QUIET_TIME),
             self.memory.next_look(),
             self.next_leak_look(),
             self.next_drain_time(),
