@@ -18,7 +18,7 @@ const DIALS: u32 = 256;
 ///
 /// A place is kept until its connection closes: nobody's connection is closed for another's sake. A
 /// channel that finds none looks again each 100 ms; connections that are kept open
-/// (`PoolOptions::min_connections`, `Channel::warm`) are out of the others' reach.
+/// (`ChannelBuilder::min_connections`, `Channel::warm`) are out of the others' reach.
 #[derive(Debug)]
 pub struct Cap {
     name: &'static str,

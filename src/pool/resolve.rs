@@ -20,9 +20,9 @@ const SPREAD: Duration = Duration::from_millis(500);
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Finds the addresses of a target. Asked when the first call comes, and again after a connection
-/// was lost or a dial failed, at most once in [`crate::pool::PoolOptions::resolve_interval`]: earlier
+/// was lost or a dial failed, at most once in `Advanced::resolve_interval`: earlier
 /// questions are put off. A question that fails is asked again after a back-off. One that has no
-/// answer within [`crate::pool::PoolOptions::dial_time`] has failed.
+/// answer within `ChannelBuilder::connect_timeout` has failed.
 ///
 /// Connections to addresses that are no longer named finish their calls and close. While it
 /// fails, the addresses named last stay in use.

@@ -66,7 +66,7 @@ pub struct EndpointStats {
     pub target: String,
     /// Connections that take calls or are being dialled.
     pub open: u32,
-    /// The most of them: `PoolOptions::max_connections`.
+    /// The most of them: `ChannelBuilder::max_connections`.
     pub max: u32,
     /// Of them, those being dialled now, TLS included.
     pub dialing: u32,

@@ -45,7 +45,7 @@ impl Share {
     }
 
     /// Calls of the tenant that may wait; the next one is refused at once. They do not count for
-    /// `PoolOptions::max_waiting`, which bounds calls without a tenant. Default 1,000; zero counts
+    /// `ChannelBuilder::max_queued_calls`, which bounds calls without a tenant. Default 1,000; zero counts
     /// as one.
     #[must_use]
     pub const fn max_waiting(mut self, calls: u32) -> Self {

@@ -100,7 +100,10 @@ async fn none_is_refused() {
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|finding| finding.severity == Severity::Error));
     let text = BuildError::Options(findings).to_string();
-    assert!(text.contains("max_connections is 0") && text.contains("attempts is 0"), "{text}");
+    assert!(
+        text.contains("max_connections is 0") && text.contains("max_transparent_attempts is 0"),
+        "{text}"
+    );
 }
 
 /// Below the channel, where nothing is checked, zero counts as one.
@@ -132,7 +135,7 @@ async fn warnings_are_kept() {
     assert_eq!(channel.findings(), told);
     let whats: Vec<_> = told.iter().map(|finding| finding.what.as_str()).collect();
     assert_eq!(whats.len(), 2, "{whats:?}");
-    assert!(whats[0].starts_with("shrink_after"), "{whats:?}");
+    assert!(whats[0].starts_with("Advanced::shrink_after"), "{whats:?}");
     assert!(whats[1].starts_with("max_receive_message 1073741824"), "{whats:?}");
     assert!(told.iter().all(|finding| finding.severity == Severity::Warning));
 }
@@ -168,7 +171,9 @@ async fn warnings_are_logged_once() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let warned: Vec<_> = text.lines().filter(|line| line.contains(" WARN ")).collect();
     assert_eq!(warned.len(), 1, "{text}");
-    assert!(warned[0].contains("keepalive 60s is below 300s") && warned[0].contains("http://test"));
+    assert!(
+        warned[0].contains("keepalive_time 60s is below 300s") && warned[0].contains("http://test")
+    );
 }
 
 /// A thousand callers at once on a cold channel: one dial at a time, and each proves itself before
