@@ -47,7 +47,8 @@ async fn run(
             let called = channel.unary(&ECHO, request).await.is_ok();
             // The pool's own task and the connection's timers look at the options, too.
             tokio::time::sleep(Duration::from_secs(700)).await;
-            let _ = channel.unary(&ECHO, Request::new(Raw::default())).await;
+            let request = Request::new(Raw::default()).with_timeout(Duration::from_secs(5));
+            let _ = channel.unary(&ECHO, request).await;
             let _ = (channel.stats().to_string(), channel.advice());
             Outcome::Called(called)
         }
@@ -94,8 +95,8 @@ const CHANNEL_COUNTS: [OnCount<ChannelBuilder>; 11] = [
     ("max_connections", |b, n| b.max_connections(n), true),
     ("min_connections", |b, n| b.min_connections(n), false),
     ("max_queued_calls", |b, n| b.max_queued_calls(n), true),
-    ("stream_window", |b, n| b.stream_window(n), false),
-    ("connection_window", |b, n| b.connection_window(n), false),
+    ("stream_window", |b, n| b.stream_window(n), true),
+    ("connection_window", |b, n| b.connection_window(n), true),
     ("Advanced::fill_percent", |b, n| b.advanced(advanced().fill_percent(n)), true),
     ("Advanced::write_queue_bytes", |b, n| b.advanced(advanced().write_queue_bytes(n)), false),
     (
@@ -139,8 +140,8 @@ const SERVER_TIMES: [OnTime<ServerBuilder>; 9] = [
 const SERVER_COUNTS: [OnCount<ServerBuilder>; 5] = [
     ("max_connections", |b, n| b.max_connections(n as usize), true),
     ("max_concurrent_streams", |b, n| b.max_concurrent_streams(n), true),
-    ("stream_window", |b, n| b.stream_window(n), false),
-    ("connection_window", |b, n| b.connection_window(n), false),
+    ("stream_window", |b, n| b.stream_window(n), true),
+    ("connection_window", |b, n| b.connection_window(n), true),
     ("budget", |b, n| b.budget(Budget::new(u64::from(n))), false),
 ];
 

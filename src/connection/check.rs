@@ -116,7 +116,13 @@ impl Findings {
         let pairs =
             [("stream_window", stream, stream_max), ("connection_window", whole, whole_max)];
         for (name, window, max) in pairs {
-            if window.max(max) > MAX_WINDOW {
+            if window == 0 {
+                self.error(
+                    format!("{name} is 0"),
+                    "the peer may send no byte of a message",
+                    format!("{name} of at least 64 KiB"),
+                );
+            } else if window.max(max) > MAX_WINDOW {
                 self.error(
                     format!("{name} is {window}, Limits::{name}_max {max}"),
                     "no window may exceed 2^31-1 bytes: peers end the connection",
