@@ -1,7 +1,8 @@
 //! What went wrong, where, by whose doing, and whether a retry is safe.
 
+pub use crate::http2::ErrorCode;
+
 use crate::grpc::status::{Code, Status};
-use crate::http2::ErrorCode;
 use std::fmt;
 use std::time::Duration;
 

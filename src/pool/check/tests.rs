@@ -56,7 +56,7 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
     o.sizing = Some(sizing);
 }
 
-const CASES: [Case; 35] = [
+const CASES: [Case; 36] = [
     ("kept", |o| o.keep_total_bytes = 1, Warning, "Advanced::replay_bytes 262144 is above"),
     (
         "a goal over max",
@@ -171,6 +171,7 @@ const CASES: [Case; 35] = [
         Warning,
         "budget 4194303 is below connection_window 4194304",
     ),
+    ("no window", |o| o.driver.limits.stream_window = 0, Error, "stream_window is 0"),
     ("no answer", |o| o.driver.doubt_time = Duration::ZERO, Error, "keepalive_timeout is 0"),
     (
         "no write",
