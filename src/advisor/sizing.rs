@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// What is asked of the connections, measured or foreseen.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Load {
     /// Calls that begin per second.
     pub rate: f64,
@@ -77,6 +78,7 @@ pub struct Link {
 
 /// How long calls may wait for a stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub enum Wait {
     /// At most this share of the calls waits at all.
     Share(f64),
@@ -88,6 +90,7 @@ pub enum Wait {
 
 /// What a size has to satisfy.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Goal {
     /// Default: at most one call in a hundred waits, so that the 99th percentile waits nothing.
     pub wait: Wait,
@@ -110,6 +113,7 @@ impl Default for Goal {
 
 /// What decided the number of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum Bound {
     /// Streams: calls at once against the peer's SETTINGS_MAX_CONCURRENT_STREAMS.
     Streams,
@@ -147,6 +151,7 @@ impl std::error::Error for SizingError {}
 
 /// The answer, with every step on the way. `Display` explains it in a few lines.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Sizing {
     /// Connections to have, within `min..=max`.
     pub connections: u32,

@@ -22,6 +22,7 @@ const VALUES: usize = What::ALL.len();
 
 /// What is watched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum What {
     /// Slots in use: calls on a stream or waiting for one.
     SlotsInUse,
@@ -92,6 +93,7 @@ impl Sample {
 
 /// What moved, from the window's first third to its last.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Signal {
     /// What.
     pub what: What,
@@ -114,6 +116,7 @@ impl fmt::Display for Signal {
 
 /// The slots run out if this goes on.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Warning {
     /// Time until the line meets the cap.
     pub in_time: Duration,

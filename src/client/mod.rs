@@ -21,8 +21,8 @@ mod streaming;
 #[doc = include_str!("pool.md")]
 pub mod pool {}
 
-pub use crate::advisor::sizing::{ControllerOptions, Goal, Sizing, Wait};
-pub use crate::advisor::trend::{Signal, Warning};
+pub use crate::advisor::sizing::{Bound, ControllerOptions, Goal, Load, Sizing, Wait};
+pub use crate::advisor::trend::{Signal, Warning, What as SignalKind};
 pub use crate::call::stalls::Stalls;
 pub use crate::connection::handle::Leak;
 pub use crate::connection::keepalive::{Doubt, Preset};

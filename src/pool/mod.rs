@@ -62,7 +62,26 @@ pub use tenant::{Share, Tenant, TenantStats};
 /// Call states kept for later calls.
 const SPARE_CALLS: usize = 1024;
 
-/// A channel's state, with the names that gRPC gives them.
+/// A channel's state, as in gRPC's connectivity semantics. `Channel::state` returns it.
+///
+/// The list is closed: gRPC has these five states.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> Result<(), framewire::client::BuildError> {
+/// use framewire::client::{Channel, ChannelState};
+///
+/// let channel = Channel::builder("http://users.local:80").build()?;
+/// match *channel.state().borrow() {
+///     ChannelState::Ready => println!("connected"),
+///     ChannelState::TransientFailure => println!("backing off"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ChannelState {
     /// No connection, and none is wanted.

@@ -22,6 +22,21 @@ const TENANTS_SHOWN: usize = 8;
 ///
 /// `Display` is a few lines for people: the first says what the pool does and why, then come the
 /// endpoints, the connections, and the bounds shared with others.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> Result<(), framewire::client::BuildError> {
+/// use framewire::client::{Channel, ChannelState};
+///
+/// let channel = Channel::builder("http://users.local:80").build()?;
+/// let stats = channel.stats();
+/// assert_eq!(stats.state, ChannelState::Idle);
+/// assert!(stats.connections.is_empty());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How patient the controller is.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct ControllerOptions {
     /// What the size has to satisfy, and its bounds.
     pub goal: Goal,

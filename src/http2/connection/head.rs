@@ -58,6 +58,7 @@ impl Head {
     ///
     /// # Errors
     /// What makes the section malformed.
+    #[doc(hidden)]
     pub fn request(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Request)
     }
@@ -66,6 +67,7 @@ impl Head {
     ///
     /// # Errors
     /// What makes the section malformed.
+    #[doc(hidden)]
     pub fn response(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Response)
     }
