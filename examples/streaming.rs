@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         Ok(())
     });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener)?;
     let channel = Channel::builder("http://in-memory:80").connector(connector).build()?;
 
     let (mut sender, mut answers) = channel.bidi(&BIDI, ())?;

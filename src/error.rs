@@ -16,8 +16,9 @@ mod phase;
 pub use kind::{ConnectionFacts, Initiator, Kind, Processed};
 pub use phase::Phase;
 
+pub use crate::http2::ErrorCode;
+
 use crate::grpc::status::{Code, Status};
-use crate::http2::ErrorCode;
 use std::fmt;
 
 /// The reason why a call failed.

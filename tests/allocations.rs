@@ -86,7 +86,7 @@ fn server() -> (MemoryConnector, tokio::sync::oneshot::Sender<()>, std::thread::
         });
     let thread = std::thread::spawn(move || {
         block_on(async move {
-            let _server = Server::builder(router).serve(listener);
+            let _server = Server::builder(router).serve(listener).unwrap();
             COUNTED.set(Some(&SERVER));
             let _ = ended.await;
             COUNTED.set(None);

@@ -293,7 +293,7 @@ async fn a_call_under_way_prints_no_secret() {
         }
     });
     let (connector, listener) = memory::listener(1 << 16);
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let builder = Channel::builder("http://a.example").connector(connector);
     silent_values(&builder, "builder");
     let channel = builder.build().unwrap();

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// The load on the connections, measured or expected.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Load {
     /// Calls that begin per second.
     pub rate: f64,
@@ -77,6 +78,7 @@ pub struct Link {
 
 /// How long calls may wait for a stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub enum Wait {
     /// At most this share of the calls waits at all, 0 to 1.
     Share(f64),
@@ -88,6 +90,7 @@ pub enum Wait {
 
 /// The goal that a number of connections must meet.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Goal {
     /// Default: at most one call in a hundred waits, so the 99th percentile does not wait.
     pub wait: Wait,
@@ -110,6 +113,7 @@ impl Default for Goal {
 
 /// The reason for the number of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum Bound {
     /// Calls in flight, and the peer's SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2).
     Streams,
@@ -147,6 +151,7 @@ impl std::error::Error for SizingError {}
 
 /// A number of connections, with every step of its calculation. `Display` prints the steps.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Sizing {
     /// The number of connections, within `min..=max` of the goal.
     pub connections: u32,

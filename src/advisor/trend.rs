@@ -21,6 +21,7 @@ const VALUES: usize = What::ALL.len();
 
 /// A value that the detector watches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum What {
     /// Slots in use: calls that are on a stream or wait for one.
     SlotsInUse,
@@ -91,6 +92,7 @@ impl Sample {
 
 /// A value that changed between the first and the last third of the window.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Signal {
     /// The value.
     pub what: What,
@@ -113,6 +115,7 @@ impl fmt::Display for Signal {
 
 /// A warning: the slots will run out if the rise continues.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Warning {
     /// Time until the line reaches the cap.
     pub in_time: Duration,

@@ -1,5 +1,6 @@
 //! Layer 5: the task that owns one HTTP/2 connection, and the handle that everybody else uses.
 
+pub mod check;
 pub mod counters;
 pub mod dispatch;
 pub mod driver;
@@ -11,4 +12,5 @@ pub mod keepalive;
 mod loom_tests;
 pub mod mailbox;
 mod memory;
+pub mod options;
 pub mod permits;

@@ -313,7 +313,7 @@ impl Router {
     }
 
     /// Gives every handler the router's limits and interceptors.
-    pub(super) fn settle(mut self) -> Self {
+    pub(super) fn settle(mut self) -> Routes {
         let shape = Shape {
             limits: self.limits,
             interceptors: Arc::from(self.interceptors.clone()),
@@ -322,7 +322,7 @@ impl Router {
         for entry in self.methods.values_mut() {
             entry.handler = Some((entry.make)(shape.clone()));
         }
-        self
+        Routes(self)
     }
 
     fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
@@ -330,7 +330,16 @@ impl Router {
     }
 }
 
-impl Dispatch for Router {
+/// A router at work: it serves connections.
+pub(super) struct Routes(Router);
+
+impl Dispatch for Routes {
+    fn plan(&self, head: &Head) -> Plan {
+        self.0.plan(head)
+    }
+}
+
+impl Router {
     fn plan(&self, head: &Head) -> Plan {
         let entry = self.methods.get(head.path());
         let plan = |handler: Arc<dyn Handler>, whole| Plan {

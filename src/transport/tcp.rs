@@ -31,8 +31,8 @@ pub struct SocketOptions {
     /// system decides, which takes minutes. A window that stays closed counts as unacknowledged,
     /// so a set value also ends connections to a peer that is alive and reads slowly.
     ///
-    /// A channel does not depend on it: `PoolOptions::dial_time` bounds a dial, and
-    /// `ConnectionOptions::doubt_time` finds a dead peer while a call waits.
+    /// A channel does not depend on it: `ChannelBuilder::connect_timeout` bounds a dial, and
+    /// `ChannelBuilder::keepalive_timeout` finds a dead peer while a call waits.
     pub user_timeout: Option<Duration>,
     /// TCP keepalive. Default 10 s, 3 s, 3 probes; `None` leaves it off.
     pub keepalive: Option<TcpKeepalive>,

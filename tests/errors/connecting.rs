@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 fn serve(identity: &Identity, listener: MemoryListener) {
     let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
-    Server::builder(Router::new()).tls(tls.build().unwrap()).serve(listener);
+    Server::builder(Router::new()).tls(tls.build().unwrap()).serve(listener).unwrap();
 }
 
 /// A server of another make, that knows these protocols.

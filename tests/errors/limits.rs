@@ -58,7 +58,7 @@ async fn what_a_server_says_of_a_request_that_is_too_large() {
     let router = Router::new()
         .unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) })
         .max_receive_message(1000);
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let channel = Channel::builder("http://test").connector(connector.clone()).build().unwrap();
     let error = channel.unary(&UNARY, Raw(vec![0; 1001].into())).await.unwrap_err();
     assert_eq!(
@@ -123,7 +123,7 @@ async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, St
             let response = handler()?;
             replies.trailers(response.trailers())
         });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let mut lines = Vec::new();
     for path in ["/test.Echo/Unary", "/test.Echo/Stream"] {
         let mut peer = Peer::dial(&connector).await;
@@ -191,7 +191,7 @@ async fn a_streams_message_over_our_own_limit() {
         .server_streaming(&STREAM, |_, request: Raw, mut replies| async move {
             replies.send(request).await
         });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let builder = Channel::builder("http://test").connector(connector).max_send_message(20);
     let channel = builder.build().unwrap();
     let (mut up, _down) = channel.bidi(&STREAM, ()).unwrap();

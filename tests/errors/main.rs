@@ -295,7 +295,7 @@ async fn a_peer_that_closes_before_it_speaks() {
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_of_a_request() {
     let (connector, listener) = memory::listener(64 * 1024);
-    framewire::server::Server::builder(framewire::server::Router::new()).serve(listener);
+    framewire::server::Server::builder(framewire::server::Router::new()).serve(listener).unwrap();
     let mut peer = Peer::dial(&connector).await;
     let rows = [
         (vec![], "12 this server has no method /test.Echo/Unary"),

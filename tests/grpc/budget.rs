@@ -3,11 +3,12 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
-use framewire::client::PoolOptions;
-use framewire::server::{ConnectionOptions, Router};
+use framewire::server::Router;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Code, Method, Raw, Response};
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::memory::budget::Budget;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,13 +3,14 @@
 use crate::link::{Faults, FaultyConnector};
 use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::{Channel, ChannelState, PoolOptions};
+use framewire::client::{Channel, ChannelState};
 use framewire::error::{Kind, Processed};
 use framewire::transport::accept::Accept;
 use framewire::transport::memory;
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -52,7 +53,7 @@ pub async fn a_goaway_moves_what_was_not_processed(on: On) {
     }
     assert_eq!(answers, [raw("first"), raw("second"), raw("second")]);
     settle().await;
-    assert_eq!(channel.connections().len(), 1, "the old connection is gone");
+    assert_eq!(channel.unstable_handles().len(), 1, "the old connection is gone");
 }
 
 pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
@@ -152,12 +153,12 @@ pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
         for _ in 0..10 {
             let connected = listener.accept().await.unwrap();
             let one = One(Some(connected));
-            let server = on.server(router.clone()).serve(one);
+            let server = on.server(router.clone()).serve(one).unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
             reports.push(server.shutdown(Duration::from_secs(5)).await);
         }
         // The last one stays.
-        on.server(router).serve(listener);
+        on.server(router).serve(listener).unwrap();
         reports
     });
     let channel = on.channel().connector(connector).build().unwrap();
@@ -242,7 +243,7 @@ pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
     let (connector, listener) = memory::listener(64 * 1024);
     drop(listener);
     let (good, listener) = memory::listener(64 * 1024);
-    let _server = on.server(router()).serve(listener);
+    let _server = on.server(router()).serve(listener).unwrap();
     let switch = Switch(Arc::new(Mutex::new((0, connector, good))));
     let channel = on.channel().connector(switch).build().unwrap();
     let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
@@ -272,7 +273,7 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
     channel.connect();
     let peer = Peer::accept(&mut listener, &[]).await;
     settle().await;
-    let dead = channel.connections()[0].id();
+    let dead = channel.unstable_handles()[0].id();
     let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
     // Begun, and no other task has run since.
     let early = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
@@ -287,7 +288,7 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
     let both = async { tokio::join!(call, script) };
     let both = tokio::time::timeout(Duration::from_secs(60), both).await;
     both.expect("it did not move").0.unwrap();
-    assert_ne!(channel.connections()[0].id(), dead);
+    assert_ne!(channel.unstable_handles()[0].id(), dead);
 }
 
 /// Hands out connections whose other end is gone.

@@ -3,19 +3,21 @@
 
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, RawMethod, raw, router};
-use framewire::client::{Channel, HttpRequest, PoolOptions, Sender, Streaming};
+use framewire::client::{Channel, HttpRequest, Sender, Streaming};
 use framewire::error::Error;
-use framewire::server::{ConnectionOptions, HttpReply, Replies, Router};
+use framewire::server::{HttpReply, Replies, Router};
 use framewire::transport::accept::Accept;
 use framewire::transport::connect::Connected;
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{
     Code, Decode, Encode, Metadata, Method, Raw, Request, Response, Status,
 };
 use framewire::unstable::http2::{Fields, Head, Role};
+use framewire::unstable::pool::PoolOptions;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
@@ -198,7 +200,7 @@ impl Witness {
         let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
         up.send(raw("first")).await.unwrap();
         assert_eq!(down.message().await.unwrap(), Some(raw("first")));
-        let connection = channel.connections()[0].id();
+        let connection = channel.unstable_handles()[0].id();
         Self { up, down, channel: channel.clone(), connection }
     }
 
@@ -206,7 +208,7 @@ impl Witness {
     async fn echoes(&mut self, what: &str) {
         self.up.send(raw(what)).await.unwrap();
         assert_eq!(self.down.message().await.unwrap(), Some(raw(what)), "{what}");
-        assert_eq!(self.channel.connections()[0].id(), self.connection, "{what}");
+        assert_eq!(self.channel.unstable_handles()[0].id(), self.connection, "{what}");
     }
 }
 

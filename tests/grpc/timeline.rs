@@ -4,7 +4,7 @@
 use crate::link::{Faults, FaultyConnector};
 use crate::memory_pair::{UNARY, raw};
 use crate::peer::{Frame, Peer, framed};
-use framewire::client::{CallTimeline, Channel, PoolOptions};
+use framewire::client::{CallTimeline, Channel};
 use framewire::error::Phase;
 use framewire::transport::connect::{Connect, ConnectFuture, Target};
 use framewire::transport::memory;
@@ -12,6 +12,7 @@ use framewire::transport::memory::MemoryListener;
 use framewire::unstable::grpc::Request;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use framewire::unstable::rt::Random;
 use std::pin::pin;
 use std::time::Duration;
@@ -134,7 +135,7 @@ async fn the_phases_of_any_call_add_up_to_its_wall_time() {
         let mut options = PoolOptions::new();
         options.seed = Some(seed);
         options.driver.limits.streams_before_settings = 1 + random.below(3) as u32;
-        let channel = Channel::builder("http://test").connector(slow).options(options);
+        let channel = Channel::builder("http://test").connector(slow).unstable_pool(options);
         let channel = channel.build().unwrap();
         let serving = tokio::spawn(server(listener, Random::new(random.next_u64())));
         let calls: Vec<_> = (0..1 + random.below(8))

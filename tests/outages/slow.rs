@@ -5,12 +5,12 @@ use crate::peer::{Peer, framed, request};
 use crate::{
     Call, Ran, begin, begin_with, is_on_time, lone, ms, options, router, server_options, work,
 };
-use framewire::client::PoolOptions;
 use framewire::server::{Router, Server};
 use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
 use framewire::transport::io::BoxedIo;
 use framewire::transport::memory;
 use framewire::unstable::grpc::{Code, Method, Raw, Request};
+use framewire::unstable::pool::PoolOptions;
 use framewire::unstable::rt::Random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -237,7 +237,7 @@ async fn taken_unread(streams: usize, bytes: usize) -> [usize; 2] {
             Ok(())
         }
     });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let mut client = Peer::dial(&connector).await;
     client.settings(&WIDE).await;
     client.window(0, 0x7fff_ffff - 65_535).await;

@@ -1,6 +1,7 @@
 //! Servers of ours at addresses of a network in memory, and what happened at each of them.
 
-use framewire::server::{ConnectionOptions, Router, Server};
+use framewire::server::{Router, Server};
+
 use framewire::transport::accept::{Accept, AcceptFuture};
 use framewire::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
@@ -8,6 +9,7 @@ use framewire::transport::connect::{
 use framewire::transport::io::BoxedIo;
 use framewire::transport::memory;
 use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +76,10 @@ impl Network {
 
     /// A server of ours at an address.
     pub fn serve(&self, at: SocketAddr, router: Router, options: ConnectionOptions) -> Server {
-        Server::builder(router).options(options).serve(Patient(self.listen(at)))
+        Server::builder(router)
+            .unstable_connection(options)
+            .serve(Patient(self.listen(at)))
+            .unwrap()
     }
 
     /// Listens as [`Network::listen`], for a server that stays when the address is taken from it.

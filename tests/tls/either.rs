@@ -22,7 +22,7 @@ fn serve(identity: &Identity) -> (Server, MemoryConnector) {
     });
     let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
     let builder = Server::builder(router).serve_either(tls.build().unwrap());
-    (builder.handshake_time(Duration::from_secs(3)).serve(listener), connector)
+    (builder.handshake_timeout(Duration::from_secs(3)).serve(listener).unwrap(), connector)
 }
 
 async fn ask(builder: ChannelBuilder, connector: &MemoryConnector) -> Raw {

@@ -69,7 +69,7 @@ pub fn serve(tls: ServerTls) -> Served {
         tell.send(info).unwrap();
         async move { Ok(Response::new(request)) }
     });
-    Served { server: Server::builder(router).tls(tls).serve(listener), connector, told }
+    Served { server: Server::builder(router).tls(tls).serve(listener).unwrap(), connector, told }
 }
 
 impl Served {

@@ -77,8 +77,8 @@ async fn no_part_of_a_key_shares_a_connection_or_a_session_with_another() {
     // Each has a session by now, and comes back with its own.
     for (resumed, (part, builder)) in all.iter().enumerate() {
         let channel = channels.get(builder()).unwrap();
-        channel.connections()[0].goodbye();
-        while !channel.connections().is_empty() {
+        channel.unstable_handles()[0].goodbye();
+        while !channel.unstable_handles().is_empty() {
             tokio::task::yield_now().await;
         }
         let tls = served.ask(&channel).await.tls.unwrap();

@@ -63,12 +63,12 @@ fn version(suite: SupportedCipherSuite) -> &'static rustls::SupportedProtocolVer
 /// One call; what the server knew, and what the client did.
 async fn meet(client: ClientTls, server: ServerTls) -> (String, String) {
     let (connector, listener) = memory::listener(64 * 1024);
-    let _server = Server::builder(router()).tls(server).serve(listener);
+    let _server = Server::builder(router()).tls(server).serve(listener).unwrap();
     let channel = Channel::builder("https://localhost").connector(connector).tls(client);
     let channel = channel.build().unwrap();
     let answer = channel.unary(&TLS, Raw::default()).await.unwrap().into_inner();
     let far = String::from_utf8(answer.0.to_vec()).unwrap();
-    let near = words(channel.connections()[0].info().tls.as_ref().unwrap());
+    let near = words(channel.unstable_handles()[0].info().tls.as_ref().unwrap());
     (far, near)
 }
 

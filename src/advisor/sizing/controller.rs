@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// The options of a [`Controller`].
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct ControllerOptions {
     /// The goal of the size, and its limits.
     pub goal: Goal,

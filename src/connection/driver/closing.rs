@@ -272,7 +272,7 @@ impl Core {
         let status = Status::new(
             Code::Unavailable,
             "the peer went away before it acted on the call, and more of it was sent than is kept for \
-             another connection (PoolOptions::keep_bytes, keep_total_bytes)",
+             another connection (Advanced::replay_bytes, replay_total_bytes)",
         );
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));

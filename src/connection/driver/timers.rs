@@ -328,7 +328,7 @@ impl Core {
             self.keepalive_at(),
             timers.probe,
             timers.overdue,
-            quiet.map(|at| at + options.quiet_time),
+            quiet.map(|at| at + super::QUIET_TIME),
             self.stalls.next_check(),
             self.next_leak_check(),
             self.next_drain_time(),

@@ -1,6 +1,7 @@
 //! One turn of the driver: mailbox → read → events → deadlines → scheduled DATA → flush → park.
 
 use crate::connection::driver::Driver;
+use crate::connection::driver::QUIET_TIME;
 use crate::connection::handle::ConnectionEvent;
 use crate::http2::Role;
 use crate::rt;
@@ -144,13 +145,13 @@ impl Driver {
         }
     }
 
-    /// Releases the buffers of a connection that has been quiet for `quiet_time`.
+    /// Releases the buffers of a connection that has been quiet for [`QUIET_TIME`].
     fn release_if_quiet(&mut self) {
         let quiet = self.core.conn.streams() == 0
             && self.core.waiting.is_empty()
             && self.recv.is_empty()
             && self.core.out.is_empty();
-        if self.core.timers.note_quiet(quiet, self.core.options.quiet_time, self.core.now) {
+        if self.core.timers.note_quiet(quiet, QUIET_TIME, self.core.now) {
             self.recv.release();
             self.inbox = VecDeque::new();
             self.core.release_buffers();

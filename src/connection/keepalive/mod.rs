@@ -66,6 +66,7 @@ impl PingRule {
 /// within 20 s. At most one such PING is sent between two responses of the peer, so a default gRPC
 /// server never ends the connection for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Doubt {
     /// Silence, while a call is in flight, after which one PING is sent. Default 10 s.
     pub after: Duration,
@@ -81,6 +82,7 @@ impl Default for Doubt {
 
 /// Keepalive settings for a known environment, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Preset {
     /// The name of the environment.
     pub name: &'static str,

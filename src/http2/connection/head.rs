@@ -58,6 +58,7 @@ impl Head {
     ///
     /// # Errors
     /// The rule that the section breaks (RFC 9113 §8.3.1).
+    #[doc(hidden)]
     pub fn request(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Request)
     }
@@ -66,6 +67,7 @@ impl Head {
     ///
     /// # Errors
     /// The rule that the section breaks (RFC 9113 §8.3.2).
+    #[doc(hidden)]
     pub fn response(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Response)
     }

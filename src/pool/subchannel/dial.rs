@@ -247,7 +247,7 @@ fn arrived(
     }
     shared.maintain();
     let options = Arc::clone(&shared.driver.lock());
-    match &shared.options.engine {
+    match shared.options.engine.foreign() {
         None => rt::spawn(Driver::client(io, handle, options)),
         Some(engine) => rt::spawn(engine.client(io, Intake::new(handle, None), (*options).clone())),
     };
