@@ -8,7 +8,7 @@ mod bench;
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::{Channel, PoolOptions};
 use framewire::server::{ConnectionOptions, Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ fn router() -> Router {
 
 /// A channel and a server over memory, both with these receive windows.
 fn pair(stream: u32, connection: u32) -> Channel {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let narrow = |mut options: ConnectionOptions| {
         options.limits.stream_window = stream;
         options.limits.stream_window_max = stream;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-pub use crate::transport::connect_error_kind::ConnectErrorKind;
-pub use crate::transport::progress::ConnectPhase;
+pub(crate) use crate::transport::connect_error_kind::ConnectErrorKind;
+pub(crate) use crate::transport::progress::ConnectPhase;
 use crate::transport::target::Target;
 
 /// Who has to act.

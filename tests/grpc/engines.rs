@@ -10,8 +10,8 @@ use crate::peer::Peer;
 use framewire::client::PoolOptions;
 use framewire::error::{Kind, Processed};
 use framewire::server::{ConnectionOptions, DrainReport};
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
+use framewire::transport::BoxedIo;
+use framewire::transport::in_memory;
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::engine::{Engine, EngineTask, Intake};
 use framewire::unstable::grpc::Code;
@@ -256,7 +256,7 @@ async fn an_engine_that_leaves_strands_nobody() {
     assert_eq!((error.kind(), error.processed()), (Kind::ConnectionLost, Processed::No), "{error}");
     assert!(pair.channel.connections().is_empty());
 
-    let (connector, listener) = memory::listener(64);
+    let (connector, listener) = in_memory(64);
     let server = On::FRAMEWIRE.server(router()).engine(Arc::new(Idle)).serve(listener);
     let channel = On::FRAMEWIRE.channel().connector(connector).build().unwrap();
     channel.unary(&UNARY, raw("")).await.unwrap_err();

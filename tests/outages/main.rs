@@ -29,7 +29,7 @@ mod slow;
 use framewire::client::{Cap, Channel, PoolOptions};
 use framewire::error::Error;
 use framewire::server::{ConnectionOptions, Router};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use framewire::unstable::http2::Role;
 use network::Network;

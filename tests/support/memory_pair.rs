@@ -5,8 +5,8 @@ use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
 use framewire::client::{Cap, Channel, ChannelBuilder, PoolOptions};
 use framewire::server::{ConnectionOptions, Router, Server, ServerBuilder};
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::in_memory;
+use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::grpc::Raw;
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
@@ -107,7 +107,7 @@ impl On {
         faults: Faults,
     ) -> (Channel, MemoryListener) {
         options.max_connections = 1;
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         let connector = FaultyConnector::new(connector, faults);
         let channel = self.channel().options(self.client_options(options)).connector(connector);
         (channel.build().unwrap(), listener)
@@ -135,7 +135,7 @@ impl Setup {
 
     pub fn start_with(self, with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> Pair {
         let Self { on, router, client, server, faults } = self;
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         let server = on.server(router).options(server).serve(listener);
         let near = FaultyConnector::new(connector.clone(), faults);
         let builder = on.channel().connector(near).options(on.client_options(client));

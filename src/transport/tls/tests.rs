@@ -5,6 +5,7 @@ mod not_http2;
 mod platform;
 mod reuse;
 mod scopes;
+mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
