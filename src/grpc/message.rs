@@ -1,6 +1,6 @@
 //! Length-Prefixed-Messages: a flag byte, four bytes of length, the payload.
 //!
-//! The cost of a message here is the bytes that arrived, never the bytes its prefix announces.
+//! Memory is spent on bytes that arrived, not on bytes that a prefix announces.
 
 mod splitter;
 
@@ -19,7 +19,7 @@ pub const PREFIX: usize = 5;
 /// Default limit of a received message, in bytes, after decompression: 4 MiB.
 pub const DEFAULT_MAX: usize = 4 << 20;
 
-/// The prefix of a message whose payload has `len` bytes.
+/// Returns the prefix of a message whose payload has `len` bytes.
 ///
 /// # Errors
 ///
@@ -30,11 +30,10 @@ pub fn write_prefix(len: usize, compressed: bool) -> Result<[u8; PREFIX], Messag
     Ok([u8::from(compressed), a, b, c, d])
 }
 
-/// The one message that fills `body` exactly: whether it is compressed, and where its payload is.
+/// Returns the flag and the payload's range of the one message that fills `body` exactly.
 ///
-/// The short way for a unary body that lies in one slice. `None` sends the caller to a
-/// [`Splitter`], which says what is wrong, if anything: more or less than one message, a flag above
-/// 1, or a payload over `max` bytes.
+/// The fast path of a unary body in one slice. After `None`, a [`Splitter`] finds the reason: more
+/// or less than one message, a flag above 1, or a payload over `max` bytes.
 #[must_use]
 pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     let (prefix, payload) = body.split_first_chunk::<PREFIX>()?;
@@ -42,8 +41,8 @@ pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     (payload.len() == head.len).then_some((head.compressed, PREFIX..body.len()))
 }
 
-/// What is wrong with a whole body that [`parse_one`] refused: broken, or with `none` or `many`
-/// messages, in the words of the side that asks.
+/// Returns the error of a whole body that [`parse_one`] refused: a broken message, or the text
+/// `none` or `many` for a wrong number of messages.
 #[must_use]
 pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) -> Status {
     let mut splitter = Splitter::new(max);
@@ -58,14 +57,14 @@ pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) 
     }
 }
 
-/// What the prefix at the start of `body` announces, once its five bytes are there.
+/// Returns the length that the prefix at the start of `body` announces, if it is complete.
 #[must_use]
 pub fn declared_len(body: &[u8]) -> Option<usize> {
     let [_, a, b, c, d] = *body.first_chunk::<PREFIX>()?;
     Some(u32::from_be_bytes([a, b, c, d]) as usize)
 }
 
-/// One message as it came, its payload still compressed when the flag says so.
+/// One received message; the payload is still compressed if the flag is set.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The Compressed-Flag: the payload is encoded as `grpc-encoding` says.
@@ -81,7 +80,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Why bytes are not a message. Each concerns its stream only.
+/// Why bytes are not a message. The error concerns its stream only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
@@ -99,15 +98,15 @@ pub enum MessageError {
         /// Bytes that were still to come.
         missing: usize,
     },
-    /// A payload to send is longer than a 32-bit length can say.
+    /// A payload to send does not fit a 32-bit length.
     Unframeable {
-        /// Its bytes.
+        /// The length of the payload, in bytes.
         len: usize,
     },
 }
 
 impl MessageError {
-    /// The status code a call ends with for this reason.
+    /// Returns the status code that ends the call.
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
@@ -146,7 +145,7 @@ impl From<MessageError> for Status {
     }
 }
 
-/// A prefix, understood.
+/// A parsed prefix.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     compressed: bool,

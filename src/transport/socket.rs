@@ -125,7 +125,8 @@ system!(UnixStream);
 const EDGES: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "macos"));
 
 /// A system's stream behind an [`Arc`], so that a [`SocketHandle`] can refer to it. Costs one
-/// allocation per connection, no second descriptor, and no system call more than the stream alone.
+/// allocation per connection and no second descriptor. It makes the same system calls as the
+/// stream alone, except one `EAGAIN` after a partial write that is not vectored.
 #[derive(Debug)]
 pub(crate) struct SharedStream<S>(Arc<S>);
 

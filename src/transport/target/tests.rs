@@ -20,7 +20,7 @@ fn accepted() {
         let got = (target.scheme(), target.host(), target.port(), target.authority());
         assert_eq!(got, (scheme, host, port, authority), "{uri}");
         assert_eq!(target.unix_path(), None);
-        // What is displayed can be read again and means the same place.
+        // The displayed text can be parsed again and gives the same target.
         let again: Target = target.to_string().parse().unwrap();
         assert_eq!((again.host(), again.port()), (host, port), "{uri}");
     }

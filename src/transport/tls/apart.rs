@@ -1,6 +1,6 @@
 //! One channel's part of a configuration: the same identity and roots, sessions of its own.
 //!
-//! A session is a credential: whoever shows its ticket is taken for the client that earned it. So
+//! A session is a credential: a server takes the sender of its ticket for the client that earned it. So
 //! no two channels hold one in common, whatever else they share.
 
 use std::fmt;

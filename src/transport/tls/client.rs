@@ -46,7 +46,7 @@ impl ClientTls {
     ///
     /// Outside of channels it keeps its own store of sessions; where configurations share one, rustls
     /// resumes between them only if verifier and identity are the same objects. A channel puts a
-    /// store of its own in its place, unless the configuration has resumption turned off.
+    /// store of its own instead, unless the configuration turns resumption off.
     #[must_use]
     pub fn from_rustls(config: ClientConfig) -> Self {
         let plan = StorePlan::of(&config.resumption);
@@ -105,7 +105,7 @@ impl ClientTls {
         self.shared.id
     }
 
-    /// The name that is checked and sent in the place of the target's host.
+    /// Sets the name that is checked and sent instead of the target's host.
     #[must_use]
     pub fn server_name_text(&self) -> Option<String> {
         self.server_name.as_ref().map(|name| name.to_str().into_owned())
@@ -211,14 +211,14 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Trusts the certificates in this PEM text. Own roots stand in the place of Mozilla's.
+    /// Trusts the certificates in this PEM text. Replaces Mozilla's root certificates with your own.
     #[must_use]
     pub fn roots_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.roots.push(Material::Pem(pem.as_ref().to_vec()));
         self
     }
 
-    /// Trusts this certificate. Own roots stand in the place of Mozilla's.
+    /// Trusts this certificate. Replaces Mozilla's root certificates with your own.
     #[must_use]
     pub fn root_der(mut self, der: impl AsRef<[u8]>) -> Self {
         self.roots.push(Material::Der(der.as_ref().to_vec()));

@@ -12,8 +12,9 @@ use crate::transport::tls::apart::Apart;
 use crate::transport::tls::client::ClientTls;
 use crate::transport::tls::{ALPN_H2, info_of};
 
-/// Dials with another connector, then shakes hands. No byte of a request leaves before the
-/// certificate fits the name and ALPN chose `h2`.
+/// Adds TLS to the streams of another connector. No byte of a request leaves before the
+/// certificate matches the name and ALPN chose `h2`. Information and socket handle of the inner
+/// connector are kept.
 #[derive(Clone, Debug)]
 pub struct TlsConnector<C> {
     inner: C,
@@ -38,7 +39,7 @@ impl<C: Connect> TlsConnector<C> {
 
 impl<C: Connect> Connect for TlsConnector<C> {
     fn connect(&self, target: Target) -> ConnectFuture {
-        // Whoever configured TLS and wrote http:// must not be served plaintext in silence.
+        // A user who configured TLS and wrote http:// must not get plaintext silently.
         if target.scheme() == Scheme::Http && target.unix_path().is_none() {
             let kind = ConnectErrorKind::Unsupported;
             let error = ConnectError::new(kind, ConnectPhase::Tls, &target)

@@ -38,7 +38,7 @@ const ALPN_H2: &[u8] = b"h2";
 /// The generation of a configuration that was never replaced; 0 is none.
 const FIRST_GENERATION: u64 = 1;
 
-/// All but the handshake's time, which whoever counts it knows.
+/// Everything except the handshake's time, which the caller measures.
 fn info_of(session: &CommonState, generation: u64) -> TlsInfo {
     let certificates = session.peer_certificates().unwrap_or_default();
     let version = session.protocol_version().and_then(|version| version.as_str());
