@@ -245,9 +245,9 @@ async fn a_codec_that_announces_another_length_ends_its_own_call() {
             assert_eq!(answered.err().map(|error| error.code()), code, "{announced}");
         }
     }
-    let (mut sender, mut responses) = channel.bidi(&STREAM, Request::new(())).unwrap();
-    sender.send(&Announced(2)).await.unwrap();
+    let (mut sender, mut responses) = channel.bidi(&STREAM, ()).unwrap();
+    sender.send(Announced(2)).await.unwrap();
     assert_eq!(responses.message().await.unwrap().unwrap().0, 2);
-    let error = sender.send(&Announced(3)).await.unwrap_err();
+    let error = sender.send(Announced(3)).await.unwrap_err();
     assert_eq!(error.code(), Code::Internal);
 }

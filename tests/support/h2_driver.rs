@@ -13,13 +13,8 @@ mod server;
 mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
-<<<<<<< HEAD
-use framewire::transport::io::BoxedIo;
-use framewire::unstable::call::state::ending::wake;
-=======
 use framewire::transport::BoxedIo;
-use framewire::unstable::call::finish::wake;
->>>>>>> 985698e (Carry a socket handle beside the stream; codecs write into EncodeBuf and read impl Buf)
+use framewire::unstable::call::state::ending::wake;
 use framewire::unstable::call::state::{CallState, SharedCall};
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::driver::ConnectionOptions;

@@ -5,15 +5,9 @@ use super::stream::{Read, Sending, read};
 use super::{Clock, Sniffed, code, deadline, fail, lost, reason, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Initiator, Kind, Phase, Processed};
-<<<<<<< HEAD
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::state::ending::{Wakers, wake};
 use framewire::unstable::call::state::{HeadArrival, HeadState, SharedCall};
-=======
-use framewire::transport::BoxedIo;
-use framewire::unstable::call::finish::{Wakers, wake};
-use framewire::unstable::call::state::{HeadState, RecvEnd, SendEnd, SharedCall};
->>>>>>> 985698e (Carry a socket handle beside the stream; codecs write into EncodeBuf and read impl Buf)
 use framewire::unstable::connection::driver::ConnectionOptions;
 use framewire::unstable::connection::engine::Intake;
 use framewire::unstable::grpc::{Code, Status, timeout};
