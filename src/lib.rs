@@ -60,9 +60,10 @@ pub mod server;
 pub mod transport;
 pub mod unstable;
 
-/// How messages become bytes.
+/// How messages become bytes: implement [`Encode`](codec::Encode) and [`Decode`](codec::Decode) for your own
+/// codec, or use a prost message or [`Raw`].
 pub mod codec {
-    pub use crate::grpc::codec::{Decode, Encode, Raw};
+    pub use crate::grpc::codec::{Decode, Encode, EncodeBuf, Raw};
     pub use crate::grpc::compression::Encoding;
 }
 

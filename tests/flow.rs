@@ -9,7 +9,7 @@ use bench::{EchoRequest, EchoResponse};
 use framewire::Limits;
 use framewire::client::{self, Channel};
 use framewire::server::{self, Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Response};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ fn router() -> Router {
 
 /// A channel and a server over memory, both with these receive windows.
 fn pair(stream: u32, connection: u32) -> Channel {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let narrow = |mut limits: Limits| {
         limits.stream_window = stream;
         limits.stream_window_max = stream;

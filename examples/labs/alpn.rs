@@ -4,8 +4,8 @@ use crate::tls::{Client, Identity, target};
 use crate::{BoxError, echo};
 use framewire::client::{Channel, Count};
 use framewire::server::Server;
+use framewire::transport::Connected;
 use framewire::transport::{Accept, AcceptFuture};
-use framewire::transport::{Connected, ConnectionInfo};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -81,8 +81,7 @@ impl Accept for Changing {
                 let tls = if away { &self.other } else { &self.usual };
                 // One handshake at a time is enough for a lab.
                 if let Ok(stream) = tls.accept(socket).await {
-                    let info = ConnectionInfo::default();
-                    return Ok(Connected { io: Box::new(stream), info });
+                    return Ok(Connected::new(stream));
                 }
             }
         })

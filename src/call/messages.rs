@@ -131,7 +131,7 @@ impl<M: Decode> MessageReader<M> {
                     let decoded = if message.compressed {
                         codec::decode_payload(&payload, true, self.encoding, self.max)
                     } else {
-                        M::decode_bytes(payload)
+                        M::decode(payload)
                     };
                     return Poll::Ready(Some(decoded.map_err(local)));
                 }

@@ -212,7 +212,7 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
             return None;
         }
     };
-    let Connected { io, info } = connected;
+    let Connected { io, info, .. } = connected;
     let window = shared.options.limits.stream_window;
     let handle = Handle::new(info, None, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
@@ -234,16 +234,16 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
     let Some(tls) = &shared.tls else { return Ok(connected) };
-    let Connected { io, mut info } = connected;
+    let (io, mut parts) = connected.into_parts();
     let accepted = if shared.plaintext_too {
         tls::accept_either(io, tls).await
     } else {
         tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
     };
     let (io, secured) = accepted.map_err(|error| error.to_string())?;
-    info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
-    info.tls = secured;
-    Ok(Connected { io, info })
+    parts.info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
+    parts.info.tls = secured;
+    Ok(Connected::from_parts(io, parts))
 }
 
 #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]

@@ -4,7 +4,7 @@ use crate::peer::{Peer, framed};
 use crate::{HEAD, UNARY, channel, normal};
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::frame::FrameType;
 
@@ -14,7 +14,7 @@ const MAX_HEADER_LIST_SIZE: u16 = 6;
 
 #[tokio::test(start_paused = true)]
 async fn a_message_over_our_own_limit() {
-    let (connector, _listener) = memory::listener(64);
+    let (connector, _listener) = in_memory(64);
     let builder = Channel::builder("http://test").connector(connector).max_send_message(10);
     let channel = builder.build().unwrap();
     let error = channel.unary(&UNARY, Raw(vec![0; 11].into())).await.unwrap_err();
@@ -54,7 +54,7 @@ async fn a_request_over_the_peers_header_list() {
 /// The server's limit as its caller reads it, and nothing of the handler.
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_of_a_request_that_is_too_large() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) })
         .max_receive_message(1000);
@@ -115,7 +115,7 @@ async fn what_a_stream_receives() {
 
 /// How a unary call to a server of ours ends whose peer accepts 600 bytes of a header list.
 async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, String) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .unary(&UNARY, move |_, _: Raw| async move { handler() })
         .server_streaming(&STREAM, move |_, _: Raw, mut replies| async move {
@@ -185,7 +185,7 @@ async fn a_response_head_over_the_peers_header_list() {
 /// What a sender is told of its own message, and what a server's caller reads of one.
 #[tokio::test(start_paused = true)]
 async fn a_streams_message_over_our_own_limit() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .max_send_message(10)
         .server_streaming(&STREAM, |_, request: Raw, mut replies| async move {

@@ -19,8 +19,8 @@ mod limits;
 
 use framewire::client::Channel;
 use framewire::error::Error;
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -203,7 +203,7 @@ fn normal(error: &Error) -> String {
 }
 
 fn channel() -> (Channel, MemoryListener) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     (Channel::builder("http://test").connector(connector).build().unwrap(), listener)
 }
 
@@ -280,7 +280,7 @@ async fn a_peer_that_closes_before_it_speaks() {
     let (channel, listener) = channel();
     let close = tokio::spawn(async move {
         let mut listener = listener;
-        let _ = framewire::transport::accept::Accept::accept(&mut listener).await;
+        let _ = framewire::transport::Accept::accept(&mut listener).await;
     });
     let error = channel.unary(&UNARY, Raw::default()).await.unwrap_err();
     close.await.unwrap();
@@ -294,7 +294,7 @@ async fn a_peer_that_closes_before_it_speaks() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_of_a_request() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     framewire::server::Server::builder(framewire::server::Router::new()).serve(listener).unwrap();
     let mut peer = Peer::dial(&connector).await;
     let rows = [

@@ -6,7 +6,7 @@ use crate::memory_pair::{BIDI, UNARY, raw};
 use framewire::client::Channel;
 use framewire::error::{Error, Kind, Processed};
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Response};
 use framewire::unstable::pool::PoolOptions;
 use std::cell::Cell;
@@ -113,7 +113,7 @@ async fn conversation(channel: &Channel) -> Vec<(Raw, Result<(), Error>)> {
 /// One conversation; `near` are the faults of the client's end, `far` those of the server's.
 async fn run(near: Faults, far: Faults) -> Vec<Result<(), Error>> {
     let seen = Seen::default();
-    let (connector, inner) = memory::listener(64 * 1024);
+    let (connector, inner) = in_memory(64 * 1024);
     let server =
         Server::builder(router(&seen)).serve(FaultyListener { inner, faults: far }).unwrap();
     let mut options = PoolOptions::new();

@@ -9,8 +9,8 @@ use crate::memory_pair::{On, SILENT, UNARY, raw, router};
 use crate::peer::Peer;
 use framewire::error::{Kind, Processed};
 use framewire::server::DrainReport;
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
+use framewire::transport::BoxedIo;
+use framewire::transport::in_memory;
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::engine::{self, ConnectionEngine, EngineTask, Intake};
 use framewire::unstable::connection::options::ConnectionOptions;
@@ -257,7 +257,7 @@ async fn an_engine_that_leaves_strands_nobody() {
     assert_eq!((error.kind(), error.processed()), (Kind::ConnectionLost, Processed::No), "{error}");
     assert!(pair.channel.unstable_handles().is_empty());
 
-    let (connector, listener) = memory::listener(64);
+    let (connector, listener) = in_memory(64);
     let server =
         On::FRAMEWIRE.server(router()).engine(engine::custom(Idle)).serve(listener).unwrap();
     let channel = On::FRAMEWIRE.channel().connector(connector).build().unwrap();

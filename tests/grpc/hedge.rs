@@ -5,7 +5,7 @@ use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
 use framewire::client::{Channel, ChannelBuilder, HedgePolicy};
 use framewire::error::{Error, Kind, Processed};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -21,7 +21,7 @@ fn ms(time: u64) -> Duration {
 }
 
 async fn channel(with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> (Channel, Peer) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let mut options = PoolOptions::new();
     options.seed = Some(3);
     options.max_connections = 1;
@@ -279,7 +279,7 @@ async fn a_dropped_future_cancels_every_attempt() {
 /// sent: it does not wait, and nothing is dialled for it.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_that_comes_back_does_not_wait() {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let mut options = PoolOptions::new();
     options.max_connections = 2;
     let builder = Channel::builder("http://test").connector(connector).unstable_pool(options);

@@ -6,7 +6,7 @@ use crate::memory_pair::{BIDI, On, UNARY, UP, raw};
 use crate::peer::{Peer, framed};
 use framewire::client::{Channel, Sender};
 use framewire::error::{Kind, Processed};
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::Raw;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;

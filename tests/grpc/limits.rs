@@ -4,7 +4,7 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::error::{Error, Kind};
-use framewire::transport::memory::MemoryConnector;
+use framewire::transport::MemoryConnector;
 use framewire::unstable::grpc::{Code, Encoding, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;

@@ -3,11 +3,13 @@
 
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, RawMethod, raw, router};
+use bytes::Buf;
 use framewire::client::{Channel, HttpRequest, Sender, Streaming};
+use framewire::codec::EncodeBuf;
 use framewire::error::Error;
 use framewire::server::{HttpReply, Replies, Router};
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::Connected;
+use framewire::transport::Accept;
+use framewire::transport::Connected;
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{Drain, Driver};
@@ -39,8 +41,9 @@ const FINE: &str = "fine";
 struct Ask(&'static str);
 
 impl Decode for Ask {
-    fn decode(payload: &[u8]) -> Result<Self, Status> {
-        assert_ne!(payload, b"decode", "a secret");
+    fn decode(mut payload: impl Buf) -> Result<Self, Status> {
+        let payload = payload.copy_to_bytes(payload.remaining());
+        assert_ne!(&payload[..], b"decode", "a secret");
         let place = PLACES.into_iter().find(|place| place.as_bytes() == payload);
         Ok(Self(place.unwrap_or(FINE)))
     }
@@ -54,11 +57,11 @@ impl Encode for Answer {
         self.0.len()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut EncodeBuf<'_>) {
         let (half, rest) = self.0.as_bytes().split_at(2);
-        out.extend_from_slice(half);
+        out.put_slice(half);
         assert_ne!(self.0, "encode", "a secret");
-        out.extend_from_slice(rest);
+        out.put_slice(rest);
     }
 }
 
@@ -321,7 +324,7 @@ impl Dispatch for Plans {
 async fn of_a_handler_that_contains_none() {
     let (channel, mut listener) = On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
     tokio::spawn(async move {
-        let Connected { io, info } = listener.accept().await.unwrap();
+        let Connected { io, info, .. } = listener.accept().await.unwrap();
         let handle = Handle::new(info, None, 256 * 1024, framewire::unstable::rt::now());
         let options = ConnectionOptions::new(Role::Server);
         let drain = Arc::new(Drain::new());

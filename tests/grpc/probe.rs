@@ -5,7 +5,7 @@ use crate::link::Faults;
 use crate::memory_pair::{DOWN, UNARY, lone_channel, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::Channel;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;

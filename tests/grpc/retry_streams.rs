@@ -5,8 +5,8 @@ use crate::memory_pair::{BIDI, DOWN, On, UNARY, UP, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::{Channel, ChannelBuilder, RetryPolicy};
 use framewire::error::{Kind, Processed};
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -24,7 +24,7 @@ fn channel(
     attempts: u32,
     with: impl FnOnce(ChannelBuilder) -> ChannelBuilder,
 ) -> (Channel, MemoryListener) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let policy = RetryPolicy::new(attempts).backoff(ms(100), 2.0, ms(300)).on(Code::Internal);
     let builder = on.channel().connector(connector).retry(policy);
     (with(builder).build().unwrap(), listener)

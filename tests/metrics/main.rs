@@ -21,8 +21,8 @@ mod recorder;
 use framewire::client::metrics::{METRICS, MetricKind};
 use framewire::client::{Cap, Channel, Count, HedgePolicy, RetryPolicy};
 use framewire::server::{Router, Server};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::Role;
@@ -151,8 +151,7 @@ async fn exercise(tls: &mut Tls) {
     let mut listener = tls.network.listen(addr(1));
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     let other = tokio::spawn(async move {
-        while let Ok(connected) = framewire::transport::accept::Accept::accept(&mut listener).await
-        {
+        while let Ok(connected) = framewire::transport::Accept::accept(&mut listener).await {
             drop(acceptor.accept(connected.io).await);
         }
     });
@@ -315,11 +314,11 @@ impl Connect for Steps {
         let network = self.0.clone();
         Box::pin(async move {
             for phase in [
-                framewire::transport::connect::ConnectPhase::Resolve,
-                framewire::transport::connect::ConnectPhase::Socket,
-                framewire::transport::connect::ConnectPhase::Tls,
+                framewire::transport::ConnectPhase::Resolve,
+                framewire::transport::ConnectPhase::Socket,
+                framewire::transport::ConnectPhase::Tls,
             ] {
-                target.progress().enter(phase);
+                target.enter(phase);
                 ms(100).await;
             }
             network.connect(target).await

@@ -4,7 +4,7 @@ use crate::TEST;
 use crate::process::{Process, WORK, work};
 use framewire::client::{Channel, ChannelBuilder};
 use framewire::error::Error;
-use framewire::transport::connect::PeerAddr;
+use framewire::transport::PeerAddr;
 use framewire::unstable::grpc::{Request, Response};
 use framewire::unstable::pool::PoolOptions;
 use std::future::Future;

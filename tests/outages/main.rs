@@ -30,7 +30,7 @@ use framewire::client::{Cap, Channel};
 
 use framewire::error::Error;
 use framewire::server::Router;
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use framewire::unstable::http2::Role;

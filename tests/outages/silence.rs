@@ -7,9 +7,9 @@ use crate::{
 };
 use framewire::client::{Channel, ChannelState};
 use framewire::error::{Phase, Processed};
-use framewire::transport::accept::Accept;
-use framewire::transport::memory::MemoryListener;
-use framewire::transport::tls::ClientTls;
+use framewire::tls::ClientTls;
+use framewire::transport::Accept;
+use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::{Code, Request};
 use std::sync::atomic::Ordering;
 use std::time::Duration;

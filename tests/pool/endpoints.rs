@@ -5,7 +5,7 @@ use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{Balance, Channel, ChannelState};
 use framewire::error::Phase;
 use framewire::server::Server;
-use framewire::transport::connect::Target;
+use framewire::transport::Target;
 use framewire::unstable::grpc::{Code, Request};
 use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::sync::atomic::Ordering;

@@ -4,7 +4,7 @@
 use crate::network::{Network, addr};
 use crate::{Journal, allowing, ms, options, router};
 use framewire::client::{Cap, Channel};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use std::sync::{Arc, Mutex};
 
 /// Remembers what it is told of the pool's size.

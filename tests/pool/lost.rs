@@ -4,7 +4,7 @@ use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw, router};
 use framewire::client::Channel;
 use framewire::error::Processed;
-use framewire::transport::accept::Accept;
+use framewire::transport::Accept;
 use framewire::unstable::grpc::{Code, Request};
 use std::collections::HashMap;
 use std::sync::Arc;

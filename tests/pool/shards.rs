@@ -3,7 +3,7 @@
 use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw, router};
 use framewire::client::{BuildError, Channel, ChannelBuilder, Channels};
-use framewire::transport::tls::ClientTls;
+use framewire::tls::ClientTls;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::sync::OnceLock;

@@ -3,7 +3,7 @@
 
 use crate::{begin, ms, one, options, places};
 use framewire::client::{BuildError, Cap, Channel, Severity};
-use framewire::transport::connect::Target;
+use framewire::transport::Target;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::pool::Pool;
 use std::io;

@@ -73,7 +73,7 @@ async fn a_peer_that_says_nothing() {
         Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = channel.build().unwrap();
     let call = begin(&channel, 0);
-    let _mute = framewire::transport::accept::Accept::accept(&mut listener).await.unwrap();
+    let _mute = framewire::transport::Accept::accept(&mut listener).await.unwrap();
     ms(10).await;
     let stats = channel.stats();
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Connecting, [0, 1, 0, 0]));

@@ -13,7 +13,7 @@ mod server;
 mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::state::ending::wake;
 use framewire::unstable::call::state::{CallState, SharedCall};
 use framewire::unstable::connection::dispatch::Dispatch;

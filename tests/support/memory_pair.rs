@@ -5,8 +5,8 @@ use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
 use framewire::client::{Cap, Channel, ChannelBuilder};
 use framewire::server::{Router, Server, ServerBuilder};
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::in_memory;
+use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::connection::engine;
 use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::Raw;
@@ -109,7 +109,7 @@ impl On {
         faults: Faults,
     ) -> (Channel, MemoryListener) {
         options.max_connections = 1;
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         let connector = FaultyConnector::new(connector, faults);
         let channel =
             self.channel().unstable_pool(self.client_options(options)).connector(connector);
@@ -138,7 +138,7 @@ impl Setup {
 
     pub fn start_with(self, with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> Pair {
         let Self { on, router, client, server, faults } = self;
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         let server = on.server(router).unstable_connection(server).serve(listener).unwrap();
         let near = FaultyConnector::new(connector.clone(), faults);
         let builder = on.channel().connector(near).unstable_pool(on.client_options(client));

@@ -2,13 +2,13 @@
 
 use framewire::server::{Router, Server};
 
-use framewire::transport::accept::{Accept, AcceptFuture};
-use framewire::transport::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
+use framewire::transport::BoxedIo;
+use framewire::transport::in_memory;
+use framewire::transport::{Accept, AcceptFuture};
+use framewire::transport::{
+    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Target,
 };
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ impl Network {
 
     /// Listens at an address; who listened there before hears of no new connection.
     pub fn listen(&self, at: SocketAddr) -> MemoryListener {
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         self.hosts.lock().unwrap().entry(at).or_default().connector = Some(connector);
         listener
     }
@@ -161,11 +161,8 @@ impl Connect for Network {
                 let kind = ConnectErrorKind::Refused;
                 return Err(ConnectError::new(kind, ConnectPhase::Socket, &target));
             };
-            let Connected { io, info } = connector.connect(target).await?;
-            Ok(Connected {
-                io: Box::new(QueuedReservation { io, counts, forgotten, _socket: socket }),
-                info,
-            })
+            let connected = connector.connect(target).await?;
+            Ok(connected.map_io(|io| QueuedReservation { io, counts, forgotten, _socket: socket }))
         })
     }
 }

@@ -215,7 +215,7 @@ fn arrived(
 ) {
     let subchannel = &Arc::clone(&claim.0);
     let now = rt::now();
-    let Connected { io, info } = connected;
+    let Connected { io, info, .. } = connected;
     let timings = info.timings;
     shared.note_success(&info, now.saturating_duration_since(started));
     shared.prefer(subchannel);

@@ -85,7 +85,7 @@ async fn secure(
     target: &Target,
 ) -> Result<Connected, ConnectError> {
     let attempt = tls.counters().begin();
-    target.progress().enter(ConnectPhase::Tls);
+    target.enter(ConnectPhase::Tls);
     match handshake(connected, tls, apart, target).await {
         Ok((mut connected, mut session)) => {
             session.handshake = attempt.succeeded(session.resumed);
@@ -108,7 +108,7 @@ async fn handshake(
 ) -> Result<(Connected, TlsInfo), ConnectError> {
     let name = server_name(tls, target)?;
     let (config, generation) = apart.map_or_else(|| tls.current(), Apart::current);
-    let Connected { io, info } = connected;
+    let (io, parts) = connected.into_parts();
     let stream = tokio_rustls::TlsConnector::from(config)
         .connect(name, io)
         .await
@@ -123,6 +123,6 @@ async fn handshake(
     };
     match kind {
         Some(kind) => Err(ConnectError::new(kind, ConnectPhase::Tls, target)),
-        None => Ok((Connected { io: Box::new(stream), info }, session)),
+        None => Ok((Connected::from_parts(Box::new(stream), parts), session)),
     }
 }

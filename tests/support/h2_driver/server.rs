@@ -5,7 +5,7 @@ use super::stream::{Read, Sending, read};
 use super::{Clock, PREFACE, Sniffed, deadline, fail, lost, reason, reset, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Kind, Processed};
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::Permit;
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::call::state::ending::wake;
