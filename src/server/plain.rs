@@ -10,7 +10,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-/// A plain request with its whole body.
+/// A plain HTTP/2 request with its whole body; [`Router::http`](crate::server::Router::http) handlers
+/// get it.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpRequest {
@@ -22,13 +23,21 @@ pub struct HttpRequest {
     pub trailers: Fields,
 }
 
-/// A plain response.
+/// A plain HTTP/2 response, which [`Router::http`](crate::server::Router::http) handlers return.
+///
+/// ```
+/// use framewire::server::{HttpReply, Router};
+///
+/// let router = Router::new().http("/healthz", |_request| async {
+///     HttpReply::new(200).with_field("content-type", "text/plain").with_body("ok")
+/// });
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpReply {
     /// `:status`.
     pub status: u16,
-    /// Further fields, lower case.
+    /// Further fields; names in lower case.
     pub fields: Fields,
     /// The body.
     pub body: Bytes,
@@ -60,20 +69,20 @@ impl fmt::Debug for HttpReply {
 }
 
 impl HttpReply {
-    /// A response without fields or body.
+    /// Creates a response without fields or body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    /// With a body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// With one more field.
+    /// Adds a field; the name in lower case.
     #[must_use]
     pub fn with_field(mut self, name: &str, value: &str) -> Self {
         self.fields.push(name, value);
