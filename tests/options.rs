@@ -239,7 +239,8 @@ async fn limits_of_both() {
     ];
     for set in sets {
         let (mut near, mut far) = (Limits::client(), Limits::server());
-        (set(&mut near), set(&mut far));
+        set(&mut near);
+        set(&mut far);
         let _ = channel(|b| b.advanced(advanced().limits(near))).await;
         let _ = server(|b| b.advanced(server::Advanced::default().limits(far))).await;
     }

@@ -3,8 +3,8 @@
 use crate::call::messages::MessageLimits;
 use crate::client::build_error::BuildError;
 use crate::client::channel::{Channel, Inner, Interceptor, Templates};
-use crate::client::options::Settings;
 use crate::client::policy::{HedgePolicy, Policy, Retries, RetryPolicy};
+use crate::client::settings::Settings;
 use crate::client::shard_key::{Part, ShardKey};
 use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status, request};
@@ -189,7 +189,7 @@ impl ChannelBuilder {
     }
 
     pub(super) fn cap_if_none(mut self, cap: Arc<Cap>) -> Self {
-        self.settings.fallback_cap(cap);
+        self.settings.fallback_cap = Some(cap);
         self
     }
 

@@ -14,6 +14,7 @@ mod options;
 mod plain;
 mod policy;
 mod retry;
+mod settings;
 mod shard_key;
 mod shards;
 mod streaming;
