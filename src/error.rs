@@ -36,7 +36,7 @@ use std::fmt;
 /// # let router = Router::new().unary(&GET, |_context, _request| async {
 /// #     Err::<Response<Raw>, _>(Status::new(Code::NotFound, "no user 42"))
 /// # });
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://users.local").connector(connector).build()?;
 /// use framewire::Code;
 ///

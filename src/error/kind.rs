@@ -12,7 +12,7 @@ use std::time::Duration;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(Router::new()).serve(listener);
+/// # let _server = Server::builder(Router::new()).serve(listener)?;
 /// # let channel = Channel::builder("http://users.local").connector(connector).build()?;
 /// use framewire::error::{Initiator, Kind, Processed};
 /// use framewire::{Code, Method, Raw};
@@ -126,7 +126,7 @@ pub enum Processed {
 /// # let router = Router::new().unary(&SLOW, |_context, _request| {
 /// #     std::future::pending::<Result<Response<Raw>, Status>>()
 /// # });
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://slow.local").connector(connector).build()?;
 /// use std::time::Duration;
 ///

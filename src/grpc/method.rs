@@ -77,7 +77,7 @@ impl<'a> Path<'a> {
 /// let router = Router::new()
 ///     .unary(&ECHO, |_context, request: Raw| async move { Ok(Response::new(request)) });
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://echo.local").connector(connector).build()?;
 /// let response = channel.unary(&ECHO, Raw(b"hello".as_slice().into())).await?;
 /// assert_eq!(response.into_inner().0, b"hello".as_slice());

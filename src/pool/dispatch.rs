@@ -42,6 +42,7 @@ impl Shared {
     }
 
     /// Picks a connection, and dials where the picker wants one.
+    #[inline]
     fn pick(&self) -> Pick {
         let decision = self.picker.pick(|n| self.random.lock().below(n));
         decision.dial.iter().for_each(|subchannel| self.start_dial(subchannel));

@@ -91,22 +91,27 @@ impl Picker {
     }
 
     /// Looks for a permit; `draw` returns a random number below its argument.
+    #[inline]
     pub(super) fn pick(&self, draw: impl FnMut(u64) -> u64) -> Decision {
         let candidates = self.candidates.read();
-        if let [only] = &candidates[..] {
-            return Decision { pick: only.pick(&self.target), dial: Vec::new() };
+        match &candidates[..] {
+            [only] => Decision { pick: only.pick(&self.target), dial: Vec::new() },
+            _ => self.balance(&candidates, draw),
         }
+    }
+
+    fn balance(&self, candidates: &[Candidate], draw: impl FnMut(u64) -> u64) -> Decision {
         let mut dial = Vec::new();
         let pick = match self.balance {
             _ if candidates.is_empty() => Pick::None,
-            Balance::PickFirst => self.pick_first(&candidates),
+            Balance::PickFirst => self.pick_first(candidates),
             Balance::RoundRobin => {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
-                self.pick_from(&candidates, turn % candidates.len(), &mut dial)
+                self.pick_from(candidates, turn % candidates.len(), &mut dial)
             }
             Balance::LeastLoaded => {
-                let first = less_loaded(&candidates, draw, &mut dial);
-                self.pick_from(&candidates, first, &mut dial)
+                let first = less_loaded(candidates, draw, &mut dial);
+                self.pick_from(candidates, first, &mut dial)
             }
         };
         Decision { pick, dial }
@@ -229,7 +234,7 @@ impl Candidate {
                 best = Some((reading.calls, connection));
             }
         }
-        while let Some(connection) = self.subchannel.idle().pop() {
+        while let Some(connection) = self.subchannel.idle.pop() {
             if let Ok(permit) = connection.reserve() {
                 self.subchannel.note_below_target();
                 return Pick::Permit(permit);

@@ -261,7 +261,6 @@ mod tests {
 
 #[cfg(all(test, framewire_loom))]
 mod loom_models {
-    use crate::call::state::CallSpec;
     use crate::connection::permits::PermitCounter;
     use crate::pool::queue::*;
     use loom::sync::Arc as Shared;

@@ -208,7 +208,7 @@ impl Shared {
         let before = before.iter().map(|one| &one.subchannel);
         let mut after: Vec<Arc<Subchannel>> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let same = |one: &&Arc<Subchannel>| one.target().address() == Some(*address);
+            let same = |one: &&Arc<Subchannel>| one.target.address() == Some(*address);
             if after.iter().any(|one| same(&one)) {
                 continue;
             }

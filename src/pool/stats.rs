@@ -166,7 +166,7 @@ impl Shared {
         let budget = self.options.driver.budget.clone().unwrap_or_else(Budget::process);
         let candidates = self.candidates();
         let endpoint = |Candidate { subchannel, .. }: &Candidate| {
-            let (target, phase) = (subchannel.target().to_string(), subchannel.progress().phase());
+            let (target, phase) = (subchannel.target.to_string(), subchannel.progress.phase());
             subchannel.lifecycle().stats(target, phase, now)
         };
         let (exhaustion, leak) = {

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 ///     Ok(Response::new(Raw(name.into())))
 /// });
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
 /// let mut request = Request::new(Raw::default()).with_timeout(Duration::from_secs(5));
 /// request.metadata_mut().insert("x-name", "Ada")?;
@@ -69,7 +69,7 @@ pub type Cancelled = Error;
 ///         _ => Err(Status::new(Code::Unauthenticated, "send a valid token")),
 ///     });
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
 /// let error = channel.unary(&ECHO, Raw::default()).await.unwrap_err();
 /// assert_eq!(error.code(), Code::Unauthenticated);
@@ -131,7 +131,7 @@ impl Context {
     ///     Ok(Response::new(Raw(safe.into())))
     /// });
     /// # let (connector, listener) = in_memory(64 * 1024);
-    /// # let _server = Server::builder(router).serve(listener);
+    /// # let _server = Server::builder(router).serve(listener)?;
     /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
     /// let response = channel.unary(&WHO, Raw::default()).await?;
     /// assert_eq!(response.into_inner(), Raw("plaintext".into()));
@@ -173,7 +173,7 @@ impl Context {
     ///     std::future::pending::<Result<Response<Raw>, Status>>()
     /// });
     /// # let (connector, listener) = in_memory(64 * 1024);
-    /// # let _server = Server::builder(router).serve(listener);
+    /// # let _server = Server::builder(router).serve(listener)?;
     /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
     /// let request = Request::new(Raw::default()).with_timeout(Duration::from_millis(50));
     /// channel.unary(&SLOW, request).await.unwrap_err();

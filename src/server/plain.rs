@@ -49,7 +49,7 @@ pub struct HttpRequest {
 ///     HttpReply::new(200).with_field("content-type", "text/plain").with_body("ok")
 /// });
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
 /// let response = channel.http(HttpRequest::new("GET", "/health")).await?;
 /// assert_eq!(response.status, 200);

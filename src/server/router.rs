@@ -40,7 +40,7 @@ use std::sync::Arc;
 ///     })
 ///     .max_receive_message(64 * 1024);
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://users.local").connector(connector).build()?;
 ///
 /// let user = channel.unary(&GET, Raw(b"42".as_slice().into())).await?;
@@ -115,7 +115,7 @@ impl Router {
     ///     },
     /// );
     /// # let (connector, listener) = in_memory(64 * 1024);
-    /// # let _server = Server::builder(router).serve(listener);
+    /// # let _server = Server::builder(router).serve(listener)?;
     /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
     /// let mut numbers = channel.server_streaming(&COUNT, Raw::default())?;
     /// assert_eq!(numbers.message().await?, Some(Raw("one".into())));
@@ -162,7 +162,7 @@ impl Router {
     ///     },
     /// );
     /// # let (connector, listener) = in_memory(64 * 1024);
-    /// # let _server = Server::builder(router).serve(listener);
+    /// # let _server = Server::builder(router).serve(listener)?;
     /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
     /// let (mut sender, response) = channel.client_streaming(&SUM, ())?;
     /// sender.send(Raw("three".into())).await?;
@@ -209,7 +209,7 @@ impl Router {
     ///     },
     /// );
     /// # let (connector, listener) = in_memory(64 * 1024);
-    /// # let _server = Server::builder(router).serve(listener);
+    /// # let _server = Server::builder(router).serve(listener)?;
     /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
     /// let (mut sender, mut replies) = channel.bidi(&CHAT, ())?;
     /// sender.send(Raw("hello".into())).await?;

@@ -64,7 +64,7 @@ impl<M: Decode> Requests<M> {
 /// };
 /// let router = Router::new().server_streaming(&LIST, list);
 /// # let (connector, listener) = in_memory(64 * 1024);
-/// # let _server = Server::builder(router).serve(listener);
+/// # let _server = Server::builder(router).serve(listener)?;
 /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
 /// let mut users = channel.server_streaming(&LIST, Raw::default())?;
 /// assert_eq!(users.message().await?, Some(Raw("Ada".into())));

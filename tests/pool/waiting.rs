@@ -58,7 +58,7 @@ async fn what_cannot_be_in_time_is_told_at_once() {
     let error = one.channel.unary(&WORK, request).await.unwrap_err();
     assert_eq!(before.elapsed(), Duration::ZERO, "at once");
     assert_eq!((error.kind(), error.code()), (Kind::Deadline, Code::DeadlineExceeded), "{error}");
-    assert!(error.to_string().contains("refused at once"), "{error}");
+    assert!(error.to_string().contains("refused immediately"), "{error}");
     assert_eq!((error.processed(), error.phase()), (Processed::No, Some(Phase::PoolWait)));
     // One that has the time waits for it.
     let request = Request::new(raw([0])).with_timeout(Duration::from_secs(2));

@@ -46,7 +46,7 @@ impl Refusal {
                     None => (String::new(), ""),
                 };
                 let text = format!(
-                    "refused at once: {before} calls{whose} wait before it, for about {wait:.1?}, \
+                    "refused immediately: {before} calls{whose} wait before it, for about {wait:.1?}, \
                      and its deadline leaves {left:.1?}{setters}"
                 );
                 let status = Status::new(Code::DeadlineExceeded, text);

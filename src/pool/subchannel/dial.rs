@@ -77,7 +77,7 @@ impl Shared {
         let before = subchannel.lifecycle().not_http2();
         if before != Some(false) {
             self.counters.note(Count::LostHttp2);
-            let (target, spoke) = (subchannel.target(), before == Some(true));
+            let (target, spoke) = (&subchannel.target, before == Some(true));
             tracing::warn!(%target, %error, spoke, "the target speaks no HTTP/2");
         }
     }
@@ -133,7 +133,7 @@ async fn search(shared: &Arc<Shared>, subchannel: &Arc<Subchannel>) -> Outcome {
                 continue;
             }
         };
-        subchannel.progress().enter(ConnectPhase::Resolve);
+        subchannel.progress.enter(ConnectPhase::Resolve);
         shared.publish();
         match attend(shared, subchannel).await {
             None => return Outcome::Unwanted,
@@ -185,7 +185,7 @@ fn is_late(shared: &Shared, subchannel: &Subchannel) -> bool {
 
 async fn dial(shared: &Shared, subchannel: &Subchannel) -> Result<Connected, Error> {
     let time = shared.options.dial_time;
-    let target = subchannel.target().clone().reporting(subchannel.progress().clone());
+    let target = subchannel.target.clone().reporting(subchannel.progress.clone());
     match rt::timeout(time, shared.connector.connect(target)).await {
         Ok(Ok(connected)) => Ok(connected),
         Ok(Err(error)) => {
@@ -193,12 +193,12 @@ async fn dial(shared: &Shared, subchannel: &Subchannel) -> Result<Connected, Err
             Err(connect_error(&error))
         }
         Err(_) => {
-            let phase = match subchannel.progress().phase() {
+            let phase = match subchannel.progress.phase() {
                 ConnectPhase::Resolve => Phase::Resolve,
                 ConnectPhase::Tls => Phase::Tls,
                 _ => Phase::Dial,
             };
-            let target = subchannel.target();
+            let target = &subchannel.target;
             let text = format!("{target}: no connection within {time:?} (dial_time)");
             Err(Error::local(Kind::Connect, Code::Unavailable, text).with_phase(phase))
         }
@@ -234,7 +234,7 @@ fn arrived(
         handle.set_limit(if lifecycle.ready() > 0 { 0 } else { early });
         lifecycle.connected(Arc::clone(&handle), socket, replace_at);
     }
-    subchannel.idle().push(&handle);
+    subchannel.idle.push(&handle);
     // From here on the next dial may start.
     drop(claim);
     shared.publish();

@@ -24,15 +24,16 @@ pub(super) use state::aggregate;
 #[derive(Debug)]
 pub(super) struct Subchannel {
     id: u64,
-    target: Target,
-    idle: IdleConnections,
+    pub(super) target: Target,
+    /// The queue of connections without calls.
+    pub(super) idle: IdleConnections,
     /// Turns of the oldest connection, plus one, when all were above their soft target; 0 if one was
     /// below since.
     above_target: AtomicU32,
     /// The answer to a PING for which calls waited.
     answered: Notify,
     /// How far the dial in flight has come.
-    progress: Progress,
+    pub(super) progress: Progress,
     lifecycle: Mutex<Lifecycle>,
 }
 
@@ -55,24 +56,10 @@ impl Subchannel {
         self.id
     }
 
-    pub(super) const fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// How far the dial in flight has come.
-    pub(super) const fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
     /// Locks the lifecycle, for a transition or a question. The caller holds no other lock but the
     /// picker's, and takes none but those of the cap and of the random numbers.
     pub(super) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
         self.lifecycle.lock()
-    }
-
-    /// The queue of connections without calls.
-    pub(super) const fn idle(&self) -> &IdleConnections {
-        &self.idle
     }
 
     /// The connections that take calls, oldest first.

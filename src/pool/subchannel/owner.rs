@@ -97,7 +97,7 @@ impl PoolOwner {
     /// A connection without calls is queued for calls that need one.
     fn note_idle(&self, handle: &Arc<Handle>, reading: Reading) {
         if reading.calls == 0 && reading.open {
-            self.subchannel.idle().push(handle);
+            self.subchannel.idle.push(handle);
         }
     }
 
@@ -108,7 +108,7 @@ impl PoolOwner {
             (lifecycle.settings_received(handle), lifecycle.set_probing(false))
         };
         if again {
-            let (target, peer) = (self.subchannel.target(), &shared.target);
+            let (target, peer) = (&self.subchannel.target, &shared.target);
             tracing::info!(%target, %peer, "speaks HTTP/2 again");
         }
         if probing {
@@ -170,7 +170,7 @@ impl PoolOwner {
     /// The connection is closed: its subchannel does not keep it. Returns its first GOAWAY.
     fn leave(&self, handle: &Handle) -> Option<ErrorCode> {
         let closed = self.subchannel.lifecycle().closed(handle);
-        self.subchannel.idle().remove(handle);
+        self.subchannel.idle.remove(handle);
         closed.and_then(|(_socket, goaway)| goaway)
     }
 

@@ -20,7 +20,7 @@
 //! let client_tls = ClientTls::builder().roots_pem(&chain).build()?;
 //!
 //! let (connector, listener) = in_memory(64 * 1024);
-//! let server = Server::builder(router).tls(server_tls).serve(listener);
+//! let server = Server::builder(router).tls(server_tls).serve(listener)?;
 //! let channel = Channel::builder("https://echo.local")
 //!     .connector(connector)
 //!     .tls(client_tls.clone())
