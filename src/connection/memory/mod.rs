@@ -55,7 +55,8 @@
 //! with its window. What a caller still reads of an ended call is memory of the call, and no longer
 //! of the connection: reports of an ended call are ignored.
 
-#[cfg(all(test, not(framewire_loom)))]
+#[cfg(test)]
+#[cfg(not(framewire_loom))]
 mod tests;
 
 use crate::http2::settings::DEFAULT_WINDOW;
