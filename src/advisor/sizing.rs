@@ -2,13 +2,13 @@
 //!
 //! A call occupies a stream until its response ends. So the streams of all connections are the servers of
 //! a queue, and Erlang's formula gives the share of calls that find no free stream. The formula needs the
-//! *mean* service time. The 99th percentile instead of it gives a size that is several times too large
-//! (4.6 times for exponential times).
+//! *mean* service time; with the 99th percentile the size is 4.6 times too large for exponential times.
 
 mod controller;
 pub mod erlang;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use controller::{Advice, Controller, ControllerOptions, Observation};
 
@@ -331,73 +331,5 @@ fn check(load: &Load, streams: u32, link: Option<&Link>, goal: &Goal) -> Result<
     match checks.iter().find(|(sane, _)| !sane) {
         Some((_, name)) => Err(SizingError::Input(name)),
         None => Ok(()),
-    }
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Share(most) => write!(f, "at most {:.3} % of the calls wait", most * 100.0),
-            Self::Mean(most) => write!(f, "the mean wait is at most {most:.2?}"),
-            Self::Quantile(share, most) => {
-                write!(f, "{:.2} % of the calls wait at most {most:.2?}", share * 100.0)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Streams => "calls in flight decide",
-            Self::Up => "the bytes of requests decide",
-            Self::Down => "the bytes of responses decide",
-            Self::Min => "the minimum; the load needs no more",
-            Self::Max => "the maximum; the load needs more",
-        })
-    }
-}
-
-impl fmt::Display for Sizing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, bound, load, goal, .. } = self;
-        writeln!(f, "connections: {connections} ({bound})")?;
-        writeln!(
-            f,
-            "load: {:.1} calls/s x {:.2?} = {:.2} calls in flight",
-            load.rate, load.mean, self.offered
-        )?;
-        writeln!(
-            f,
-            "streams: {} so that {}; {} with {:.0} % headroom; at {} per connection: {} connections",
-            self.streams_needed,
-            goal.wait,
-            self.streams_wanted,
-            goal.headroom * 100.0,
-            self.streams_per_connection,
-            self.for_streams
-        )?;
-        for (name, rate, count) in
-            [("up", self.rate_up, self.for_up), ("down", self.rate_down, self.for_down)]
-        {
-            if count > 0 {
-                writeln!(
-                    f,
-                    "bytes {name}: {:.3} MB/s per connection: {count} connections",
-                    rate / 1e6
-                )?;
-            }
-        }
-        write!(
-            f,
-            "result: {} streams, {:.1} % in use, {:.3} % of the calls wait, ",
-            self.servers,
-            self.utilisation * 100.0,
-            self.waits * 100.0
-        )?;
-        match self.mean_wait {
-            Some(wait) => write!(f, "{wait:.2?} on average"),
-            None => f.write_str("longer and longer: the load is too high"),
-        }
     }
 }

@@ -1,7 +1,5 @@
-//! The router: which handler serves which path.
-//!
-//! It sees a request before any gRPC check, so it serves gRPC methods and plain HTTP/2 requests on the
-//! same connection.
+//! The router: which handler serves which path. It sees a request before any gRPC check, so it serves
+//! gRPC methods and plain HTTP/2 requests on the same connection.
 
 use crate::call::messages::MessageLimits;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
@@ -312,7 +310,7 @@ impl Router {
         self
     }
 
-    /// Gives every handler the router's limits and interceptors.
+    // Every handler gets the router's limits and interceptors.
     pub(super) fn settle(mut self) -> Routes {
         let shape = Shape {
             limits: self.limits,
