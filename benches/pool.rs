@@ -11,10 +11,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use framewire::server::{Router, Server};
-use framewire::transport::connect::Target;
-use framewire::transport::memory;
-use framewire::unstable::connection::driver::ConnectionOptions;
-use framewire::unstable::http2::Role;
+use framewire::transport::Target;
+use framewire::transport::in_memory;
 use framewire::unstable::pool::{Pool, PoolOptions};
 use std::hint::black_box;
 use std::sync::{Arc, Barrier, Mutex};
@@ -71,10 +69,9 @@ fn ours() -> (tokio::runtime::Runtime, Server, Pool) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let (server, pool) = runtime.block_on(async {
-        let (connector, listener) = memory::listener(64 * 1024);
-        let mut options = ConnectionOptions::new(Role::Server);
-        options.limits.concurrent_streams = 100;
-        let server = Server::builder(Router::new()).options(options).serve(listener);
+        let (connector, listener) = in_memory(64 * 1024);
+        let server =
+            Server::builder(Router::new()).max_concurrent_streams(100).serve(listener).unwrap();
         let target = Target::parse("http://bench").unwrap();
         let mut options = PoolOptions::new();
         options.max_connections = CONNECTIONS;

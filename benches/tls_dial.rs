@@ -8,11 +8,11 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::{Connect, Target};
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
-use framewire::transport::tls::{ClientTls, ClientTlsBuilder, ServerTls, TlsConnector, accept};
+use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, TlsConnector, accept};
+use framewire::transport::Accept;
+use framewire::transport::in_memory;
+use framewire::transport::{Connect, Target};
+use framewire::transport::{MemoryConnector, MemoryListener};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::hint::black_box;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,7 +59,7 @@ impl Pair {
             client = client.identity_pem(&of.client.0, &of.client.1);
         }
         let client = options(client).build().unwrap();
-        let (inner, listener) = memory::listener(1 << 16);
+        let (inner, listener) = in_memory(1 << 16);
         Self {
             connector: TlsConnector::new(inner, client.clone()),
             client,

@@ -100,8 +100,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     endings(&channel).await;
 
     for connection in channel.connections() {
-        let info = connection.info();
-        println!("client    one connection: {:?}", info.tls.as_ref().map(|t| &t.version));
+        let tls = connection.tls.as_ref();
+        println!("client    one connection: {:?}", tls.map(|tls| &tls.version));
     }
     drop(channel);
     let report = server.shutdown(Duration::from_secs(5)).await;

@@ -10,21 +10,21 @@ use bench::{EchoRequest, EchoResponse};
 use framewire::Method;
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use std::error::Error;
 
 const BIDI: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Bidi");
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new().bidi(&BIDI, |_, mut requests, mut replies| async move {
         while let Some(request) = requests.message().await? {
             replies.send(EchoResponse { payload: request.payload }).await?;
         }
         Ok(())
     });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener)?;
     let channel = Channel::builder("http://in-memory:80").connector(connector).build()?;
 
     let (mut sender, mut answers) = channel.bidi(&BIDI, ())?;

@@ -1,144 +1,56 @@
-//! What went wrong, where, by whose doing, and whether a retry is safe.
+//! [`Error`]: why a call failed, where, who ended it, and whether a retry is safe.
+//!
+//! An error carries a gRPC [`Status`] and five facts about the failure:
+//!
+//! | question | answer |
+//! | --- | --- |
+//! | What happened? | [`Error::kind`], [`Error::code`] |
+//! | Who ended the call? | [`Error::initiator`] |
+//! | May the peer have acted on it? | [`Error::processed`], [`Error::is_retry_safe`] |
+//! | In which phase did it end? | [`Error::phase`] |
+//! | On which connection and stream? | [`Error::connection`] |
+
+mod kind;
+mod phase;
+
+pub use kind::{ConnectionFacts, Initiator, Kind, Processed};
+pub use phase::Phase;
+
+pub use crate::http2::ErrorCode;
 
 use crate::grpc::status::{Code, Status};
-use crate::http2::ErrorCode;
 use std::fmt;
-use std::time::Duration;
 
-/// Where an RPC spends its time, and where it can end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[repr(u8)]
-pub enum Phase {
-    /// Resolving the target's name.
-    Resolve,
-    /// Waiting for a connection that may be used.
-    PoolWait,
-    /// Connecting the socket.
-    Dial,
-    /// The TLS handshake.
-    Tls,
-    /// Waiting for the peer's SETTINGS.
-    Settings,
-    /// Waiting for the peer's stream limit, or in the line of the call's tenant.
-    StreamQuota,
-    /// Waiting for the stream's window.
-    StreamWindow,
-    /// Waiting for the connection's window.
-    ConnectionWindow,
-    /// Written, waiting for the socket.
-    WriteQueue,
-    /// The peer is at work.
-    Server,
-    /// The response is arriving.
-    Read,
-    /// Waiting for the caller to poll.
-    Caller,
-}
-
-impl Phase {
-    /// Every phase, in order.
-    pub const ALL: [Self; 12] = [
-        Self::Resolve,
-        Self::PoolWait,
-        Self::Dial,
-        Self::Tls,
-        Self::Settings,
-        Self::StreamQuota,
-        Self::StreamWindow,
-        Self::ConnectionWindow,
-        Self::WriteQueue,
-        Self::Server,
-        Self::Read,
-        Self::Caller,
-    ];
-
-    /// In words, for a sentence that begins with "while".
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolving the name",
-            Self::PoolWait => "waiting for a connection",
-            Self::Dial => "connecting",
-            Self::Tls => "in the TLS handshake",
-            Self::Settings => "waiting for the peer's SETTINGS",
-            Self::StreamQuota => "waiting for the peer's stream limit",
-            Self::StreamWindow => "waiting for the stream's flow-control window",
-            Self::ConnectionWindow => "waiting for the connection's flow-control window",
-            Self::WriteQueue => "writing the request",
-            Self::Server => "waiting for the response",
-            Self::Read => "reading the response",
-            Self::Caller => "waiting for the caller",
-        }
-    }
-}
-
-/// What kind of failure it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// The peer answered with this status.
-    Status,
-    /// The deadline passed.
-    Deadline,
-    /// The call was cancelled on this side.
-    Cancelled,
-    /// No connection could be made.
-    Connect,
-    /// The connection was lost.
-    ConnectionLost,
-    /// The stream was reset.
-    Reset,
-    /// The peer went away before it acted on the call.
-    GoAway,
-    /// The peer broke HTTP/2 or gRPC.
-    Protocol,
-    /// The peer answered, but not in gRPC.
-    NotGrpc,
-    /// A limit of ours or of the peer.
-    Limit,
-    /// The caller asked for something impossible.
-    Misuse,
-    /// This side is shutting down.
-    Shutdown,
-}
-
-/// Who ended it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Initiator {
-    /// This side.
-    Local,
-    /// The peer.
-    Remote,
-    /// The network between.
-    Io,
-}
-
-/// Whether the peer may have acted on the request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Processed {
-    /// Surely not: a retry is safe.
-    No,
-    /// Perhaps: a retry is safe only if the method is idempotent.
-    Maybe,
-    /// Yes: the peer answered.
-    Yes,
-}
-
-/// The connection on which it happened.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct ConnectionFacts {
-    /// Unique within the process.
-    pub id: u64,
-    /// The peer's address, in words.
-    pub peer: String,
-    /// Time since the connection was made.
-    pub age: Duration,
-    /// The stream, where one was opened.
-    pub stream_id: Option<u32>,
-}
-
-/// Why a call failed. One word large; its `Display` is one line that needs no other.
+/// The reason why a call failed.
+///
+/// `Display` prints one line with everything the error knows. The type is one word large.
+///
+/// ```
+/// # #[cfg(all(feature = "client", feature = "server"))]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+/// # use framewire::{Method, Raw, Response, Status};
+/// # const GET: Method<Raw, Raw> = Method::new("/users.v1.Users/Get");
+/// # let (connector, listener) = in_memory(64 * 1024);
+/// # let router = Router::new().unary(&GET, |_context, _request| async {
+/// #     Err::<Response<Raw>, _>(Status::new(Code::NotFound, "no user 42"))
+/// # });
+/// # let _server = Server::builder(router).serve(listener)?;
+/// # let channel = Channel::builder("http://users.local").connector(connector).build()?;
+/// use framewire::Code;
+///
+/// let user = match channel.unary(&GET, Raw::default()).await {
+///     Ok(response) => Some(response.into_inner()),
+///     Err(error) if error.code() == Code::NotFound => None,
+///     Err(error) => return Err(error.into()),
+/// };
+/// assert_eq!(user, None);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(all(feature = "client", feature = "server")))]
+/// # fn main() {}
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -155,7 +67,19 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure with its gRPC status; see the `with_` methods for the rest.
+    /// Creates an error from its four mandatory parts; the `with_` methods add the others.
+    ///
+    /// ```
+    /// use framewire::error::{Error, Initiator, Kind, Phase, Processed};
+    /// use framewire::{Code, Status};
+    ///
+    /// let status = Status::new(Code::Unavailable, "connection refused");
+    /// let error = Error::new(Kind::Connect, status, Initiator::Io, Processed::No)
+    ///     .with_phase(Phase::Dial);
+    /// assert_eq!(error.phase(), Some(Phase::Dial));
+    /// let text = "UNAVAILABLE: connection refused, while connecting; not processed, a retry is safe";
+    /// assert_eq!(error.to_string(), text);
+    /// ```
     #[must_use]
     pub fn new(kind: Kind, status: Status, initiator: Initiator, processed: Processed) -> Self {
         Self(Box::new(Inner {
@@ -170,41 +94,64 @@ impl Error {
         }))
     }
 
-    /// The status that the peer answered with.
+    /// Creates the error of a call that the peer answered with `status`.
+    ///
+    /// The kind is [`Kind::Status`], the initiator the peer, and the call counts as processed.
+    ///
+    /// ```
+    /// use framewire::error::{Error, Kind};
+    /// use framewire::{Code, Status};
+    ///
+    /// let error = Error::from_peer(Status::new(Code::NotFound, "no user 42"));
+    /// assert_eq!(error.kind(), Kind::Status);
+    /// assert_eq!(error.to_string(), "NOT_FOUND: no user 42");
+    /// ```
     #[must_use]
     pub fn from_peer(status: Status) -> Self {
         Self::new(Kind::Status, status, Initiator::Remote, Processed::Yes)
     }
 
-    /// A failure that this side decided on before anything was sent.
+    /// Creates the error of a call that this side refused before it sent anything.
+    ///
+    /// ```
+    /// use framewire::Code;
+    /// use framewire::error::{Error, Kind};
+    ///
+    /// let error = Error::local(Kind::Misuse, Code::Internal, "the request was taken before");
+    /// // Nothing was sent, but the same call would fail again.
+    /// assert!(!error.is_retry_safe());
+    /// assert_eq!(error.to_string(), "INTERNAL: the request was taken before; nothing was sent");
+    /// ```
     #[must_use]
     pub fn local(kind: Kind, code: Code, message: impl Into<String>) -> Self {
         let status = Status::new(code, message.into());
         Self::new(kind, status, Initiator::Local, Processed::No)
     }
 
-    /// With the phase in which it ended.
+    /// Sets the phase in which the call ended. Default: unknown.
     #[must_use]
     pub fn with_phase(mut self, phase: Phase) -> Self {
         self.0.phase = Some(phase);
         self
     }
 
-    /// With whether the peer may have acted on the request, where that differs from call to call.
+    /// Sets whether the peer may have acted on the request.
     #[must_use]
     pub fn with_processed(mut self, processed: Processed) -> Self {
         self.0.processed = processed;
         self
     }
 
-    /// With the HTTP/2 error code.
+    /// Sets the HTTP/2 error code of RST_STREAM or GOAWAY (RFC 9113 §7). Default: none.
     #[must_use]
     pub fn with_h2_code(mut self, code: ErrorCode) -> Self {
         self.0.h2_code = Some(code);
         self
     }
 
-    /// With the debug text of a GOAWAY; control characters are escaped.
+    /// Sets the debug data of a GOAWAY (RFC 9113 §6.8) and escapes what is not printable ASCII.
+    ///
+    /// Empty data changes nothing.
     #[must_use]
     pub fn with_debug(mut self, debug: &[u8]) -> Self {
         if !debug.is_empty() {
@@ -213,74 +160,100 @@ impl Error {
         self
     }
 
-    /// With the connection on which it happened.
+    /// Sets the connection that carried the call. Default: none.
     #[must_use]
     pub fn with_connection(mut self, facts: ConnectionFacts) -> Self {
         self.0.connection = Some(facts);
         self
     }
 
-    /// What kind of failure it was.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
-    /// The gRPC code.
+    /// Returns the gRPC code of [`Error::status`].
     #[must_use]
     pub fn code(&self) -> Code {
         self.0.status.code()
     }
 
-    /// The gRPC status: code, message, details, and the trailers' metadata.
+    /// Returns the gRPC status: code, message, details and the metadata of the trailers.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.0.status
     }
 
-    /// The gRPC status, taken out.
+    /// Returns the gRPC status and drops the rest.
+    ///
+    /// ```
+    /// use framewire::{Code, Error, Status};
+    ///
+    /// // A handler that forwards the status of a call it made.
+    /// fn forward(error: Error) -> Status {
+    ///     error.into_status()
+    /// }
+    /// let error = Error::from(Status::new(Code::NotFound, "no user 42"));
+    /// assert_eq!(forward(error).message(), "no user 42");
+    /// ```
     #[must_use]
     pub fn into_status(self) -> Status {
         self.0.status
     }
 
-    /// The phase in which it ended, where it is known.
+    /// Returns the phase in which the call ended; `None` if it is unknown.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.0.phase
     }
 
-    /// Who ended it.
+    /// Returns who ended the call.
     #[must_use]
     pub fn initiator(&self) -> Initiator {
         self.0.initiator
     }
 
-    /// Whether the peer may have acted on the request.
+    /// Returns whether the peer may have acted on the request.
     #[must_use]
     pub fn processed(&self) -> Processed {
         self.0.processed
     }
 
-    /// Whether the call may be made again without any risk of acting twice.
+    /// Returns whether the same call can be made again without the risk that it runs twice.
+    ///
+    /// True if the peer definitely did not process the call, except for [`Kind::Misuse`], which
+    /// would fail again. A `false` does not forbid a retry of an idempotent method: see
+    /// [`Processed`].
+    ///
+    /// ```
+    /// use framewire::error::{Error, Kind};
+    /// use framewire::{Code, Status};
+    ///
+    /// let full = Error::local(Kind::Limit, Code::ResourceExhausted, "the queue is full");
+    /// assert!(full.is_retry_safe());
+    ///
+    /// let answered = Error::from(Status::new(Code::Unavailable, "overloaded"));
+    /// assert!(!answered.is_retry_safe());
+    /// ```
     #[must_use]
     pub fn is_retry_safe(&self) -> bool {
         self.0.processed == Processed::No && self.0.kind != Kind::Misuse
     }
 
-    /// The HTTP/2 error code that ended it.
+    /// Returns the HTTP/2 error code that ended the call (RFC 9113 §7); `None` if there was none.
     #[must_use]
     pub fn h2_code(&self) -> Option<ErrorCode> {
         self.0.h2_code
     }
 
-    /// The debug text of the peer's GOAWAY, escaped.
+    /// Returns the debug data of the peer's GOAWAY, escaped; `None` if there was none.
     #[must_use]
     pub fn debug_text(&self) -> Option<&str> {
         self.0.debug.as_deref()
     }
 
-    /// The connection on which it happened.
+    /// Returns the connection that carried the call; `None` if the call never got one.
     #[must_use]
     pub fn connection(&self) -> Option<&ConnectionFacts> {
         self.0.connection.as_ref()
@@ -294,7 +267,7 @@ impl fmt::Display for Error {
         if !inner.status.message().is_empty() {
             f.write_str(": ")?;
             for c in inner.status.message().chars() {
-                // What would break the line is escaped; quotes are words like any other.
+                // `escape_debug` keeps the message on one line; it would escape quotes as well.
                 match c {
                     '\'' | '"' => fmt::Write::write_char(f, c)?,
                     c => write!(f, "{}", c.escape_debug())?,
@@ -337,6 +310,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// Same as [`Error::from_peer`].
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self::from_peer(status)

@@ -20,7 +20,7 @@
 //! let router = Router::new().unary(&ECHO, |_context, request| async move {
 //!     Ok(Response::new(request))
 //! });
-//! let server = Server::builder(router).serve(listener);
+//! let server = Server::builder(router).serve(listener)?;
 //!
 //! let channel = Channel::builder("http://echo.local").connector(connector).build()?;
 //! let request = Request::new(Raw(b"hello".as_slice().into())).with_timeout(Duration::from_secs(1));
@@ -44,6 +44,7 @@
 //! | [`tls`] | client and server TLS configuration |
 //! | [`transport`] | connectors and acceptors: TCP, TLS, Unix sockets, in-memory pipes; socket options |
 //! | [`metadata`], [`codec`] | call metadata; how messages are encoded |
+//! | [`http`] | header fields of plain HTTP/2 requests and responses |
 //! | [`error`] | [`Error`]: what failed, where, who ended it, whether a retry is safe |
 //! | [`unstable`] | every layer below, without semver promises |
 //!
@@ -59,9 +60,10 @@ pub mod server;
 pub mod transport;
 pub mod unstable;
 
-/// How messages become bytes.
+/// How messages become bytes: implement [`Encode`](codec::Encode) and [`Decode`](codec::Decode) for your own
+/// codec, or use a prost message or [`Raw`].
 pub mod codec {
-    pub use crate::grpc::codec::{Decode, Encode, Raw};
+    pub use crate::grpc::codec::{Decode, Encode, EncodeBuf, Raw};
     pub use crate::grpc::compression::Encoding;
 }
 
@@ -76,6 +78,13 @@ pub mod tls {
     pub use crate::transport::tls::*;
 }
 
+/// Header and trailer fields, for plain HTTP/2 requests and responses.
+pub mod http {
+    pub use crate::http2::{FieldRef, Fields, Head};
+}
+
+#[cfg(feature = "_net")]
+pub use connection::engine::Engine;
 pub use error::Error;
 pub use grpc::{Code, Encoding, IntoRequest, Metadata, Method, Raw, Request, Response, Status};
 pub use http2::Limits;

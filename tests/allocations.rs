@@ -13,8 +13,8 @@ use bench::{EchoRequest, EchoResponse};
 use bytes::Bytes;
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryConnector;
+use framewire::transport::MemoryConnector;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Response};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -72,7 +72,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// A server on a thread of its own, ended when the sender is dropped.
 fn server() -> (MemoryConnector, tokio::sync::oneshot::Sender<()>, std::thread::JoinHandle<()>) {
-    let (connector, listener) = memory::listener(256 * 1024);
+    let (connector, listener) = in_memory(256 * 1024);
     let (over, ended) = tokio::sync::oneshot::channel();
     let router = Router::new()
         .unary(&UNARY, |_, request| async move {
@@ -86,7 +86,7 @@ fn server() -> (MemoryConnector, tokio::sync::oneshot::Sender<()>, std::thread::
         });
     let thread = std::thread::spawn(move || {
         block_on(async move {
-            let _server = Server::builder(router).serve(listener);
+            let _server = Server::builder(router).serve(listener).unwrap();
             COUNTED.set(Some(&SERVER));
             let _ = ended.await;
             COUNTED.set(None);

@@ -1,8 +1,9 @@
 //! What a call may choose while it runs: encodings message by message, trailers, its own end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use framewire::client::{BuildError, Channel, HttpRequest};
+use framewire::codec::{Decode, Encode, EncodeBuf};
 use framewire::error::{Initiator, Kind};
 use framewire::server::{HttpReply, Router, Server};
 use framewire::unstable::grpc::{Code, Encoding, Metadata, Method, Raw, Request, Response, Status};
@@ -189,4 +190,64 @@ fn a_dropped_runtime_ends_its_calls() {
     let error = runtime().block_on(call).unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     serving.join().unwrap();
+}
+
+/// Writes `ab`, whatever length it announced.
+struct Announced(usize);
+
+impl Encode for Announced {
+    fn encoded_len(&self) -> usize {
+        self.0
+    }
+
+    fn encode(&self, out: &mut EncodeBuf<'_>) {
+        out.put_slice(b"ab");
+    }
+}
+
+impl Decode for Announced {
+    fn decode(payload: impl Buf) -> Result<Self, Status> {
+        Ok(Self(payload.remaining()))
+    }
+}
+
+/// More or fewer bytes than announced end the call with INTERNAL on both sides. The connection and
+/// the call's other messages are not affected.
+#[tokio::test]
+async fn a_codec_that_announces_another_length_ends_its_own_call() {
+    const LENGTH: Method<Announced, Raw> = Method::new("/calls.Calls/Length");
+    const ANSWER: Method<Raw, Announced> = Method::new("/calls.Calls/Answer");
+    const STREAM: Method<Announced, Announced> = Method::new("/calls.Calls/Stream");
+    let router = Router::new()
+        .unary(&LENGTH, |_, request: Announced| async move {
+            Ok(Response::new(Raw(request.0.to_string().into())))
+        })
+        .unary(
+            &ANSWER,
+            |_, request: Raw| async move { Ok(Response::new(Announced(request.0.len()))) },
+        )
+        .bidi(&STREAM, |_, mut requests, mut replies| async move {
+            while let Some(request) = requests.message().await? {
+                replies.send(request).await?;
+            }
+            Ok(())
+        });
+    let server = Server::builder(router).bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let channel = Channel::builder(&format!("http://127.0.0.1:{port}")).build().unwrap();
+    for encoding in [Encoding::Identity, Encoding::Gzip] {
+        for (announced, code) in [(1, Some(Code::Internal)), (2, None), (3, Some(Code::Internal))] {
+            let request = Request::new(Announced(announced)).with_encoding(encoding);
+            let asked = channel.unary(&LENGTH, request).await;
+            assert_eq!(asked.err().map(|error| error.code()), code, "{announced}");
+            let request = Request::new(Raw(vec![0; announced].into())).with_encoding(encoding);
+            let answered = channel.unary(&ANSWER, request).await;
+            assert_eq!(answered.err().map(|error| error.code()), code, "{announced}");
+        }
+    }
+    let (mut sender, mut responses) = channel.bidi(&STREAM, ()).unwrap();
+    sender.send(Announced(2)).await.unwrap();
+    assert_eq!(responses.message().await.unwrap().unwrap().0, 2);
+    let error = sender.send(Announced(3)).await.unwrap_err();
+    assert_eq!(error.code(), Code::Internal);
 }

@@ -6,11 +6,11 @@
 mod bench;
 
 use bench::{EchoRequest, EchoResponse};
-use framewire::client::{Channel, PoolOptions};
-use framewire::server::{ConnectionOptions, Router, Server};
-use framewire::transport::memory;
+use framewire::Limits;
+use framewire::client::{self, Channel};
+use framewire::server::{self, Router, Server};
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Response};
-use framewire::unstable::http2::Role;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,22 +45,18 @@ fn router() -> Router {
 
 /// A channel and a server over memory, both with these receive windows.
 fn pair(stream: u32, connection: u32) -> Channel {
-    let (connector, listener) = memory::listener(64 * 1024);
-    let narrow = |mut options: ConnectionOptions| {
-        options.limits.stream_window = stream;
-        options.limits.stream_window_max = stream;
-        options.limits.connection_window = connection;
-        options.limits.connection_window_max = connection;
-        options
+    let (connector, listener) = in_memory(64 * 1024);
+    let narrow = |mut limits: Limits| {
+        limits.stream_window = stream;
+        limits.stream_window_max = stream;
+        limits.connection_window = connection;
+        limits.connection_window_max = connection;
+        limits
     };
-    drop(
-        Server::builder(router())
-            .options(narrow(ConnectionOptions::new(Role::Server)))
-            .serve(listener),
-    );
-    let mut options = PoolOptions::new();
-    options.driver = narrow(options.driver);
-    let builder = Channel::builder("http://in-memory:80").connector(connector).options(options);
+    let options = server::Advanced::default().limits(narrow(Limits::server()));
+    Server::builder(router()).advanced(options).serve(listener).expect("a server");
+    let options = client::Advanced::default().limits(narrow(Limits::client()));
+    let builder = Channel::builder("http://in-memory:80").connector(connector).advanced(options);
     builder.build().expect("a channel")
 }
 

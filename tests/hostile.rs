@@ -21,7 +21,8 @@ mod process;
 
 use frame::*;
 use framewire::client::Channel;
-use framewire::server::{ConnectionOptions, Requests, Router};
+use framewire::server::{Requests, Router};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw};
 use framewire::unstable::http2::Role;
 use framewire::unstable::memory::budget::Budget;

@@ -8,9 +8,8 @@ mod bench;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::server::{ConnectionOptions, Router, Server};
+use framewire::server::{Router, Server};
 use framewire::unstable::grpc::{Method, Response};
-use framewire::unstable::http2::Role;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,9 +46,7 @@ async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
         Ok(Response::new(EchoResponse { payload: request.payload }))
     });
     // One call a connection, so that calls at a time make as many connections.
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.limits.concurrent_streams = 1;
-    let server = Server::builder(router).options(options);
+    let server = Server::builder(router).max_concurrent_streams(1);
     let server = server.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let target = format!("http://{}", server.local_addr().unwrap());
     let mut channels = Vec::with_capacity(CHANNELS);
@@ -72,7 +69,7 @@ async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
     // Longer than the quiet time after which buffers are given back.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let held = LIVE.load(Ordering::SeqCst) - before;
-    assert!(channels.iter().all(|channel| channel.connections().len() == n as usize));
+    assert!(channels.iter().all(|channel| channel.unstable_handles().len() == n as usize));
     (channel / CHANNELS, (held - channel) / CHANNELS)
 }
 

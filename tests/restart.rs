@@ -18,7 +18,9 @@ mod load;
 #[path = "support/process.rs"]
 mod process;
 
-use framewire::client::{Balance, Channel, PoolOptions, Static};
+use framewire::client::{Balance, Channel, Static};
+
+use framewire::unstable::pool::PoolOptions;
 use load::Load;
 use process::{Process, Ran};
 use std::net::SocketAddr;
@@ -42,7 +44,7 @@ fn seconds() -> u64 {
 fn channel(addresses: &[SocketAddr], balance: Balance) -> Channel {
     let mut options = PoolOptions::new();
     options.balance = balance;
-    let builder = Channel::builder("http://servers.test").options(options);
+    let builder = Channel::builder("http://servers.test").unstable_pool(options);
     builder.resolver(Static(addresses.to_vec())).build().unwrap()
 }
 

@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use framewire::client::{Channel, HttpRequest};
 use framewire::server::{Context, HttpReply, Router, Server};
-use framewire::transport::connect::Target;
-use framewire::transport::memory;
-use framewire::transport::tls::{ClientTls, ServerTls, TlsConfigError};
+use framewire::tls::{ClientTls, ServerTls, TlsConfigError};
+use framewire::transport::Target;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::Fields;
 use rcgen::{CertificateParams, KeyPair};
@@ -292,8 +292,8 @@ async fn a_call_under_way_prints_no_secret() {
             Ok(Response::new(Raw(Bytes::from_static(SECRET.as_bytes()))).with_metadata(secrets()))
         }
     });
-    let (connector, listener) = memory::listener(1 << 16);
-    let _server = Server::builder(router).serve(listener);
+    let (connector, listener) = in_memory(1 << 16);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let builder = Channel::builder("http://a.example").connector(connector);
     silent_values(&builder, "builder");
     let channel = builder.build().unwrap();

@@ -3,11 +3,9 @@
 use crate::bench::{EchoRequest, EchoResponse};
 use crate::stack::{BoxError, Client, RealHead, TlsFiles, USER_AGENT};
 use bytes::Bytes;
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use framewire::server::{Router, Server};
 use framewire::tls::{ClientTls, ServerTls};
-use framewire::unstable::connection::driver::ConnectionOptions;
-use framewire::unstable::http2::Role;
 use framewire::{Method, Request, Response};
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");
@@ -33,9 +31,7 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
             }
             Ok(())
         });
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.limits.concurrent_streams = crate::STREAMS;
-    let mut server = Server::builder(router).options(options);
+    let mut server = Server::builder(router).max_concurrent_streams(crate::STREAMS);
     if let Some(files) = tls {
         let (certificate, key) = files.read()?;
         server = server.tls(ServerTls::builder().identity_pem(certificate, key).build()?);
@@ -47,13 +43,11 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
 
 /// A channel to the server, of at most so many connections.
 pub fn connect(port: u16, tls: Option<&TlsFiles>, connections: u32) -> Result<Echo, BoxError> {
-    let mut options = PoolOptions::new();
-    // As many as tonic's.
-    options.max_connections = connections.max(1);
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The connector, too, reads TCP_NODELAY back.
     let mut builder = Channel::builder(&format!("{scheme}://127.0.0.1:{port}"))
-        .options(options)
+        // As many as tonic's.
+        .max_connections(connections.max(1))
         .user_agent(USER_AGENT);
     if let Some(files) = tls {
         let (certificate, _) = files.read()?;

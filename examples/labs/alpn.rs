@@ -2,11 +2,10 @@
 
 use crate::tls::{Client, Identity, target};
 use crate::{BoxError, echo};
-use framewire::client::{Channel, Count, PoolOptions};
-use framewire::server::{ConnectionOptions, Server};
+use framewire::client::{Channel, Count};
+use framewire::server::Server;
+use framewire::transport::Connected;
 use framewire::transport::{Accept, AcceptFuture};
-use framewire::transport::{Connected, ConnectionInfo};
-use framewire::unstable::http2::Role;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,6 +19,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// Age at which the server closes a connection, give or take a tenth.
 const AGE: Duration = Duration::from_millis(500);
 const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(120);
 
 /// What the server offers in the meantime.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,7 @@ impl Accept for Changing {
                 let tls = if away { &self.other } else { &self.usual };
                 // One handshake at a time is enough for a lab.
                 if let Ok(stream) = tls.accept(socket).await {
-                    let info = ConnectionInfo::default();
-                    return Ok(Connected { io: Box::new(stream), info });
+                    return Ok(Connected::new(stream));
                 }
             }
         })
@@ -139,16 +138,12 @@ async fn outage(offer: Offer, ours: bool, identity: &Identity) -> Result<Outage,
         Offer::Nothing => &[],
     };
     let (usual, other) = (acceptor(identity, &[b"h2"])?, acceptor(identity, others)?);
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.max_age = Some(AGE);
-    let server = Server::builder(echo::router()).options(options);
-    let server = server.serve(Changing { listener, usual, other, switch: Arc::clone(&switch) });
+    let server = Server::builder(echo::router()).max_connection_age(AGE);
+    let server = server.serve(Changing { listener, usual, other, switch: Arc::clone(&switch) })?;
 
     let client = if ours {
-        let mut options = PoolOptions::new();
-        options.backoff = BACKOFF;
         let channel = Channel::builder(&target(port)).tls(identity.client_tls()?);
-        Client::Ours(channel.options(options).build()?)
+        Client::Ours(channel.backoff(BACKOFF, BACKOFF_MAX).build()?)
     } else {
         Client::Tonic(identity.endpoint(port)?.connect_lazy())
     };

@@ -6,7 +6,7 @@ use crate::echo::{self, tonic_call};
 use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, median, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,10 +81,8 @@ impl Contender {
 
 /// One connection, dialled.
 async fn connection(port: u16) -> Result<Channel, BoxError> {
-    let mut options = PoolOptions::new();
-    options.max_connections = 1;
     // The connector sets TCP_NODELAY, reads it back, and refuses a socket without it.
-    let channel = Channel::builder(&echo::target(port)).options(options).build()?;
+    let channel = Channel::builder(&echo::target(port)).max_connections(1).build()?;
     channel.warm(1).await?;
     Ok(channel)
 }

@@ -3,8 +3,7 @@
 use crate::BoxError;
 use crate::bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
-use framewire::server::{ConnectionOptions, Router, Server};
-use framewire::unstable::http2::Role;
+use framewire::server::{Router, Server};
 use framewire::{Method, Response};
 use std::time::Duration;
 use tonic::client::Grpc;
@@ -28,10 +27,10 @@ pub(crate) fn router() -> Router {
 
 /// A server on a port of its own that allows so many calls on a connection at a time.
 pub(crate) fn serve(streams: u32) -> Result<(Server, u16), BoxError> {
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.limits.concurrent_streams = streams;
     // The acceptor sets TCP_NODELAY, reads it back, and refuses a socket without it.
-    let server = Server::builder(router()).options(options).bind(([127, 0, 0, 1], 0).into())?;
+    let server = Server::builder(router())
+        .max_concurrent_streams(streams)
+        .bind(([127, 0, 0, 1], 0).into())?;
     let port = server.local_addr().ok_or("no address")?.port();
     Ok((server, port))
 }

@@ -6,9 +6,8 @@
 use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting, echo};
-use framewire::client::{Cap, Channel, HttpRequest, PoolOptions};
-use framewire::server::{ConnectionOptions, HttpReply, Router, Server};
-use framewire::unstable::http2::Role;
+use framewire::client::{Advanced, Cap, Channel, HttpRequest};
+use framewire::server::{HttpReply, Router, Server};
 use h2::client::SendRequest;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -169,14 +168,13 @@ impl Pool {
 
 fn pool(ours: bool, case: Case, port: u16) -> Result<Pool, BoxError> {
     if ours {
-        let mut options = PoolOptions::new();
-        options.max_connections = 1;
-        options.cap = Some(Cap::new(1024, 100_000));
+        let mut advanced = Advanced::default().cap(Cap::new(1024, 100_000));
+        let mut builder = Channel::builder(&echo::target(port)).max_connections(1);
         if case != Case::ServerEvicts {
-            options.idle_time = REST;
-            options.shrink_after = REST;
+            builder = builder.idle_timeout(REST);
+            advanced = advanced.shrink_after(REST);
         }
-        let channel = Channel::builder(&echo::target(port)).options(options).build()?;
+        let channel = builder.advanced(advanced).build()?;
         return Ok(Pool::Ours(channel, case));
     }
     let pool = Arc::new(TwoSteps {
@@ -225,10 +223,10 @@ async fn callers(pool: Pool, seed: u64, until: Instant) -> Seen {
 
 /// All pools of one kind against a server of their own.
 async fn race(ours: bool, case: Case, length: Duration) -> Result<Seen, BoxError> {
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.max_idle = (case == Case::ServerEvicts).then_some(REST);
+    let idle = (case == Case::ServerEvicts).then_some(REST);
     let router = Router::new().http("/", |_| async { HttpReply::new(200) });
-    let server = Server::builder(router).options(options).bind(([127, 0, 0, 1], 0).into())?;
+    let server =
+        Server::builder(router).max_connection_idle(idle).bind(([127, 0, 0, 1], 0).into())?;
     let port = server.local_addr().ok_or("no address")?.port();
     let until = Instant::now() + length;
     let mut pools = Vec::new();

@@ -5,7 +5,7 @@ use crate::echo::{self, ECHO, tonic_call};
 use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
-use framewire::client::{Channel, PoolOptions, Share};
+use framewire::client::{Channel, Share};
 use framewire::error::Phase;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,9 +63,7 @@ impl Sharing {
 
 /// A channel with one connection, as tonic's: the server's limit is what the tenants compete for.
 fn channel(port: u16) -> Result<Channel, BoxError> {
-    let mut options = PoolOptions::new();
-    options.max_connections = 1;
-    Ok(Channel::builder(&echo::target(port)).options(options).build()?)
+    Ok(Channel::builder(&echo::target(port)).max_connections(1).build()?)
 }
 
 #[derive(Clone)]

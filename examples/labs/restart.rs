@@ -6,7 +6,7 @@ use crate::echo::{self, tonic_call};
 use crate::svg::{Chart, Lines, Marks};
 use crate::table::{Table, count, quantile, time};
 use crate::{BoxError, Outcome, Setting};
-use framewire::client::{Balance, Channel, PoolOptions, Static};
+use framewire::client::{Balance, Channel, Static};
 use framewire::server::Server;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ const TICK: Duration = Duration::from_millis(2);
 const SERVICE: Duration = Duration::from_millis(5);
 /// First back-off of ours after a failed dial, scaled down from 1 s as the restarts are.
 const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(120);
 const DEADLINE: Duration = Duration::from_secs(2);
 const NAMES: [&str; 2] = ["tonic, balanced list", "our channel, round robin"];
 
@@ -36,13 +37,11 @@ impl Client {
     }
 
     fn ours(addresses: &[SocketAddr]) -> Result<Self, BoxError> {
-        let mut options = PoolOptions::new();
-        options.balance = Balance::RoundRobin;
-        options.backoff = BACKOFF;
         // The name is only said; the resolver tells the addresses.
         let channel = Channel::builder("http://service.example:80")
             .resolver(Static(addresses.to_vec()))
-            .options(options)
+            .balance(Balance::RoundRobin)
+            .backoff(BACKOFF, BACKOFF_MAX)
             .build()?;
         Ok(Self::Ours(channel))
     }

@@ -8,7 +8,7 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::Request;
-use framewire::client::{Channel, PoolOptions, RetryPolicy};
+use framewire::client::{Advanced, Channel, RetryPolicy};
 use framewire::transport::{SocketOptions, TcpConnector};
 use std::time::{Duration, Instant};
 
@@ -50,16 +50,17 @@ impl Contender {
 
     /// Our channel that shows one of the three, and has the other two as by default.
     fn channel(self, port: u16) -> Result<Channel, BoxError> {
-        let mut options = PoolOptions::new();
+        let mut builder = Channel::builder(&echo::target(port));
         let mut sockets = SocketOptions::default();
         match self {
             Self::Tonic => {}
-            Self::Probe => options.driver.probe_after = Some(PROBE_AFTER),
-            Self::Doubt => options.driver.doubt_time = DOUBT,
+            Self::Probe => {
+                builder = builder.advanced(Advanced::default().probe_after(PROBE_AFTER));
+            }
+            Self::Doubt => builder = builder.keepalive_timeout(DOUBT),
             Self::UserTimeout => sockets.user_timeout = Some(USER_TIMEOUT),
         }
-        Ok(Channel::builder(&echo::target(port))
-            .options(options)
+        Ok(builder
             .connector(TcpConnector::with_options(sockets))
             // A call that was written may have run; an echo may run twice.
             .retry(RetryPolicy::new(2))

@@ -109,7 +109,9 @@ impl Findings {
     fn size(&mut self, case: &Case) -> Result<Sizing, BoxError> {
         let load = Load::new(case.rate, case.mean);
         let sizing = Sizing::new(load, STREAMS, None, Goal::default())?;
-        let redundant = Sizing::new(load, STREAMS, None, Goal { min: 2, ..Goal::default() })?;
+        let mut two = Goal::default();
+        two.min = 2;
+        let redundant = Sizing::new(load, STREAMS, None, two)?;
         let what = case.words();
         self.sizes.row(
             format!("{what}, {} cores: connections", case.cores),

@@ -7,7 +7,7 @@ use crate::echo::{self, tonic_call};
 use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, time};
 use crate::{BoxError, Outcome, Setting};
-use framewire::client::{Cap, Channel, PoolOptions};
+use framewire::client::{Advanced, Cap, Channel};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -155,11 +155,10 @@ fn client(name: &str, port: u16) -> Result<Client, BoxError> {
         "socket per call" => Client::PerCall(endpoint),
         "pool without bound" => Client::Unbounded(Unbounded { endpoint, idle: Mutex::default() }),
         _ => {
-            let mut options = PoolOptions::new();
-            options.max_connections = MOST;
+            let channel = Channel::builder(&echo::target(port)).max_connections(MOST);
             // A bound of its own, so that its dials are counted apart.
-            options.cap = Some(Cap::new(64, 64));
-            Client::Ours(Channel::builder(&echo::target(port)).options(options).build()?)
+            let advanced = Advanced::default().cap(Cap::new(64, 64));
+            Client::Ours(channel.advanced(advanced).build()?)
         }
     })
 }

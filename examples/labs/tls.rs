@@ -8,9 +8,8 @@ use crate::svg::{Bars, Chart};
 use crate::table::{Table, count, millis, quantile, time};
 use crate::{BoxError, Outcome, Setting};
 use framewire::client::Channel;
-use framewire::server::{ConnectionOptions, Server};
+use framewire::server::Server;
 use framewire::tls::{ClientTls, ServerTls};
-use framewire::unstable::http2::Role;
 use std::time::{Duration, Instant};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
@@ -97,9 +96,7 @@ struct First {
 async fn first_calls(ours: bool, identity: &Identity, n: usize) -> Result<First, BoxError> {
     let key = identity.key.serialize_der();
     let tls = ServerTls::builder().identity_der(identity.certificate.der(), key).build()?;
-    let mut options = ConnectionOptions::new(Role::Server);
-    options.max_idle = Some(REST);
-    let server = Server::builder(echo::router()).tls(tls.clone()).options(options);
+    let server = Server::builder(echo::router()).tls(tls.clone()).max_connection_idle(REST);
     let server = server.bind(([127, 0, 0, 1], 0).into())?;
     let port = server.local_addr().ok_or("no address")?.port();
 

@@ -1,42 +1,43 @@
-//! How many connections a load needs, with the arithmetic spelled out.
+//! How many connections a load needs, with every step of the calculation.
 //!
-//! A call occupies a stream from pick to end of response, so the streams of all connections are the
-//! servers of a queue and Erlang's formula says how many calls find none free. What it wants is the
-//! *mean* service time: a 99th percentile put in its place asks for several times too much (4.6
-//! times, if times are exponential). Nothing here does I/O or reads a clock.
+//! A call occupies a stream until its response ends. So the streams of all connections are the servers of
+//! a queue, and Erlang's formula gives the share of calls that find no free stream. The formula needs the
+//! *mean* service time; with the 99th percentile the size is 4.6 times too large for exponential times.
 
 mod controller;
 pub mod erlang;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use controller::{Advice, Controller, ControllerOptions, Observation};
 
 use std::fmt;
 use std::time::Duration;
 
-/// What is asked of the connections, measured or foreseen.
+/// The load on the connections, measured or expected.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Load {
     /// Calls that begin per second.
     pub rate: f64,
-    /// Mean time from pick to end of response, waiting for a stream not included.
+    /// Mean time of a call on its stream. The wait for a stream does not count.
     pub mean: Duration,
-    /// Variance of that time, in seconds squared. `mean²` for exponential times, 0 for constant.
+    /// Variance of that time, in seconds squared: `mean²` for exponential times, 0 for constant ones.
     pub variance: f64,
-    /// Squared coefficient of variation of the times between arrivals: 1 for calls that begin
-    /// independently of each other, which is the right guess; more if they come in bursts.
+    /// Squared coefficient of variation of the times between arrivals: 1 for independent calls, which is
+    /// the usual assumption, and more if calls come in bursts.
     pub burstiness: f64,
 }
 
 impl Load {
-    /// Independent arrivals and exponential service times: the plain M/M/c.
+    /// Creates the load of an M/M/c queue: independent arrivals, exponential service times.
     #[must_use]
     pub fn new(rate: f64, mean: Duration) -> Self {
         Self { rate, mean, variance: mean.as_secs_f64().powi(2), burstiness: 1.0 }
     }
 
-    /// With another variance, in seconds squared.
+    /// Sets the variance, in seconds squared. Default: `mean²`.
     #[must_use]
     pub const fn with_variance(mut self, variance: f64) -> Self {
         self.variance = variance;
@@ -44,30 +45,30 @@ impl Load {
     }
 }
 
-/// What the calls of one direction carry, and the window that lets it through.
+/// The bytes of the calls in one direction, and the window that limits them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Way {
-    /// Bytes of a call, head and framing included. 0 leaves the direction out.
+    /// Bytes of a call, including head and framing. 0 ignores the direction.
     pub bytes: f64,
-    /// Receive window of the connection at the receiver: it lets one window through per round trip.
-    /// 65,535 bytes until the receiver raises it (RFC 9113 §6.9.2).
+    /// Receive window of the connection, in bytes: one window passes per round trip. It is 65,535 until
+    /// the receiver raises it (RFC 9113 §6.9.2).
     pub window: u64,
 }
 
 impl Way {
-    /// `bytes` a call, through the window every connection begins with.
+    /// Creates a direction with `bytes` per call and the initial window, 65,535 bytes.
     #[must_use]
     pub const fn new(bytes: f64) -> Self {
         Self { bytes, window: 65_535 }
     }
 }
 
-/// What one connection carries.
+/// The capacity of one connection.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Link {
-    /// Bytes per second of one connection each way; `None` leaves the round trip alone to decide.
+    /// Bytes per second in each direction; `None` if only the round trip limits.
     pub bandwidth: Option<f64>,
-    /// Round trip time. Zero takes the window out of the reckoning.
+    /// Round-trip time. Zero ignores the window.
     pub rtt: Duration,
     /// Requests.
     pub up: Way,
@@ -77,28 +78,30 @@ pub struct Link {
 
 /// How long calls may wait for a stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub enum Wait {
-    /// At most this share of the calls waits at all.
+    /// At most this share of the calls waits at all, 0 to 1.
     Share(f64),
     /// The mean over all calls is at most this.
     Mean(Duration),
-    /// This share of the calls, such as 0.99, waits at most so long.
+    /// This share of the calls, such as 0.99, waits at most this long.
     Quantile(f64, Duration),
 }
 
-/// What a size has to satisfy.
+/// The goal that a number of connections must meet.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Goal {
-    /// Default: at most one call in a hundred waits, so that the 99th percentile waits nothing.
+    /// Default: at most one call in a hundred waits, so the 99th percentile does not wait.
     pub wait: Wait,
-    /// Share of each connection left free, for growth while a dial is under way and for a peer
-    /// that lowers its limit. Default 0.25: the pool fills a connection to three quarters before it
-    /// takes the next, and a size that contradicted it would always grow once more.
+    /// Share of each connection that stays free, for growth while a dial is in flight and for a peer that
+    /// lowers its limit. Default: 0.25, because the pool fills a connection to three quarters before it
+    /// uses the next one.
     pub headroom: f64,
-    /// Fewest connections. Default 1; 2 if the loss of one shall not stop calls for a dial.
+    /// Fewest connections. Default: 1. With 2, calls continue without a dial if one is lost.
     pub min: u32,
-    /// Most connections. Default 10, the cap of gRFC A105: n clients × this × the peer's stream
-    /// limit is what the servers must be able to carry.
+    /// Most connections. Default: 10, as in gRFC A105. The servers must carry the product of clients, this
+    /// limit and the peer's stream limit.
     pub max: u32,
 }
 
@@ -108,14 +111,15 @@ impl Default for Goal {
     }
 }
 
-/// What decided the number of connections.
+/// The reason for the number of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum Bound {
-    /// Streams: calls at once against the peer's SETTINGS_MAX_CONCURRENT_STREAMS.
+    /// Calls in flight, and the peer's SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2).
     Streams,
-    /// Bytes of requests against what a connection carries.
+    /// Bytes of requests, and the capacity of a connection.
     Up,
-    /// Bytes of responses against what a connection carries.
+    /// Bytes of responses, and the capacity of a connection.
     Down,
     /// [`Goal::min`]: the load needs less.
     Min,
@@ -123,21 +127,21 @@ pub enum Bound {
     Max,
 }
 
-/// An input that means nothing.
+/// The error of an input that is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SizingError {
-    /// The named input is negative, infinite, no number, or out of its range.
+    /// The named input is negative, infinite, not a number, or out of its range.
     Input(&'static str),
-    /// More streams would be needed than [`erlang::SERVERS_MAX`].
+    /// The load needs more streams than [`erlang::SERVERS_MAX`].
     TooLarge,
 }
 
 impl fmt::Display for SizingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(name) => write!(f, "{name} is out of range"),
+            Self::Input(name) => write!(f, "the input is out of range: {name}"),
             Self::TooLarge => {
-                write!(f, "more than {} streams would be needed", erlang::SERVERS_MAX)
+                write!(f, "the load needs more than {} streams", erlang::SERVERS_MAX)
             }
         }
     }
@@ -145,55 +149,56 @@ impl fmt::Display for SizingError {
 
 impl std::error::Error for SizingError {}
 
-/// The answer, with every step on the way. `Display` explains it in a few lines.
+/// A number of connections, with every step of its calculation. `Display` prints the steps.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Sizing {
-    /// Connections to have, within `min..=max`.
+    /// The number of connections, within `min..=max` of the goal.
     pub connections: u32,
-    /// What decided it.
+    /// What determined it.
     pub bound: Bound,
-    /// What went in.
+    /// The load.
     pub load: Load,
-    /// What was to be satisfied.
+    /// The goal.
     pub goal: Goal,
-    /// Streams that the peer allows on a connection.
+    /// Streams that the peer allows per connection.
     pub streams_per_connection: u32,
-    /// Mean number of calls in flight, in erlangs: rate × mean (Little's law).
+    /// Mean number of calls in flight: rate × mean (Little's law).
     pub offered: f64,
-    /// Fewest streams that satisfy [`Goal::wait`].
+    /// Fewest streams that meet [`Goal::wait`].
     pub streams_needed: u64,
-    /// The same with the headroom, rounded up.
+    /// Streams with the headroom, rounded up.
     pub streams_wanted: u64,
-    /// Connections for that many streams.
+    /// Connections for these streams.
     pub for_streams: u64,
-    /// Bytes per second that one connection carries up: the lesser of bandwidth and window ÷ RTT.
-    /// Infinite if neither is known.
+    /// Bytes per second of requests that one connection carries: the smaller of bandwidth and window ÷
+    /// RTT. Infinite if neither is known.
     pub rate_up: f64,
-    /// The same for responses.
+    /// Bytes per second of responses that one connection carries.
     pub rate_down: f64,
-    /// Connections for the bytes up, headroom included.
+    /// Connections for the bytes of requests, with the headroom.
     pub for_up: u64,
-    /// Connections for the bytes down, headroom included.
+    /// Connections for the bytes of responses, with the headroom.
     pub for_down: u64,
-    /// Streams over all of [`Sizing::connections`]: the servers of the figures below.
+    /// Streams of all [`Sizing::connections`]; the values below use it.
     pub servers: u64,
-    /// Offered load ÷ servers. From 1 on the queue only grows.
+    /// [`Sizing::offered`] ÷ servers. At 1 and above, the queue grows without end.
     pub utilisation: f64,
-    /// Erlang C: the share of calls that waits for a stream.
+    /// The share of calls that waits for a stream (Erlang C).
     pub waits: f64,
-    /// The correction for variance by Allen and Cunneen: half of the sum of both squared
-    /// coefficients of variation, arrivals' and service times'. 1 for M/M/c, where it is exact.
+    /// The Allen–Cunneen correction for variance: half of the sum of the squared coefficients of variation
+    /// of arrivals and service times. 1 for M/M/c, where it is exact.
     pub variability: f64,
-    /// Mean wait over all calls; `None` when the queue only grows.
+    /// Mean wait over all calls; `None` if the queue grows without end.
     pub mean_wait: Option<Duration>,
 }
 
 impl Sizing {
-    /// How many connections `load` needs to a peer that allows `streams` on each.
+    /// Calculates how many connections `load` needs to a peer that allows `streams` on each.
     ///
     /// # Errors
     ///
-    /// [`SizingError::Input`] names an input that is no sensible number; [`SizingError::TooLarge`].
+    /// [`SizingError::Input`] names an invalid input; [`SizingError::TooLarge`] if the load is too large.
     pub fn new(
         load: Load,
         streams: u32,
@@ -209,7 +214,7 @@ impl Sizing {
         })
         .ok_or(SizingError::TooLarge)?;
         let usable = 1.0 - goal.headroom;
-        // Headroom of whole streams, and never more rounding than a stream.
+        // Rounds up to whole streams; the epsilon absorbs errors of floating-point arithmetic.
         let streams_wanted = (streams_needed as f64 / usable - 1e-9).ceil().max(0.0) as u64;
         let for_streams = streams_wanted.div_ceil(u64::from(streams));
         let way = |pick: fn(&Link) -> Way| {
@@ -252,7 +257,7 @@ impl Sizing {
 }
 
 impl Link {
-    /// Bytes per second that one connection carries in this direction.
+    /// Returns the bytes per second that one connection carries in this direction.
     fn carries(&self, way: Way) -> f64 {
         let rtt = self.rtt.as_secs_f64();
         let window = if rtt > 0.0 { way.window as f64 / rtt } else { f64::INFINITY };
@@ -267,8 +272,8 @@ impl Wait {
             Self::Mean(most) => mean_wait(servers, waits, offered, mean, variability)
                 .is_some_and(|wait| wait <= most.as_secs_f64()),
             Self::Quantile(share, most) => {
-                // Those who wait do so exponentially, with the mean below: exact for M/M/c, the
-                // usual approximation beside it.
+                // The waits of calls that wait are exponential with the mean below: exact for M/M/c,
+                // the usual approximation for other queues.
                 let waiting = mean * variability / (servers as f64 - offered);
                 let rest = 1.0 - share;
                 waits <= rest || waiting * (waits / rest).ln() <= most.as_secs_f64()
@@ -277,7 +282,7 @@ impl Wait {
     }
 }
 
-/// Mean wait over all calls, in seconds.
+/// Returns the mean wait over all calls, in seconds.
 fn mean_wait(servers: u64, waits: f64, offered: f64, mean: f64, variability: f64) -> Option<f64> {
     let free = servers as f64 - offered;
     (free > 0.0).then(|| waits * mean * variability / free)
@@ -289,7 +294,7 @@ fn variability(load: &Load) -> f64 {
     (load.burstiness + service) / 2.0
 }
 
-/// The largest of the three, streams first among equals: they are what a user can name.
+/// Returns the largest of the three; of equal ones, streams, which a user knows best.
 const fn largest(streams: u64, up: u64, down: u64) -> (u64, Bound) {
     if streams >= up && streams >= down {
         (streams, Bound::Streams)
@@ -326,69 +331,5 @@ fn check(load: &Load, streams: u32, link: Option<&Link>, goal: &Goal) -> Result<
     match checks.iter().find(|(sane, _)| !sane) {
         Some((_, name)) => Err(SizingError::Input(name)),
         None => Ok(()),
-    }
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Share(most) => write!(f, "at most {:.3} % of the calls wait", most * 100.0),
-            Self::Mean(most) => write!(f, "the mean wait is at most {most:.2?}"),
-            Self::Quantile(share, most) => {
-                write!(f, "{:.2} % of the calls wait at most {most:.2?}", share * 100.0)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Streams => "the streams decide",
-            Self::Up => "the bytes of requests decide",
-            Self::Down => "the bytes of responses decide",
-            Self::Min => "the least allowed; the load needs no more",
-            Self::Max => "the most allowed; the load needs more",
-        })
-    }
-}
-
-impl fmt::Display for Sizing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, bound, load, goal, .. } = self;
-        writeln!(f, "connections: {connections} ({bound})")?;
-        writeln!(
-            f,
-            "load: {:.1} calls/s x {:.2?} = {:.2} calls in flight",
-            load.rate, load.mean, self.offered
-        )?;
-        writeln!(
-            f,
-            "streams: {} so that {}; {} with {:.0} % headroom; {} a connection: {}",
-            self.streams_needed,
-            goal.wait,
-            self.streams_wanted,
-            goal.headroom * 100.0,
-            self.streams_per_connection,
-            self.for_streams
-        )?;
-        for (name, rate, count) in
-            [("up", self.rate_up, self.for_up), ("down", self.rate_down, self.for_down)]
-        {
-            if count > 0 {
-                writeln!(f, "bytes {name}: {:.3} MB/s a connection: {count}", rate / 1e6)?;
-            }
-        }
-        write!(
-            f,
-            "so: {} streams, {:.1} % in use, {:.3} % of the calls wait, ",
-            self.servers,
-            self.utilisation * 100.0,
-            self.waits * 100.0
-        )?;
-        match self.mean_wait {
-            Some(wait) => write!(f, "{wait:.2?} in the mean"),
-            None => f.write_str("ever longer: the load does not fit"),
-        }
     }
 }

@@ -1,12 +1,11 @@
-//! Finds slow exhaustion of a pool before the first refusal, and says what moved.
+//! Detects slow exhaustion of a pool before the first refused call, and names the values that changed.
 //!
-//! A leaked stream, a call without deadline, a peer that grows slower by the hour: each fills the
-//! slots little by little while everything still works. The detector keeps the means of short
-//! intervals over three windows, fits a line that a few outliers cannot turn, and speaks when that
-//! line meets the cap soon. It stays silent on what looks alike for a while: noise, bursts, the
-//! tides of a day, a step that settles.
+//! Leaked streams, calls without a deadline, or a peer that becomes slower each hour fill the slots slowly
+//! while everything still works. The detector keeps the means of short intervals over three windows and
+//! fits a line that a few outliers do not change. It warns if that line reaches the cap soon. It does not
+//! warn about noise, bursts, daily cycles, or a step that settles.
 //!
-//! Pure: samples and instants come in, no clock is read, memory is fixed.
+//! It reads no clock: the caller passes samples and instants. Its memory is fixed.
 
 mod fit;
 #[cfg(test)]
@@ -17,13 +16,14 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use window::{Interval, Window};
 
-/// Values of a sample, [`What`] in its order.
+/// The number of values of a sample, one for each [`What`].
 const VALUES: usize = What::ALL.len();
 
-/// What is watched.
+/// A value that the detector watches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum What {
-    /// Slots in use: calls on a stream or waiting for one.
+    /// Slots in use: calls that are on a stream or wait for one.
     SlotsInUse,
     /// Calls that wait.
     Waiters,
@@ -36,12 +36,12 @@ pub enum What {
 }
 
 impl What {
-    /// Every one, in the order of its values.
+    /// All values, in the order of a sample.
     pub const ALL: [Self; 5] =
         [Self::SlotsInUse, Self::Waiters, Self::Wait, Self::Dials, Self::Open];
 
-    /// The least change that is worth a word: one whole thing of what is counted, 1 ms of wait
-    /// (what the pool itself takes for a sign of crowding), a dial each 10 s.
+    /// Returns the smallest change that a warning names: 1 of a counted value, 1 ms of wait (at which the
+    /// pool considers a connection loaded), one dial per 10 s.
     const fn least(self) -> f64 {
         match self {
             Self::SlotsInUse | Self::Waiters | Self::Open => 1.0,
@@ -61,7 +61,7 @@ impl What {
     }
 }
 
-/// The state of a pool at an instant.
+/// The state of a pool at one instant.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Sample {
     /// Slots in use.
@@ -74,7 +74,7 @@ pub struct Sample {
     pub dials: f64,
     /// Open connections.
     pub open: u32,
-    /// Slots there can be at the most, all connections opened.
+    /// Slots of the pool with all connections open.
     pub cap: u32,
 }
 
@@ -90,10 +90,11 @@ impl Sample {
     }
 }
 
-/// What moved, from the window's first third to its last.
+/// A value that changed between the first and the last third of the window.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Signal {
-    /// What.
+    /// The value.
     pub what: What,
     /// Its median in the first third.
     pub from: f64,
@@ -112,16 +113,17 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The slots run out if this goes on.
+/// A warning: the slots will run out if the rise continues.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Warning {
-    /// Time until the line meets the cap.
+    /// Time until the line reaches the cap.
     pub in_time: Duration,
-    /// Slots more each second.
+    /// Slots added per second.
     pub per_second: f64,
-    /// How long this has been watched.
+    /// Duration of the observed rise.
     pub over: Duration,
-    /// What moved, the slots first.
+    /// The values that changed, slots first.
     pub signals: Vec<Signal>,
 }
 
@@ -129,7 +131,7 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "slots run out in about {} s ({:+.2} a second over {} s)",
+            "slots run out in about {} s ({:+.2} per second over {} s)",
             self.in_time.as_secs(),
             self.per_second,
             self.over.as_secs()
@@ -142,20 +144,20 @@ impl fmt::Display for Warning {
     }
 }
 
-/// One window: how long an interval of it is, and how far ahead its line is believed.
+/// The parameters of one window.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Scale {
-    /// Length of an interval; a window has [`INTERVALS`] of them.
+    /// Length of an interval. A window has [`INTERVALS`] of them.
     pub interval: Duration,
-    /// Exhaustion further off than this is not spoken of.
+    /// How far ahead the window warns.
     pub horizon: Duration,
-    /// How long the window must agree with itself before it speaks.
+    /// How long the rise must persist before the window warns.
     pub confirmed: Duration,
-    /// The least rise over the window that is no chance, in roots of the slots in use: calls that
-    /// come independently of each other make their number scatter by one.
+    /// The smallest significant rise over the window, in square roots of the slots in use. One root is the
+    /// standard deviation of the number of independent calls.
     pub roots: f64,
-    /// The least share of the rise, a third of it in a steady one, that falls between the middles of
-    /// the first and second third: the larger, the less a step or a load that settles looks steady.
+    /// The smallest share of the rise that falls between the medians of the first and the second third; it
+    /// is a third for a steady rise. A larger value rejects more steps and settling loads.
     pub early: f64,
 }
 
@@ -163,18 +165,19 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Intervals in a window: enough that a third of them is a sound median, few enough that all pairs
-/// (1770) may be compared once an interval.
+/// The intervals of a window: enough for a robust median of a third of them, and few enough to compare all
+/// 1770 pairs once per interval.
 pub const INTERVALS: usize = 60;
 
-/// 2, 6 and 20 minutes, each believed for three to five times its length: a line drawn further
-/// than that is no forecast. The first finds 0.1 % of the cap a second, the last a tenth of it. The
-/// tides of a day do not come within an hour of the cap on a line, unless they really nearly reach
-/// it: a sine of a day between 10 % and 90 % stays 2.8 hours away.
+/// The three windows: 2, 6 and 20 minutes. Each looks ahead three to five times its length.
 ///
-/// The shortest must agree for 50 s: with its own two minutes that is longer than bursts last and most
-/// loads take to settle, and short beside the quarter of an hour in which a leak of 0.1 % a second
-/// fills a pool. The others for a quarter of their length.
+/// The first detects a leak of 0.1 % of the cap per second, the last one of a tenth of that. Daily cycles do
+/// not trigger a warning: the line of a daily sine between 10 % and 90 % is never closer than 2.8 hours to the
+/// cap.
+///
+/// The rise in the shortest window must persist for 50 s. Together with its two minutes this is longer than
+/// bursts and most settling loads, and shorter than the quarter of an hour in which a leak of 0.1 % per second
+/// fills a pool. In the other windows it must persist for a quarter of their length.
 pub const SCALES: [Scale; 3] = [
     Scale {
         interval: secs(2),
@@ -199,22 +202,40 @@ pub const SCALES: [Scale; 3] = [
     },
 ];
 
-/// Intervals of the longest window that must lie before a shorter one, 5 minutes: what is normal
-/// must be known before anything is called unusual.
+/// The intervals of the longest window that must precede a shorter one, 5 minutes in total: the detector
+/// must know the normal level first.
 const HISTORY: usize = 15;
 
-/// Watches one pool. Feed it each second or two: a sample is a few additions, the end of an interval
-/// three medians, and only what looks like a rise is fitted. About 10 KiB.
+/// A detector of slow exhaustion for one pool. It takes about 10 KiB.
 ///
-/// Not foreseen: what fills the free slots within about three minutes, and a leak smaller than the
-/// load wanders by itself meanwhile. A load that takes longer than a minute to settle may be taken
-/// for a leak while it rises.
+/// Pass a sample every second or two. A sample costs a few additions, the end of an interval three medians,
+/// and a line is fitted only to a likely rise.
+///
+/// It does not detect a rise that fills the free slots within about three minutes, or a leak that is smaller
+/// than the normal variation of the load. It may mistake a load that takes longer than a minute to settle
+/// for a leak.
+///
+/// ```
+/// use framewire::unstable::advisor::trend::{Detector, Sample};
+/// use std::time::{Duration, Instant};
+///
+/// let mut detector = Detector::new();
+/// let begin = Instant::now();
+/// // 300 slots in use for 20 minutes, then a leak of one slot per second; the cap is 1000.
+/// let warning = (0..2000_u32).find_map(|second| {
+///     let slots_in_use = 300 + second.saturating_sub(1200);
+///     let sample = Sample { slots_in_use, cap: 1000, ..Sample::default() };
+///     detector.observe(begin + Duration::from_secs(second.into()), &sample)
+/// });
+/// let warning = warning.expect("the leak is detected before slots run out");
+/// assert!(warning.per_second > 0.9 && warning.per_second < 1.1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Detector {
     windows: [Window; SCALES.len()],
-    /// How long each window has agreed.
+    /// How long the rise has persisted in each window.
     agreed: [Duration; SCALES.len()],
-    /// When the last warning was given, and the time it foretold.
+    /// When the last warning was given, and the time that it predicted.
     warned: Option<(Instant, Duration)>,
 }
 
@@ -225,7 +246,7 @@ impl Default for Detector {
 }
 
 impl Detector {
-    /// Has seen nothing.
+    /// Creates a detector without samples.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -235,18 +256,18 @@ impl Detector {
         }
     }
 
-    /// Takes a sample; returns a warning when one is due.
+    /// Adds a sample, and returns a warning if one is due.
     ///
-    /// A warning comes once; again when half of the time it foretold has gone, or when the end has
-    /// come twice as near as it said. Samples that go back in time are dropped. After a gap of a
-    /// quarter of a window that window begins anew.
+    /// A warning is repeated when half of the predicted time has passed, or when exhaustion is twice as near
+    /// as predicted. A sample older than the last one is dropped. After a gap of a quarter of a window, that
+    /// window starts again.
     pub fn observe(&mut self, now: Instant, sample: &Sample) -> Option<Warning> {
         let values = sample.values();
         let mut found = None;
         for (at, scale) in SCALES.iter().enumerate() {
             let Some(closed) = self.windows[at].push(now, values) else { continue };
             let warning = closed.then(|| self.judge(at, now, sample)).flatten();
-            // Half a step back for one that disagrees: noise interrupts a leak now and then.
+            // An interval without a rise counts half, because noise interrupts the rise of a leak.
             let agreed = self.agreed[at];
             self.agreed[at] = match warning {
                 Some(_) => (agreed + scale.interval).min(scale.confirmed),
@@ -264,8 +285,8 @@ impl Detector {
         Some(warning)
     }
 
-    /// Whether the last warning still says it: less than half of its time has gone, and the end has
-    /// not come twice as near as it said.
+    /// Returns whether the last warning still holds: less than half of its time has passed, and exhaustion is
+    /// not twice as near as predicted.
     fn said(&self, now: Instant, warning: &Warning) -> bool {
         self.warned.is_some_and(|(at, left)| {
             let gone = now.saturating_duration_since(at);
@@ -273,7 +294,7 @@ impl Detector {
         })
     }
 
-    /// Whether this window's line meets the cap within its horizon.
+    /// Returns a warning if the line of this window reaches the cap within its horizon.
     fn judge(&self, at: usize, now: Instant, sample: &Sample) -> Option<Warning> {
         let window = &self.windows[at];
         let began = window.began()?;
@@ -288,12 +309,12 @@ impl Detector {
         })
     }
 
-    /// A steady rise to where the slots in use have not been before, and by more than they wander.
+    /// Returns the line of a steady rise to a level that was not reached before, larger than the variation.
     ///
-    /// The difference of two levels of independent calls scatters by 1.4 roots; four are nearly three
-    /// standard deviations. Three roots will do for the shortest window, in which long calls
-    /// cannot wander far. Where the longest window knows the past, a rise must also be four times
-    /// what that past scattered round its own line.
+    /// The difference of two levels of independent calls has a standard deviation of 1.4 roots; four roots are
+    /// nearly three standard deviations. Three roots are enough for the shortest window, because long calls
+    /// vary little in it. The rise must also be four times the scatter of the past around its line, as far as
+    /// the longest window knows the past.
     fn unusual_rise(&self, at: usize, began: Instant) -> Option<fit::Line> {
         let last = SCALES.len() - 1;
         let least = |level: f64| SCALES[at].roots * level.max(1.0).sqrt();
@@ -305,7 +326,7 @@ impl Detector {
         if past.len() < HISTORY {
             return None;
         }
-        // Bursts and tides come back: what has been reached before without harm is no news.
+        // Bursts and daily cycles return: a level that was reached before is normal.
         let scatter = fit::scatter_round_line(&past);
         let reached = past.iter().fold(0.0, |top: f64, (_, y)| top.max(*y));
         let rise = line.slope * SCALES[at].interval.as_secs_f64() * INTERVALS as f64;
@@ -321,7 +342,7 @@ fn sooner(one: Option<Warning>, other: Option<Warning>) -> Option<Warning> {
     }
 }
 
-/// What moved between the window's first and last third by more than it scatters.
+/// Returns the values that changed between the first and the last third by more than their scatter.
 fn signals(window: &Window) -> Vec<Signal> {
     let mut found = Vec::new();
     for (at, what) in What::ALL.into_iter().enumerate() {

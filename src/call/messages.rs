@@ -60,10 +60,10 @@ pub struct MessageReader<M> {
     /// How the message taken last came.
     last: Encoding,
     max: usize,
-    /// Bytes moved here and not reported.
-    held: u32,
-    /// Bytes of the first message that were reported as gathered while it was waited for.
-    ahead: u32,
+    /// Bytes moved here and not reported: the driver counts them as unread.
+    unread: u32,
+    /// Bytes of the first message that were reported as assembled while it was waited for.
+    assembled: u32,
     /// How much of that message is to come was reported.
     told: bool,
     due: Credit,
@@ -94,8 +94,8 @@ impl<M: Decode> MessageReader<M> {
             encoding,
             last: Encoding::Identity,
             max,
-            held: 0,
-            ahead: 0,
+            unread: 0,
+            assembled: 0,
             told: false,
             due: Credit::default(),
             ended: false,
@@ -125,13 +125,13 @@ impl<M: Decode> MessageReader<M> {
         loop {
             match self.splitter.next() {
                 Ok(Some(message)) => {
-                    self.credit((PREFIX + message.payload.len()) as u32);
+                    self.release((PREFIX + message.payload.len()) as u32);
                     let payload = message.payload;
                     self.last = if message.compressed { self.encoding } else { Encoding::Identity };
                     let decoded = if message.compressed {
                         codec::decode_payload(&payload, true, self.encoding, self.max)
                     } else {
-                        M::decode_bytes(payload)
+                        M::decode(payload)
                     };
                     return Poll::Ready(Some(decoded.map_err(local)));
                 }
@@ -140,16 +140,16 @@ impl<M: Decode> MessageReader<M> {
                 Ok(None) => {}
             }
             // What lies here belongs to the message that is waited for.
-            self.due.gathered += self.held;
-            self.ahead += std::mem::take(&mut self.held);
-            if !self.told && self.ahead as usize >= PREFIX {
+            self.due.assembled += self.unread;
+            self.assembled += std::mem::take(&mut self.unread);
+            if !self.told && self.assembled as usize >= PREFIX {
                 self.told = true;
                 self.due.expected = self.splitter.awaiting().unwrap_or(0);
             }
             let due = std::mem::take(&mut self.due);
             match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
                 Ok(Body::Bytes) => {
-                    self.held += self.inbox.len() as u32;
+                    self.unread += self.inbox.len() as u32;
                     self.splitter.absorb(&mut self.inbox);
                 }
                 Ok(Body::End) => {
@@ -166,13 +166,14 @@ impl<M: Decode> MessageReader<M> {
         }
     }
 
-    fn credit(&mut self, bytes: u32) {
-        let before = self.ahead.min(bytes);
-        self.ahead -= before;
-        let now = (bytes - before).min(self.held);
-        self.held -= now;
-        self.due.consumed += now;
-        self.due.delivered += before;
+    /// Notes that a message of so many bytes was taken.
+    fn release(&mut self, bytes: u32) {
+        let assembled = self.assembled.min(bytes);
+        self.assembled -= assembled;
+        let unread = (bytes - assembled).min(self.unread);
+        self.unread -= unread;
+        self.due.released_unread += unread;
+        self.due.released_assembled += assembled;
         self.told = false;
     }
 }

@@ -19,43 +19,45 @@ pub enum RecvEnd {
     Failed(Error),
 }
 
-/// What a reader did with bytes that were handed to it, not yet told to the driver.
+/// What a reader did with unread bytes and has not reported to the driver. The words are those of
+/// `connection::memory`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {
-    /// Bytes of messages that were taken.
-    pub consumed: u32,
-    /// Bytes that moved into the assembly of the message that is waited for.
-    pub gathered: u32,
-    /// Bytes among those reported as gathered whose message was taken since.
-    pub delivered: u32,
-    /// Bytes still to come of the message that is waited for, where its prefix has come.
+    /// Unread bytes that were released: their message was complete when the reader looked.
+    pub released_unread: u32,
+    /// Unread bytes that were assembled: the reader waits for the rest of their message.
+    pub assembled: u32,
+    /// Assembled bytes that were released: their message was taken since.
+    pub released_assembled: u32,
+    /// Bytes still to come of the message that is waited for, if its prefix has arrived.
     pub expected: usize,
 }
 
 impl Credit {
     /// Nothing was done.
-    pub const NONE: Self = Self { consumed: 0, gathered: 0, delivered: 0, expected: 0 };
+    pub const NONE: Self =
+        Self { released_unread: 0, assembled: 0, released_assembled: 0, expected: 0 };
 
     /// Adds what was done since.
     pub const fn add(&mut self, later: Self) {
-        self.consumed += later.consumed;
-        self.gathered += later.gathered;
-        self.delivered += later.delivered;
-        if later.delivered > 0 || later.expected > 0 {
+        self.released_unread += later.released_unread;
+        self.assembled += later.assembled;
+        self.released_assembled += later.released_assembled;
+        if later.released_assembled > 0 || later.expected > 0 {
             self.expected = later.expected;
         }
     }
 
-    /// Bytes to be credited by who keeps no budget.
+    /// Returns the bytes that are no longer unread: what an engine without a budget credits.
     #[must_use]
-    pub const fn owed(&self) -> u32 {
-        self.consumed + self.gathered
+    pub const fn read(&self) -> u32 {
+        self.released_unread + self.assembled
     }
 
-    /// Bytes worth a report.
+    /// Returns the bytes of all three moves.
     #[must_use]
     pub const fn bytes(&self) -> u32 {
-        self.consumed + self.gathered + self.delivered
+        self.released_unread + self.assembled + self.released_assembled
     }
 }
 

@@ -1,8 +1,10 @@
-//! How a channel is put together, and what may be wrong with that.
+//! Building a channel: target, connector, TLS, resolver, interceptors, policies.
 
 use crate::call::messages::MessageLimits;
+use crate::client::build_error::BuildError;
 use crate::client::channel::{Channel, Inner, Interceptor, Templates};
 use crate::client::policy::{HedgePolicy, Policy, Retries, RetryPolicy};
+use crate::client::settings::Settings;
 use crate::client::shard_key::{Part, ShardKey};
 use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status, request};
@@ -17,54 +19,27 @@ use crate::transport::tls::{ClientTls, TlsConnector};
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a channel cannot be built.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The target cannot be read.
-    Target(TargetError),
-    /// `https` needs a TLS configuration: [`ChannelBuilder::tls`].
-    TlsMissing,
-    /// A TLS configuration was given, but the target says `http`.
-    TlsUnused,
-    /// Options that contradict each other: every error that was found.
-    Options(Vec<Finding>),
-    /// A [`Channels`](super::Channels) has as many channels as it may, all in use.
-    TooManyShards {
-        /// How many.
-        most: usize,
-    },
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Target(error) => error.fmt(f),
-            Self::TlsMissing => f.write_str(
-                "the target says https, but no TLS configuration was given (ChannelBuilder::tls)",
-            ),
-            Self::TlsUnused => f.write_str(
-                "a TLS configuration was given, but the target says http; write https, or leave it \
-                 out",
-            ),
-            Self::TooManyShards { most } => write!(
-                f,
-                "there are {most} channels with other keys, as many as allowed, and all are in use \
-                 (Channels::new)"
-            ),
-            Self::Options(findings) => {
-                for (i, finding) in findings.iter().enumerate() {
-                    write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-/// How a channel is to be.
+/// Builder for a [`Channel`]; [`Channel::builder`] creates one.
+///
+/// Without further options the channel connects by TCP, to one endpoint, with at most 4
+/// connections. [`ChannelBuilder::build`] connects nothing and returns an error if options
+/// contradict each other.
+///
+/// ```no_run
+/// use framewire::client::Channel;
+/// use framewire::tls::ClientTls;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let channel = Channel::builder("https://users.example:443")
+///     .tls(ClientTls::builder().build()?)
+///     .connect_timeout(Duration::from_secs(5))
+///     .max_connections(8)
+///     .user_agent("billing/2.1")
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub struct ChannelBuilder {
     target: Result<Target, TargetError>,
@@ -76,10 +51,10 @@ pub struct ChannelBuilder {
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<ClientTls>,
     resolver: Option<Arc<dyn Resolve>>,
-    options: PoolOptions,
-    limits: MessageLimits,
+    pub(super) settings: Settings,
+    pub(super) limits: MessageLimits,
     path: Option<Preset>,
-    /// The options take their times from it.
+    /// The options take their times from `path`.
     follow_path: bool,
     user_agent: Option<String>,
     interceptors: Vec<Interceptor>,
@@ -88,13 +63,25 @@ pub struct ChannelBuilder {
 
 impl Channel {
     /// Begins a channel to a target: `https://host:port`, `http://host:port` or `unix:path`.
+    ///
+    /// A target that is not valid is an error of [`ChannelBuilder::build`].
+    ///
+    /// ```
+    /// use framewire::client::{BuildError, Channel};
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// assert!(matches!(
+    ///     Channel::builder("ftp://users.local").build(),
+    ///     Err(BuildError::Target(_))
+    /// ));
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn builder(target: &str) -> ChannelBuilder {
         ChannelBuilder::new(target)
     }
 }
 
 impl ChannelBuilder {
-    /// Begins a channel to `target`.
     fn new(target: &str) -> Self {
         Self {
             target: Target::parse(target),
@@ -106,7 +93,7 @@ impl ChannelBuilder {
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
             resolver: None,
-            options: PoolOptions::new(),
+            settings: Settings::default(),
             limits: MessageLimits::new(),
             path: None,
             follow_path: false,
@@ -116,60 +103,74 @@ impl ChannelBuilder {
         }
     }
 
-    /// Speaks TLS as configured; the target must say `https`.
+    /// Sets the TLS configuration; the target must say `https`. Default none: the target must say
+    /// `http`.
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Connects by other means than TCP; TLS, if configured, goes on top of it.
+    /// Sets how connections are made. Default TCP, or a Unix socket for `unix:path`. TLS, if
+    /// configured, goes on top of it.
     pub fn connector(mut self, connector: impl Connect) -> Self {
         self.connector = Some(Arc::new(connector));
         self.connector_part = Part::unique();
         self
     }
 
-    /// Finds the addresses behind the target; each becomes an endpoint, and
-    /// [`PoolOptions::balance`] spreads calls over them. Without one the target is one endpoint,
+    /// Sets how the addresses behind the target are found; each becomes an endpoint, and
+    /// [`ChannelBuilder::balance`] spreads calls over them. Default none: the target is one endpoint,
     /// and the connector resolves its name.
+    ///
+    /// ```
+    /// use framewire::client::{Balance, Channel, Static};
+    ///
+    /// let replicas = Static(vec!["10.0.0.1:80".parse()?, "10.0.0.2:80".parse()?]);
+    /// let channel = Channel::builder("http://users.local:80")
+    ///     .resolver(replicas)
+    ///     .balance(Balance::RoundRobin)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self.resolver_part = Part::unique();
         self
     }
 
-    /// Names the way that the [`ChannelBuilder::connector`] given before takes: channels of
-    /// [`Channels`](super::Channels) that differ in nothing but connectors of one name may share
-    /// connections. Connectors without a name never do.
+    /// Names the [`ChannelBuilder::connector`] that was set before: in
+    /// [`Channels`](super::Channels), builders with connectors of the same name may get the same
+    /// channel. Builders with connectors without a name never do.
     pub fn via(mut self, name: &str) -> Self {
         self.connector_part.name(name);
         self
     }
 
-    /// As [`ChannelBuilder::via`], for the [`ChannelBuilder::resolver`] given before.
+    /// Names the [`ChannelBuilder::resolver`] that was set before; see [`ChannelBuilder::via`].
     pub fn resolved_by(mut self, name: &str) -> Self {
         self.resolver_part.name(name);
         self
     }
 
-    /// As [`ChannelBuilder::via`], for the interceptors given before: calls of one caller must not
-    /// get another's credentials.
+    /// Names the interceptors that were set before; see [`ChannelBuilder::via`]. Two builders must
+    /// use one name only if their interceptors attach the same credentials.
     pub fn intercepted_as(mut self, name: &str) -> Self {
         self.interceptors_part.name(name);
         self
     }
 
-    /// Whose connections these are: [`Channels`](super::Channels) keeps those of other names apart.
+    /// Sets the tenant whose connections these are: [`Channels`](super::Channels) keeps the channels
+    /// of different tenants separate. Default none.
     pub fn shard(mut self, tenant: &str) -> Self {
         self.shard = Some(tenant.into());
         self
     }
 
-    /// What the channel may share with others of [`Channels`](super::Channels).
+    /// Returns the key by which [`Channels`](super::Channels) finds the channel.
     ///
     /// # Errors
-    /// The target cannot be read.
+    /// [`BuildError::Target`] if the target is not valid.
     pub fn shard_key(&self) -> Result<ShardKey, BuildError> {
         #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
         let tls = self.tls.as_ref().map(|tls| (tls.id(), tls.server_name_text()));
@@ -188,82 +189,89 @@ impl ChannelBuilder {
     }
 
     pub(super) fn cap_if_none(mut self, cap: Arc<Cap>) -> Self {
-        self.options.cap.get_or_insert(cap);
+        self.settings.fallback_cap = Some(cap);
         self
     }
 
-    /// How connections are made and behave.
-    pub fn options(mut self, options: PoolOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Takes the times from a preset, as [`PoolOptions::liveness`] and
-    /// [`ChannelBuilder::path`] together, whatever [`ChannelBuilder::options`] says of them before
-    /// or after.
+    /// Takes idle, keepalive and probe times from a preset, and compares the other options with it
+    /// as [`ChannelBuilder::path`]. Times that a setter was given, before or after, stay. Default
+    /// none.
+    ///
+    /// | preset | idle timeout | keepalive | probe after |
+    /// |---|---|---|---|
+    /// | plain, Kubernetes | 300 s | off | 60 s |
+    /// | AWS NLB | 339.5 s | 320 s | 60 s |
+    /// | AWS ALB | 54 s | off | 45 s |
+    /// | cloud | the limit less 6 s or 3 % | 320 s if that is below the limit | 60 s, at most ¾ of the limit |
+    ///
+    /// ```
+    /// use framewire::client::{Channel, Preset};
+    ///
+    /// let builder = Channel::builder("http://users.local:80").environment(Preset::aws_nlb());
+    /// assert!(builder.findings().is_empty());
+    /// ```
     pub fn environment(mut self, preset: Preset) -> Self {
         self.follow_path = true;
         self.path = Some(preset);
         self
     }
 
-    /// What is known of the way to the server: [`ChannelBuilder::findings`] compares the options
-    /// with it. It changes none of them. Default nothing.
+    /// Compares the options with what is known of the network path; the findings are warnings.
+    /// Changes no option. Default none.
     pub fn path(mut self, path: Preset) -> Self {
         self.path = Some(path);
         self
     }
 
-    /// The options, with the times of the environment where one was named.
-    fn settled(&self) -> PoolOptions {
-        let options = self.options.clone();
-        match self.path.as_ref().filter(|_| self.follow_path) {
-            Some(preset) => options.liveness(preset),
-            None => options,
-        }
+    /// Returns the pool's options, with the times of the environment where one was named.
+    fn pool_options(&self) -> PoolOptions {
+        self.settings.pool_options(self.path.as_ref().filter(|_| self.follow_path))
     }
 
-    /// What contradicts what in the options, or will hurt, as [`ChannelBuilder::build`] finds it;
-    /// errors included.
+    /// Returns what is wrong with the options: errors, for which [`ChannelBuilder::build`] fails, and
+    /// warnings, with which it builds.
+    ///
+    /// ```
+    /// use framewire::client::{Channel, Severity};
+    ///
+    /// let findings = Channel::builder("http://users.local:80").max_connections(0).findings();
+    /// assert_eq!(findings[0].severity, Severity::Error);
+    /// assert_eq!(findings[0].what, "max_connections is 0");
+    /// ```
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        pool::check(&self.settled(), &self.limits, self.path.as_ref())
+        pool::check(&self.pool_options(), &self.limits, self.path.as_ref())
     }
 
-    /// The largest message received, in bytes, inflated. Default 4 MiB.
-    pub const fn max_receive_message(mut self, bytes: usize) -> Self {
-        self.limits.receive = bytes;
-        self
-    }
-
-    /// Sets the largest body of a response to [`Channel::http`], in bytes. Default: the limit of
-    /// [`ChannelBuilder::max_receive_message`]. A larger one ends the call with RESOURCE_EXHAUSTED,
-    /// kind `Limit`.
-    pub const fn max_http_body(mut self, bytes: usize) -> Self {
-        self.limits.http_body = Some(bytes);
-        self
-    }
-
-    /// The largest message sent, in bytes. Default 2 GiB − 1.
-    pub const fn max_send_message(mut self, bytes: usize) -> Self {
-        self.limits.send = bytes;
-        self
-    }
-
-    /// The `:authority` of requests, `host` or `host:port`; dialling and TLS keep the target's
-    /// host. What cannot be read is an error of [`ChannelBuilder::build`].
+    /// Sets the `:authority` of requests, `host` or `host:port`. Default the target's. Dialling and
+    /// TLS keep the target's host. One that is not valid is an error of [`ChannelBuilder::build`].
     pub fn authority(mut self, authority: &str) -> Self {
         self.target = self.target.and_then(|target| target.with_authority(authority));
         self
     }
 
-    /// Put in front of this crate's own `user-agent`.
+    /// Sets what precedes this crate's own `user-agent`, such as `billing/2.1`. Default nothing.
     pub fn user_agent(mut self, name: &str) -> Self {
         self.user_agent = Some(format!("{name} {}", request::USER_AGENT));
         self
     }
 
-    /// Shows every call's metadata to `f` before it leaves: once a call, whatever attempts follow.
+    /// Adds an interceptor: it sees, and may change, the metadata of every call before it is sent,
+    /// once per call, not per attempt. An error ends the call with that status.
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let channel = Channel::builder("http://users.local:80")
+    ///     .intercept(|metadata| {
+    ///         metadata.insert("x-request-source", "billing").map_err(|error| {
+    ///             framewire::Status::new(framewire::Code::Internal, error.to_string())
+    ///         })?;
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     pub fn intercept(
         mut self,
         f: impl Fn(&mut Metadata) -> Result<(), Status> + Send + Sync + 'static,
@@ -273,53 +281,67 @@ impl ChannelBuilder {
         self
     }
 
-    /// Tries calls of every method again as `policy` says; [`ChannelBuilder::retry_for`] and
-    /// [`ChannelBuilder::hedge_for`] go before it. Only for methods that may run twice. A method has
-    /// one policy, for retries or for hedges: the one said last.
+    /// Sets the retry policy of all methods without a policy of their own
+    /// ([`ChannelBuilder::retry_for`], [`ChannelBuilder::hedge_for`]). Only for methods that may run
+    /// twice. A method has one policy, for retries or for hedges: the last one that was set. Default
+    /// none.
+    ///
+    /// ```
+    /// use framewire::Code;
+    /// use framewire::client::{Channel, RetryPolicy};
+    ///
+    /// let channel = Channel::builder("http://users.local:80")
+    ///     .retry_for("/users.v1.Users/Get", RetryPolicy::new(3).on(Code::Unavailable))
+    ///     .build()?;
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retries.get_or_insert_default().set(None, Policy::Retry(policy));
         self
     }
 
-    /// Tries calls of `/package.Service/Method`, or of all methods of `/package.Service/`, again as
-    /// `policy` says.
+    /// Sets the retry policy of `/package.Service/Method`, or of all methods of
+    /// `/package.Service/`.
     pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
         self.retries.get_or_insert_default().set(Some(name), Policy::Retry(policy));
         self
     }
 
-    /// Sends unary calls of every method once more as `policy` says when the answer is late, to a
-    /// connection with room to spare; [`ChannelBuilder::hedge_for`] and
-    /// [`ChannelBuilder::retry_for`] go before it. Only for methods that may run twice at the same
-    /// time.
+    /// Sets the hedging policy of the unary calls of all methods without a policy of their own: it
+    /// sends a call again, on a connection below its soft target, when the response is late. Only
+    /// for methods that may run twice at the same time. Default none.
     pub fn hedge(mut self, policy: HedgePolicy) -> Self {
         self.retries.get_or_insert_default().set(None, Policy::Hedge(policy));
         self
     }
 
-    /// As [`ChannelBuilder::hedge`], for `/package.Service/Method`, or all methods of
-    /// `/package.Service/`.
+    /// Sets the hedging policy of `/package.Service/Method`, or of all methods of
+    /// `/package.Service/`; see [`ChannelBuilder::hedge`].
     pub fn hedge_for(mut self, name: &str, policy: HedgePolicy) -> Self {
         self.retries.get_or_insert_default().set(Some(name), Policy::Hedge(policy));
         self
     }
 
-    /// Nothing is tried again or hedged while more than half of `max_tokens` (1 to 1000) are spent: a failure
-    /// that a policy covers spends one, any other end earns `ratio`. Off by default.
+    /// Stops retries and hedges while more than half of `max_tokens` (1 to 1000) are spent (gRFC A6,
+    /// retry throttling). A failure that a policy covers spends one token; any other end returns
+    /// `ratio` tokens. Default off.
     pub fn retry_throttle(mut self, max_tokens: u32, ratio: f64) -> Self {
         self.retries.get_or_insert_default().throttle(max_tokens, ratio);
         self
     }
 
-    /// Builds the channel; nothing is connected. Options that work, though not as they read, are
-    /// logged once as warnings and kept in [`Channel::findings`].
+    /// Builds the channel. It connects nothing. Warnings about the options are logged once and kept
+    /// in [`Channel::findings`].
     ///
     /// # Errors
-    /// What contradicts what.
+    /// - [`BuildError::Target`] if target or authority is not valid;
+    /// - [`BuildError::TlsMissing`] and [`BuildError::TlsUnused`] if target and
+    ///   [`ChannelBuilder::tls`] do not agree;
+    /// - [`BuildError::Options`] if options contradict each other or cannot work.
     pub fn build(self) -> Result<Channel, BuildError> {
         let (errors, findings): (Vec<_>, Vec<_>) =
             self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
-        let options = self.settled();
+        let options = self.pool_options();
         let target = self.target.map_err(BuildError::Target)?;
         let https = target.scheme() == Scheme::Https;
         let connector = self.connector;

@@ -9,17 +9,48 @@ use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
 use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
 use crate::rt::sync::Mutex;
+use crate::transport::connect::ConnectionInfo;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Sees every call's metadata before it leaves; an error ends the call.
+/// Sees, and may change, the metadata of every call before it is sent; an error ends the call with
+/// that status. [`ChannelBuilder::intercept`](super::ChannelBuilder::intercept) adds one.
 pub type Interceptor = Arc<dyn Fn(&mut Metadata) -> Result<(), Status> + Send + Sync>;
 
-/// A channel to one target. It opens nothing before the first call; clones share everything.
+/// A channel to one target: a pool of connections. It dials nothing before the first call.
 ///
-/// Dropping the last clone closes the connections once their calls have ended.
+/// Clones are cheap and share the pool. Dropping the last clone closes the connections once their
+/// calls have ended.
+///
+/// ```
+/// # #[cfg(feature = "server")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use framewire::client::{Channel, ChannelState};
+/// use framewire::server::{Router, Server};
+/// use framewire::transport::in_memory;
+/// use framewire::{Method, Raw, Response};
+///
+/// const ECHO: Method<Raw, Raw> = Method::new("/example.Echo/Echo");
+///
+/// let (connector, listener) = in_memory(64 * 1024);
+/// let router = Router::new()
+///     .unary(&ECHO, |_context, request| async move { Ok(Response::new(request)) });
+/// let _server = Server::builder(router).serve(listener)?;
+///
+/// let channel = Channel::builder("http://echo.local").connector(connector).build()?;
+/// assert_eq!(*channel.state().borrow(), ChannelState::Idle);
+///
+/// let response = channel.unary(&ECHO, Raw(b"hello".as_slice().into())).await?;
+/// assert_eq!(&response.into_inner().0[..], b"hello");
+/// assert_eq!(*channel.state().borrow(), ChannelState::Ready);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "server"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone)]
 pub struct Channel {
     pub(super) inner: Arc<Inner>,
@@ -80,61 +111,103 @@ impl Channel {
             && self.inner.pool.waiting() == 0
     }
 
-    /// Connects without waiting for a call. Watch [`Channel::state`] for the outcome.
+    /// Dials a connection without waiting for a call. Watch [`Channel::state`] for the outcome. Call
+    /// it inside a tokio runtime.
     pub fn connect(&self) {
         self.inner.pool.connect();
     }
 
-    /// Connects until `connections` to each endpoint are proved through TLS, ALPN and the peer's
-    /// SETTINGS, and keeps them; see [`Pool::warm`].
+    /// Dials until `connections` to each endpoint are ready (TLS, ALPN and the peer's SETTINGS), and
+    /// keeps that many from then on.
     ///
     /// # Errors
-    /// Why the endpoints are out of reach. The channel goes on trying.
+    /// Why no endpoint can be reached. The channel continues to dial.
+    ///
+    /// # Cancel safety
+    /// Dials continue if the future is dropped.
     pub async fn warm(&self, connections: u32) -> Result<(), Error> {
         self.inner.pool.warm(connections).await
     }
 
-    /// Calls that wait for a place on a connection.
+    /// Returns the number of calls that wait for a connection.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.inner.pool.waiting()
     }
 
-    /// The channel's state, to be watched.
+    /// Returns a receiver of the channel's state; it shows the current state and later changes.
+    ///
+    /// ```
+    /// use framewire::client::{Channel, ChannelState};
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// let state = channel.state();
+    /// assert_eq!(*state.borrow(), ChannelState::Idle);
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     #[must_use]
     pub fn state(&self) -> watch::Receiver<ChannelState> {
         self.inner.pool.watch()
     }
 
-    /// What the channel does at this instant, and why: connections, calls that wait, dials, bounds.
-    /// Printed, it is a few lines for people. It takes short locks; ask it often, but not per call.
+    /// Returns what the channel does now, and why: connections, queued calls, dials, limits. Its
+    /// `Display` is a few lines for people.
+    ///
+    /// It takes short locks: call it often, but not per call.
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// let stats = channel.stats();
+    /// assert_eq!(stats.waiting, 0);
+    /// println!("{stats}");
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.inner.pool.stats()
     }
 
-    /// How many connections the load of the last half minute or so wants, with the arithmetic
-    /// spelled out; see [`Pool::advice`]. `None` before anything was measured.
+    /// Returns how many connections the load of about the last 30 s needs, with the arithmetic.
+    /// `None` until load was measured.
     #[must_use]
     pub fn advice(&self) -> Option<PoolAdvice> {
         self.inner.pool.advice()
     }
 
-    /// Replaces the connections that were made before the last `ClientTls::replace`; says how many
-    /// there are. Younger ones are ready before they take no more calls, and calls under way end as they would.
+    /// Replaces the connections that were made before the last `ClientTls::replace`, and returns
+    /// their number. Each stops taking calls when its replacement is ready; calls in flight finish.
     pub fn drain_replaced(&self) -> usize {
         self.inner.pool.drain_replaced()
     }
 
-    /// Warnings about the channel's options, found when it was built.
+    /// Returns the warnings about the channel's options that were found when it was built.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.inner.findings
     }
 
-    /// The connections that live.
+    /// Returns the addresses, TLS parameters and connection times of the open connections, a
+    /// snapshot. [`Channel::stats`] reports what each of them is doing.
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// assert!(channel.connections().is_empty(), "nothing is dialled before the first call");
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
     #[must_use]
-    pub fn connections(&self) -> Vec<Arc<crate::connection::handle::Handle>> {
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.inner.pool.connections().iter().map(|handle| handle.info().clone()).collect()
+    }
+
+    /// Returns the handles of the open connections. For this crate's own tests; no semver promise.
+    /// [`Channel::stats`] reports each connection.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unstable_handles(&self) -> Vec<Arc<crate::connection::handle::Handle>> {
         self.inner.pool.connections()
     }
 

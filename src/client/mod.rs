@@ -3,14 +3,18 @@
 //! [`Channel::builder`] sets TLS, deadlines, retry and hedging policies and pool limits. A channel is
 //! a cheap clone; it opens no connection before the first call. Layer 7: it uses every layer below.
 
+mod advanced;
+mod build_error;
 mod builder;
 mod call;
 mod calls;
 mod channel;
 mod hedge;
+mod options;
 mod plain;
 mod policy;
 mod retry;
+mod settings;
 mod shard_key;
 mod shards;
 mod streaming;
@@ -18,16 +22,19 @@ mod streaming;
 #[doc = include_str!("pool.md")]
 pub mod pool {}
 
-pub use crate::advisor::sizing::{ControllerOptions, Goal, Wait};
-pub use crate::advisor::trend::Warning;
+pub use crate::advisor::sizing::{Bound, ControllerOptions, Goal, Load, Sizing, Wait};
+pub use crate::advisor::trend::{Signal, Warning, What as SignalKind};
+pub use crate::call::stalls::Stalls;
 pub use crate::connection::handle::Leak;
-pub use crate::connection::keepalive::Preset;
+pub use crate::connection::keepalive::{Doubt, Preset};
 pub use crate::pool::{
     Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
-    EndpointStats, Finding, PoolAdvice, PoolOptions, PoolStats, Resolve, ResolveFuture, Severity,
-    Share, Static, TenantStats, metrics,
+    EndpointStats, Finding, PoolAdvice, PoolStats, Resolve, ResolveFuture, Severity, Share, Static,
+    TenantStats, metrics,
 };
-pub use builder::{BuildError, ChannelBuilder};
+pub use advanced::Advanced;
+pub use build_error::BuildError;
+pub use builder::ChannelBuilder;
 pub use call::CallTimeline;
 pub use channel::{Channel, Interceptor};
 pub use plain::{HttpRequest, HttpResponse};

@@ -12,7 +12,18 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A plain request with a whole body.
+/// A plain HTTP/2 request with its whole body, for [`Channel::http`].
+///
+/// ```
+/// use framewire::client::HttpRequest;
+/// use std::time::Duration;
+///
+/// let request = HttpRequest::new("PUT", "/flags/beta")
+///     .with_field("content-type", "text/plain")
+///     .with_body("on")
+///     .with_timeout(Duration::from_secs(2));
+/// assert_eq!(request.body.len(), 2);
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpRequest {
@@ -20,36 +31,36 @@ pub struct HttpRequest {
     pub method: String,
     /// `:path`.
     pub path: String,
-    /// Further fields, lower case.
+    /// Further fields; names in lower case.
     pub fields: Fields,
     /// The body.
     pub body: Bytes,
-    /// A bound on the whole exchange.
+    /// The time until the whole response must have arrived. Default none.
     pub timeout: Option<Duration>,
 }
 
 impl HttpRequest {
-    /// A request without fields or body.
+    /// Creates a request without fields or body.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         Self { method: method.to_owned(), path: path.to_owned(), ..Self::default() }
     }
 
-    /// With a body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// With one more field.
+    /// Adds a field; the name in lower case.
     #[must_use]
     pub fn with_field(mut self, name: &str, value: &str) -> Self {
         self.fields.push(name, value);
         self
     }
 
-    /// With a bound on the whole exchange.
+    /// Sets the time until the whole response must have arrived.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -57,7 +68,7 @@ impl HttpRequest {
     }
 }
 
-/// A plain response with its whole body.
+/// A plain HTTP/2 response with its whole body, from [`Channel::http`].
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpResponse {
@@ -96,10 +107,10 @@ impl fmt::Debug for HttpResponse {
 }
 
 impl Channel {
-    /// One plain HTTP/2 exchange.
+    /// Sends a plain HTTP/2 request and returns the whole response.
     ///
     /// # Errors
-    /// Why there is no response; a status other than 200 is a response. RESOURCE_EXHAUSTED, kind
+    /// Why there is no response; a response with any `:status` is none of them. RESOURCE_EXHAUSTED, kind
     /// `Limit`, when its body is larger than
     /// [`ChannelBuilder::max_http_body`](super::ChannelBuilder::max_http_body).
     ///

@@ -40,7 +40,7 @@ impl Codes {
 ///
 /// Streams are tried again like unary calls: what was sent is sent again, in order, and both halves go
 /// on. A call is settled when its response begins, or when it has sent more than is kept
-/// (`PoolOptions::keep_bytes`); from then on it ends as its attempt does.
+/// (`Advanced::replay_bytes`); from then on it ends as its attempt does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     attempts: u32,

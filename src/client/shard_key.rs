@@ -1,4 +1,4 @@
-//! What makes a connection its owner's: the parts that two channels must have in common to share it.
+//! The key of a channel in `Channels`: the parts that two builders must have in common to share it.
 
 use crate::rt::sync::next_id;
 use std::fmt;
@@ -39,8 +39,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// What two calls must have in common to share a connection, compared part by part: a key that is a
-/// hash of its parts mixes owners as soon as two hashes meet.
+/// The key of a channel in [`Channels`](crate::client::Channels): what two calls must have in common
+/// to share a connection. Keys are compared part by part, never by a hash.
 ///
 /// | part | from |
 /// |---|---|
@@ -52,8 +52,8 @@ impl fmt::Display for Part {
 /// | interceptors | [`ChannelBuilder::intercept`], likewise ([`ChannelBuilder::intercepted_as`]) |
 /// | tenant | [`ChannelBuilder::shard`] |
 ///
-/// Credentials of a call, such as `authorization`, are metadata and no part of it. Nor are options,
-/// message limits and policies: those of the channel that was built first hold.
+/// Credentials of a single call, such as `authorization`, are metadata and not part of the key. Nor
+/// are options, message limits and policies: the channel that was built first determines them.
 ///
 /// [`ChannelBuilder::authority`]: crate::client::ChannelBuilder::authority
 /// [`ChannelBuilder::connector`]: crate::client::ChannelBuilder::connector
@@ -76,7 +76,8 @@ pub struct ShardKey {
 }
 
 impl ShardKey {
-    /// The tenant, if one was named.
+    /// Returns the tenant, if [`ChannelBuilder::shard`](crate::client::ChannelBuilder::shard) named
+    /// one.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()

@@ -1,17 +1,31 @@
-//! Channels kept apart: one for each combination of everything that makes a connection its owner's.
+//! Separate channels, one per [`ShardKey`].
 
-use crate::client::builder::{BuildError, ChannelBuilder};
+use crate::client::build_error::BuildError;
+use crate::client::builder::ChannelBuilder;
 use crate::client::channel::Channel;
 use crate::client::shard_key::ShardKey;
 use crate::pool::{Cap, PoolStats};
 use crate::rt::sync::Mutex;
 use std::collections::HashMap;
 
-/// Keeps one channel for each [`ShardKey`]: who asks with an equal key gets the same channel, who
-/// differs in any part shares no connection, no queue and no TLS session with it.
+/// A set of channels, one per [`ShardKey`]: equal keys get the same channel; channels whose keys
+/// differ in any part share no connection, queue or TLS session.
 ///
-/// Isolation costs connections × tenants; [`Channel::tenant`] is the cheap form for tenants that may
-/// meet on a connection.
+/// Isolation costs connections × tenants. [`Channel::tenant`] is cheaper, for tenants that may share
+/// connections.
+///
+/// ```
+/// use framewire::client::{Channel, Channels};
+///
+/// // At most 100 channels, each with at most 8 sockets and 4 dials per second.
+/// let channels = Channels::new(100, 8, 4);
+/// let builder = || Channel::builder("http://users.local:80");
+/// let red = channels.get(builder().shard("red"))?;
+/// let blue = channels.get(builder().shard("blue"))?;
+/// let again = channels.get(builder().shard("red"))?;
+/// assert_eq!(channels.len(), 2, "the third call returned the first channel");
+/// # Ok::<(), framewire::client::BuildError>(())
+/// ```
 #[derive(Debug)]
 pub struct Channels {
     most: usize,
@@ -21,19 +35,20 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// At most `shards` channels (zero counts as one). Each gets a [`Cap`] of its own inside the
-    /// process's: `sockets` connections, `dials` a second, unless its options bring one.
+    /// Creates an empty set of at most `shards` channels; 0 counts as 1. Each channel gets a [`Cap`]
+    /// of its own inside the process's, of `sockets` connections and `dials` per second, unless
+    /// [`Advanced::cap`](super::Advanced::cap) sets another one.
     #[must_use]
     pub fn new(shards: usize, sockets: u32, dials: u32) -> Self {
         Self { most: shards.max(1), sockets, dials, shards: Mutex::new(HashMap::new()) }
     }
 
-    /// The channel of that key; built, if there is none yet. A channel that is there keeps the
-    /// options with which it was built.
+    /// Returns the channel of the builder's key, and builds it if there is none. An existing channel
+    /// keeps the options with which it was built.
     ///
     /// # Errors
-    /// For a key that is new, as [`ChannelBuilder::build`], and [`BuildError::TooManyShards`] when there are as many as
-    /// allowed and every one is in use: somebody holds it, or it has connections.
+    /// For a new key those of [`ChannelBuilder::build`], and [`BuildError::TooManyShards`] if the
+    /// maximum is reached and every channel is in use: it has connections, or clones of it exist.
     pub fn get(&self, builder: ChannelBuilder) -> Result<Channel, BuildError> {
         let key = builder.shard_key()?;
         let mut shards = self.shards.lock();
@@ -55,19 +70,19 @@ impl Channels {
         Ok(channel)
     }
 
-    /// How many there are.
+    /// Returns the number of channels.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shards.lock().len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no channel.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What each channel does at this instant.
+    /// Returns what each channel does now; see [`Channel::stats`].
     #[must_use]
     pub fn stats(&self) -> Vec<(ShardKey, PoolStats)> {
         let shards: Vec<_> =

@@ -1,4 +1,4 @@
-//! What a server's driver asks of the floor above: who serves a request, before any gRPC check.
+//! How a server's driver finds the handler of a request, before any gRPC check.
 //!
 //! A gRPC router is one implementation, a plain HTTP/2 handler another.
 
@@ -10,32 +10,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A handler at work. It answers through its [`ServerCall`].
+/// The future of a handler. It answers through its [`ServerCall`].
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves one kind of request.
 pub trait Handler: Send + Sync + 'static {
-    /// Begins to serve a request.
+    /// Starts to serve a request.
     fn call(&self, call: ServerCall) -> HandlerFuture;
 
-    /// Where it is noted whether this handler may be polled in place; `None` always spawns.
+    /// Returns the measured cost of this handler's polls, which decides whether it is polled inline. `None`
+    /// always spawns.
     fn cost(&self) -> Option<&Cost> {
         None
     }
 }
 
-/// What is to be done with a request.
+/// How a request is served.
 #[derive(Clone)]
 pub struct Plan {
-    /// Who serves it.
+    /// The handler.
     pub handler: Arc<dyn Handler>,
-    /// The handler begins when the whole body has come; with `grpc`, that is one message.
+    /// The handler starts when the whole body has arrived; with `grpc`, that is one message.
     pub whole: bool,
-    /// The body is gRPC messages; else it is bytes of plain HTTP.
+    /// The body consists of gRPC messages; otherwise of bytes of plain HTTP.
     pub grpc: bool,
-    /// Bytes of one message, or of a plain body, that are accepted when `whole`.
+    /// The largest message, or plain body, in bytes that is accepted if `whole`.
     pub message_max: usize,
-    /// Time until the handler is dropped and DEADLINE_EXCEEDED is answered.
+    /// Time after which the handler is dropped and the call ends with DEADLINE_EXCEEDED.
     pub timeout: Option<Duration>,
 }
 
@@ -50,20 +51,21 @@ impl std::fmt::Debug for Plan {
     }
 }
 
-/// Decides who serves a request. It sees method, path and fields as they came.
+/// Finds the handler of a request. It sees method, path and fields as they arrived.
 pub trait Dispatch: Send + Sync + 'static {
-    /// The plan for a request. Called on the connection's task: must not block.
+    /// Returns the plan for a request. Runs on the connection's task: must not block.
     fn plan(&self, head: &Head) -> Plan;
 }
 
-/// Polls in a row that a handler must finish fast and at once before it is polled in place.
-const EARNED: u32 = 16;
-/// A poll in place must not take longer.
+/// A handler is polled inline after so many polls in a row that were fast and ready at once.
+const FAST_POLLS: u32 = 16;
+/// The longest time of a fast poll.
 const FAST: Duration = Duration::from_micros(10);
-/// One poll in place of so many is timed.
+/// One of so many inline polls is timed.
 const SAMPLE: u32 = 16;
 
-/// Whether a handler has earned being polled in place, on the connection's task.
+/// The measured cost of a handler's polls. A handler whose polls are fast is polled inline, on the
+/// connection's task; others are spawned.
 #[derive(Debug, Default)]
 pub struct Cost {
     fast: AtomicU32,
@@ -71,29 +73,29 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// A handler that starts spawned.
+    /// Creates the cost of a handler that was not measured yet: it is spawned.
     #[must_use]
     pub fn new() -> Self {
         Self { fast: AtomicU32::new(0), polls: AtomicU32::new(0) }
     }
 
-    /// Whether it may be polled in place.
+    /// Returns whether the handler is polled inline.
     #[must_use]
-    pub fn is_earned(&self) -> bool {
-        self.fast.load(Ordering::Relaxed) >= EARNED
+    pub fn is_fast(&self) -> bool {
+        self.fast.load(Ordering::Relaxed) >= FAST_POLLS
     }
 
-    /// Whether the next poll in place is one to be timed.
+    /// Returns whether the next inline poll is timed.
     #[must_use]
     pub fn is_sample(&self) -> bool {
         self.polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE)
     }
 
-    /// Notes a poll that took `time` and was `ready` at once, or not.
+    /// Notes the time of a poll, and whether it was ready at once.
     pub fn note(&self, ready: bool, time: Duration) {
         if !ready || time > FAST {
             self.fast.store(0, Ordering::Relaxed);
-        } else if !self.is_earned() {
+        } else if !self.is_fast() {
             self.fast.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -104,19 +106,19 @@ mod tests {
     use crate::connection::dispatch::*;
 
     #[test]
-    fn a_place_is_earned_and_lost() {
+    fn fast_polls_are_inline_until_one_is_slow() {
         let cost = Cost::new();
-        for _ in 0..EARNED {
-            assert!(!cost.is_earned());
+        for _ in 0..FAST_POLLS {
+            assert!(!cost.is_fast());
             cost.note(true, Duration::from_micros(2));
         }
-        assert!(cost.is_earned());
+        assert!(cost.is_fast());
         cost.note(true, Duration::from_micros(11));
-        assert!(!cost.is_earned());
-        for _ in 0..EARNED {
+        assert!(!cost.is_fast());
+        for _ in 0..FAST_POLLS {
             cost.note(true, Duration::ZERO);
         }
         cost.note(false, Duration::ZERO);
-        assert!(!cost.is_earned());
+        assert!(!cost.is_fast());
     }
 }

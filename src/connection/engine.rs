@@ -1,4 +1,4 @@
-//! The seam for another engine: what drives a connection in this crate's driver's place.
+//! The interface for another HTTP/2 engine: what drives a connection instead of this crate's driver.
 //!
 //! Calls cross it as calls and nothing else does: an engine takes calls from its [`Intake`], reads
 //! what callers wrote to [`CallState::send`](crate::call::state::CallState::send), makes the transitions of
@@ -12,8 +12,9 @@
 
 use crate::call::state::SharedCall;
 use crate::connection::dispatch::Dispatch;
-use crate::connection::driver::{ConnectionOptions, Drain};
+use crate::connection::driver::Drain;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
+use crate::connection::options::ConnectionOptions;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::rt;
@@ -30,8 +31,47 @@ use std::time::Instant;
 /// connection.
 pub type EngineTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// The HTTP/2 implementation of a channel or server.
+///
+/// Default [`Engine::builtin`]. Other implementations come from crates or features that provide
+/// one; the trait behind it is not stable.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use framewire::Engine;
+/// use framewire::client::Channel;
+///
+/// let channel = Channel::builder("http://echo.local").engine(Engine::builtin()).build()?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Engine(Option<Arc<dyn ConnectionEngine>>);
+
+impl Engine {
+    /// Returns this crate's own engine.
+    #[must_use]
+    pub const fn builtin() -> Self {
+        Self(None)
+    }
+
+    /// Returns the other implementation, if it is not the crate's own.
+    pub(crate) const fn foreign(&self) -> Option<&Arc<dyn ConnectionEngine>> {
+        self.0.as_ref()
+    }
+}
+
+/// Returns an [`Engine`] that drives connections with `engine`.
+#[must_use]
+pub fn custom(engine: impl ConnectionEngine) -> Engine {
+    Engine(Some(Arc::new(engine)))
+}
+
 /// Speaks HTTP/2 on the connections of a channel or of a server.
-pub trait Engine: fmt::Debug + Send + Sync + 'static {
+pub trait ConnectionEngine: fmt::Debug + Send + Sync + 'static {
     /// Drives a connection that a channel has dialled.
     fn client(&self, io: BoxedIo, intake: Intake, options: ConnectionOptions) -> EngineTask;
 

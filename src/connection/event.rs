@@ -41,7 +41,7 @@ pub enum DisconnectReason {
     /// This side closed it.
     #[default]
     Shutdown,
-    /// The peer sent RST.
+    /// The peer sent a TCP RST.
     Reset,
     /// The peer did not answer in time.
     TimedOut,
@@ -82,7 +82,7 @@ impl DisconnectReason {
 pub struct Leak {
     /// The method's path, if the call has one.
     pub method: Option<String>,
-    /// The place in the caller's code where the call was started.
+    /// The line of the caller's code that started the call.
     pub site: Option<&'static std::panic::Location<'static>>,
     /// Time since the call started.
     pub age: Duration,
@@ -98,11 +98,11 @@ impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "call {}", self.method.as_deref().unwrap_or("without a method"))?;
         if let Some(site) = self.site {
-            write!(f, ", begun at {site},")?;
+            write!(f, ", started at {site},")?;
         }
         write!(
             f,
-            " is held and nobody waits for it: {:.0?} old, still for {:.0?}, last seen {}, on \
+            " is held and not polled: it is {:.0?} old, unchanged for {:.0?}, last phase: {}, on \
              connection {}",
             self.age,
             self.still,

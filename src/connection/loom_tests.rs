@@ -30,8 +30,8 @@ fn counting_waker() -> (StdArc<WakeCount>, Waker) {
 }
 
 fn model(model: impl Fn() + Sync + Send + 'static) {
-    // Three preemptions find what two threads and a driver can do to each other; without a bound
-    // the models of two callers take minutes.
+    // Three preemptions cover the races of two threads and a driver; without a bound the models of
+    // two callers take minutes.
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
@@ -109,8 +109,8 @@ fn loom_submit_close() {
     });
 }
 
-/// wake/cancel: a call's place in a mailbox is claimed by one side at a time, so a cancellation
-/// that meets a notice is still seen by a driver that takes the call afterwards.
+/// wake/cancel: one side at a time claims a call's queue flag, so a cancellation that meets a notice
+/// is still seen by a driver that takes the call afterwards.
 #[test]
 fn loom_wake_cancel() {
     model(|| {
@@ -129,7 +129,7 @@ fn loom_wake_cancel() {
             let (mailbox, queued) = (Arc::clone(&mailbox), Arc::clone(&queued));
             let cancelled = Arc::clone(&cancelled);
             thread::spawn(move || {
-                // ... and another half of the call gives it up.
+                // ... and the other half of the call cancels it.
                 *cancelled.lock() = true;
                 notify(&mailbox, &queued);
             })
@@ -160,12 +160,12 @@ impl Owner for Returned {
     fn released(&self, _: &StdArc<Handle>, _: Reading) {}
 }
 
-fn connection(home: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
-    StdArc::new(Handle::new(ConnectionInfo::default(), home, 65_535, rt::now()))
+fn connection(owner: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
+    StdArc::new(Handle::new(ConnectionInfo::default(), owner, 65_535, rt::now()))
 }
 
-/// notify/submit: a call that is handed over while a sender notifies stands in the connection's
-/// mailbox afterwards, whoever has put it there. The call and the handle are the real ones.
+/// notify/submit: a call that is submitted while a sender notifies is in the connection's mailbox
+/// afterwards, put there by either of them. The call and the handle are the real ones.
 #[test]
 fn loom_notify_submit() {
     model(|| {
@@ -180,12 +180,12 @@ fn loom_notify_submit() {
         sender.join().unwrap();
         let mut inbox = VecDeque::new();
         handle.mailbox().drain(&mut inbox);
-        assert_eq!(inbox.len(), 1, "the call stands in no mailbox: its driver never hears of it");
+        assert_eq!(inbox.len(), 1, "the call is in no mailbox: its driver never gets it");
     });
 }
 
-/// notify/settle: a call on a connection that closes goes home once, though a sender that notifies
-/// settles it, too.
+/// notify/settle: a call on a connection that closes returns to the owner once, although a sender that
+/// notifies settles it as well.
 #[test]
 fn loom_notify_settle() {
     model(|| {
@@ -201,11 +201,11 @@ fn loom_notify_settle() {
         let left = handle.mailbox().close();
         handle.settle(left);
         sender.join().unwrap();
-        assert_eq!(returned.load(Ordering::SeqCst), 1, "the call goes home once");
+        assert_eq!(returned.load(Ordering::SeqCst), 1, "the call returns once");
     });
 }
 
-/// checkout/evict: a connection that rests is taken by a call or closed by the keeper, never both.
+/// checkout/evict: an idle connection is taken by a call or closed by the pool, never both.
 #[test]
 fn loom_checkout_evict() {
     model(|| {
@@ -227,7 +227,7 @@ fn loom_checkout_evict() {
     });
 }
 
-/// GOAWAY/open: a connection that closes lets each call in or out, and counts those it let in.
+/// GOAWAY/open: a connection that closes grants or refuses each permit, and counts those granted.
 #[test]
 fn loom_goaway_open() {
     model(|| {
@@ -241,7 +241,7 @@ fn loom_goaway_open() {
         assert!(life.close());
         let before = life.read().calls;
         let taken: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
-        assert_eq!(taken, before, "a call came in after the connection had closed");
+        assert_eq!(taken, before, "a permit was granted after the connection had closed");
         assert!(taken <= 1, "the limit");
         assert_eq!(life.read().calls, taken);
     });

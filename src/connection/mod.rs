@@ -1,5 +1,6 @@
 //! Layer 5: the task that owns one HTTP/2 connection, and the handle that everybody else uses.
 
+pub mod check;
 pub mod counters;
 pub mod dispatch;
 pub mod driver;
@@ -10,4 +11,6 @@ pub mod keepalive;
 #[cfg(all(test, framewire_loom))]
 mod loom_tests;
 pub mod mailbox;
+mod memory;
+pub mod options;
 pub mod permits;

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_wraps_without_touching_the_rest() {
+    fn the_epoch_wraps_and_leaves_the_other_bits() {
         let permits = PermitCounter::new();
         permits.0.store(CLOSING - EPOCH, Ordering::Relaxed);
         assert_eq!(permits.reserve(5), Ok(()));

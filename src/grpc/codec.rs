@@ -1,45 +1,107 @@
-//! From messages to bytes and back, into lent space and from a borrow.
+//! From messages to bytes and back, into the memory of the call and from a borrow.
 //!
-//! hot: no allocation but what the message itself asks for.
+//! hot: no allocation except those of the message itself.
+
+mod buf;
+#[cfg(test)]
+mod tests;
+
+pub use buf::EncodeBuf;
 
 use crate::grpc::compression;
 use crate::grpc::compression::Encoding;
 use crate::grpc::message::{PREFIX, write_prefix};
 use crate::grpc::status::{Code, Status};
-use bytes::{Bytes, BytesMut};
+use buf::SHARE;
+use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;
 use std::ops::Range;
 
 /// A message that can be sent. Implemented for every prost message and for [`Raw`].
+///
+/// ```
+/// use framewire::codec::{Encode, EncodeBuf};
+///
+/// /// A header and a large part that is memory already.
+/// struct Chunk {
+///     id: u64,
+///     data: bytes::Bytes,
+/// }
+///
+/// impl Encode for Chunk {
+///     fn encoded_len(&self) -> usize {
+///         8 + self.data.len()
+///     }
+///
+///     fn encode(&self, out: &mut EncodeBuf<'_>) {
+///         out.put_slice(&self.id.to_be_bytes());
+///         out.put_shared(self.data.clone());
+///     }
+/// }
+/// ```
 pub trait Encode {
-    /// Bytes of the encoded message.
+    /// Returns the length of the encoded message, in bytes.
     fn encoded_len(&self) -> usize;
-    /// Appends the encoded message.
-    fn encode(&self, out: &mut Vec<u8>);
-    /// The message as bytes that need no copy, if it is that.
-    fn as_bytes(&self) -> Option<&Bytes> {
-        None
-    }
+
+    /// Appends the encoded message: exactly as many bytes as [`encoded_len`](Self::encoded_len)
+    /// returned. If the number differs, the call fails with INTERNAL and nothing of the message is
+    /// sent.
+    fn encode(&self, out: &mut EncodeBuf<'_>);
 }
 
 /// A message that can be received. Implemented for every prost message and for [`Raw`].
+///
+/// ```
+/// use bytes::Buf;
+/// use framewire::codec::Decode;
+/// use framewire::{Code, Status};
+///
+/// struct Chunk {
+///     id: u64,
+///     data: bytes::Bytes,
+/// }
+///
+/// impl Decode for Chunk {
+///     fn decode(mut payload: impl Buf) -> Result<Self, Status> {
+///         let id = payload
+///             .try_get_u64()
+///             .map_err(|_| Status::new(Code::Internal, "a chunk begins with 8 bytes of id"))?;
+///         // Shares the received memory where the payload owns it.
+///         let data = payload.copy_to_bytes(payload.remaining());
+///         Ok(Self { id, data })
+///     }
+/// }
+/// # assert_eq!(Chunk::decode(&[0, 0, 0, 0, 0, 0, 0, 7, 1][..]).unwrap().id, 7);
+/// # assert!(Chunk::decode(&[1][..]).is_err());
+/// ```
 pub trait Decode: Sized {
-    /// Decodes from a borrow.
+    /// Decodes the message that `payload` holds, after decompression.
+    ///
+    /// `payload` may consist of several slices: [`Buf::chunk`] returns the first one.
+    /// [`Buf::copy_to_bytes`] does not copy if the payload owns its memory, which holds from 4 KiB
+    /// on and for messages of streams.
     ///
     /// # Errors
-    /// INTERNAL with what is wrong.
-    fn decode(payload: &[u8]) -> Result<Self, Status>;
-
-    /// Decodes from bytes that may be kept.
     ///
-    /// # Errors
-    /// As [`Decode::decode`].
-    fn decode_bytes(payload: Bytes) -> Result<Self, Status> {
-        Self::decode(&payload)
-    }
+    /// The call ends with this status; INTERNAL says that the bytes are not such a message.
+    fn decode(payload: impl Buf) -> Result<Self, Status>;
 }
 
-/// A message that is its own encoding, for people who bring their own.
+/// A message that is its own encoding: bytes that this crate neither encodes nor decodes.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # async fn call(channel: framewire::client::Channel) -> Result<(), framewire::Error> {
+/// use framewire::{Method, Raw, Request};
+///
+/// const ECHO: Method<Raw, Raw> = Method::new("/example.Echo/Echo");
+///
+/// let request = Request::new(Raw(bytes::Bytes::from_static(b"encoded elsewhere")));
+/// let Raw(response) = channel.unary(&ECHO, request).await?.into_inner();
+/// # drop(response);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Default, Hash)]
 pub struct Raw(pub Bytes);
 
@@ -55,22 +117,18 @@ impl Encode for Raw {
         self.0.len()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    fn as_bytes(&self) -> Option<&Bytes> {
-        Some(&self.0)
+    fn encode(&self, out: &mut EncodeBuf<'_>) {
+        if self.0.len() < SHARE {
+            out.put_slice(&self.0);
+        } else {
+            out.put_shared(self.0.clone());
+        }
     }
 }
 
 impl Decode for Raw {
-    fn decode(payload: &[u8]) -> Result<Self, Status> {
-        Ok(Self(Bytes::copy_from_slice(payload)))
-    }
-
-    fn decode_bytes(payload: Bytes) -> Result<Self, Status> {
-        Ok(Self(payload))
+    fn decode(mut payload: impl Buf) -> Result<Self, Status> {
+        Ok(Self(payload.copy_to_bytes(payload.remaining())))
     }
 }
 
@@ -80,18 +138,14 @@ impl<M: prost::Message> Encode for M {
         prost::Message::encoded_len(self)
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_raw(out);
+    fn encode(&self, out: &mut EncodeBuf<'_>) {
+        self.encode_raw(out.memory());
     }
 }
 
 #[cfg(feature = "prost")]
 impl<M: prost::Message + Default> Decode for M {
-    fn decode(payload: &[u8]) -> Result<Self, Status> {
-        <M as prost::Message>::decode(payload).map_err(undecodable)
-    }
-
-    fn decode_bytes(payload: Bytes) -> Result<Self, Status> {
+    fn decode(payload: impl Buf) -> Result<Self, Status> {
         <M as prost::Message>::decode(payload).map_err(undecodable)
     }
 }
@@ -101,13 +155,12 @@ fn undecodable(error: prost::DecodeError) -> Status {
     Status::new(Code::Internal, format!("a received message cannot be decoded: {error}"))
 }
 
-/// Bytes from which on a message that needs no encoding is chained instead of copied.
-const CHAIN: usize = 4096;
-
-/// Appends a Length-Prefixed-Message; bytes to be chained behind `out` are returned.
+/// Appends a Length-Prefixed-Message; returns bytes that follow `out` by reference.
 ///
 /// # Errors
-/// RESOURCE_EXHAUSTED over `max` bytes; `out` is as it was.
+///
+/// RESOURCE_EXHAUSTED over `max` bytes, INTERNAL if the codec wrote more or fewer bytes than it
+/// announced; `out` is as it was.
 pub fn encode_message<M: Encode>(
     message: &M,
     encoding: Encoding,
@@ -116,19 +169,18 @@ pub fn encode_message<M: Encode>(
 ) -> Result<Option<Bytes>, Status> {
     let len = message.encoded_len();
     if encoding == Encoding::Gzip {
-        return encode_compressed(message, encoding, max, out).map(|()| None);
+        return encode_compressed(message, len, encoding, max, out).map(|()| None);
     }
     check(len, max)?;
     let prefix = write_prefix(len, false).map_err(Status::from)?;
-    out.reserve(PREFIX + if len < CHAIN || message.as_bytes().is_none() { len } else { 0 });
-    out.extend_from_slice(&prefix);
-    match message.as_bytes() {
-        Some(bytes) if len >= CHAIN => Ok(Some(bytes.clone())),
-        _ => {
-            message.encode(out);
-            Ok(None)
-        }
+    let start = out.len();
+    let mut buf = EncodeBuf::new(out, prefix, len);
+    message.encode(&mut buf);
+    let encoded = buf.finish(start + PREFIX);
+    if encoded.is_err() {
+        out.truncate(start);
     }
+    encoded
 }
 
 fn check(len: usize, max: usize) -> Result<(), Status> {
@@ -143,31 +195,41 @@ fn check(len: usize, max: usize) -> Result<(), Status> {
 
 fn encode_compressed<M: Encode>(
     message: &M,
+    len: usize,
     encoding: Encoding,
     max: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), Status> {
-    let mut plain = Vec::with_capacity(message.encoded_len());
-    message.encode(&mut plain);
-    check(plain.len(), max)?;
+    check(len, max)?;
+    let mut plain = Vec::new();
+    let mut buf = EncodeBuf::new(&mut plain, [0; PREFIX], len);
+    message.encode(&mut buf);
+    let shared = buf.finish(PREFIX)?.unwrap_or_default();
+    let plain = if plain.len() == PREFIX {
+        &shared[..]
+    } else {
+        plain.extend_from_slice(&shared);
+        plain.get(PREFIX..).unwrap_or_default()
+    };
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
-    let written = compression::compress(encoding, &plain, out)
+    let written = compression::compress(encoding, plain, out)
         .and_then(|()| write_prefix(out.len() - start - PREFIX, true).map_err(Status::from));
     let prefix = written.inspect_err(|_| out.truncate(start))?;
-    if let Some(place) = out.get_mut(start..start + PREFIX) {
-        place.copy_from_slice(&prefix);
+    if let Some(head) = out.get_mut(start..start + PREFIX) {
+        head.copy_from_slice(&prefix);
     }
     Ok(())
 }
 
-/// Bytes from which on a whole body is handed to the decoder to keep, instead of copied from.
+/// Bytes from which on a decoder gets a whole body as memory that it may keep.
 const KEEP: usize = 4096;
 
-/// Decodes the one message that `body` is: its prefix is checked, `payload` is where it lies.
+/// Decodes the one message of `body`: its prefix is checked, `payload` is its range.
 ///
 /// # Errors
-/// What is wrong with it, as a status.
+///
+/// The decoder's status, or that of the decompression.
 pub fn decode_whole<M: Decode>(
     body: &mut BytesMut,
     payload: Range<usize>,
@@ -179,15 +241,16 @@ pub fn decode_whole<M: Decode>(
         let payload = body.get(payload).unwrap_or_default();
         return decode_payload(payload, compressed, encoding, max);
     }
-    // The memory goes with the message; what stays behind holds nothing.
+    // The message keeps the memory; `body` is left empty.
     let whole = std::mem::take(body).freeze();
-    M::decode_bytes(whole.slice(payload))
+    M::decode(whole.slice(payload))
 }
 
-/// Decodes a payload that came with `compressed` set or not.
+/// Decodes a payload that arrived with the flag `compressed` set or not.
 ///
 /// # Errors
-/// What is wrong with it, as a status.
+///
+/// The decoder's status, or that of the decompression.
 pub fn decode_payload<M: Decode>(
     payload: &[u8],
     compressed: bool,
@@ -195,7 +258,7 @@ pub fn decode_payload<M: Decode>(
     max: usize,
 ) -> Result<M, Status> {
     if compressed {
-        return M::decode_bytes(compression::decompress(encoding, payload, max)?.into());
+        return M::decode(Bytes::from(compression::decompress(encoding, payload, max)?));
     }
     M::decode(payload)
 }

@@ -1,19 +1,19 @@
-//! Message encodings: identity and gzip, inflated within bounds.
+//! Message encodings: identity and gzip, with a limit on the inflated length.
 
 use crate::grpc::status::{Code, Status};
 
-/// How a message's payload is encoded.
+/// The encoding of a message's payload (`grpc-encoding`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum Encoding {
-    /// As it is.
+    /// Not compressed. The default.
     #[default]
     Identity,
-    /// RFC 1952.
+    /// gzip (RFC 1952), with the feature `gzip`.
     Gzip,
 }
 
 impl Encoding {
-    /// The value of `grpc-encoding`.
+    /// Returns the value of `grpc-encoding`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,20 +32,20 @@ impl Encoding {
         }
     }
 
-    /// The value of `grpc-accept-encoding`: what this build understands.
+    /// Returns the value of `grpc-accept-encoding`: the encodings of this build.
     #[must_use]
     pub const fn accepted() -> &'static str {
         if cfg!(feature = "gzip") { "identity,gzip" } else { "identity" }
     }
 
-    /// Whether a received `grpc-accept-encoding` names this encoding.
+    /// Returns whether a received `grpc-accept-encoding` contains this encoding.
     #[must_use]
     pub fn is_in(self, list: &[u8]) -> bool {
         list.split(|o| *o == b',').any(|name| name.trim_ascii() == self.name().as_bytes())
     }
 }
 
-/// Deflates `payload` behind what is in `out`.
+/// Appends the compressed `payload` to `out`.
 ///
 /// # Errors
 /// INTERNAL when this build has no such encoding.
@@ -88,7 +88,7 @@ mod gzip {
         written.map_err(|e| Status::new(Code::Internal, format!("gzip: {e}")))
     }
 
-    /// Stops one byte above the limit, whatever the input promises.
+    /// Stops one byte above the limit.
     pub(super) fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, Status> {
         let mut out = Vec::new();
         let bound = (max as u64).saturating_add(1);

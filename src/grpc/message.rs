@@ -1,29 +1,25 @@
 //! Length-Prefixed-Messages: a flag byte, four bytes of length, the payload.
 //!
-//! The cost of a message here is the bytes that arrived, never the bytes its prefix announces.
+//! Memory is spent on bytes that arrived, not on bytes that a prefix announces.
+
+mod splitter;
+
+pub use splitter::{Splitter, assembly_capacity};
 
 use std::fmt;
 use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::grpc::status::{Code, Status};
 
-/// Bytes before each payload: the compressed flag and a 32-bit big-endian length.
+/// Bytes of a prefix: the compressed flag and a 32-bit big-endian length.
 pub const PREFIX: usize = 5;
 
 /// Default limit of a received message, in bytes, after decompression: 4 MiB.
 pub const DEFAULT_MAX: usize = 4 << 20;
 
-/// Most bytes reserved at once on the word of a prefix.
-const RESERVE: usize = 64 << 10;
-/// Times the bytes that came, of those.
-const BELIEVED: usize = 63;
-
-/// An assembly buffer that grew beyond this is given back when it empties.
-const KEEP: usize = 4 << 10;
-
-/// The prefix of a message whose payload has `len` bytes.
+/// Returns the prefix of a message whose payload has `len` bytes.
 ///
 /// # Errors
 ///
@@ -34,11 +30,10 @@ pub fn write_prefix(len: usize, compressed: bool) -> Result<[u8; PREFIX], Messag
     Ok([u8::from(compressed), a, b, c, d])
 }
 
-/// The one message that fills `body` exactly: whether it is compressed, and where its payload is.
+/// Returns the flag and the payload's range of the one message that fills `body` exactly.
 ///
-/// The short way for a unary body that lies in one slice. `None` sends the caller to a
-/// [`Splitter`], which says what is wrong, if anything: more or less than one message, a flag above
-/// 1, or a payload over `max` bytes.
+/// The fast path of a unary body in one slice. After `None`, a [`Splitter`] finds the reason: more
+/// or less than one message, a flag above 1, or a payload over `max` bytes.
 #[must_use]
 pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     let (prefix, payload) = body.split_first_chunk::<PREFIX>()?;
@@ -46,8 +41,8 @@ pub fn parse_one(body: &[u8], max: usize) -> Option<(bool, Range<usize>)> {
     (payload.len() == head.len).then_some((head.compressed, PREFIX..body.len()))
 }
 
-/// What is wrong with a whole body that [`parse_one`] refused: broken, or with `none` or `many`
-/// messages, in the words of the side that asks.
+/// Returns the error of a whole body that [`parse_one`] refused: a broken message, or the text
+/// `none` or `many` for a wrong number of messages.
 #[must_use]
 pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) -> Status {
     let mut splitter = Splitter::new(max);
@@ -62,14 +57,14 @@ pub fn not_one(body: &[u8], max: usize, none: &'static str, many: &'static str) 
     }
 }
 
-/// What the prefix at the start of `body` announces, once its five bytes are there.
+/// Returns the length that the prefix at the start of `body` announces, if it is complete.
 #[must_use]
 pub fn declared_len(body: &[u8]) -> Option<usize> {
     let [_, a, b, c, d] = *body.first_chunk::<PREFIX>()?;
     Some(u32::from_be_bytes([a, b, c, d]) as usize)
 }
 
-/// One message as it came, its payload still compressed when the flag says so.
+/// One received message; the payload is still compressed if the flag is set.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The Compressed-Flag: the payload is encoded as `grpc-encoding` says.
@@ -85,7 +80,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Why bytes are not a message. Each concerns its stream only.
+/// Why bytes are not a message. The error concerns its stream only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
@@ -103,15 +98,15 @@ pub enum MessageError {
         /// Bytes that were still to come.
         missing: usize,
     },
-    /// A payload to send is longer than a 32-bit length can say.
+    /// A payload to send does not fit a 32-bit length.
     Unframeable {
-        /// Its bytes.
+        /// The length of the payload, in bytes.
         len: usize,
     },
 }
 
 impl MessageError {
-    /// The status code a call ends with for this reason.
+    /// Returns the status code that ends the call.
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
@@ -150,16 +145,7 @@ impl From<MessageError> for Status {
     }
 }
 
-/// Bytes to have room for when `held` bytes of a message with a prefix have come, which are to be
-/// `whole`: 63 times as much ahead up to 64 KiB, then as much again. Few bytes must not cost much
-/// memory, whatever is announced.
-#[must_use]
-pub fn room(held: usize, whole: usize) -> usize {
-    let ahead = held.max(held.saturating_mul(BELIEVED).min(RESERVE));
-    held + ahead.min(whole.saturating_sub(held))
-}
-
-/// A prefix, understood.
+/// A parsed prefix.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     compressed: bool,
@@ -181,169 +167,9 @@ impl Head {
     }
 }
 
-/// Splits messages out of the bytes of one direction of a stream, however these were cut.
-///
-/// Bytes are copied once, into the assembly buffer; payloads are slices of it. A prefix over the
-/// limit or with a bad flag is refused when its fifth byte arrives, and nothing after it is kept.
-pub struct Splitter {
-    buf: BytesMut,
-    head: Option<Head>,
-    failed: Option<MessageError>,
-    max: usize,
-    // The largest capacity of `buf` since it was last replaced.
-    peak: usize,
-}
-
-impl Splitter {
-    /// A splitter for payloads of at most `max` bytes. Allocates nothing.
-    #[must_use]
-    pub fn new(max: usize) -> Self {
-        Self { buf: BytesMut::new(), head: None, failed: None, max, peak: 0 }
-    }
-
-    /// Takes bytes that arrived. An error shows at [`Splitter::next`]; after one, bytes are
-    /// dropped.
-    pub fn push(&mut self, data: &[u8]) {
-        if self.failed.is_some() || data.is_empty() {
-            return;
-        }
-        if self.head.is_none() {
-            let mut prefix = [0; PREFIX];
-            let held = self.buf.len().min(PREFIX);
-            let taken = data.len().min(PREFIX - held);
-            prefix[..held].copy_from_slice(&self.buf[..held]);
-            prefix[held..held + taken].copy_from_slice(&data[..taken]);
-            if held + taken == PREFIX && !self.learn(prefix) {
-                return;
-            }
-        }
-        let whole = self.head.map_or(0, |head| head.len.saturating_add(PREFIX));
-        // Never beyond the message's end.
-        let room = room(self.buf.len() + data.len(), whole);
-        self.buf.reserve(room.saturating_sub(self.buf.len()).max(data.len()));
-        self.buf.extend_from_slice(data);
-        self.peak = self.peak.max(self.buf.capacity());
-    }
-
-    /// Takes bytes that arrived together with the memory they lie in; `bytes` is left empty,
-    /// with memory to be filled next. Without bytes held here, nothing is copied.
-    pub fn absorb(&mut self, bytes: &mut BytesMut) {
-        if self.buf.is_empty() && self.failed.is_none() {
-            std::mem::swap(&mut self.buf, bytes);
-            self.peak = self.peak.max(self.buf.capacity());
-        } else {
-            self.push(bytes);
-        }
-        bytes.clear();
-    }
-
-    /// The next whole message, `None` while it has not all arrived.
-    ///
-    /// # Errors
-    ///
-    /// [`MessageError::TooLarge`] or [`MessageError::BadFlag`], again and again: there is no way to
-    /// find the next message after one of these.
-    #[expect(clippy::should_implement_trait, reason = "a splitter goes on after None")]
-    pub fn next(&mut self) -> Result<Option<Message>, MessageError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        if self.head.is_none() {
-            let Some(prefix) = self.buf.first_chunk::<PREFIX>() else { return Ok(None) };
-            if !self.learn(*prefix) {
-                return self.failed.map_or(Ok(None), Err);
-            }
-        }
-        let Some(Head { compressed, len }) = self.head else { return Ok(None) };
-        if self.buf.len() - PREFIX < len {
-            return Ok(None);
-        }
-        self.head = None;
-        self.buf.advance(PREFIX);
-        let payload = if len == 0 { Bytes::new() } else { self.buf.split_to(len).freeze() };
-        self.give_back();
-        Ok(Some(Message { compressed, payload }))
-    }
-
-    /// Bytes of the first message that are still to come: 0 when it waits to be taken, `None` when
-    /// none has begun or nothing more is wanted. Before a prefix is whole, the bytes it lacks.
-    #[must_use]
-    pub fn awaiting(&self) -> Option<usize> {
-        if self.failed.is_some() || self.buf.is_empty() {
-            return None;
-        }
-        let prefix = self.buf.first_chunk::<PREFIX>();
-        let Some(prefix) = prefix else { return Some(PREFIX - self.buf.len()) };
-        let head = self.head.or_else(|| Head::parse(*prefix, self.max).ok())?;
-        Some(head.len.saturating_sub(self.buf.len() - PREFIX))
-    }
-
-    /// Whether no byte waits here.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
-    }
-
-    /// Bytes that arrived and were not taken yet.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.buf.len()
-    }
-
-    /// Bytes of memory held by the assembly buffer.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.buf.capacity()
-    }
-
-    /// To be asked when the stream has ended and [`Splitter::next`] gives nothing more.
-    ///
-    /// # Errors
-    ///
-    /// [`MessageError::Truncated`] when the end came inside a message, or the earlier error.
-    pub fn finish(&self) -> Result<(), MessageError> {
-        match (self.failed, self.awaiting()) {
-            (Some(error), _) => Err(error),
-            (None, Some(missing)) => Err(MessageError::Truncated { missing }),
-            (None, None) => Ok(()),
-        }
-    }
-
-    /// Remembers the head of the first message, or its error; false for an error.
-    fn learn(&mut self, prefix: [u8; PREFIX]) -> bool {
-        match Head::parse(prefix, self.max) {
-            Ok(head) => self.head = Some(head),
-            Err(error) => {
-                self.failed = Some(error);
-                self.buf = BytesMut::new();
-                self.peak = 0;
-            }
-        }
-        self.failed.is_none()
-    }
-
-    /// Leaves a large buffer to the payloads cut from it. What is copied shrinks by eight each time.
-    fn give_back(&mut self) {
-        if self.peak > KEEP && self.buf.len() <= self.peak / 8 {
-            self.buf = BytesMut::from(&self.buf[..]);
-            self.peak = self.buf.capacity();
-        }
-    }
-}
-
-impl fmt::Debug for Splitter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Splitter")
-            .field("len", &self.buf.len())
-            .field("awaiting", &self.awaiting())
-            .field("max", &self.max)
-            .field("failed", &self.failed)
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::grpc::message::splitter::{KEEP, RESERVE};
     use crate::grpc::message::*;
 
     fn framed(payload: &[u8], flag: u8) -> Vec<u8> {
@@ -397,9 +223,15 @@ mod tests {
         assert!(splitter.capacity() <= 2 * RESERVE, "{}", splitter.capacity());
         splitter.push(&[0; 1 << 16]);
         assert!(splitter.capacity() <= 4 << 16, "{}", splitter.capacity());
-        // A frame brings room for a message of 64 KiB as a whole.
-        assert_eq!((room(16_384, 65_541), room(16_384, 1 << 20)), (65_541, 81_920));
-        assert_eq!((room(16_379, 50_000), room(9, 5), room(0, 100)), (50_000, 9, 0));
+        // A frame brings capacity for a message of 64 KiB as a whole.
+        assert_eq!(
+            (assembly_capacity(16_384, 65_541), assembly_capacity(16_384, 1 << 20)),
+            (65_541, 81_920)
+        );
+        assert_eq!(
+            (assembly_capacity(16_379, 50_000), assembly_capacity(9, 5), assembly_capacity(0, 100)),
+            (50_000, 9, 0)
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Layer 2: the gRPC protocol over HTTP/2, without I/O.
 //!
-//! What the protocol says about bytes lives here: how a message is framed, what a call's fields
-//! mean, which status an ending maps to. Nothing here reads a clock, a socket or a task; the floors
-//! above lend buffers and pass durations.
+//! This layer knows how a message is framed, what the fields of a call mean, and which status each end
+//! of a call maps to. It reads no clock and no socket, and spawns no task: the layers above lend
+//! buffers and pass durations.
 
 pub mod codec;
 pub mod compression;

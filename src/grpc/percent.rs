@@ -1,22 +1,22 @@
-//! The percent-encoding of `grpc-message`, both ways.
+//! The percent-encoding of `grpc-message` (gRPC PROTOCOL-HTTP2 §Responses).
 
 use std::borrow::Cow;
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The wire form of `text` in at most `room` bytes, cut at a character when it is longer.
+/// Encodes `text` in at most `limit` bytes; a longer text is cut between two characters.
 ///
-/// What is escaped: every byte outside 0x20–0x7e, the percent sign, and blanks at either end.
+/// Escaped are all bytes outside 0x20–0x7e, the percent sign, and spaces at both ends.
 #[must_use]
-pub fn encode(text: &str, room: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len().min(room));
+pub fn encode(text: &str, limit: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len().min(limit));
     let tail = text.trim_end_matches(' ').len();
     for (at, c) in text.char_indices() {
         // RFC 9113 §8.2.1: a field value does not start or end with a blank.
         let edge = c == ' ' && (at == 0 || at >= tail);
         let plain = matches!(c, ' '..='~') && c != '%' && !edge;
         let width = if plain { 1 } else { 3 * c.len_utf8() };
-        if out.len() + width > room {
+        if out.len() + width > limit {
             break;
         }
         if plain {
@@ -28,14 +28,14 @@ pub fn encode(text: &str, room: usize) -> Vec<u8> {
             out.extend_from_slice(&[b'%', high, low]);
         }
     }
-    // A cut may have left a blank at the end.
+    // The cut may leave a space at the end.
     out.truncate(out.trim_ascii_end().len());
     out
 }
 
-/// The text of a received value. Never fails.
+/// Decodes a received value. Never fails.
 ///
-/// A percent sign without two hexadecimal digits stays as it is; what is not UTF-8 then becomes
+/// A percent sign without two hexadecimal digits stays as it is. Decoded bytes that are not UTF-8 become
 /// U+FFFD.
 // gRPC PROTOCOL-HTTP2 §Responses: decoding does not discard a message for a bad escape.
 #[must_use]
@@ -75,8 +75,8 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use crate::grpc::percent::*;
 
-    fn text(value: &str, room: usize) -> String {
-        String::from_utf8(encode(value, room)).unwrap()
+    fn text(value: &str, limit: usize) -> String {
+        String::from_utf8(encode(value, limit)).unwrap()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A request's fields: written from a template, recognised on arrival.
+//! The header fields of a request (gRPC PROTOCOL-HTTP2 §Requests): how a client writes them, and how
+//! a server checks them.
 
 use crate::grpc::compression::Encoding;
 use crate::grpc::method::Path;
@@ -8,10 +9,10 @@ use crate::grpc::timeout;
 use crate::http2::{Fields, Head};
 use std::time::Duration;
 
-/// The `user-agent` of this crate.
+/// The `user-agent` that a channel sends by default.
 pub const USER_AGENT: &str = concat!("grpc-rust-framewire/", env!("CARGO_PKG_VERSION"));
 
-/// The stable fields of a method's request head, pseudo-header fields first.
+/// Returns the fields that all request heads of a method share, pseudo-header fields first.
 // gRPC PROTOCOL-HTTP2 §Requests: Call-Definition, then Custom-Metadata
 #[must_use]
 pub fn head(path: Path<'_>, scheme: &str, authority: &str, user_agent: &str) -> Fields {
@@ -28,20 +29,20 @@ pub fn head(path: Path<'_>, scheme: &str, authority: &str, user_agent: &str) -> 
     fields
 }
 
-/// What a server needs to know of a request's head.
+/// What a server reads from a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// How long the caller waits.
+    /// The value of `grpc-timeout`; `None` if the caller sets no deadline.
     pub timeout: Option<Duration>,
-    /// How its messages are encoded.
+    /// The value of `grpc-encoding`: the encoding of compressed messages.
     pub encoding: Encoding,
 }
 
-/// Checks a request's head; the fields of the whole answer when it is not served.
+/// Checks a request head.
 ///
 /// # Errors
-/// A head that ends the stream: an HTTP status for what is not gRPC, a Trailers-Only status for
-/// what is.
+/// The fields of the response with which the server refuses the request: an HTTP status if the request
+/// is not gRPC, a Trailers-Only response if it is.
 pub fn check(head: &Head) -> Result<Received, Fields> {
     if head.method() != b"POST" {
         return Err(http_only("405"));
@@ -56,7 +57,12 @@ pub fn check(head: &Head) -> Result<Received, Fields> {
         match field.name {
             b"grpc-timeout" => match timeout::parse(field.value) {
                 Ok(timeout) => received.timeout = Some(timeout),
-                Err(_) => return Err(refuse(Code::Internal, "grpc-timeout cannot be read")),
+                Err(_) => {
+                    return Err(refuse(
+                        Code::Internal,
+                        "grpc-timeout is not 1 to 8 digits and one of H M S m u n",
+                    ));
+                }
             },
             b"grpc-encoding" => match Encoding::parse(field.value) {
                 Some(encoding) => received.encoding = encoding,
@@ -75,7 +81,7 @@ pub fn check(head: &Head) -> Result<Received, Fields> {
     Ok(received)
 }
 
-/// A Trailers-Only answer.
+/// Returns a Trailers-Only response.
 #[must_use]
 pub fn refuse(code: Code, message: impl Into<String>) -> Fields {
     response::trailers_only(&Status::new(code, message.into()), usize::MAX)

@@ -1,4 +1,5 @@
-//! A response's fields: head, trailers, both in one; and what they mean to a client.
+//! The fields of a response (gRPC PROTOCOL-HTTP2 §Responses): head, trailers, Trailers-Only, and what
+//! they mean to a client.
 
 use crate::grpc::compression::Encoding;
 use crate::grpc::metadata::Metadata;
@@ -7,7 +8,7 @@ use crate::grpc::status_map;
 use crate::grpc::status_map::Missing;
 use crate::http2::{Fields, Head};
 
-/// The stable fields of a response's head.
+/// Returns the fields that all response heads share.
 // gRPC PROTOCOL-HTTP2 §Responses: Response-Headers
 #[must_use]
 pub fn head(encoding: Encoding) -> Fields {
@@ -20,7 +21,7 @@ pub fn head(encoding: Encoding) -> Fields {
     fields
 }
 
-/// The trailers of a call that went well and has nothing to add.
+/// Returns the trailers of a call that ended with OK, without metadata.
 #[must_use]
 pub fn ok_trailers() -> Fields {
     let mut fields = Fields::new();
@@ -28,7 +29,9 @@ pub fn ok_trailers() -> Fields {
     fields
 }
 
-/// A response that is nothing but its status: head and trailers in one.
+/// Returns a Trailers-Only response: one field section with head and status.
+///
+/// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE; see [`Status::to_trailers`].
 // gRPC PROTOCOL-HTTP2 §Responses: Trailers-Only
 #[must_use]
 pub fn trailers_only(status: &Status, limit: usize) -> Fields {
@@ -40,7 +43,7 @@ pub fn trailers_only(status: &Status, limit: usize) -> Fields {
     fields
 }
 
-/// Whether a content-type is gRPC's: the name itself, or with a subtype or parameters.
+/// Returns whether a content-type is `application/grpc`, with or without a subtype or parameters.
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
     match content_type.strip_prefix(b"application/grpc") {
@@ -49,39 +52,46 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
     }
 }
 
-/// What a client makes of a response's head.
+/// Checks a response head and returns the encoding of its messages.
 ///
 /// # Errors
-/// The status of a response that is not gRPC: by its HTTP status, or by its content-type.
+/// The status with which the call ends if the response is not gRPC: from `grpc-status` if there is one,
+/// else from the HTTP status. INTERNAL if `grpc-encoding` is unknown.
 pub fn check_head(head: &Head) -> Result<Encoding, Status> {
     let status = head.status();
     if status == 200 && is_grpc(head.fields().get("content-type").unwrap_or_default()) {
         let encoding = head.fields().get("grpc-encoding").unwrap_or(b"identity");
         return Encoding::parse(encoding).ok_or_else(|| {
             let name = encoding.escape_ascii();
-            Status::new(Code::Internal, format!("the response's grpc-encoding {name} is unknown"))
+            Status::new(
+                Code::Internal,
+                format!("the response has the unknown grpc-encoding {name}"),
+            )
         });
     }
-    // A status that came along is believed, whatever the HTTP status says.
+    // `grpc-status` counts more than the HTTP status.
     if let Some(status) = Status::from_trailers(head.fields()).filter(|s| !s.is_ok()) {
         return Err(status);
     }
-    let content_type = head.fields().get("content-type").unwrap_or(b"nothing").escape_ascii();
+    let content_type = match head.fields().get("content-type") {
+        Some(content_type) => format!("content-type {}", content_type.escape_ascii()),
+        None => "no content-type".to_owned(),
+    };
     let code = if status == 200 { Code::Unknown } else { status_map::from_http(status) };
     Err(Status::new(
         code,
-        format!("the answer is not gRPC: HTTP status {status}, content-type {content_type}"),
+        format!("the response is not gRPC: HTTP status {status}, {content_type}"),
     ))
 }
 
-/// The status of a response that has ended: from its trailers, or from its head when it was
+/// Checks the status of a response that has ended: in its trailers, or in its head if it is
 /// Trailers-Only.
 ///
 /// # Errors
-/// The status, unless it is OK.
+/// The status, unless it is OK; a status that says what is missing if there is no `grpc-status`.
 pub fn check_end(head: &Head, trailers: Option<&Fields>) -> Result<(), Status> {
     let fields = trailers.unwrap_or_else(|| head.fields());
-    // The short way of nearly every call.
+    // Nearly every call ends like this.
     if fields.len() == 1 && fields.get("grpc-status") == Some(b"0") {
         return Ok(());
     }
@@ -93,7 +103,7 @@ pub fn check_end(head: &Head, trailers: Option<&Fields>) -> Result<(), Status> {
     }
 }
 
-/// The metadata of received fields; nothing is kept when there is only what the transport needs.
+/// Takes the metadata out of received fields; empty if all fields belong to the transport.
 pub fn take_metadata(fields: &mut Fields) -> Metadata {
     let own = |name: &[u8]| {
         name == b"content-type"

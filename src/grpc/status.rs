@@ -1,4 +1,5 @@
-//! Status: how a call ended, and its way through the trailers.
+//! The status of a call, and how it is written to and read from trailers (gRPC PROTOCOL-HTTP2
+//! §Responses).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,16 +11,25 @@ use crate::grpc::percent;
 use crate::http2::FIELD_OVERHEAD;
 use crate::http2::Fields;
 
-/// Trailer with the code, in decimal.
+/// The trailer that carries the code, in decimal.
 pub const STATUS: &str = "grpc-status";
-/// Trailer with the percent-encoded message.
+/// The trailer that carries the percent-encoded message.
 pub const MESSAGE: &str = "grpc-message";
-/// Trailer with the details, in base64.
+/// The trailer that carries the details, in base64.
 pub const DETAILS: &str = "grpc-status-details-bin";
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
-        /// The seventeen status codes of gRPC.
+        /// A gRPC status code; there are seventeen.
+        ///
+        /// ```
+        /// use framewire::Code;
+        ///
+        /// assert_eq!(Code::NotFound as u8, 5);
+        /// assert_eq!(Code::from_u32(5), Code::NotFound);
+        /// assert_eq!(Code::NotFound.to_string(), "NOT_FOUND");
+        /// assert_eq!(Code::ALL.len(), 17);
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Code {
@@ -27,10 +37,17 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code, by number.
+            /// Every code, in the order of the numbers 0 to 16.
             pub const ALL: [Self; 17] = [$(Self::$name),*];
 
-            /// The code with this number.
+            /// Returns the code with this number, or [`Code::Unknown`] for a number above 16.
+            ///
+            /// ```
+            /// use framewire::Code;
+            ///
+            /// assert_eq!(Code::from_u32(14), Code::Unavailable);
+            /// assert_eq!(Code::from_u32(17), Code::Unknown);
+            /// ```
             // gRPC statuscodes: a number that is not known is UNKNOWN.
             #[must_use]
             pub const fn from_u32(number: u32) -> Self {
@@ -40,7 +57,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The name as gRPC writes it, such as `INVALID_ARGUMENT`.
+            /// Returns the name as gRPC writes it, such as `INVALID_ARGUMENT`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -48,7 +65,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The number as it travels, in decimal.
+            /// Returns the number in decimal, as the trailers carry it.
             #[must_use]
             pub const fn digits(self) -> &'static str {
                 match self {
@@ -62,42 +79,49 @@ macro_rules! codes {
 codes! {
     /// Success.
     Ok = 0, "OK";
-    /// The caller gave up.
+    /// The caller cancelled the call.
     Cancelled = 1, "CANCELLED";
-    /// An error without a better code, or one that is not known here.
+    /// An error without a more specific code, or a received code above 16.
     Unknown = 2, "UNKNOWN";
-    /// An argument is wrong whatever the state of the system.
+    /// An argument is invalid, whatever the state of the system.
     InvalidArgument = 3, "INVALID_ARGUMENT";
-    /// Time ran out; the call may have had its effect.
+    /// The deadline passed; the call may have had its effect.
     DeadlineExceeded = 4, "DEADLINE_EXCEEDED";
-    /// What was asked for does not exist.
+    /// The requested entity does not exist.
     NotFound = 5, "NOT_FOUND";
-    /// What was to be made exists.
+    /// The entity to be created already exists.
     AlreadyExists = 6, "ALREADY_EXISTS";
-    /// The caller is known and may not do this.
+    /// The caller is authenticated and lacks the permission.
     PermissionDenied = 7, "PERMISSION_DENIED";
-    /// A quota, limit or memory is used up.
+    /// A quota, a limit or the memory is exhausted.
     ResourceExhausted = 8, "RESOURCE_EXHAUSTED";
-    /// The system is not in the state this needs; a retry as it is will not help.
+    /// The system is not in the state that the call needs; fix the state before a retry.
     FailedPrecondition = 9, "FAILED_PRECONDITION";
-    /// A conflict with others; start the sequence again.
+    /// A conflict with another caller; retry the whole sequence of calls.
     Aborted = 10, "ABORTED";
-    /// Beyond the valid range, which may grow.
+    /// The argument is outside the range that is valid now, such as past the end of a file.
     OutOfRange = 11, "OUT_OF_RANGE";
-    /// The method is not offered here.
+    /// The server does not have this method.
     Unimplemented = 12, "UNIMPLEMENTED";
-    /// An invariant broke.
+    /// An invariant of the system is broken.
     Internal = 13, "INTERNAL";
-    /// The service cannot be reached now; a retry may help.
+    /// The service is not available now; a retry may help.
     Unavailable = 14, "UNAVAILABLE";
-    /// Data was lost or is corrupt.
+    /// Data is lost or corrupt.
     DataLoss = 15, "DATA_LOSS";
-    /// The caller is not known.
+    /// The call has no valid credentials.
     Unauthenticated = 16, "UNAUTHENTICATED";
 }
 
 impl Code {
-    /// The code of a received `grpc-status`; anything but a known number is [`Code::Unknown`].
+    /// Parses a received `grpc-status`; anything but a number from 0 to 16 is [`Code::Unknown`].
+    ///
+    /// ```
+    /// use framewire::Code;
+    ///
+    /// assert_eq!(Code::parse(b"7"), Code::PermissionDenied);
+    /// assert_eq!(Code::parse(b"OK"), Code::Unknown);
+    /// ```
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         if value.is_empty() || value.len() > 9 || !value.iter().all(u8::is_ascii_digit) {
@@ -107,15 +131,26 @@ impl Code {
     }
 }
 
+/// Prints [`Code::name`].
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// How a call ended: a code, and if there is more to say, a message, details and metadata.
+/// The outcome of a call: a code, and optionally a message, details and metadata.
 ///
-/// Two words; a bare code allocates nothing.
+/// A handler returns it to end its call; [`Error::status`](crate::Error::status) has the one that the
+/// server sent. The type is two words large, and a code alone allocates nothing.
+///
+/// ```
+/// use framewire::{Code, Status};
+///
+/// let status = Status::new(Code::InvalidArgument, "id is 0; send the id of a user");
+/// assert_eq!(status.code(), Code::InvalidArgument);
+/// assert_eq!(status.message(), "id is 0; send the id of a user");
+/// assert_eq!(status.to_string(), "INVALID_ARGUMENT: id is 0; send the id of a user");
+/// ```
 #[derive(Clone)]
 pub struct Status {
     code: Code,
@@ -132,16 +167,26 @@ struct More {
 static NO_METADATA: Metadata = Metadata::new();
 
 impl Status {
-    /// Success with nothing more to say.
+    /// Success, without a message.
     pub const OK: Self = Self::from_code(Code::Ok);
 
-    /// A bare code.
+    /// Creates a status without a message.
+    ///
+    /// ```
+    /// use framewire::{Code, Status};
+    ///
+    /// assert_eq!(Status::from_code(Code::Aborted), Status::from(Code::Aborted));
+    /// assert!(Status::OK.is_ok());
+    /// ```
     #[must_use]
     pub const fn from_code(code: Code) -> Self {
         Self { code, more: None }
     }
 
-    /// A code and a message for people.
+    /// Creates a status with a message for people.
+    ///
+    /// The message is sent percent-encoded in `grpc-message` (gRPC PROTOCOL-HTTP2 §Responses). A
+    /// server sends at most 8 KiB of trailers and shortens a longer message.
     #[must_use]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
@@ -152,72 +197,100 @@ impl Status {
         status
     }
 
-    /// Sets the details: by convention an encoded `google.rpc.Status`.
+    /// Sets the details, by convention an encoded `google.rpc.Status`. Default: none.
+    ///
+    /// ```
+    /// use framewire::{Code, Status};
+    ///
+    /// let encoded = vec![0x08, 0x03]; // google.rpc.Status { code: 3 }
+    /// let status = Status::new(Code::InvalidArgument, "id is 0").with_details(encoded);
+    /// assert_eq!(status.details(), [0x08, 0x03]);
+    /// ```
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Bytes>) -> Self {
         self.more_mut().details = details.into();
         self
     }
 
-    /// Sets the metadata that travels in the trailers.
+    /// Sets the metadata that is sent in the trailers. Default: none.
+    ///
+    /// ```
+    /// use framewire::{Code, Metadata, Status};
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.insert("x-request-id", "42")?;
+    /// let status = Status::from_code(Code::Unavailable).with_metadata(metadata);
+    /// assert_eq!(status.metadata().get("x-request-id"), Some("42"));
+    /// # Ok::<(), framewire::metadata::MetadataError>(())
+    /// ```
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.more_mut().metadata = metadata;
         self
     }
 
-    /// The code.
+    /// Returns the code.
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
     }
 
-    /// Whether the code is [`Code::Ok`].
+    /// Returns whether the code is [`Code::Ok`].
     #[must_use]
     pub const fn is_ok(&self) -> bool {
         matches!(self.code, Code::Ok)
     }
 
-    /// The message; empty when there is none. As the peer wrote it: control characters may be in it.
+    /// Returns the message, or an empty string if there is none.
+    ///
+    /// A received message may contain control characters. `Display` escapes them.
+    ///
+    /// ```
+    /// use framewire::{Code, Status};
+    ///
+    /// let status = Status::new(Code::Internal, "first line\nsecond line");
+    /// assert_eq!(status.message(), "first line\nsecond line");
+    /// assert_eq!(status.to_string(), r"INTERNAL: first line\nsecond line");
+    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         self.more.as_ref().map_or("", |more| &more.message)
     }
 
-    /// The bytes of `grpc-status-details-bin`; empty when there are none.
+    /// Returns the bytes of `grpc-status-details-bin`; empty if there are none.
     #[must_use]
     pub fn details(&self) -> &[u8] {
         self.more.as_ref().map_or(&[], |more| &more.details)
     }
 
-    /// The metadata of the trailers.
+    /// Returns the metadata of the trailers.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         self.more.as_ref().map_or(&NO_METADATA, |more| &more.metadata)
     }
 
-    /// The metadata of the trailers, to be changed.
+    /// Returns the metadata of the trailers, for changes.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.more_mut().metadata
     }
 
     /// Appends the trailers of this status to `out`.
     ///
-    /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE, in the bytes of RFC 9113 §10.5.1, for
-    /// `out` as a whole. What does not fit is shortened or left out: first the message, cut at a
-    /// character, then the details, then the metadata. The code always goes.
+    /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE. It holds for the whole of `out`, counted as
+    /// in RFC 9113 §10.5.1. What does not fit is dropped in this order: the end of the message (cut
+    /// between characters), the details, the metadata. The code is always sent.
     pub fn to_trailers(&self, out: &mut Fields, limit: usize) {
         out.push(STATUS, self.code.digits());
         let Some(more) = &self.more else { return };
-        let mut room = limit.saturating_sub(out.list_size());
+        let mut left = limit.saturating_sub(out.list_size());
         let mut metadata = Fields::new();
         more.metadata.append_to(&mut metadata);
-        let metadata = Some(metadata).filter(|fields| fits(&mut room, fields.list_size()));
+        let metadata = Some(metadata).filter(|fields| fits(&mut left, fields.list_size()));
         let details = Some(&more.details)
             .filter(|details| !details.is_empty())
             .map(|details| encode_bin(details))
-            .filter(|details| fits(&mut room, field_size(DETAILS, details.len())));
-        let for_message = room.saturating_sub(field_size(MESSAGE, 0));
+            .filter(|details| fits(&mut left, field_size(DETAILS, details.len())));
+        let for_message = left.saturating_sub(field_size(MESSAGE, 0));
         if for_message > 0 && !more.message.is_empty() {
             out.push(MESSAGE, percent::encode(&more.message, for_message));
         }
@@ -229,10 +302,10 @@ impl Status {
         }
     }
 
-    /// The status that received trailers say; `None` when `grpc-status` is not among them.
+    /// Reads the status from received trailers; `None` if they have no `grpc-status`.
     ///
-    /// Nothing a peer writes here is an error: an unknown code is [`Code::Unknown`], a message with
-    /// wrong escapes keeps them, details that are not base64 are dropped.
+    /// Never fails: an unknown code becomes [`Code::Unknown`], invalid escapes stay in the message,
+    /// and details that are not base64 are dropped.
     #[must_use]
     pub fn from_trailers(fields: &Fields) -> Option<Self> {
         let mut status = Self::from_code(Code::parse(fields.get(STATUS)?));
@@ -259,16 +332,16 @@ impl Status {
     }
 }
 
-/// What one field line counts in a list (RFC 9113 §10.5.1).
+/// Bytes that one field line counts in a header list (RFC 9113 §10.5.1).
 const fn field_size(name: &str, value: usize) -> usize {
     name.len() + value + FIELD_OVERHEAD
 }
 
-/// Takes `size` from `room` if it is there.
-fn fits(room: &mut usize, size: usize) -> bool {
-    let left = room.checked_sub(size);
-    *room = left.unwrap_or(*room);
-    left.is_some()
+/// Subtracts `size` from `left` if `left` is large enough.
+fn fits(left: &mut usize, size: usize) -> bool {
+    let rest = left.checked_sub(size);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
 }
 
 impl PartialEq for Status {
@@ -288,7 +361,7 @@ impl From<Code> for Status {
     }
 }
 
-/// Prints code and message on one line; control characters are escaped.
+/// Prints code and message on one line, with control characters escaped.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code.name())?;

@@ -1,9 +1,10 @@
-//! What an ending without `grpc-status` means: three tables, each total.
+//! The status of a call that ends without `grpc-status`: from an HTTP/2 error code, from an HTTP
+//! status, or from what is missing.
 
 use crate::grpc::status::{Code, Status};
 use crate::http2::ErrorCode;
 
-/// The code of a call whose stream the peer reset.
+/// Maps the error code of a received RST_STREAM to a gRPC code (RFC 9113 §7).
 // gRPC PROTOCOL-HTTP2 §Errors: the mapping of HTTP/2 error codes to status codes.
 #[must_use]
 pub const fn from_h2(code: ErrorCode) -> Code {
@@ -17,14 +18,14 @@ pub const fn from_h2(code: ErrorCode) -> Code {
     }
 }
 
-/// Whether a reset with this code says that the request was certainly not processed.
+/// Returns whether this error code proves that the request was not processed.
 // RFC 9113 §8.7: REFUSED_STREAM says that no processing has occurred.
 #[must_use]
 pub const fn is_unprocessed(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::REFUSED_STREAM)
 }
 
-/// The code of a response that has an HTTP status and no `grpc-status`.
+/// Maps the HTTP status of a response without `grpc-status` to a gRPC code.
 // gRPC http-grpc-status-mapping: for responses of what is not a gRPC server.
 #[must_use]
 pub const fn from_http(status: u16) -> Code {
@@ -38,11 +39,11 @@ pub const fn from_http(status: u16) -> Code {
     }
 }
 
-/// How a response ended without saying its status.
+/// What is missing in a response that ended without a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
-    /// Trailers came, `grpc-status` was not in them.
+    /// The trailers have no `grpc-status`.
     Status,
     /// The stream ended with a DATA frame, without trailers.
     Trailers,
@@ -53,7 +54,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// The code.
+    /// Returns the gRPC code.
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
@@ -63,16 +64,16 @@ impl Missing {
         }
     }
 
-    /// The code and a message that says what was missing.
+    /// Returns a status whose message says what is missing.
     #[must_use]
     pub fn status(self) -> Status {
         Status::new(
             self.code(),
             match self {
-                Self::Status => "trailers without grpc-status",
-                Self::Trailers => "response ended without trailers",
-                Self::Head => "stream ended without a response",
-                Self::Connection => "connection ended before the response",
+                Self::Status => "the trailers have no grpc-status",
+                Self::Trailers => "the response ended without trailers",
+                Self::Head => "the stream ended without a response",
+                Self::Connection => "the connection ended before the response",
             },
         )
     }

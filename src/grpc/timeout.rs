@@ -1,16 +1,16 @@
-//! `grpc-timeout`: at most eight digits and a unit, both ways.
+//! `grpc-timeout` (gRPC PROTOCOL-HTTP2 §Requests): at most eight digits and a unit.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The field's name.
+/// The name of the field.
 pub const NAME: &str = "grpc-timeout";
 
 // gRPC PROTOCOL-HTTP2 §Requests: TimeoutValue is at most 8 digits.
 const DIGITS: usize = 8;
 const MAX_VALUE: u128 = 99_999_999;
 
-/// Nanoseconds of a unit and its letter, finest first.
+/// The units: nanoseconds and letter, finest first.
 const UNITS: [(u128, u8); 6] = [
     (1, b'n'),
     (1_000, b'u'),
@@ -20,7 +20,7 @@ const UNITS: [(u128, u8); 6] = [
     (3_600_000_000_000, b'H'),
 ];
 
-/// A timeout as it goes on the wire; lives on the stack.
+/// A timeout in its wire form, without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     buf: [u8; DIGITS + 1],
@@ -28,7 +28,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Digits and unit.
+    /// Returns the digits and the unit.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.buf.get(usize::from(self.start)..).unwrap_or_default()
@@ -47,10 +47,10 @@ impl fmt::Debug for Encoded {
     }
 }
 
-/// The wire form of `timeout` in the finest unit that holds it in eight digits.
+/// Encodes `timeout` in the finest unit that holds it in eight digits.
 ///
-/// Rounded up, so that a peer never gives up before we do; never zero (the value is positive by
-/// the grammar, so a zero duration becomes `1n`); at most 99,999,999 hours.
+/// The value is rounded up, so that the server's deadline is never before the client's. It is at least
+/// `1n`, because the grammar has no zero, and at most 99,999,999 hours.
 #[must_use]
 pub fn encode(timeout: Duration) -> Encoded {
     let nanos = timeout.as_nanos().max(1);
@@ -68,7 +68,7 @@ pub fn encode(timeout: Duration) -> Encoded {
     Encoded { buf, start: start as u8 }
 }
 
-/// A `grpc-timeout` that follows no rule. It concerns its stream only.
+/// A malformed `grpc-timeout`. It is an error of its call, not of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError;
 
@@ -80,9 +80,9 @@ impl fmt::Display for TimeoutError {
 
 impl std::error::Error for TimeoutError {}
 
-/// The duration that a received `grpc-timeout` says.
+/// Parses a received `grpc-timeout`.
 ///
-/// Zero is accepted: such a call has expired already.
+/// Zero is accepted: the deadline of such a call has passed already.
 ///
 /// # Errors
 ///

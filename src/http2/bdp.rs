@@ -1,14 +1,14 @@
-//! Bandwidth–delay product: how large a window must be so that the peer never waits for it.
+//! The bandwidth–delay product: the window at which the peer never waits for credit.
 //!
-//! A PING is sent with a window update, so only after DATA was received and at most once per half
-//! window; what arrives until its answer is what the path holds in one round trip.
+//! A PING is sent with a WINDOW_UPDATE, so only after DATA was received and at most once per half
+//! window. The bytes that arrive before its acknowledgement are what the path carries in one round trip.
 
 use std::time::{Duration, Instant};
 
-/// The opaque bytes of our measuring PING.
+/// The opaque data of a measuring PING.
 pub const OPAQUE: [u8; 8] = *b"fw.bdp.1";
 
-/// One measurement at a time.
+/// The measurement of one connection; one at a time.
 #[derive(Debug, Default)]
 pub struct Bdp {
     sent: Option<Instant>,
@@ -24,7 +24,7 @@ impl Bdp {
         }
     }
 
-    /// Starts a measurement; `false` when one runs.
+    /// Starts a measurement; `false` if one is in progress.
     pub const fn start(&mut self, now: Instant) -> bool {
         if self.sent.is_some() {
             return false;
@@ -34,7 +34,7 @@ impl Bdp {
         true
     }
 
-    /// The answer came: the window that the path asks for, if `window` is too small.
+    /// Ends the measurement at the acknowledgement; returns the window to grow to if `window` is too small.
     pub fn answered(&mut self, now: Instant, window: u32, max: u32) -> Option<u32> {
         let sent = self.sent.take()?;
         let rtt = now.saturating_duration_since(sent);
@@ -47,7 +47,7 @@ impl Bdp {
         (wanted > window).then_some(wanted)
     }
 
-    /// Smoothed round trip of the measurements.
+    /// Returns the smoothed round-trip time.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.rtt

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The 32-bit code carried by RST_STREAM and GOAWAY (RFC 9113 §7). Unknown codes are kept.
+/// An HTTP/2 error code, as RST_STREAM and GOAWAY carry it (RFC 9113 §7). Unknown codes are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorCode(pub u32);
 
@@ -11,7 +11,7 @@ macro_rules! codes {
         impl ErrorCode {
             $($(#[$doc])* pub const $name: Self = Self($value);)*
 
-            /// The registered name, `None` for a code this crate does not know.
+            /// Returns the registered name; `None` for an unknown code.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 {

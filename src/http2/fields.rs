@@ -1,21 +1,32 @@
-//! A field section as one flat buffer: no object per field, no map until somebody asks for one.
+//! A field section in one flat buffer, without an object per field.
 
 use std::fmt;
 
-/// Bytes that RFC 9113 §10.5.1 adds to each field when a list is measured.
+/// The bytes that each field counts in addition to its name and value (RFC 9113 §10.5.1).
 pub const FIELD_OVERHEAD: usize = 32;
 
-/// Fields whose values `Debug` prints: HTTP's own words.
+/// The fields whose values `Debug` prints, because HTTP defines the values.
 const SHOWN: [&[u8]; 6] =
     [b":method", b":scheme", b":status", b"content-length", b"content-type", b"te"];
 
 const HEADER: usize = 9;
 const SENSITIVE: u8 = 1;
 
-/// An ordered list of field lines, held in one allocation.
+/// An ordered list of header fields in one allocation.
 ///
-/// Names are lower case by contract (RFC 9113 §8.2); this type stores what it is given. A cleared
-/// list keeps its memory, so a recycled one costs nothing.
+/// The caller passes names in lower case (RFC 9113 §8.2); this type does not check them. A cleared list
+/// keeps its memory.
+///
+/// ```
+/// # #[cfg(feature = "server")]
+/// # {
+/// use framewire::server::HttpReply;
+///
+/// let reply = HttpReply::new(200).with_field("content-type", "text/plain");
+/// assert_eq!(reply.fields.get("content-type"), Some(b"text/plain".as_slice()));
+/// assert_eq!(reply.fields.len(), 1);
+/// # }
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields {
     // Per field: flags (1), name length (4, LE), value length (4, LE), name, value.
@@ -23,26 +34,26 @@ pub struct Fields {
     count: usize,
 }
 
-/// A place in a [`Fields`].
+/// A position in a [`Fields`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     bytes: usize,
     count: usize,
 }
 
-/// One field line, borrowed.
+/// A borrowed field line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FieldRef<'a> {
     /// The name, lower case.
     pub name: &'a [u8],
-    /// The value, as it came.
+    /// The value.
     pub value: &'a [u8],
-    /// Marked never-indexed (RFC 7541 §7.1.3): must not be logged or compressed against.
+    /// Whether the field is a secret: never logged, never indexed by HPACK (RFC 7541 §7.1.3).
     pub sensitive: bool,
 }
 
 impl Fields {
-    /// An empty list; allocates nothing.
+    /// Creates an empty list; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { buf: Vec::new(), count: 0 }
@@ -53,7 +64,7 @@ impl Fields {
         self.push_ref(FieldRef { name: name.as_ref(), value: value.as_ref(), sensitive: false });
     }
 
-    /// Appends a field line that must never enter a compression table (RFC 7541 §7.1.3).
+    /// Appends a field line that is never indexed by HPACK (RFC 7541 §7.1.3).
     pub fn push_sensitive(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.push_ref(FieldRef { name: name.as_ref(), value: value.as_ref(), sensitive: true });
     }
@@ -76,13 +87,13 @@ impl Fields {
         self.count += other.count;
     }
 
-    /// Number of field lines.
+    /// Returns the number of field lines.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether the list has no field line.
+    /// Returns whether the list has no field line.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
@@ -94,7 +105,7 @@ impl Fields {
         self.count = 0;
     }
 
-    /// Where the list ends now, for [`Fields::rewind`].
+    /// Returns the end of the list, for [`Fields::rewind`].
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark { bytes: self.buf.len(), count: self.count }
@@ -106,32 +117,32 @@ impl Fields {
         self.count = self.count.min(mark.count);
     }
 
-    /// Bytes of memory held, used or not.
+    /// Returns the bytes of memory held, used or not.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buf.capacity()
     }
 
-    /// The list's size as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 §10.5.1).
+    /// Returns the size in bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 §10.5.1).
     #[must_use]
     pub fn list_size(&self) -> usize {
         self.buf.len() + self.count * (FIELD_OVERHEAD - HEADER)
     }
 
-    /// The field lines in order.
+    /// Iterates over the field lines in order.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter { rest: &self.buf }
     }
 
-    /// The first value of `name`.
+    /// Returns the first value of `name`.
     #[must_use]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
         self.iter().find(|f| f.name == name).map(|f| f.value)
     }
 
-    /// Every value of `name`, in order.
+    /// Returns all values of `name`, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.iter().filter(move |f| f.name == name.as_bytes()).map(|f| f.value)
     }

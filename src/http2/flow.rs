@@ -1,41 +1,42 @@
-//! Flow-control windows (RFC 9113 §5.2, §6.9): credit, not buffers.
+//! Flow-control windows (RFC 9113 §5.2, §6.9). A window is credit, not a buffer.
 //!
 //! hot: plain arithmetic, no allocation.
 
 use crate::http2::settings::MAX_WINDOW;
 
-/// What the peer lets us send. It may be negative after the peer lowered its initial window.
+/// The bytes that the peer allows us to send. Negative after the peer lowered its initial window
+/// (RFC 9113 §6.9.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendWindow {
     available: i64,
 }
 
 impl SendWindow {
-    /// A window of `bytes`.
+    /// Creates a window of `bytes`.
     #[must_use]
     pub const fn new(bytes: u32) -> Self {
         Self { available: bytes as i64 }
     }
 
-    /// Bytes of DATA that may be sent now; zero while the window is negative.
+    /// Returns the bytes of DATA that may be sent now; zero while the window is negative.
     #[must_use]
     pub const fn available(self) -> usize {
         if self.available > 0 { self.available as usize } else { 0 }
     }
 
-    /// The window as it stands, negative included.
+    /// Returns the window, which may be negative.
     #[must_use]
     pub const fn raw(self) -> i64 {
         self.available
     }
 
-    /// Takes bytes that are being sent. The caller stays within [`SendWindow::available`].
+    /// Subtracts sent bytes. The caller sends at most [`SendWindow::available`].
     pub const fn take(&mut self, bytes: usize) {
         debug_assert!(self.available() >= bytes);
         self.available -= bytes as i64;
     }
 
-    /// Adds the peer's increment; `false` when the window would pass 2^31-1.
+    /// Adds the increment of a WINDOW_UPDATE; `false` if the window would exceed 2^31-1 (RFC 9113 §6.9.1).
     // RFC 9113 §6.9.1: a sender must not let a window exceed 2^31-1
     #[must_use]
     pub const fn grant(&mut self, bytes: u32) -> bool {
@@ -47,7 +48,7 @@ impl SendWindow {
         true
     }
 
-    /// Applies a change of SETTINGS_INITIAL_WINDOW_SIZE; `false` when it overflows.
+    /// Applies a change of SETTINGS_INITIAL_WINDOW_SIZE; `false` if the window would exceed 2^31-1.
     // RFC 9113 §6.9.2: the difference is applied to every stream and may make windows negative
     #[must_use]
     pub const fn shift(&mut self, difference: i64) -> bool {
@@ -60,50 +61,51 @@ impl SendWindow {
     }
 }
 
-/// What we let the peer send.
+/// The bytes that we allow the peer to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecvWindow {
-    /// The size this window is kept at.
+    /// The size to which WINDOW_UPDATE restores the window.
     target: u32,
-    /// Bytes the peer may still send; below zero what it sent before it knew our initial window.
+    /// The bytes that the peer may still send. Negative if it sent more before it knew our initial window.
     available: i64,
-    /// Bytes consumed and not yet announced.
-    owed: u32,
+    /// Credit that no WINDOW_UPDATE has announced yet.
+    unannounced: u32,
 }
 
 impl RecvWindow {
-    /// A window the peer already knows to be `bytes`.
+    /// Creates a window of `bytes`, which the peer knows already.
     #[must_use]
     pub const fn new(bytes: u32) -> Self {
-        Self { target: bytes, available: bytes as i64, owed: 0 }
+        Self { target: bytes, available: bytes as i64, unannounced: 0 }
     }
 
-    /// The size this window is kept at.
+    /// Returns the size to which WINDOW_UPDATE restores the window, in bytes.
     #[must_use]
     pub const fn target(self) -> u32 {
         self.target
     }
 
-    /// Bytes the peer may still send.
+    /// Returns the bytes that the peer may still send.
     #[must_use]
     pub const fn available(self) -> i64 {
         self.available
     }
 
-    /// Bytes consumed and not yet announced.
+    /// Returns the credit that no WINDOW_UPDATE has announced yet.
     #[must_use]
-    pub const fn owed(self) -> u32 {
-        self.owed
+    pub const fn unannounced(self) -> u32 {
+        self.unannounced
     }
 
-    /// Takes bytes that arrived; `false` when the peer had no permission for them.
+    /// Subtracts received bytes; `false` if the window did not allow them.
     // RFC 9113 §6.9: padding counts, so `bytes` is the whole payload
     #[must_use]
     pub const fn receive(&mut self, bytes: u32) -> bool {
         self.receive_with(bytes, 0)
     }
 
-    /// As [`RecvWindow::receive`], from a peer that may believe the window `slack` bytes wider.
+    /// Subtracts received bytes as [`RecvWindow::receive`] does, from a peer whose view of the window may be
+    /// `slack` bytes larger.
     // RFC 9113 §6.9.2: once it knows better it counts a window below zero, and so is this one
     #[must_use]
     pub const fn receive_with(&mut self, bytes: u32, slack: u32) -> bool {
@@ -114,34 +116,34 @@ impl RecvWindow {
         true
     }
 
-    /// Gives back bytes that were consumed.
+    /// Adds credit for released bytes.
     pub const fn credit(&mut self, bytes: u32) {
-        self.owed = self.owed.saturating_add(bytes);
+        self.unannounced = self.unannounced.saturating_add(bytes);
     }
 
-    /// The increment to announce now: when at least half of the window is owed.
+    /// Returns the increment to announce now, if at least half of the window is unannounced.
     #[must_use]
     pub const fn update(&mut self) -> Option<u32> {
-        if self.owed == 0 || self.owed < self.target / 2 {
+        if self.unannounced == 0 || self.unannounced < self.target / 2 {
             return None;
         }
         Some(self.flush())
     }
 
-    /// Announces whatever is owed.
+    /// Returns the increment that announces all credit.
     #[must_use]
     pub const fn flush(&mut self) -> u32 {
-        let room = MAX_WINDOW as i64 - self.available;
-        let increment = if self.owed as i64 > room { room as u32 } else { self.owed };
-        self.owed -= increment;
+        let most = MAX_WINDOW as i64 - self.available;
+        let increment = if self.unannounced as i64 > most { most as u32 } else { self.unannounced };
+        self.unannounced -= increment;
         self.available += increment as i64;
         increment
     }
 
-    /// Raises the size; the difference is owed at once. Windows never shrink here.
+    /// Raises the size; the difference is credited at once. Windows never shrink here.
     pub const fn grow(&mut self, target: u32) {
         if target > self.target && target <= MAX_WINDOW {
-            self.owed = self.owed.saturating_add(target - self.target);
+            self.unannounced = self.unannounced.saturating_add(target - self.target);
             self.target = target;
         }
     }

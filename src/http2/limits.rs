@@ -1,73 +1,84 @@
-//! Every bound of the engine, its default and its reason, in one place.
+//! All limits of the engine, with their defaults.
 
 use std::time::Duration;
 
-/// The bounds of one connection. Each has a reason; none is unbounded.
+/// The limits of one HTTP/2 connection.
 ///
-/// [`Limits::client`] and [`Limits::server`] differ only in the initial windows and in what a
-/// server enforces. `SECURITY.md` lists the same values.
+/// They bound the memory and the work that a peer can cause (RFC 9113 §10.5). [`Limits::client`] and
+/// [`Limits::server`] return the defaults; they differ only in the initial windows and in PING strikes.
+///
+/// ```
+/// use framewire::Limits;
+///
+/// let mut limits = Limits::server();
+/// assert_eq!(limits.concurrent_streams, 256);
+/// limits.concurrent_streams = 100;
+/// limits.header_list_bytes = 8 * 1024;
+/// assert_eq!(limits.header_list_fatal(), 32 * 1024);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Streams the peer may have open, advertised as SETTINGS_MAX_CONCURRENT_STREAMS and counted
-    /// until the handler ended. Default 256.
+    /// Streams that the peer may have open, announced as SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113
+    /// §5.1.2). A stream counts until its handler has ended. Default: 256.
     pub concurrent_streams: u32,
-    /// Streams a client opens before the peer's SETTINGS are known. Default 100.
+    /// Streams that a client opens before the peer's SETTINGS arrive. Default: 100.
     pub streams_before_settings: u32,
-    /// Bytes of a decoded header list, 32 per field counted (RFC 9113 §10.5.1). Over it the
-    /// stream suffers; over four times it, the connection. Default 16 KiB.
+    /// Bytes of a decoded header list, with 32 added per field (RFC 9113 §10.5.1). A larger list ends its
+    /// call; one of more than four times the limit ends the connection. Default: 16 KiB.
     pub header_list_bytes: usize,
-    /// Field lines of a header list. Default 128.
+    /// Field lines of a header list. Default: 128.
     pub header_list_fields: usize,
-    /// CONTINUATION frames of one field block, empty ones included. Default 14.
+    /// CONTINUATION frames of one field block, including empty ones (RFC 9113 §6.10). Default: 14.
     pub continuation_frames: u32,
-    /// Time for one field block from HEADERS to END_HEADERS. Default 10 s.
+    /// Time for one field block from HEADERS to END_HEADERS. Default: 10 s.
     pub field_block_time: Duration,
-    /// Our HPACK decoding table, and the cap of our encoding table. Default 4096 bytes.
+    /// Bytes of the HPACK decoding table, and the most for the encoding table (RFC 7541 §4.2). Default: 4096.
     pub header_table_bytes: usize,
-    /// Entries of one SETTINGS frame. Default 32.
+    /// Entries of one SETTINGS frame. Default: 32.
     pub settings_entries: usize,
-    /// Control frames owed to a peer that does not read, before reading stops. Default 64.
+    /// Control frames queued for a peer that does not read, before this side stops reading. Default: 64.
     pub control_frames_queued: u32,
-    /// Bytes of a frame's payload that we accept, advertised as SETTINGS_MAX_FRAME_SIZE.
-    /// Default 64 KiB.
+    /// Bytes of the largest payload of a frame that is accepted, announced as SETTINGS_MAX_FRAME_SIZE
+    /// (RFC 9113 §4.2). Default: 64 KiB.
     pub frame_bytes: u32,
-    /// Bytes of one DATA frame while other streams wait to send. Default 16 KiB.
+    /// Bytes of one DATA frame that is sent while other streams wait to send. Default: 16 KiB.
     pub data_slice_bytes: usize,
-    /// Initial receive window of a stream. Default 1 MiB on a client, 256 KiB on a server.
+    /// Initial receive window of a stream, in bytes (RFC 9113 §6.9.2). Default: 1 MiB on a client, 256 KiB
+    /// on a server.
     pub stream_window: u32,
-    /// Initial receive window of the connection. Default 4 MiB on a client, 1 MiB on a server.
+    /// Initial receive window of the connection, in bytes. Default: 4 MiB on a client, 1 MiB on a server.
     pub connection_window: u32,
-    /// What a stream's receive window may grow to. Default 8 MiB.
+    /// Largest receive window of a stream, in bytes. Default: 8 MiB.
     pub stream_window_max: u32,
-    /// What the connection's receive window may grow to. Default 16 MiB.
+    /// Largest receive window of the connection, in bytes. Default: 16 MiB.
     pub connection_window_max: u32,
-    /// Bytes received and not yet consumed, up to which connection credit returns on arrival.
-    /// Default 1 MiB.
+    /// Unread bytes up to which connection credit returns on arrival; above, it is pending. Default: 1 MiB.
     pub unread_free_bytes: u64,
-    /// Premature resets that cost nothing, and that come back per second. Default 200 and 33.
+    /// Premature resets in a burst that are tolerated. Default: 200.
     pub premature_resets: u32,
-    /// See [`Limits::premature_resets`].
+    /// Premature resets per second that are tolerated after the burst. Default: 33.
     pub premature_resets_per_second: u32,
-    /// A stream reset younger than this was reset prematurely, unless most of its `grpc-timeout` had
-    /// passed. Default 100 ms.
+    /// Age below which a reset of a stream is premature, unless most of its `grpc-timeout` has passed.
+    /// Default: 100 ms.
     pub premature_age: Duration,
-    /// Streams over `concurrent_streams` refused before the connection ends. Default 200.
+    /// Streams above `concurrent_streams` that are refused before the connection ends. Default: 200.
     pub refused_streams: u32,
-    /// Frames without content that may follow each other within a second. Default 100.
+    /// Frames without content that may follow each other within a second. Default: 100.
     pub empty_frames: u32,
-    /// Shortest interval between the peer's PINGs that are no strike. Default 9 s.
+    /// Interval between the peer's PINGs below which a PING is a strike (gRFC A8). Default: 9 s.
     pub ping_interval_min: Duration,
-    /// Strikes a minute before `too_many_pings`; `None` does not count. Default 2 on a server.
+    /// Strikes per minute that are tolerated before GOAWAY with `too_many_pings`; `None` counts none.
+    /// Default: 2 on a server, `None` on a client.
     pub ping_strikes: Option<u32>,
-    /// Informational responses before the final one. Default 16.
+    /// Informational (1xx) responses before the final one (RFC 9113 §8.1). Default: 16.
     pub informational_responses: u32,
-    /// Ended streams whose identifiers are remembered. Default 1024.
+    /// Ended streams whose identifiers are remembered. Default: 1024.
     pub recent_streams: usize,
 }
 
 impl Limits {
-    /// The defaults of a client.
+    /// Returns the defaults of a client.
     #[must_use]
     pub const fn client() -> Self {
         Self {
@@ -99,7 +110,7 @@ impl Limits {
         }
     }
 
-    /// The defaults of a server.
+    /// Returns the defaults of a server.
     #[must_use]
     pub const fn server() -> Self {
         let mut limits = Self::client();
@@ -109,7 +120,8 @@ impl Limits {
         limits
     }
 
-    /// Bytes of a header list, encoded or decoded, that end the connection.
+    /// Returns the bytes of a header list, encoded or decoded, above which the connection ends: four times
+    /// [`Limits::header_list_bytes`].
     #[must_use]
     pub const fn header_list_fatal(&self) -> usize {
         self.header_list_bytes.saturating_mul(4)

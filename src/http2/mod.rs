@@ -1,23 +1,23 @@
 //! Layer 1: HTTP/2 (RFC 9113) and HPACK (RFC 7541), bytes only.
 //!
-//! No I/O, clock, lock or waker lives here. The caller lends the buffers and tells the time.
+//! This layer has no I/O, clock, lock or waker. The caller lends the buffers and passes the time.
 //!
 //! # How to drive a connection
 //!
 //! 1. [`Connection::new`], then [`Connection::start`] writes the preface.
-//! 2. Read bytes into [`RecvBuffer::spare`], note them with [`RecvBuffer::filled`], then call
-//!    [`Connection::next_event`] until it returns `None`. Events borrow and are gone before the
-//!    next one.
+//! 2. Read bytes into [`RecvBuffer::spare`], report them with [`RecvBuffer::filled`], then call
+//!    [`Connection::next_event`] until it returns `None`. An event borrows from the buffer, so it must be
+//!    dropped before the next call.
 //! 3. Send: [`Connection::open`], [`Connection::send_head`], [`Connection::send_data`],
 //!    [`Connection::send_trailers`], [`Connection::reset`]. Each leaves finished frames in the
 //!    [`SendBuffer`]; DATA that the windows do not allow waits inside.
 //! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], note what left
 //!    with [`SendBuffer::advance`], and say [`Connection::flushed`] when nothing is left.
-//! 5. [`Connection::release`] gives credit for consumed bytes; [`Connection::take`] removes a
+//! 5. [`Connection::release`] returns credit for bytes that were read; [`Connection::take`] removes a
 //!    stream that is over.
 //! 6. [`Connection::handle_timeout`] when [`Connection::poll_timeout`] has come.
 //!
-//! Every call leaves the connection consistent; there is no output to be drained in between.
+//! Every call leaves the connection in a consistent state.
 
 pub mod bdp;
 pub mod buffer;

@@ -1,8 +1,8 @@
-//! The parameters of one endpoint (RFC 9113 §6.5.2).
+//! The settings of one endpoint (RFC 9113 §6.5.2).
 
 use crate::http2::violation::Violation;
 
-/// Initial window of every stream and of the connection until something else is said (§6.9.2).
+/// The initial window of every stream and of the connection by default, in bytes (§6.9.2).
 pub const DEFAULT_WINDOW: u32 = 65_535;
 /// The smallest SETTINGS_MAX_FRAME_SIZE, and its initial value (§6.5.2).
 pub const MIN_FRAME_SIZE: u32 = 16_384;
@@ -11,7 +11,7 @@ pub const MAX_FRAME_SIZE: u32 = 16_777_215;
 /// The largest flow-control window (§6.9.1).
 pub const MAX_WINDOW: u32 = 0x7fff_ffff;
 
-/// One endpoint's parameters with their initial values.
+/// The settings of one endpoint, with the initial values of the RFC as default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
@@ -53,7 +53,7 @@ impl Settings {
     /// Applies one entry of a peer's SETTINGS frame. Unknown identifiers change nothing.
     ///
     /// # Errors
-    /// The rule that the value breaks (§6.5.2).
+    /// The rule that the value breaks (RFC 9113 §6.5.2).
     pub fn apply(&mut self, id: u16, value: u32) -> Result<(), Violation> {
         match id {
             HEADER_TABLE_SIZE => self.header_table_size = value,
@@ -86,7 +86,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The entries that differ from the initial values, as they are sent.
+    /// Returns the entries to send: those that differ from the initial values.
     pub fn entries(&self) -> impl Iterator<Item = (u16, u32)> + use<> {
         let initial = Self::default();
         let all = [

@@ -1,8 +1,8 @@
-//! Plain counters: the only thing telemetry may read of a connection.
+//! The counters of a connection, for telemetry.
 
 use std::time::Duration;
 
-/// Counted since the connection began. Integers, written by one task.
+/// The counters of a connection, since it began. One task writes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -12,33 +12,33 @@ impl StreamId {
     /// The largest identifier, named by the first GOAWAY of a graceful close (RFC 9113 §6.8).
     pub const MAX: Self = Self(0x7fff_ffff);
 
-    /// Takes 31 bits; the reserved bit is dropped.
+    /// Creates an identifier from 31 bits; the reserved bit is dropped.
     // RFC 9113 §4.1: the reserved bit is ignored on receipt
     #[must_use]
     pub const fn new(value: u32) -> Self {
         Self(value & Self::MAX.0)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
     }
 
-    /// Whether this names the connection.
+    /// Returns whether this names the connection.
     #[must_use]
     pub const fn is_connection(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether a client opens streams with this identifier: clients use odd ones.
+    /// Returns whether a client opens the stream: clients use odd identifiers.
     // RFC 9113 §5.1.1: clients use odd identifiers, servers even ones
     #[must_use]
     pub const fn is_client_initiated(self) -> bool {
         self.0 & 1 == 1
     }
 
-    /// The next identifier of the same side, `None` when the 31 bits are used up.
+    /// Returns the next identifier of the same side; `None` after the last one.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         if self.0 > Self::MAX.0 - 2 { None } else { Some(Self(self.0 + 2)) }

@@ -1,9 +1,9 @@
-//! One variant per rule a peer can break, and the one table from a rule to its scope and code.
+//! The rules that a peer can break, and the table from each rule to its scope and error code.
 
 use crate::http2::{ErrorCode, StreamId};
 use std::fmt;
 
-/// What a broken rule costs (RFC 9113 §5.4).
+/// What a broken rule ends (RFC 9113 §5.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// The connection ends: GOAWAY, then close (§5.4.1).
@@ -20,22 +20,22 @@ macro_rules! violations {
         pub enum Violation { $($(#[$doc])* #[doc = $text] $name,)* }
 
         impl Violation {
-            /// Every rule, for tests that walk them.
+            /// Every rule.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// What it costs.
+            /// Returns what the violation ends.
             #[must_use]
             pub const fn scope(self) -> Scope {
                 match self { $(Self::$name => Scope::$scope,)* }
             }
 
-            /// The code sent with it.
+            /// Returns the error code that is sent (RFC 9113 §7).
             #[must_use]
             pub const fn code(self) -> ErrorCode {
                 match self { $(Self::$name => ErrorCode::$code,)* }
             }
 
-            /// The rule in words, as GOAWAY debug data and errors carry it.
+            /// Returns the rule in words, as in GOAWAY debug data and errors.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -129,12 +129,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Why a connection ended because of the peer's frames. It sticks: every later call returns it.
+/// The error of a connection that ended because the peer broke a rule. Every later call returns it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionError {
     /// The rule.
     pub violation: Violation,
-    /// The stream whose frame broke it, the connection when none did.
+    /// The stream of the frame that broke it; the connection if the frame has no stream.
     pub stream_id: StreamId,
 }
 

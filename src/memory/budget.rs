@@ -22,7 +22,7 @@ const UNKNOWN: u64 = 64 * 1024 * 1024;
 /// A limit on the bytes held for peers, shared by any number of connections.
 ///
 /// An exhausted budget closes nothing. Windows stop growing, new connections begin with 64 KiB, and
-/// of the messages larger than a window one per connection proceeds while the others wait.
+/// one message per connection proceeds while the credit of the others is pending.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -35,6 +35,14 @@ pub struct Budget {
 
 impl Budget {
     /// Creates a budget of `bytes`. Zero is allowed.
+    ///
+    /// ```
+    /// use framewire::Budget;
+    ///
+    /// let budget = Budget::new(16 * 1024 * 1024);
+    /// assert_eq!(budget.limit(), 16 * 1024 * 1024);
+    /// assert_eq!((budget.used(), budget.refused()), (0, 0));
+    /// ```
     #[must_use]
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -61,37 +69,43 @@ impl Budget {
         self.limit
     }
 
-    /// Bytes reserved by connections. What cannot be refused may take it over the limit.
+    /// Returns the bytes that connections have reserved. Those that cannot be refused may exceed the
+    /// limit.
+    #[inline]
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Times that growth, the assembly of a message or a call was refused.
+    /// Returns how often window growth, bytes of a message or a call were refused.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether `bytes` would be granted now.
+    /// Returns whether `bytes` would be granted now.
     #[must_use]
-    pub fn has_room(&self, bytes: u64) -> bool {
+    pub fn has_capacity(&self, bytes: u64) -> bool {
         self.used().saturating_add(bytes) <= self.limit
     }
 
-    /// Whether more than four fifths are used: time to let go of what long since does not move.
+    /// Returns whether more than four fifths of the limit are used. Connections then reset streams
+    /// without progress.
+    #[inline]
     #[must_use]
     pub fn is_tight(&self) -> bool {
         self.used() > self.limit / 5 * 4
     }
 
-    /// Whether more is held than was allowed.
+    /// Returns whether more is held than the limit allows.
+    #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.used() > self.limit
     }
 
     /// Returns whether more than 150 % of the limit, and more than 8 MiB above it, is held. A server
     /// then refuses new calls on connections that have one in flight.
+    #[inline]
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.used() > self.limit.saturating_add((self.limit / 2).max(OVERDRAFT_MIN))
     }
@@ -101,15 +115,18 @@ impl Budget {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes bytes if the limit allows.
     fn ask(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).is_ok()
     }
 
+    /// Takes bytes even if that exceeds the limit.
     pub(crate) fn force(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// Returns bytes, and wakes the waiters unless the budget is still spent.
     pub(crate) fn give(&self, bytes: u64) {
         if bytes == 0 {
             return;
@@ -160,10 +177,12 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
+    /// Creates a reservation of zero bytes.
     pub(crate) const fn new(budget: Arc<Budget>) -> Self {
         Self { budget, reserved: 0, used: 0 }
     }
 
+    /// Returns the budget.
     pub(crate) const fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
@@ -202,7 +221,7 @@ impl Reservation {
         self.used = self.used.saturating_sub(bytes);
         let spare = self.reserved - self.used;
         if spare > 0 && self.budget.is_tight() {
-            self.rest();
+            self.return_unused();
         } else if spare >= 2 * STEP {
             self.reserved -= spare - STEP;
             self.budget.give(spare - STEP);
@@ -210,7 +229,7 @@ impl Reservation {
     }
 
     /// Returns all unused bytes to the budget.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn return_unused(&mut self) {
         let spare = self.reserved - self.used;
         self.reserved = self.used;
         self.budget.give(spare);
@@ -228,7 +247,7 @@ mod tests {
     use crate::memory::budget::*;
 
     #[test]
-    fn leases_come_in_steps_and_go_back_in_steps() {
+    fn bytes_are_reserved_and_returned_in_steps() {
         let budget = Budget::new(4 * 1024 * 1024);
         let mut reservation = Reservation::new(Arc::clone(&budget));
         assert!(reservation.ask(1));
@@ -238,10 +257,10 @@ mod tests {
         assert!(reservation.ask(2 * STEP));
         assert_eq!(budget.used(), 3 * STEP);
         reservation.give(STEP);
-        assert_eq!(budget.used(), 3 * STEP, "one step stays at hand");
+        assert_eq!(budget.used(), 3 * STEP, "one step stays reserved");
         reservation.give(STEP);
         assert_eq!(budget.used(), 2 * STEP);
-        reservation.rest();
+        reservation.return_unused();
         assert_eq!(budget.used(), STEP);
         drop(reservation);
         assert_eq!(budget.used(), 0);
@@ -259,15 +278,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_refused_goes_over_the_limit_and_comes_back() {
+    fn forced_bytes_exceed_the_limit_and_return() {
         let budget = Budget::new(0);
         let mut reservation = Reservation::new(Arc::clone(&budget));
         assert!(!reservation.ask(1));
         reservation.force(10);
         assert_eq!(budget.used(), 10);
-        assert!(!budget.has_room(0));
+        assert!(!budget.has_capacity(0));
         drop(reservation);
-        assert!(budget.has_room(0));
-        assert!(!budget.has_room(1));
+        assert!(budget.has_capacity(0));
+        assert!(!budget.has_capacity(1));
     }
 }

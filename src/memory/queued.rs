@@ -101,7 +101,7 @@ mod tests {
     use crate::memory::queued::*;
 
     #[test]
-    fn a_queue_is_counted_in_steps_and_given_back() {
+    fn a_queue_is_counted_in_steps() {
         let budget = Budget::new(1 << 20);
         let [one, two] = [(); 2].map(|()| QueuedBytes::within(Some(Arc::clone(&budget))));
         let mut counted = None;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_wait_beyond_the_connections_bound_or_a_spent_budget() {
+    fn senders_wait_above_the_limit_or_with_a_spent_budget() {
         let budget = Budget::new(16 << 20);
         let [one, two] = [(); 2].map(|()| QueuedBytes::within(Some(Arc::clone(&budget))));
         let [mut a, mut b] = [None, None];

@@ -85,7 +85,7 @@ mod tests {
     use crate::memory::replay::*;
 
     #[test]
-    fn leases_grow_in_steps_within_both_bounds_and_come_back() {
+    fn reservations_grow_in_steps_within_both_limits() {
         let budget = ReplayBudget::new(5000, 12_000);
         let mut one = ReplayReservation::new(&budget);
         assert_eq!(budget.held(), 0);

@@ -2,6 +2,7 @@
 
 /// How calls are spread over the endpoints of a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum Balance {
     /// The first endpoint that answers takes every call; the next one is tried when it is lost.
     #[default]

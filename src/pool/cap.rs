@@ -18,7 +18,7 @@ const DIALS: u32 = 256;
 ///
 /// A connection holds its socket until it closes: no connection is closed for another channel. A
 /// channel that finds no socket looks again every 100 ms. Connections that are kept open
-/// (`PoolOptions::min_connections`, `Channel::warm`) are not available to others.
+/// (`ChannelBuilder::min_connections`, `Channel::warm`) are not available to others.
 #[derive(Debug)]
 pub struct Cap {
     name: &'static str,

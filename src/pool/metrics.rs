@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// What a metric's value does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// It only grows.
     Counter,
@@ -23,6 +24,7 @@ pub enum MetricKind {
 
 /// One metric. Each also has the label `grpc.target`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,

@@ -53,6 +53,9 @@ pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolS
 pub use subchannel::ChannelState;
 pub use tenant::{Share, Tenant, TenantStats};
 
+/// Call states kept for later calls.
+const SPARE_CALLS: usize = 1024;
+
 /// A channel's connections. Dropping the last handle closes them once their calls have ended.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -166,7 +169,7 @@ impl Pool {
     /// Takes a call's state back for a later call, if nobody else holds it.
     pub fn give_back(&self, mut call: Arc<SharedCall>) {
         let shared = &self.shared;
-        if shared.spare_calls.len() < shared.options.spare_calls && call.recycle() {
+        if shared.spare_calls.len() < SPARE_CALLS && call.recycle() {
             shared.spare_calls.push(call);
         }
     }

@@ -1,23 +1,28 @@
 //! What a pool may do: every bound, its default and its reason.
 
 use crate::advisor::sizing::ControllerOptions;
-use crate::connection::driver::ConnectionOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
+use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::pool::balance::Balance;
 use crate::pool::cap::Cap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How connections are made, how many, and how long they live. What contradicts what is found by
-/// [`check`](crate::pool::check()).
+/// The most connections to one endpoint: more than a host has ports.
+const CONNECTIONS_MAX: u32 = 1 << 20;
+
+/// How connections are made, how many, and how long they live.
+///
+/// Internal: `client::ChannelBuilder` builds it from its setters and `client::Advanced`.
+/// [`check`](crate::pool::check()) finds contradictions.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolOptions {
     /// How each connection behaves.
     pub driver: ConnectionOptions,
-    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
-    pub engine: Option<Arc<dyn Engine>>,
+    /// What speaks HTTP/2. Default the crate's own engine.
+    pub engine: Engine,
     /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
@@ -62,8 +67,6 @@ pub struct PoolOptions {
     /// up to the beginning of their response. A request for which no room is left does not move once
     /// it was written. Default 16 MiB.
     pub keep_total_bytes: u32,
-    /// Call states kept for later calls. Default 1024.
-    pub spare_calls: usize,
     /// How calls are spread over the endpoints. Default the first that answers.
     pub balance: Balance,
     /// Least time between two resolutions of the target's name. Default 30 s.
@@ -84,7 +87,7 @@ impl PoolOptions {
     pub const fn new() -> Self {
         Self {
             driver: ConnectionOptions::new(crate::http2::Role::Client),
-            engine: None,
+            engine: Engine::builtin(),
             min_connections: 0,
             max_connections: 4,
             fill_percent: 75,
@@ -100,7 +103,6 @@ impl PoolOptions {
             attempts: 8,
             keep_bytes: 256 * 1024,
             keep_total_bytes: 16 * 1024 * 1024,
-            spare_calls: 1024,
             balance: Balance::PickFirst,
             resolve_interval: Duration::from_secs(30),
             cap: None,
@@ -118,6 +120,27 @@ impl PoolOptions {
         self.driver = self.driver.liveness(preset);
         self.idle_time = preset.close_idle;
         self.shrink_after = self.shrink_after.min(preset.close_idle);
+        self
+    }
+
+    /// Reduces values that overflow when they are added or multiplied: times to ten years,
+    /// connections to [`CONNECTIONS_MAX`].
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        self.driver = self.driver.bounded();
+        let times = [
+            &mut self.pick_wait,
+            &mut self.shrink_after,
+            &mut self.idle_time,
+            &mut self.dial_time,
+            &mut self.backoff,
+            &mut self.backoff_max,
+            &mut self.resolve_interval,
+        ];
+        for time in times.into_iter().chain(self.max_age.as_mut()) {
+            *time = (*time).min(TIME_MAX);
+        }
+        self.max_connections = self.max_connections.min(CONNECTIONS_MAX);
         self
     }
 }

@@ -21,9 +21,9 @@ pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 
 /// Finds the addresses of a target. The pool resolves when the first call comes, and again after a
 /// connection was lost or a dial failed, at most once in
-/// [`crate::pool::PoolOptions::resolve_interval`]: earlier requests are postponed. A resolution that
+/// `Advanced::resolve_interval`: earlier requests are postponed. A resolution that
 /// fails is repeated after a backoff. One without an answer within
-/// [`crate::pool::PoolOptions::dial_time`] has failed.
+/// `ChannelBuilder::connect_timeout` has failed.
 ///
 /// Connections to addresses that are no longer named finish their calls and close. While
 /// resolution fails, the last addresses stay in use.

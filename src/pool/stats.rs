@@ -19,6 +19,21 @@ use std::time::{Duration, Instant};
 ///
 /// `Display` writes a few lines: first what the pool does and why, then the endpoints, the connections,
 /// and the limits shared with other pools.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> Result<(), framewire::client::BuildError> {
+/// use framewire::client::{Channel, ChannelState};
+///
+/// let channel = Channel::builder("http://users.local:80").build()?;
+/// let stats = channel.stats();
+/// assert_eq!(stats.state, ChannelState::Idle);
+/// assert!(stats.connections.is_empty());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -63,7 +78,7 @@ pub struct EndpointStats {
     pub target: String,
     /// Connections that take calls or are being dialled.
     pub open: u32,
-    /// The limit for them: `PoolOptions::max_connections`.
+    /// The limit for them: `ChannelBuilder::max_connections`.
     pub max: u32,
     /// Of them, those being dialled now, TLS included.
     pub dialing: u32,

@@ -45,7 +45,7 @@ impl Share {
     }
 
     /// Sets the limit on the tenant's calls that wait; the next one is refused immediately. They do not count for
-    /// `PoolOptions::max_waiting`, which bounds calls without a tenant. Default 1,000; zero counts
+    /// `ChannelBuilder::max_queued_calls`, which bounds calls without a tenant. Default 1,000; zero counts
     /// as one.
     #[must_use]
     pub const fn max_waiting(mut self, calls: u32) -> Self {

@@ -1,8 +1,8 @@
-//! What every handler of the user runs in: a panic ends its call and nothing else.
+//! Contains the panics of user code: a panic ends its call and nothing else.
 //!
 //! All user code of a call runs in [`Serving`] or in [`Contained`]: interceptors, codecs, the
-//! handler, its future and the drop of what they made. They contain panics themselves, because an
-//! engine that is not ours calls them, too.
+//! handler, its future, and the drops of their values. Panics are caught here and not by the driver,
+//! because other engines call handlers as well.
 
 use crate::call::served::ServerCall;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
@@ -11,29 +11,29 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// How a call that panicked is answered. Nothing is done if its answer is complete.
-pub(super) type Apology = fn(&ServerCall);
+/// Ends a call whose handler panicked. Does nothing if the response is complete.
+pub(super) type OnPanic = fn(&ServerCall);
 
-/// A handler: `begin` makes its future, `then` answers with what the future returns.
+/// A handler: `begin` creates its future, and `then` sends a response from the future's output.
 pub(super) struct Serving<B, T> {
     begin: B,
     then: T,
-    apology: Apology,
+    on_panic: OnPanic,
     cost: Option<Cost>,
 }
 
 impl<B, T> Serving<B, T> {
-    /// `begin` returns `None` if it has answered itself.
-    pub(super) fn new<F>(begin: B, then: T, apology: Apology) -> Self
+    /// Creates a handler. `begin` returns `None` if it has sent the response itself.
+    pub(super) fn new<F>(begin: B, then: T, on_panic: OnPanic) -> Self
     where
         B: Fn(&ServerCall) -> Option<F>,
         F: Future,
         T: Fn(&ServerCall, F::Output),
     {
-        Self { begin, then, apology, cost: None }
+        Self { begin, then, on_panic, cost: None }
     }
 
-    /// The handler may be polled on the connection's task.
+    /// Lets the connection's task poll the handler while its measured cost is low.
     pub(super) fn with_cost(mut self, cost: Option<Cost>) -> Self {
         self.cost = cost;
         self
@@ -49,11 +49,11 @@ where
     fn call(&self, call: ServerCall) -> HandlerFuture {
         match contain(|| (self.begin)(&call)) {
             Ok(Some(future)) => {
-                let (then, apology) = (self.then.clone(), self.apology);
-                return Box::pin(Contained { call, future: Some(future), then, apology });
+                let (then, on_panic) = (self.then.clone(), self.on_panic);
+                return Box::pin(Contained { call, future: Some(future), then, on_panic });
             }
             Ok(None) => {}
-            Err(Panicked) => apologise(&call, self.apology),
+            Err(Panicked) => end_after_panic(&call, self.on_panic),
         }
         Box::pin(std::future::ready(()))
     }
@@ -64,20 +64,20 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// A handler's future. It holds the call itself, so that a panic that unwinds the handler does
-    /// not reset the stream before the answer is written.
+    /// The future of a handler. It owns the call: if the handler panics, unwinding does not drop the call
+    /// and reset the stream before the response is written.
     struct Contained<F, T> {
         call: ServerCall,
         #[pin]
         future: Option<F>,
         then: T,
-        apology: Apology,
+        on_panic: OnPanic,
     }
 
     impl<F, T> PinnedDrop for Contained<F, T> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // It was given up before it was ready.
+            // The future is dropped before it was ready.
             if this.future.is_some() && contain(|| this.future.set(None)).is_err() {
                 log(this.call);
             }
@@ -93,28 +93,31 @@ impl<F: Future, T: Fn(&ServerCall, F::Output)> Future for Contained<F, T> {
         let poll = contain(|| {
             let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
             let outcome = ready!(future.poll(cx));
-            // Its drop comes ahead of the answer, so that a panic there can still be told.
+            // Drop the future before the response: a panic in its drop still ends the call with INTERNAL.
             this.future.set(None);
             (this.then)(this.call, outcome);
             Poll::Ready(())
         });
         poll.unwrap_or_else(|Panicked| {
             let _ = contain(|| this.future.set(None));
-            apologise(this.call, *this.apology);
+            end_after_panic(this.call, *this.on_panic);
             Poll::Ready(())
         })
     }
 }
 
 #[cold]
-fn apologise(call: &ServerCall, apology: Apology) {
+fn end_after_panic(call: &ServerCall, on_panic: OnPanic) {
     log(call);
-    apology(call);
+    on_panic(call);
 }
 
 fn log(call: &ServerCall) {
     let path = call.with_head(|head| head.path().escape_ascii().to_string());
-    tracing::error!(path, "a handler, an interceptor or a codec panicked: its call ends");
+    tracing::error!(
+        path,
+        "a handler, an interceptor or a codec panicked; its call ends with INTERNAL (500 for plain HTTP)"
+    );
 }
 
 #[cfg(test)]

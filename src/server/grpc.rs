@@ -1,4 +1,4 @@
-//! The four kinds of gRPC handlers. A panic of user code ends its call with INTERNAL.
+//! The four kinds of gRPC handlers. If user code panics, its call ends with INTERNAL.
 
 use crate::call::messages::MessageLimits;
 use crate::call::served::ServerCall;
@@ -16,7 +16,7 @@ use crate::server::streaming::{Replies, Requests};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 
-/// What every handler of a router shares.
+/// What all handlers of a router share.
 #[derive(Clone)]
 pub(super) struct Shape {
     pub(super) limits: MessageLimits,
@@ -27,7 +27,7 @@ pub(super) struct Shape {
 static OK: LazyLock<Arc<Template>> =
     LazyLock::new(|| Arc::new(Template::new(response::ok_trailers())));
 
-/// Answers every request alike.
+/// Sends the same response to every request.
 struct Refusing(Fields);
 
 impl Handler for Refusing {
@@ -37,7 +37,7 @@ impl Handler for Refusing {
     }
 }
 
-/// Answers a request that no handler sees.
+/// Returns the handler of requests that the router refuses.
 pub(super) fn refusing(answer: Fields) -> Arc<dyn Handler> {
     Arc::new(Refusing(answer))
 }
@@ -136,7 +136,7 @@ fn encoding(call: &ServerCall) -> Encoding {
     call.with_head(|head| usual_encoding(head))
 }
 
-/// The one message of a request that has come as a whole. The user's code runs without the lock.
+/// Decodes the only message of a request that has arrived as a whole. No user code runs under the lock.
 fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> Result<M, Status> {
     intercept(context, shape)?;
     let max = shape.limits.receive;
@@ -148,7 +148,7 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
         context.encoding = call.with_head(|head| announced_encoding(head));
     }
     let decoded = codec::decode_whole(&mut body, range, compressed, context.encoding, max);
-    // The call state keeps the memory for the next call.
+    // The call state keeps the buffer for the next call.
     call.with_whole(|inc| *inc.body_mut() = body);
     decoded
 }
@@ -159,7 +159,7 @@ fn not_one(body: &[u8], max: usize) -> Status {
     message::not_one(body, max, none, many)
 }
 
-/// A response in one piece: head, message, trailers.
+/// Sends a whole response: head, message, trailers.
 fn answer<Res: Encode>(
     call: &ServerCall,
     outcome: Result<Response<Res>, Status>,
@@ -180,7 +180,7 @@ fn answer<Res: Encode>(
         Ok(large) => large,
         Err(status) => return fail(&call.writer(), &status),
     };
-    // Its drop is user code, too: a panic there still finds nothing answered.
+    // The drop is user code. If it panics, nothing was sent yet, and the call ends with INTERNAL.
     drop(message);
     let end =
         if trailers.is_empty() { SendEnd::Template(Arc::clone(&OK)) } else { SendEnd::Trailers };
@@ -197,11 +197,11 @@ fn answer<Res: Encode>(
             trailers.append_to(out);
         }
     };
-    // Nobody waits for an answer to a call that is over.
+    // An error means that the call has ended: nobody waits for the response.
     let _ = call.answer(head_template(encoding), end, write);
 }
 
-/// The end of a response whose messages were sent before.
+/// Ends a response whose messages were sent before.
 fn finish(call: &ServerCall, outcome: Result<(), Status>) {
     let writer = &call.writer();
     match outcome {
@@ -219,9 +219,9 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
     }
 }
 
-/// A status as the answer: Trailers-Only when nothing was sent, else trailers.
+/// Sends a status: Trailers-Only if nothing was sent yet, else trailers.
 fn fail(writer: &Writer, status: &Status) {
-    // A peer that announces no limit gets what grpc-go and C-core accept at the least.
+    // The smallest limit that grpc-go and C-core have by default.
     const LIMIT: usize = 8 * 1024;
     let mut trailers = writer.call().lock().send_mut().take_trailers();
     if writer.has_head() {

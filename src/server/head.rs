@@ -1,4 +1,4 @@
-//! Heads of gRPC responses, and which encoding a request lets them announce.
+//! The heads of gRPC responses, and the encoding that they announce.
 
 use crate::grpc::{Encoding, response};
 use crate::http2::{Head, Template};
@@ -16,7 +16,7 @@ pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
     }
 }
 
-/// Answers are compressed as the request was, if the caller understands that.
+/// Returns the encoding of the request if the caller accepts it for responses, else identity.
 pub(super) fn usual_encoding(head: &Head) -> Encoding {
     match announced_encoding(head) {
         Encoding::Identity => Encoding::Identity,
@@ -25,12 +25,12 @@ pub(super) fn usual_encoding(head: &Head) -> Encoding {
     }
 }
 
-/// How a request's compressed messages are encoded.
+/// Returns the encoding of the compressed messages of a request.
 pub(super) fn announced_encoding(head: &Head) -> Encoding {
     head.fields().get("grpc-encoding").and_then(Encoding::parse).unwrap_or_default()
 }
 
-/// Whether the caller understands an encoding.
+/// Returns whether the caller accepts an encoding.
 pub(super) fn accepts(head: &Head, encoding: Encoding) -> bool {
     let accepted = head.fields().get("grpc-accept-encoding").unwrap_or_default();
     encoding == Encoding::Identity || encoding.is_in(accepted)

@@ -1,115 +1,35 @@
 //! The accept loop: limits, handshakes in tasks of their own, graceful shutdown.
 
-use crate::connection::driver::{ConnectionOptions, Drain, DrainReport, Driver};
+use crate::connection::driver::{Drain, DrainReport, Driver};
 use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
-use crate::http2::Role;
+use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::rt;
-use crate::server::router::Router;
+use crate::server::router::Routes;
 use crate::transport::accept::Accept;
 use crate::transport::connect::Connected;
-use crate::transport::tcp::TcpAcceptor;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 use crate::transport::tls::{self, ServerTls};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// How a server is to be.
-#[must_use]
-pub struct ServerBuilder {
-    router: Router,
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    tls: Option<ServerTls>,
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    plaintext_too: bool,
-    options: ConnectionOptions,
-    handshake_time: Duration,
-    connections: usize,
-    engine: Option<Arc<dyn Engine>>,
-}
-
-impl ServerBuilder {
-    /// Speaks TLS as configured.
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    pub fn tls(mut self, tls: ServerTls) -> Self {
-        self.tls = Some(tls);
-        self.plaintext_too = false;
-        self
-    }
-
-    /// Speaks TLS as configured to clients that begin with it, and plaintext HTTP/2 to the others,
-    /// on the same port: the first byte tells. For ports that move from one to the other; who can
-    /// alter the bytes on their way can choose plaintext, and handlers tell by
-    /// [`Context::connection`](super::Context::connection).
-    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    pub fn serve_either(mut self, tls: ServerTls) -> Self {
-        self.tls = Some(tls);
-        self.plaintext_too = true;
-        self
-    }
-
-    /// How each connection behaves.
-    pub fn options(mut self, options: ConnectionOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Connections at a time; one more is closed as soon as it is accepted. Default 8192.
-    pub const fn max_connections(mut self, connections: usize) -> Self {
-        self.connections = connections;
-        self
-    }
-
-    /// Time for the TLS handshake. Default 10 s; the preface and the first SETTINGS have
-    /// [`ConnectionOptions::settings_time`].
-    pub const fn handshake_time(mut self, time: Duration) -> Self {
-        self.handshake_time = time;
-        self
-    }
-
-    /// What speaks HTTP/2 instead of this crate's own driver. Default none.
-    pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
-        self.engine = Some(engine);
-        self
-    }
-
-    /// Listens on a TCP address; port 0 picks one.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn bind(self, addr: SocketAddr) -> io::Result<Server> {
-        let acceptor = TcpAcceptor::bind(addr)?;
-        let local = acceptor.local_addr()?;
-        let mut server = self.serve(acceptor);
-        server.local = Some(local);
-        Ok(server)
-    }
-
-    /// Serves what `acceptor` accepts.
-    pub fn serve(self, acceptor: impl Accept + 'static) -> Server {
-        let drain = Arc::new(Drain::new());
-        let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            router: Arc::new(self.router.settle()),
-            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-            tls: self.tls,
-            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-            plaintext_too: self.plaintext_too,
-            options: Arc::new(self.options),
-            handshake_time: self.handshake_time,
-            engine: self.engine,
-            permits: Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS))),
-            drain: Arc::clone(&drain),
-        });
-        let task = rt::spawn(accept_loop(Box::new(acceptor), shared, stopped));
-        Server { local: None, shutdown: Shutdown { stop: Arc::new(stop), drain }, task }
-    }
-}
-
-/// A server at work. Dropping it does not stop it: use [`Server::shutdown`].
+/// A running server. Dropping it does not stop it: use [`Server::shutdown`].
+///
+/// ```
+/// use framewire::server::{Router, Server};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let server = Server::builder(Router::new()).bind("127.0.0.1:0".parse().unwrap())?;
+/// assert_ne!(server.local_addr().unwrap().port(), 0);
+/// let report = server.shutdown(Duration::from_secs(5)).await;
+/// assert_eq!(report.forced, 0, "no call was cut");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Server {
     local: Option<SocketAddr>,
@@ -117,7 +37,27 @@ pub struct Server {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// Ends a server, from anywhere.
+/// Shuts a server down from another task; [`Server::handle`] returns one.
+///
+/// Clones refer to the same server. Dropping it does nothing.
+///
+/// ```
+/// use framewire::server::{Router, Server};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let server = Server::builder(Router::new()).bind("127.0.0.1:0".parse().unwrap())?;
+/// let handle = server.handle();
+/// let signal = tokio::spawn(async move {
+///     // Wait here for a signal, such as `tokio::signal::ctrl_c()`.
+///     handle.drain(Duration::from_secs(5)).await
+/// });
+/// server.wait().await;
+/// println!("{:?}", signal.await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     stop: Arc<watch::Sender<bool>>,
@@ -125,79 +65,86 @@ pub struct Shutdown {
 }
 
 impl Server {
-    /// Begins a server that serves `router`.
-    pub fn builder(router: Router) -> ServerBuilder {
-        ServerBuilder {
-            router,
-            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-            tls: None,
-            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-            plaintext_too: false,
-            options: ConnectionOptions::new(Role::Server),
-            handshake_time: Duration::from_secs(10),
-            connections: 8192,
-            engine: None,
-        }
+    pub(super) fn new(
+        local: Option<SocketAddr>,
+        stop: watch::Sender<bool>,
+        drain: Arc<Drain>,
+        task: tokio::task::JoinHandle<()>,
+    ) -> Self {
+        Self { local, shutdown: Shutdown { stop: Arc::new(stop), drain }, task }
     }
 
-    /// Where it listens, if that is a TCP address.
+    /// Returns the address on which it listens, if it was started by
+    /// [`ServerBuilder::bind`](super::ServerBuilder::bind).
     #[must_use]
     pub const fn local_addr(&self) -> Option<SocketAddr> {
         self.local
     }
 
-    /// A handle to end it with.
+    /// Returns a handle that shuts it down from another task.
     #[must_use]
     pub fn handle(&self) -> Shutdown {
         self.shutdown.clone()
     }
 
-    /// Drains and ends: see [`Shutdown::drain`].
+    /// Drains the connections and stops; see [`Shutdown::drain`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, draining continues and still ends after `grace`.
     pub async fn shutdown(self, grace: Duration) -> DrainReport {
         let report = self.shutdown.drain(grace).await;
         self.task.abort();
         report
     }
 
-    /// Waits until the accept loop has ended.
+    /// Waits until the server accepts no more connections: after a shutdown, or when the listener
+    /// failed. Cancel safe; a dropped future does not stop the server.
     pub async fn wait(self) {
         let _ = self.task.await;
     }
 }
 
 impl Shutdown {
-    /// Stops accepting, tells every connection with two GOAWAYs and a PING between, waits for
-    /// their streams up to `grace`, then cuts what is left.
+    /// Stops accepting, sends GOAWAY on every connection, waits up to `grace` for the calls in
+    /// flight, then cuts the rest.
+    ///
+    /// Each connection gets a first GOAWAY, a PING, and after its answer the final GOAWAY (RFC 9113
+    /// §6.8), so that no call is lost on the way. Returns what was cut. A `grace` above ten years
+    /// counts as ten years.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, draining continues and still ends after `grace`.
     pub async fn drain(&self, grace: Duration) -> DrainReport {
         self.stop.send_replace(true);
-        let now = rt::now();
+        let (now, grace) = (rt::now(), grace.min(TIME_MAX));
         self.drain.begin(now, now + grace);
-        let patience = grace + Duration::from_secs(1);
-        let _ = rt::timeout(patience, self.drain.ended()).await;
+        // Cutting takes a moment.
+        let limit = grace + Duration::from_secs(1);
+        let _ = rt::timeout(limit, self.drain.ended()).await;
         self.drain.report()
     }
 
-    /// Connections that live.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.drain.connections()
     }
 }
 
-struct Shared {
-    router: Arc<Router>,
+pub(super) struct Shared {
+    pub(super) router: Arc<Routes>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    tls: Option<ServerTls>,
+    pub(super) tls: Option<ServerTls>,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-    plaintext_too: bool,
-    options: Arc<ConnectionOptions>,
-    handshake_time: Duration,
-    engine: Option<Arc<dyn Engine>>,
-    permits: Arc<Semaphore>,
-    drain: Arc<Drain>,
+    pub(super) plaintext_too: bool,
+    pub(super) options: Arc<ConnectionOptions>,
+    pub(super) handshake_timeout: Duration,
+    pub(super) engine: Engine,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) drain: Arc<Drain>,
 }
 
-async fn accept_loop(
+pub(super) async fn accept_loop(
     mut acceptor: Box<dyn Accept>,
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
@@ -253,7 +200,7 @@ enum Driving {
 
 async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let peer = connected.info.peer.clone();
-    let secured = rt::timeout(shared.handshake_time, secure(connected, shared)).await;
+    let secured = rt::timeout(shared.handshake_timeout, secure(connected, shared)).await;
     let connected = match secured {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
@@ -265,14 +212,14 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
             return None;
         }
     };
-    let Connected { io, info } = connected;
+    let Connected { io, info, .. } = connected;
     let window = shared.options.limits.stream_window;
     let handle = Handle::new(info, None, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
     tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::connection::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
-    Some(match &shared.engine {
+    Some(match shared.engine.foreign() {
         None => {
             let options = Arc::clone(&shared.options);
             Driving::Ours(Driver::server(io, handle, options, dispatch, drain))
@@ -287,16 +234,16 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
     let Some(tls) = &shared.tls else { return Ok(connected) };
-    let Connected { io, mut info } = connected;
+    let (io, mut parts) = connected.into_parts();
     let accepted = if shared.plaintext_too {
         tls::accept_either(io, tls).await
     } else {
         tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
     };
     let (io, secured) = accepted.map_err(|error| error.to_string())?;
-    info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
-    info.tls = secured;
-    Ok(Connected { io, info })
+    parts.info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
+    parts.info.tls = secured;
+    Ok(Connected::from_parts(io, parts))
 }
 
 #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
@@ -304,21 +251,16 @@ async fn secure(connected: Connected, _shared: &Shared) -> Result<Connected, Str
     Ok(connected)
 }
 
-impl std::fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerBuilder").field("router", &self.router).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::server::listener::*;
+    use crate::server::router::Router;
     use crate::transport::connect::{Connect, Target};
 
     #[tokio::test]
     async fn a_dropped_server_goes_on() {
         let (connector, listener) = crate::transport::memory::listener(1024);
-        drop(Server::builder(Router::new()).serve(listener));
+        drop(Server::builder(Router::new()).serve(listener).unwrap());
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }

@@ -3,6 +3,8 @@
 //! [`Server::builder`] takes the router, TLS and limits; [`Server::shutdown`] drains connections and
 //! reports what was cut. Layer 7: it uses every layer below but the pool.
 
+mod advanced;
+mod builder;
 mod contained;
 mod context;
 mod grpc;
@@ -12,9 +14,13 @@ mod plain;
 mod router;
 mod streaming;
 
-pub use crate::connection::driver::{ConnectionOptions, DrainReport};
+pub use crate::call::stalls::Stalls;
+pub use crate::connection::check::{Finding, Severity};
+pub use crate::connection::driver::DrainReport;
+pub use advanced::Advanced;
+pub use builder::{BuildError, ServerBuilder};
 pub use context::{Cancelled, Context, Interceptor};
-pub use listener::{Server, ServerBuilder, Shutdown};
+pub use listener::{Server, Shutdown};
 pub use plain::{HttpReply, HttpRequest};
 pub use router::Router;
 pub use streaming::{Replies, Requests};

@@ -1,4 +1,4 @@
-//! Plain HTTP/2 handlers beside the gRPC methods.
+//! Plain HTTP/2 handlers on the same port as the gRPC methods.
 
 use crate::call::served::ServerCall;
 use crate::call::state::SendEnd;
@@ -10,33 +10,70 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-/// A plain request with its whole body.
+/// A plain HTTP/2 request with its whole body.
+///
+/// ```
+/// use framewire::server::{HttpReply, HttpRequest, Router};
+///
+/// let router = Router::new().http("/", |request: HttpRequest| async move {
+///     match (request.head.method(), request.head.path()) {
+///         (b"GET", b"/health") => HttpReply::new(200),
+///         (b"POST", _) => HttpReply::new(200).with_body(request.body),
+///         _ => HttpReply::new(404),
+///     }
+/// });
+/// # drop(router);
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpRequest {
-    /// Method, path and fields.
+    /// The method, the path and the header fields.
     pub head: Head,
-    /// The body.
+    /// The whole body; empty if there is none.
     pub body: Bytes,
-    /// The trailers.
+    /// The trailers; empty if there are none.
     pub trailers: Fields,
 }
 
-/// A plain response.
+/// A plain HTTP/2 response.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+/// use framewire::client::HttpRequest;
+/// use framewire::server::HttpReply;
+///
+/// let router = Router::new().http("/health", |_request| async {
+///     HttpReply::new(200).with_field("content-type", "text/plain").with_body("ok")
+/// });
+/// # let (connector, listener) = in_memory(64 * 1024);
+/// # let _server = Server::builder(router).serve(listener)?;
+/// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
+/// let response = channel.http(HttpRequest::new("GET", "/health")).await?;
+/// assert_eq!(response.status, 200);
+/// assert_eq!(response.body, "ok");
+/// assert_eq!(response.fields.get("content-type"), Some(b"text/plain".as_slice()));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpReply {
-    /// `:status`.
+    /// The HTTP status, `:status` (RFC 9113 §8.3.2).
     pub status: u16,
-    /// Further fields, lower case.
+    /// The header fields; names must be lower case (RFC 9113 §8.2).
     pub fields: Fields,
-    /// The body.
+    /// The whole body.
     pub body: Bytes,
-    /// Trailers, sent when there are any.
+    /// The trailers; sent if there are any.
     pub trailers: Fields,
 }
 
-/// Prints no path, field value or body: any of them may be a secret.
+/// Prints no path, no field value and no body: any of them may be a secret.
 impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpRequest")
@@ -47,7 +84,7 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// Prints no field value or body: any of them may be a secret.
+/// Prints no field value and no body: any of them may be a secret.
 impl fmt::Debug for HttpReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpReply")
@@ -60,20 +97,20 @@ impl fmt::Debug for HttpReply {
 }
 
 impl HttpReply {
-    /// A response without fields or body.
+    /// Creates a response with this HTTP status, without fields and without a body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    /// With a body.
+    /// Sets the body. Default: empty.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// With one more field.
+    /// Adds a header field; `name` must be lower case (RFC 9113 §8.2).
     #[must_use]
     pub fn with_field(mut self, name: &str, value: &str) -> Self {
         self.fields.push(name, value);
@@ -81,7 +118,7 @@ impl HttpReply {
     }
 }
 
-/// A plain handler. A panic ends its request with 500.
+/// Creates a plain handler. If `f` panics, the response is 500.
 pub(super) fn plain<F, Fut>(f: F) -> Arc<dyn Handler>
 where
     F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
@@ -106,7 +143,7 @@ fn answer(call: &ServerCall, reply: HttpReply) {
     head.extend_from(&reply.fields);
     let end = if reply.trailers.is_empty() { SendEnd::Finish } else { SendEnd::Trailers };
     let writer = call.writer();
-    // Body and end first: with them in place the head leaves with everything in one piece.
+    // Body and end before the head: then one write sends all three.
     if !reply.body.is_empty() {
         let _ = writer.send(&mut Vec::new(), Some(reply.body));
     }

@@ -1,5 +1,5 @@
-//! Method to handler. It sees a request before any gRPC check, so that plain HTTP/2 handlers stand
-//! beside the methods.
+//! The router: which handler serves which path. It sees a request before any gRPC check, so it serves
+//! gRPC methods and plain HTTP/2 requests on the same connection.
 
 use crate::call::messages::MessageLimits;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
@@ -13,7 +13,41 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-/// Which handler serves which path.
+/// The handlers of a server, by path.
+///
+/// A handler receives a [`Context`] and its request, and returns a response or a [`Status`]. If a handler
+/// panics, its call ends with INTERNAL, and no other call is affected. A second handler for the same
+/// method replaces the first.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use framewire::{client::Channel, server::Server, transport::in_memory};
+/// use framewire::server::Router;
+/// use framewire::{Code, Method, Raw, Response, Status};
+///
+/// const GET: Method<Raw, Raw> = Method::new("/users.v1.Users/Get");
+///
+/// let router = Router::new()
+///     .unary(&GET, |_context, id: Raw| async move {
+///         if id.0 != b"42".as_slice() {
+///             return Err(Status::new(Code::NotFound, "no such user"));
+///         }
+///         Ok(Response::new(Raw(b"Ada".as_slice().into())))
+///     })
+///     .max_receive_message(64 * 1024);
+/// # let (connector, listener) = in_memory(64 * 1024);
+/// # let _server = Server::builder(router).serve(listener)?;
+/// # let channel = Channel::builder("http://users.local").connector(connector).build()?;
+///
+/// let user = channel.unary(&GET, Raw(b"42".as_slice().into())).await?;
+/// assert_eq!(user.into_inner().0, b"Ada".as_slice());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Default, Clone)]
 pub struct Router {
     methods: HashMap<Vec<u8>, Entry>,
@@ -31,13 +65,19 @@ struct Entry {
 }
 
 impl Router {
-    /// Serves nothing: every method is UNIMPLEMENTED, every other path is 404.
+    /// Creates a router without handlers.
+    ///
+    /// It answers gRPC requests with UNIMPLEMENTED and other requests with HTTP status 404.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One request, one response.
+    /// Adds a handler for a method with one request message and one response message.
+    ///
+    /// The handler starts when the whole request has arrived. Its future is dropped if the caller
+    /// cancels, the deadline passes or the connection is lost; see [`Context::detach`]. The type
+    /// [`Router`] has an example.
     #[must_use]
     pub fn unary<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
     where
@@ -52,7 +92,38 @@ impl Router {
         })
     }
 
-    /// One request, many responses.
+    /// Adds a handler for a method with one request message and many response messages.
+    ///
+    /// The handler sends them through its [`Replies`] and returns the final status.
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+    /// # use framewire::{Method, Raw, server::Replies};
+    /// # const COUNT: Method<Raw, Raw> = Method::new("/example.Count/Count");
+    /// let router = Router::new().server_streaming(
+    ///     &COUNT,
+    ///     |_context, _request: Raw, mut replies: Replies<Raw>| async move {
+    ///         for number in ["one", "two"] {
+    ///             replies.send(Raw(number.into())).await?;
+    ///         }
+    ///         Ok(())
+    ///     },
+    /// );
+    /// # let (connector, listener) = in_memory(64 * 1024);
+    /// # let _server = Server::builder(router).serve(listener)?;
+    /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
+    /// let mut numbers = channel.server_streaming(&COUNT, Raw::default())?;
+    /// assert_eq!(numbers.message().await?, Some(Raw("one".into())));
+    /// assert_eq!(numbers.message().await?, Some(Raw("two".into())));
+    /// assert_eq!(numbers.message().await?, None);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "client"))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn server_streaming<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
     where
@@ -67,7 +138,40 @@ impl Router {
         })
     }
 
-    /// Many requests, one response.
+    /// Adds a handler for a method with many request messages and one response message.
+    ///
+    /// The handler starts with the request head and reads the messages from its [`Requests`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+    /// # use framewire::{Method, Raw, Response, server::Requests};
+    /// # const SUM: Method<Raw, Raw> = Method::new("/example.Sum/Bytes");
+    /// let router = Router::new().client_streaming(
+    ///     &SUM,
+    ///     |_context, mut requests: Requests<Raw>| async move {
+    ///         let mut bytes = 0;
+    ///         while let Some(request) = requests.message().await? {
+    ///             bytes += request.0.len();
+    ///         }
+    ///         Ok(Response::new(Raw(bytes.to_string().into())))
+    ///     },
+    /// );
+    /// # let (connector, listener) = in_memory(64 * 1024);
+    /// # let _server = Server::builder(router).serve(listener)?;
+    /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
+    /// let (mut sender, response) = channel.client_streaming(&SUM, ())?;
+    /// sender.send(Raw("three".into())).await?;
+    /// sender.send(Raw("four".into())).await?;
+    /// sender.finish()?;
+    /// assert_eq!(response.one().await?.into_inner(), Raw("9".into()));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "client"))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn client_streaming<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
     where
@@ -82,7 +186,39 @@ impl Router {
         })
     }
 
-    /// Many requests, many responses, in any order.
+    /// Adds a handler for a method with many request messages and many response messages.
+    ///
+    /// The handler may read and send in any order.
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+    /// # use framewire::{Method, Raw, server::{Replies, Requests}};
+    /// # const CHAT: Method<Raw, Raw> = Method::new("/example.Chat/Echo");
+    /// let router = Router::new().bidi(
+    ///     &CHAT,
+    ///     |_context, mut requests: Requests<Raw>, mut replies: Replies<Raw>| async move {
+    ///         while let Some(request) = requests.message().await? {
+    ///             replies.send(request).await?;
+    ///         }
+    ///         Ok(())
+    ///     },
+    /// );
+    /// # let (connector, listener) = in_memory(64 * 1024);
+    /// # let _server = Server::builder(router).serve(listener)?;
+    /// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
+    /// let (mut sender, mut replies) = channel.bidi(&CHAT, ())?;
+    /// sender.send(Raw("hello".into())).await?;
+    /// assert_eq!(replies.message().await?, Some(Raw("hello".into())));
+    /// sender.finish()?;
+    /// assert_eq!(replies.message().await?, None);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "client"))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn bidi<Req, Res, F, Fut>(self, method: &Method<Req, Res>, f: F) -> Self
     where
@@ -97,9 +233,11 @@ impl Router {
         })
     }
 
-    /// Plain HTTP/2: requests whose path begins with `prefix` and is no method. The longest
-    /// prefix wins. The handler begins when the whole body has arrived; a body larger than
-    /// [`Router::max_http_body`] is answered with 413.
+    /// Adds a plain HTTP/2 handler for paths that begin with `prefix` and are not a method's path.
+    ///
+    /// If several prefixes match, the longest one wins. The handler starts when the whole body has
+    /// arrived. A body larger than [`Router::max_http_body`] is answered with 413, and a panic of the
+    /// handler with 500. See [`HttpReply`] for an example.
     #[must_use]
     pub fn http<F, Fut>(mut self, prefix: &str, f: F) -> Self
     where
@@ -111,7 +249,10 @@ impl Router {
         self
     }
 
-    /// Shows every gRPC call to `f` before its handler.
+    /// Adds an interceptor: `f` sees each gRPC call before its handler, and may refuse it.
+    ///
+    /// Interceptors run in the order in which they were added; the first error is the response. Plain
+    /// HTTP/2 requests and unknown methods do not reach them. See [`Interceptor`] for an example.
     #[must_use]
     pub fn intercept(
         mut self,
@@ -121,29 +262,37 @@ impl Router {
         self
     }
 
-    /// The largest message received, in bytes, inflated. Default 4 MiB.
+    /// Sets the largest message that a handler receives, in bytes after decompression. Default: 4 MiB.
+    ///
+    /// A larger message ends its call with RESOURCE_EXHAUSTED.
     #[must_use]
     pub const fn max_receive_message(mut self, bytes: usize) -> Self {
         self.limits.receive = bytes;
         self
     }
 
-    /// Sets the largest body of a request to a plain handler, in bytes. Default: the limit of
-    /// [`Router::max_receive_message`]. A larger one is answered with 413, and no more of it is read.
+    /// Sets the largest request body for a plain HTTP/2 handler, in bytes. Default: the limit of
+    /// [`Router::max_receive_message`].
+    ///
+    /// A larger body is answered with 413, and the rest of it is not read.
     #[must_use]
     pub const fn max_http_body(mut self, bytes: usize) -> Self {
         self.limits.http_body = Some(bytes);
         self
     }
 
-    /// The largest message sent, in bytes. Default 2 GiB − 1.
+    /// Sets the largest message that a handler sends, in bytes. Default: 2 GiB − 1.
+    ///
+    /// A larger message ends its call with RESOURCE_EXHAUSTED.
     #[must_use]
     pub const fn max_send_message(mut self, bytes: usize) -> Self {
         self.limits.send = bytes;
         self
     }
 
-    /// Runs every handler in a task of its own, even one that has earned to be polled in place.
+    /// Sets whether each unary handler gets its own task. Default: `false`.
+    ///
+    /// By default, the connection's task polls unary handlers that have proved to be fast.
     #[must_use]
     pub const fn spawn_always(mut self, always: bool) -> Self {
         self.spawn_always = always;
@@ -161,8 +310,8 @@ impl Router {
         self
     }
 
-    /// Every handler gets the router's limits and interceptors.
-    pub(super) fn settle(mut self) -> Self {
+    // Every handler gets the router's limits and interceptors.
+    pub(super) fn settle(mut self) -> Routes {
         let shape = Shape {
             limits: self.limits,
             interceptors: Arc::from(self.interceptors.clone()),
@@ -171,7 +320,7 @@ impl Router {
         for entry in self.methods.values_mut() {
             entry.handler = Some((entry.make)(shape.clone()));
         }
-        self
+        Routes(self)
     }
 
     fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
@@ -179,7 +328,16 @@ impl Router {
     }
 }
 
-impl Dispatch for Router {
+/// A router at work: it serves connections.
+pub(super) struct Routes(Router);
+
+impl Dispatch for Routes {
+    fn plan(&self, head: &Head) -> Plan {
+        self.0.plan(head)
+    }
+}
+
+impl Router {
     fn plan(&self, head: &Head) -> Plan {
         let entry = self.methods.get(head.path());
         let plan = |handler: Arc<dyn Handler>, whole| Plan {
@@ -211,14 +369,14 @@ impl Dispatch for Router {
     }
 }
 
-/// The answer for a path that nobody serves.
+/// Returns the response for a path without a handler.
 fn unknown(head: &Head) -> Fields {
     match request::check(head) {
         Ok(_) => {
-            // A query may hold a secret, and the status ends up in logs.
+            // A query may contain a secret, and statuses are logged.
             let path = head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
             let path = path.escape_ascii();
-            request::refuse(Code::Unimplemented, format!("no method {path} on this server"))
+            request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
         }
         Err(answer) if head.method() == b"POST" => answer,
         Err(_) => alone("404"),

@@ -10,7 +10,10 @@ use crate::http2::Fields;
 use crate::server::head::{accepts, head_template};
 use std::future::poll_fn;
 
-/// Receives the messages of a request.
+/// Receives the messages of a streaming request.
+///
+/// [`Router::client_streaming`](crate::server::Router::client_streaming) and
+/// [`Router::bidi`](crate::server::Router::bidi) pass it to handlers.
 #[derive(Debug)]
 pub struct Requests<M> {
     messages: MessageReader<M>,
@@ -21,23 +24,56 @@ impl<M: Decode> Requests<M> {
         Self { messages: MessageReader::new(reader, encoding, max) }
     }
 
-    /// The next message; `None` when the caller has ended its side. Cancel safe.
+    /// Waits for the next message; `None` after the caller has finished sending. Cancel safe.
     ///
     /// # Errors
-    /// The status to answer with: the request is broken, or the caller is gone.
+    /// The status that the handler should return: INTERNAL for a malformed message, RESOURCE_EXHAUSTED
+    /// for one over [`Router::max_receive_message`](crate::server::Router::max_receive_message), another
+    /// one if the call has ended.
     pub async fn message(&mut self) -> Result<Option<M>, Status> {
         let next = poll_fn(|cx| self.messages.poll_next(cx)).await;
         next.transpose().map_err(Error::into_status)
     }
 
-    /// How the last message came: gzip only when its Compressed-Flag was set.
+    /// Returns the encoding of the last message: gzip if its Compressed-Flag was set.
     #[must_use]
     pub const fn encoding(&self) -> Encoding {
         self.messages.last_encoding()
     }
 }
 
-/// Sends the messages of a response.
+/// Sends the messages of a streaming response.
+///
+/// [`Router::server_streaming`](crate::server::Router::server_streaming) and
+/// [`Router::bidi`](crate::server::Router::bidi) pass it to handlers.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use framewire::{client::Channel, server::Router, server::Server, transport::in_memory};
+/// # use framewire::{Metadata, Method, Raw, server::Replies};
+/// # const LIST: Method<Raw, Raw> = Method::new("/users.v1.Users/List");
+/// let list = |_context, _request: Raw, mut replies: Replies<Raw>| async move {
+///     let mut trailers = Metadata::new();
+///     trailers.insert("x-rows", "1").map_err(|error| {
+///         framewire::Status::new(framewire::Code::Internal, error.to_string())
+///     })?;
+///     replies.trailers(&trailers)?;
+///     replies.send(Raw("Ada".into())).await
+/// };
+/// let router = Router::new().server_streaming(&LIST, list);
+/// # let (connector, listener) = in_memory(64 * 1024);
+/// # let _server = Server::builder(router).serve(listener)?;
+/// # let channel = Channel::builder("http://example.local").connector(connector).build()?;
+/// let mut users = channel.server_streaming(&LIST, Raw::default())?;
+/// assert_eq!(users.message().await?, Some(Raw("Ada".into())));
+/// assert_eq!(users.message().await?, None);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug)]
 pub struct Replies<M> {
     messages: MessageWriter<M>,
@@ -50,9 +86,11 @@ impl<M: Encode> Replies<M> {
         Self { messages: MessageWriter::new(writer, encoding, max), encoding, head: false }
     }
 
-    /// How messages are encoded from now on. Before the head has left this is also what it
-    /// announces; afterwards only that and identity can be chosen. What the caller does not accept
-    /// counts as identity. At first messages are encoded as the request was.
+    /// Sets the encoding of the messages that follow. Default: the encoding of the request.
+    ///
+    /// Before the response head is sent, this also sets the encoding that the head announces. After that,
+    /// only the announced encoding and identity are possible. An encoding that is not possible, or that
+    /// the caller does not accept, counts as identity.
     pub fn set_encoding(&mut self, encoding: Encoding) {
         let usable = if self.head {
             encoding == self.encoding
@@ -67,21 +105,22 @@ impl<M: Encode> Replies<M> {
         self.messages.set_encoding(encoding);
     }
 
-    /// Adds metadata that comes behind the messages, with the status.
+    /// Adds metadata that is sent after the messages, with the status.
     ///
     /// # Errors
-    /// The call is over.
+    /// CANCELLED if the call has ended.
     pub fn trailers(&mut self, metadata: &Metadata) -> Result<(), Status> {
         let mut fields = Fields::new();
         metadata.append_to(&mut fields);
         self.messages.writer().trailers(&fields).map_err(|Closed| over())
     }
 
-    /// Sends the metadata that comes before the messages, at once. Without this it leaves with
-    /// the first message, empty.
+    /// Sends the response head with this metadata immediately.
+    ///
+    /// Without this call, the head is sent with the first message and has no metadata.
     ///
     /// # Errors
-    /// The call is over, or the head was sent.
+    /// CANCELLED if the call has ended or the head was already sent.
     pub fn metadata(&mut self, metadata: &Metadata) -> Result<(), Status> {
         self.head = true;
         let mut fields = Fields::new();
@@ -90,35 +129,42 @@ impl<M: Encode> Replies<M> {
         self.messages.writer().head(head, &fields).map_err(|Closed| over())
     }
 
-    /// How long the bytes of this answer have waited for windows, up to now.
+    /// Returns how long the bytes of this response have waited for flow-control windows so far.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         self.messages.writer().stalls()
     }
 
-    /// Waits until a message is accepted: one of any size at first, further ones while less than
-    /// 64 KiB are queued, or none at all where the connection's queues hold more than 4 MiB or the
-    /// process is short of memory. Cancel safe.
+    /// Waits until a message can be queued. Cancel safe.
+    ///
+    /// An empty queue accepts one message of any size, and more while less than 64 KiB are queued. If the
+    /// queues of the connection hold more than 4 MiB, or the memory budget is exhausted, the queue must
+    /// be empty.
     ///
     /// # Errors
-    /// CANCELLED: nobody waits for the answer any more.
+    /// CANCELLED if the call has ended.
     pub async fn ready(&self) -> Result<(), Status> {
         self.messages.ready().await.map_err(|Closed| over())
     }
 
-    /// Sends a message; ready when it is accepted.
+    /// Waits until a message can be queued, and queues it.
+    ///
+    /// Cancel safe: a future that is dropped before it is ready has queued nothing.
     ///
     /// # Errors
-    /// CANCELLED when the call is over; RESOURCE_EXHAUSTED for a message over the limit.
+    /// CANCELLED if the call has ended; RESOURCE_EXHAUSTED if the message is larger than
+    /// [`Router::max_send_message`](crate::server::Router::max_send_message).
     pub async fn send(&mut self, message: M) -> Result<(), Status> {
         self.ready().await?;
         self.try_send(message)
     }
 
-    /// Sends a message without waiting, whatever is queued.
+    /// Queues a message without waiting, however much is queued.
+    ///
+    /// Check [`Replies::ready`] first, or the queue grows without a limit.
     ///
     /// # Errors
-    /// As [`Replies::send`].
+    /// Same as [`Replies::send`].
     pub fn try_send(&mut self, message: M) -> Result<(), Status> {
         if !self.head {
             self.metadata(&Metadata::new())?;
@@ -131,5 +177,5 @@ impl<M: Encode> Replies<M> {
 }
 
 fn over() -> Status {
-    Status::new(Code::Cancelled, "the call is over")
+    Status::new(Code::Cancelled, "the call has ended; stop sending")
 }

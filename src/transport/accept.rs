@@ -1,4 +1,4 @@
-//! Accepting connections without ever dying of it or spinning on it.
+//! Accepting connections: errors that pass neither end the listener nor make it spin.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,25 +10,58 @@ use crate::rt;
 use crate::transport::connect::Connected;
 
 /// The first pause after an error.
-pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest pause between two attempts.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Errors of single connections that are skipped in a row before a pause is taken all the same.
 const SKIPPED_IN_A_ROW: u32 = 64;
 
-/// The future of one accepted connection. Dropping it loses no connection.
+/// The future of one accepted connection. Cancel safe: dropping it loses no connection.
 pub type AcceptFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Connected>> + Send + 'a>>;
 
-/// A source of incoming connections: TCP, Unix, memory, or the user's own.
+/// A source of incoming connections: TCP, Unix sockets, memory, or your own.
+///
+/// An acceptor that serves the first `left` connections of another one:
+///
+/// ```
+/// # fn main() {
+/// use framewire::transport::{Accept, AcceptFuture};
+/// use std::io;
+///
+/// struct AtMost<A> {
+///     inner: A,
+///     left: usize,
+/// }
+///
+/// impl<A: Accept> Accept for AtMost<A> {
+///     fn accept(&mut self) -> AcceptFuture<'_> {
+///         Box::pin(async move {
+///             if self.left == 0 {
+///                 return Err(io::Error::other("the number of connections is reached"));
+///             }
+///             // Cancel safe: counts after the only await.
+///             let connected = self.inner.accept().await?;
+///             self.left -= 1;
+///             Ok(connected)
+///         })
+///     }
+/// }
+/// # let (_, listener) = framewire::transport::in_memory(1024);
+/// # let _ = AtMost { inner: listener, left: 3 };
+/// # }
+/// ```
 pub trait Accept: Send + 'static {
-    /// Waits for the next connection.
+    /// Waits for the next connection. The future must be cancel safe: a server drops it on
+    /// shutdown.
     ///
-    /// An error is final: the listener cannot be used any more. What passes by itself
-    /// (descriptors exhausted, a peer that left early) is waited out inside.
+    /// # Errors
+    ///
+    /// An error is final: the server stops accepting. An implementation waits out what passes by
+    /// itself, such as exhausted descriptors or a peer that left early.
     fn accept(&mut self) -> AcceptFuture<'_>;
 }
 
-/// The naked system call behind [`accept_patiently`].
+/// The system call behind [`accept_with_backoff`].
 pub(crate) trait AcceptSource {
     type Connection;
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
@@ -36,7 +69,7 @@ pub(crate) trait AcceptSource {
 
 /// What an accept loop remembers between connections, so that a dropped future forgets no pause.
 #[derive(Debug)]
-pub struct AcceptBackoff {
+pub(crate) struct AcceptBackoff {
     pause: Duration,
     skipped: u32,
     resume_at: Option<Instant>,
@@ -49,8 +82,7 @@ impl AcceptBackoff {
     }
 
     /// Errors met so far, skipped connections included.
-    #[must_use]
-    pub const fn errors(&self) -> u64 {
+    pub(crate) const fn errors(&self) -> u64 {
         self.errors
     }
 
@@ -103,7 +135,7 @@ fn severity(error: &io::Error) -> Severity {
 
 /// Accepts one connection, pausing 10 ms to 1 s (doubled each time, reset by success) on errors
 /// like EMFILE, and stepping over connections that ended before they were accepted.
-pub(crate) async fn accept_patiently<S: AcceptSource>(
+pub(crate) async fn accept_with_backoff<S: AcceptSource>(
     source: &mut S,
     backoff: &mut AcceptBackoff,
 ) -> io::Result<S::Connection> {
@@ -165,7 +197,7 @@ mod tests {
         let errors = (0..9).map(|n| Err(if n % 2 == 0 { EMFILE } else { ENFILE }));
         let mut script = Script::new(errors.chain([Ok(1), Err(EMFILE), Ok(2)]));
         let mut backoff = AcceptBackoff::new();
-        assert_eq!(accept_patiently(&mut script, &mut backoff).await.unwrap(), 1);
+        assert_eq!(accept_with_backoff(&mut script, &mut backoff).await.unwrap(), 1);
         // The clock of tokio has a grain of 1 ms.
         let want = [10, 20, 40, 80, 160, 320, 640, 1000, 1000];
         for (got, want) in script.pauses().iter().zip(want) {
@@ -173,7 +205,7 @@ mod tests {
         }
         assert_eq!(script.pauses().len(), want.len());
         // Success reset the pause.
-        assert_eq!(accept_patiently(&mut script, &mut backoff).await.unwrap(), 2);
+        assert_eq!(accept_with_backoff(&mut script, &mut backoff).await.unwrap(), 2);
         assert!((10..=11).contains(script.pauses().last().unwrap()));
         assert_eq!(backoff.errors(), 10);
     }
@@ -182,12 +214,12 @@ mod tests {
     async fn a_peer_that_left_is_stepped_over_but_never_in_a_spin() {
         let mut script = Script::new([Err(ECONNABORTED), Err(ECONNABORTED), Ok(1)]);
         let mut backoff = AcceptBackoff::new();
-        assert_eq!(accept_patiently(&mut script, &mut backoff).await.unwrap(), 1);
+        assert_eq!(accept_with_backoff(&mut script, &mut backoff).await.unwrap(), 1);
         assert_eq!(script.pauses(), [0, 0]);
 
         let many = SKIPPED_IN_A_ROW as usize + 3;
         let mut script = Script::new((0..many).map(|_| Err(ECONNABORTED)).chain([Ok(1)]));
-        accept_patiently(&mut script, &mut backoff).await.unwrap();
+        accept_with_backoff(&mut script, &mut backoff).await.unwrap();
         assert_eq!(script.pauses().iter().filter(|&&ms| ms > 0).count(), 3);
     }
 
@@ -197,7 +229,7 @@ mod tests {
         let mut backoff = AcceptBackoff::new();
         let start = rt::now();
         loop {
-            let accept = accept_patiently(&mut script, &mut backoff);
+            let accept = accept_with_backoff(&mut script, &mut backoff);
             if rt::timeout(Duration::from_millis(1), accept).await.is_ok() {
                 break;
             }
@@ -209,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lost_listener_is_an_error() {
         let mut script = Script::new([Err(EBADF)]);
-        let error = accept_patiently(&mut script, &mut AcceptBackoff::new()).await.unwrap_err();
+        let error = accept_with_backoff(&mut script, &mut AcceptBackoff::new()).await.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(EBADF));
     }
 }

@@ -1,22 +1,22 @@
-//! Why a dial failed, and whose fault it is.
+//! Why a dial failed, and which side has to act.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-pub use crate::transport::connect_error_kind::ConnectErrorKind;
-pub use crate::transport::progress::ConnectPhase;
+pub(crate) use crate::transport::connect_error_kind::ConnectErrorKind;
+pub(crate) use crate::transport::progress::ConnectPhase;
 use crate::transport::target::Target;
 
-/// Who has to act.
+/// The side that has to act on a failed dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// This side: its configuration, its credentials or its machine.
     Client,
     /// The other side.
     Server,
-    /// What lies between, or nobody knows.
+    /// The network between them, or the cause is unknown.
     Network,
 }
 
@@ -30,10 +30,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A dial that failed.
+/// The error of a failed dial.
 ///
-/// `Display` is one line that needs no other: target, step, reason, whose fault, cause. The cause
-/// is also `source()`, for who wants its type.
+/// `Display` is one line: target, step, reason, the side that has to act, cause. The cause is also
+/// `source()`.
 #[derive(Debug)]
 pub struct ConnectError {
     kind: ConnectErrorKind,
@@ -44,65 +44,65 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    /// An error without cause.
+    /// Returns an error without a cause.
     #[must_use]
     pub fn new(kind: ConnectErrorKind, phase: ConnectPhase, target: &Target) -> Self {
         Self { kind, phase, target: target.to_string(), detail: None, source: None }
     }
 
-    /// With what caused it.
+    /// Sets the cause, which becomes `source()`.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// With a further clause for the message, in the place of the cause's own words.
+    /// Sets a clause of the message that replaces the text of the cause.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// The error of a dial that was given up after `limit`.
+    /// Returns the error of a dial that was abandoned after `limit`.
     #[must_use]
     pub fn timed_out(phase: ConnectPhase, target: &Target, limit: Duration) -> Self {
         Self::new(ConnectErrorKind::TimedOut, phase, target)
             .with_detail(format!("given up after {limit:?}"))
     }
 
-    /// The error of a socket that could not be opened or broke; an error of TLS inside it decides
-    /// the kind.
+    /// Returns the error of a socket that could not be opened or that failed. A TLS error inside
+    /// `error` decides the kind.
     #[must_use]
     pub fn from_io(phase: ConnectPhase, target: &Target, error: io::Error) -> Self {
         Self::new(kind_of(&error), phase, target).with_source(error)
     }
 
-    /// What went wrong.
+    /// Returns what failed.
     #[must_use]
     pub const fn kind(&self) -> ConnectErrorKind {
         self.kind
     }
 
-    /// See [`ConnectErrorKind::is_not_http2`].
+    /// Returns whether the server speaks TLS and no HTTP/2: [`ConnectErrorKind::is_not_http2`].
     #[must_use]
     pub const fn is_not_http2(&self) -> bool {
         self.kind.is_not_http2()
     }
 
-    /// The step that failed.
+    /// Returns the step that failed.
     #[must_use]
     pub const fn phase(&self) -> ConnectPhase {
         self.phase
     }
 
-    /// The target as it is written.
+    /// Returns the target as `Display` prints it.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// Who has to act.
+    /// Returns the side that has to act.
     #[must_use]
     pub const fn fault(&self) -> Fault {
         use ConnectErrorKind as Kind;

@@ -1,6 +1,6 @@
 //! The kinds of failed dials.
 
-/// What went wrong with a dial.
+/// Why a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
@@ -20,7 +20,7 @@ pub enum ConnectErrorKind {
     Unsupported,
     /// The TLS handshake failed for a reason without a kind of its own.
     Tls,
-    /// What answered the ClientHello is not TLS: a plaintext listener, most likely.
+    /// The answer to the ClientHello is not TLS: most likely a plaintext listener.
     NotTls,
     /// The server chose `http/1.1` (ALPN).
     AlpnHttp11,
@@ -32,22 +32,22 @@ pub enum ConnectErrorKind {
     AlpnOther,
     /// The server's certificate is for another name.
     CertificateName,
-    /// The server's certificate is signed by nobody we trust.
+    /// No trusted root signed the server's certificate.
     CertificateUntrusted,
     /// The server's certificate is expired, not yet valid, or revoked.
     CertificateExpired,
-    /// The server wants a client certificate that it did not get or does not accept.
+    /// The server requires a client certificate and got none, or does not accept it.
     ClientCertificate,
-    /// An error of a kind this list does not have; the source says more.
+    /// Another error; see the source.
     Other,
 }
 
 impl ConnectErrorKind {
-    /// Whether the target speaks TLS and no HTTP/2, in whichever way it said so: it chose
-    /// `http/1.1`, something else or nothing by ALPN, or refused with alert 120.
+    /// Returns whether the server speaks TLS and no HTTP/2: it chose `http/1.1`, another protocol
+    /// or none by ALPN, or refused with alert 120.
     ///
-    /// One event for a pool: connections that are open go on, another dial will not help until
-    /// somebody changes the server. A plaintext listener is [`ConnectErrorKind::NotTls`].
+    /// Another dial does not help until somebody changes the server; open connections are not
+    /// affected. A plaintext listener is [`ConnectErrorKind::NotTls`].
     #[must_use]
     pub const fn is_not_http2(self) -> bool {
         matches!(self, Self::AlpnHttp11 | Self::AlpnNone | Self::AlpnRefused | Self::AlpnOther)

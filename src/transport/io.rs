@@ -1,13 +1,14 @@
-//! What a connection moves its bytes over.
+//! The byte streams below connections.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Any ordered, reliable, two-way byte stream: TCP, TLS, a Unix socket, a pipe in memory.
 ///
-/// Implemented for every type that qualifies.
+/// Implemented for every type with these bounds. A connection writes with `poll_write_vectored`
+/// where `is_write_vectored` says so.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-/// An [`Io`] whose type is forgotten: one virtual call a turn, paid once per read or `writev`.
+/// A boxed [`Io`]: one virtual call per read or write.
 pub type BoxedIo = Box<dyn Io>;

@@ -1,4 +1,4 @@
-//! Connections inside one process, for tests and for services that call each other at home.
+//! Connections inside one process, for tests and for services of one process.
 
 use std::io;
 
@@ -13,16 +13,35 @@ use crate::transport::connect::{
 /// Connections that may wait to be accepted; further dials wait.
 const BACKLOG: usize = 128;
 
-/// A connector and the listener it reaches, whatever the target says.
+/// Returns a connector and the listener that it reaches, whatever the target says.
 ///
-/// Each direction of a connection holds at most `buffer` bytes, at least 1.
+/// Each direction of a connection holds at most `buffer` bytes, at least 1. At most 128 connections
+/// wait to be accepted; further dials wait. Neither end uses a socket.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use framewire::transport::{Accept, Connect, in_memory};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let (connector, mut listener) = in_memory(64 * 1024);
+/// let mut near = connector.connect("http://any.name".parse()?).await?;
+/// let mut far = listener.accept().await?;
+///
+/// near.io.write_all(b"ping").await?;
+/// let mut bytes = [0; 4];
+/// far.io.read_exact(&mut bytes).await?;
+/// assert_eq!(&bytes, b"ping");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn listener(buffer: usize) -> (MemoryConnector, MemoryListener) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     (MemoryConnector { sender, buffer: buffer.max(1) }, MemoryListener { receiver })
 }
 
-/// The dialling end of [`listener`].
+/// Opens connections to the [`MemoryListener`] that [`in_memory`](listener) returned with it.
 #[derive(Clone, Debug)]
 pub struct MemoryConnector {
     sender: mpsc::Sender<Connected>,
@@ -43,15 +62,13 @@ impl Connect for MemoryConnector {
 }
 
 fn connected(stream: tokio::io::DuplexStream) -> Connected {
-    let info = ConnectionInfo {
-        peer: Some(PeerAddr::Memory),
-        local: Some(PeerAddr::Memory),
-        ..ConnectionInfo::default()
-    };
-    Connected { io: Box::new(stream), info }
+    let info = ConnectionInfo::new().with_peer(PeerAddr::Memory).with_local(PeerAddr::Memory);
+    Connected::new(stream).with_info(info)
 }
 
-/// The accepting end of [`listener`]. Dropping it refuses further dials.
+/// Accepts the connections of a [`MemoryConnector`] and its clones.
+///
+/// Dropping it refuses further dials. It ends with an error when the last connector is dropped.
 #[derive(Debug)]
 pub struct MemoryListener {
     receiver: mpsc::Receiver<Connected>,

@@ -1,29 +1,40 @@
-//! Layer 3: sockets, TLS, Unix sockets, in-memory pipes, targets: how byte streams come to be.
+//! Layer 3: how connections are opened and accepted: TCP, TLS, Unix sockets, in-memory pipes.
+//!
+//! A channel opens its connections with a [`Connect`], a server accepts them from an [`Accept`].
+//! Both return a [`Connected`]: a byte stream, what is known about it, and the system socket below
+//! it. [`Target`] says where to connect to; [`SocketOptions`] are set on TCP sockets; [`in_memory`]
+//! connects a channel and a server of one process.
 
-pub mod accept;
-pub mod connect;
-pub mod connect_error;
+pub(crate) mod accept;
+pub(crate) mod connect;
+pub(crate) mod connect_error;
 mod connect_error_kind;
-pub mod io;
-pub mod memory;
-pub mod progress;
-pub mod sniff;
-pub mod target;
-pub mod tcp;
+mod info;
+pub(crate) mod io;
+pub(crate) mod memory;
+pub(crate) mod options;
+mod progress;
+pub(crate) mod sniff;
+mod socket;
+pub(crate) mod target;
+pub(crate) mod tcp;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-pub mod tls;
+pub(crate) mod tls;
 #[cfg(unix)]
-pub mod unix;
+pub(crate) mod unix;
 
 pub use accept::{Accept, AcceptFuture};
-pub use connect::{
-    Connect, ConnectFuture, ConnectTimings, Connected, ConnectionInfo, PeerAddr, TlsInfo,
-};
-pub use connect_error::{ConnectError, ConnectErrorKind, ConnectPhase};
+pub use connect::{Connect, ConnectFuture};
+pub use connect_error::{ConnectError, Fault};
+pub use connect_error_kind::ConnectErrorKind;
+pub use info::{ConnectTimings, Connected, ConnectedParts, ConnectionInfo, PeerAddr, TlsInfo};
 pub use io::{BoxedIo, Io};
 pub use memory::{MemoryConnector, MemoryListener, listener as in_memory};
+pub use options::{SocketOptions, TcpKeepalive};
+pub use progress::ConnectPhase;
+pub use socket::SocketHandle;
 pub use target::{Scheme, Target, TargetError, TargetErrorKind};
-pub use tcp::{SocketOptions, TcpAcceptor, TcpConnector, TcpKeepalive};
+pub use tcp::{TcpAcceptor, TcpConnector};
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub use tls::TlsConnector;
 #[cfg(unix)]

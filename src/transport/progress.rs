@@ -1,21 +1,21 @@
-//! How far a dial has come: connectors say it as they go, whoever looks at the channel sees it.
+//! The step that a dial is at: connectors report it, statistics read it.
 
 use crate::rt::sync::{AtomicU8, Ordering};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The step of a dial.
+/// A step of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectPhase {
-    /// Name to addresses.
+    /// Resolving the name to addresses.
     Resolve,
     /// Opening the socket.
     Socket,
     /// The TLS handshake.
     Tls,
-    /// Preface and first SETTINGS.
+    /// Waiting for the peer's first SETTINGS.
     Http2,
 }
 
@@ -30,34 +30,32 @@ impl fmt::Display for ConnectPhase {
     }
 }
 
-/// The step of a dial. Clones tell of the same dial; the default tells nobody.
+/// The step that a dial is at. Clones refer to the same dial; the default is not read by anyone.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Option<Arc<AtomicU8>>);
+pub(crate) struct Progress(Option<Arc<AtomicU8>>);
 
 impl Progress {
-    /// Somebody watches.
-    #[must_use]
-    pub fn watched() -> Self {
+    /// Returns a value that can be read.
+    pub(crate) fn watched() -> Self {
         Self(Some(Arc::new(AtomicU8::new(ConnectPhase::Resolve as u8))))
     }
 
-    /// The dial is at this step now.
-    pub fn enter(&self, phase: ConnectPhase) {
-        if let Some(said) = &self.0 {
-            said.store(phase as u8, Ordering::Relaxed);
+    /// Notes the step that begins.
+    pub(crate) fn enter(&self, phase: ConnectPhase) {
+        if let Some(step) = &self.0 {
+            step.store(phase as u8, Ordering::Relaxed);
         }
     }
 
-    /// The step that was said last; the first one before that.
-    #[must_use]
-    pub fn phase(&self) -> ConnectPhase {
-        let said = self.0.as_ref().map(|said| said.load(Ordering::Relaxed));
+    /// Returns the step that began last; before that, the first one.
+    pub(crate) fn phase(&self) -> ConnectPhase {
+        let now = self.0.as_ref().map(|step| step.load(Ordering::Relaxed));
         let all = [ConnectPhase::Socket, ConnectPhase::Tls, ConnectPhase::Http2];
-        all.into_iter().find(|phase| Some(*phase as u8) == said).unwrap_or(ConnectPhase::Resolve)
+        all.into_iter().find(|phase| Some(*phase as u8) == now).unwrap_or(ConnectPhase::Resolve)
     }
 }
 
-/// All are alike: what is dialled does not depend on who watches.
+/// All are equal: two targets are the same whether or not their dials are watched.
 impl PartialEq for Progress {
     fn eq(&self, _: &Self) -> bool {
         true

@@ -1,38 +1,34 @@
-//! Telling protocols apart by their first bytes, so that a client at the wrong door is told so.
+//! Recognizes protocols by their first bytes, so that errors can name what the client spoke.
 
 /// The 24 bytes that open an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes that suffice for any verdict.
-pub const ENOUGH: usize = PREFACE.len();
+/// Enough bytes for every check here.
+pub(crate) const ENOUGH: usize = PREFACE.len();
 
 const METHODS: [&[u8]; 8] =
     [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT "];
 
 /// Whether a client that sent `bytes` first speaks TLS: a handshake record of TLS 1.x that holds a
 /// ClientHello, as far as the bytes go. Fewer than three bytes prove nothing and give `false`.
-#[must_use]
-pub fn looks_like_tls_client_hello(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_tls_client_hello(bytes: &[u8]) -> bool {
     // RFC 8446 §5.1: content type 22, a version of major 3; §4: handshake type 1.
     matches!(bytes, [0x16, 0x03, 0x00..=0x04, rest @ ..] if rest.get(2).is_none_or(|&t| t == 1))
 }
 
 /// Whether a client whose first byte is this speaks TLS: no HTTP begins like a handshake record.
-#[must_use]
-pub const fn begins_tls(first: u8) -> bool {
+pub(crate) const fn begins_tls(first: u8) -> bool {
     // RFC 8446 §5.1: content type 22
     first == 0x16
 }
 
 /// Whether `bytes`, at least three of them, begin or are the HTTP/2 preface.
-#[must_use]
-pub fn looks_like_http2_preface(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_http2_preface(bytes: &[u8]) -> bool {
     let common = bytes.len().min(PREFACE.len());
     common >= 3 && bytes.get(..common) == PREFACE.get(..common)
 }
 
 /// Whether `bytes` begin with an HTTP/1 method.
-#[must_use]
-pub fn looks_like_http1(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_http1(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.starts_with(method))
 }
 

@@ -13,104 +13,36 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::rt;
 use crate::transport::accept::{
-    Accept, AcceptBackoff, AcceptFuture, AcceptSource, accept_patiently,
+    Accept, AcceptBackoff, AcceptFuture, AcceptSource, accept_with_backoff,
 };
 use crate::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, ConnectTimings,
     Connected, ConnectionInfo, PeerAddr, Target,
 };
+pub(crate) use crate::transport::options::SocketOptions;
+use crate::transport::socket::SharedStream;
 
-/// How long one address may stay silent before the next is tried beside it (RFC 8305 §5).
-pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// How long one address may stay silent before the next one is tried in parallel (RFC 8305 §5).
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// What is set on every TCP socket, dialled or accepted. TCP_NODELAY is always on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketOptions {
-    /// How long sent bytes may stay unacknowledged before the system gives the connection up
-    /// (TCP_USER_TIMEOUT, Linux only); it also bounds the SYNs of one dial. Default `None`: the
-    /// system decides, which takes minutes. A window that stays closed counts as unacknowledged,
-    /// so a set value also ends connections to a peer that is alive and reads slowly.
-    ///
-    /// A channel does not depend on it: `PoolOptions::dial_time` bounds a dial, and
-    /// `ConnectionOptions::doubt_time` finds a dead peer while a call waits.
-    pub user_timeout: Option<Duration>,
-    /// TCP keepalive. Default 10 s, 3 s, 3 probes; `None` leaves it off.
-    pub keepalive: Option<TcpKeepalive>,
-}
-
-/// The three numbers of TCP keepalive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Silence before the first probe; whole seconds.
-    pub idle: Duration,
-    /// Time between probes; whole seconds.
-    pub interval: Duration,
-    /// Unanswered probes that end the connection. With a user timeout set, that one decides.
-    pub probes: u32,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self {
-            user_timeout: None,
-            keepalive: Some(TcpKeepalive {
-                idle: Duration::from_secs(10),
-                interval: Duration::from_secs(3),
-                probes: 3,
-            }),
-        }
-    }
-}
-
-#[cfg(unix)]
-use std::os::fd::AsFd as AsSystemSocket;
-#[cfg(windows)]
-use std::os::windows::io::AsSocket as AsSystemSocket;
-
-impl SocketOptions {
-    /// Sets the options on a socket, connected or not, and reads TCP_NODELAY back.
-    ///
-    /// # Errors
-    ///
-    /// The system's, or `Unsupported` if TCP_NODELAY did not stay on.
-    pub fn apply(&self, socket: &impl AsSystemSocket) -> io::Result<()> {
-        let socket = socket2::SockRef::from(socket);
-        socket.set_tcp_nodelay(true)?;
-        if !socket.tcp_nodelay()? {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_NODELAY stays off"));
-        }
-        if let Some(keepalive) = &self.keepalive {
-            let parameters =
-                socket2::TcpKeepalive::new().with_time(keepalive.idle.max(Duration::from_secs(1)));
-            #[cfg(any(target_os = "linux", target_os = "macos", windows))]
-            let parameters = parameters
-                .with_interval(keepalive.interval.max(Duration::from_secs(1)))
-                .with_retries(keepalive.probes.max(1));
-            socket.set_tcp_keepalive(&parameters)?;
-        }
-        #[cfg(target_os = "linux")]
-        if self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
-        }
-        Ok(())
-    }
-}
-
-/// Dials TCP: resolves, then tries the addresses in turn, families interleaved, a further one every
-/// 250 ms or as soon as one fails; the first to answer wins and the others are closed (RFC 8305).
+/// Opens TCP connections.
+///
+/// It resolves the name and tries the addresses in turn, IPv6 and IPv4 alternating: a further one
+/// every 250 ms, or as soon as one fails. The first to answer wins, the others are closed
+/// (RFC 8305). A target with [`Target::at`] is dialled at that address alone.
 #[derive(Clone, Debug, Default)]
 pub struct TcpConnector {
     options: SocketOptions,
 }
 
 impl TcpConnector {
-    /// With the default options.
+    /// Returns a connector with the default [`SocketOptions`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With other options.
+    /// Returns a connector that sets `options` on its sockets.
     #[must_use]
     pub const fn with_options(options: SocketOptions) -> Self {
         Self { options }
@@ -133,7 +65,7 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         .with_detail("a TCP connector was given a Unix socket"));
     }
     let start = rt::now();
-    target.progress().enter(ConnectPhase::Resolve);
+    target.enter(ConnectPhase::Resolve);
     let addresses = match target.address() {
         Some(address) => vec![address],
         None => rt::resolve(target.host(), target.port()).await.map_err(|error| {
@@ -142,7 +74,7 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         })?,
     };
     let resolved = rt::now();
-    target.progress().enter(ConnectPhase::Socket);
+    target.enter(ConnectPhase::Socket);
     let dial = |addr| {
         let options = options.clone();
         async move { rt::connect_tcp(addr, |socket| options.apply(socket)).await }
@@ -155,7 +87,15 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         tcp: rt::now().saturating_duration_since(resolved),
         tls: Duration::ZERO,
     };
-    Ok(Connected { info: info_of(&stream, timings), io: Box::new(stream) })
+    let info = info_of(&stream, timings);
+    Ok(connected(stream, info))
+}
+
+/// A stream with its handle.
+fn connected(stream: TcpStream, info: ConnectionInfo) -> Connected {
+    let stream = SharedStream::new(stream);
+    let socket = stream.handle();
+    Connected::new(stream).with_info(info).with_socket(socket)
 }
 
 fn info_of(stream: &TcpStream, timings: ConnectTimings) -> ConnectionInfo {
@@ -259,7 +199,10 @@ where
     }
 }
 
-/// Listens on one TCP address.
+/// Accepts TCP connections on one address.
+///
+/// If the process runs out of descriptors, it waits 10 ms to 1 s between attempts, doubled each
+/// time, and goes on. A peer that left before it was accepted is skipped.
 #[derive(Debug)]
 pub struct TcpAcceptor {
     source: TcpSource,
@@ -273,31 +216,35 @@ struct TcpSource {
 }
 
 impl TcpAcceptor {
-    /// Listens on `addr` with the default options; port 0 lets the system choose.
+    /// Listens on `addr` with the default [`SocketOptions`]; port 0 lets the system choose.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error, for example if another socket uses the address.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         Ok(Self::from_listener(rt::listen_tcp(addr)?, SocketOptions::default()))
     }
 
-    /// Takes over a listener the caller opened.
+    /// Accepts from `listener` and sets `options` on each accepted socket.
     #[must_use]
     pub const fn from_listener(listener: TcpListener, options: SocketOptions) -> Self {
         Self { source: TcpSource { listener, options }, backoff: AcceptBackoff::new() }
     }
 
-    /// The address it listens on.
+    /// Returns the address that it listens on, with the port that the system chose.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.listener.local_addr()
     }
 
-    /// Errors met while accepting, all of them survived.
+    /// Returns the number of errors while accepting that did not end the listener.
     #[must_use]
     pub const fn errors(&self) -> u64 {
         self.backoff.errors()
@@ -316,14 +263,14 @@ impl AcceptSource for TcpSource {
                 .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
             let mut info = info_of(&stream, ConnectTimings::default());
             info.peer = Some(PeerAddr::Tcp(peer));
-            Ok(Connected { io: Box::new(stream), info })
+            Ok(connected(stream, info))
         })
     }
 }
 
 impl Accept for TcpAcceptor {
     fn accept(&mut self) -> AcceptFuture<'_> {
-        Box::pin(accept_patiently(&mut self.source, &mut self.backoff))
+        Box::pin(accept_with_backoff(&mut self.source, &mut self.backoff))
     }
 }
 

@@ -98,7 +98,7 @@ async fn options_are_set_on_both_ends() {
 async fn a_user_timeout_is_set_where_it_is_asked_for() {
     let listener = rt::listen_tcp(addr("127.0.0.1:0")).unwrap();
     let wanted = Some(Duration::from_secs(7));
-    let options = SocketOptions { user_timeout: wanted, ..SocketOptions::default() };
+    let options = SocketOptions::new().with_user_timeout(wanted);
     let client = rt::connect_tcp(listener.local_addr().unwrap(), |socket| options.apply(socket))
         .await
         .unwrap();
@@ -136,4 +136,42 @@ async fn a_unix_target_is_refused() {
     let target = Target::parse("unix:/nowhere").unwrap();
     let error = TcpConnector::new().connect(target).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::Unsupported);
+}
+
+/// Short reads, full reads, pauses and a full send buffer: each byte arrives once, and the end.
+#[tokio::test]
+async fn a_shared_stream_loses_no_byte_and_no_wakeup() {
+    let mut acceptor = TcpAcceptor::bind(addr("127.0.0.1:0")).unwrap();
+    let there = acceptor.local_addr().unwrap();
+    let target = Target::parse(&format!("http://{there}")).unwrap();
+    let mut client = TcpConnector::new().connect(target).await.unwrap();
+    let mut server = acceptor.accept().await.unwrap();
+    let sent: Vec<u8> = (0..8_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let expected = sent.clone();
+    let writing = async {
+        let (slow, fast) = sent.split_at(5_000);
+        for piece in slow.chunks(100) {
+            client.io.write_all(piece).await.unwrap();
+            rt::sleep(Duration::from_micros(500)).await;
+        }
+        client.io.write_all(fast).await.unwrap();
+        client.io.shutdown().await.unwrap();
+        let mut answer = [0; 1];
+        client.io.read_exact(&mut answer).await.unwrap();
+    };
+    let reading = async {
+        let (mut got, mut sizes) = (Vec::new(), [1, 100, 4096, 1 << 20].into_iter().cycle());
+        loop {
+            let mut bytes = vec![0; sizes.next().unwrap()];
+            match server.io.read(&mut bytes).await.unwrap() {
+                0 => break,
+                read => got.extend_from_slice(&bytes[..read]),
+            }
+        }
+        assert!(got == expected);
+        server.io.write_all(b"!").await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(writing, reading) })
+        .await
+        .unwrap();
 }

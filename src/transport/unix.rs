@@ -4,18 +4,19 @@ use std::io;
 use std::path::Path;
 use std::task::{Context, Poll};
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::rt;
 use crate::transport::accept::{
-    Accept, AcceptBackoff, AcceptFuture, AcceptSource, accept_patiently,
+    Accept, AcceptBackoff, AcceptFuture, AcceptSource, accept_with_backoff,
 };
 use crate::transport::connect::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, ConnectTimings,
     Connected, ConnectionInfo, PeerAddr, Target,
 };
+use crate::transport::socket::SharedStream;
 
-/// Dials `unix:` targets.
+/// Opens connections to `unix:` targets; refuses others with `Unsupported`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnixConnector;
 
@@ -35,19 +36,21 @@ async fn connect(target: Target) -> Result<Connected, ConnectError> {
     let stream = rt::connect_unix(path)
         .await
         .map_err(|error| ConnectError::from_io(ConnectPhase::Socket, &target, error))?;
-    let info = ConnectionInfo {
-        peer: Some(PeerAddr::Unix(Some(path.to_owned()))),
-        local: Some(PeerAddr::Unix(None)),
-        tls: None,
-        timings: ConnectTimings {
-            tcp: rt::now().saturating_duration_since(start),
-            ..ConnectTimings::default()
-        },
-    };
-    Ok(Connected { io: Box::new(stream), info })
+    let info = ConnectionInfo::new()
+        .with_peer(PeerAddr::Unix(Some(path.to_owned())))
+        .with_local(PeerAddr::Unix(None))
+        .with_timings(ConnectTimings::new().with_tcp(rt::now().saturating_duration_since(start)));
+    Ok(connected(stream, info))
 }
 
-/// Listens on a Unix socket. The file stays when the listener is dropped.
+/// A stream with its handle.
+fn connected(stream: UnixStream, info: ConnectionInfo) -> Connected {
+    let stream = SharedStream::new(stream);
+    let socket = stream.handle();
+    Connected::new(stream).with_info(info).with_socket(socket)
+}
+
+/// Accepts connections on a Unix socket. Dropping it leaves the socket's file behind.
 #[derive(Debug)]
 pub struct UnixAcceptor {
     source: UnixSource,
@@ -62,12 +65,16 @@ impl UnixAcceptor {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error, for example if `path` exists.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self::from_listener(rt::listen_unix(path.as_ref())?))
     }
 
-    /// Takes over a listener the caller opened.
+    /// Accepts from `listener`.
     #[must_use]
     pub const fn from_listener(listener: UnixListener) -> Self {
         Self { source: UnixSource(listener), backoff: AcceptBackoff::new() }
@@ -81,19 +88,17 @@ impl AcceptSource for UnixSource {
         self.0.poll_accept(cx).map_ok(|(stream, peer)| {
             let local = stream.local_addr().ok();
             let path = local.and_then(|addr| addr.as_pathname().map(Path::to_owned));
-            let info = ConnectionInfo {
-                peer: Some(PeerAddr::Unix(peer.as_pathname().map(Path::to_owned))),
-                local: Some(PeerAddr::Unix(path)),
-                ..ConnectionInfo::default()
-            };
-            Connected { io: Box::new(stream), info }
+            let info = ConnectionInfo::new()
+                .with_peer(PeerAddr::Unix(peer.as_pathname().map(Path::to_owned)))
+                .with_local(PeerAddr::Unix(path));
+            connected(stream, info)
         })
     }
 }
 
 impl Accept for UnixAcceptor {
     fn accept(&mut self) -> AcceptFuture<'_> {
-        Box::pin(accept_patiently(&mut self.source, &mut self.backoff))
+        Box::pin(accept_with_backoff(&mut self.source, &mut self.backoff))
     }
 }
 

@@ -5,19 +5,19 @@ use crate::{UNARY, normal};
 use framewire::client::Channel;
 use framewire::error::Phase;
 use framewire::server::{Router, Server};
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::{
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::transport::Accept;
+use framewire::transport::in_memory;
+use framewire::transport::{
     Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Target,
 };
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::grpc::Raw;
 use std::sync::Arc;
 
 fn serve(identity: &Identity, listener: MemoryListener) {
     let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
-    Server::builder(Router::new()).tls(tls.build().unwrap()).serve(listener);
+    Server::builder(Router::new()).tls(tls.build().unwrap()).serve(listener).unwrap();
 }
 
 /// A server of another make, that knows these protocols.
@@ -56,7 +56,7 @@ fn tls_line(reason: &str, fault: &str) -> (String, Option<Phase>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_for_another_name() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let other = Identity::new("other.example");
     serve(&other, listener);
     let want = tls_line(
@@ -70,7 +70,7 @@ async fn a_certificate_for_another_name() {
 
 #[tokio::test(start_paused = true)]
 async fn a_root_that_nobody_trusts() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     serve(&Identity::new("localhost"), listener);
     let want = tls_line(
         "the server's certificate is not signed by a trusted root; add its root to the \
@@ -89,7 +89,7 @@ async fn a_server_without_h2() {
     let none = "the server chose no protocol by ALPN; gRPC needs HTTP/2, enable ALPN h2 on the \
                 server";
     for (alpn, reason) in [(&[&b"http/1.1"[..]][..], refused), (&[], none)] {
-        let (connector, listener) = memory::listener(64 * 1024);
+        let (connector, listener) = in_memory(64 * 1024);
         serve_foreign(&ours, alpn, listener);
         assert_eq!(line(connector, &ours.root).await, tls_line(reason, "server"));
     }

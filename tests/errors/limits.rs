@@ -4,7 +4,7 @@ use crate::peer::{Peer, framed};
 use crate::{HEAD, UNARY, channel, normal};
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::frame::FrameType;
 
@@ -14,7 +14,7 @@ const MAX_HEADER_LIST_SIZE: u16 = 6;
 
 #[tokio::test(start_paused = true)]
 async fn a_message_over_our_own_limit() {
-    let (connector, _listener) = memory::listener(64);
+    let (connector, _listener) = in_memory(64);
     let builder = Channel::builder("http://test").connector(connector).max_send_message(10);
     let channel = builder.build().unwrap();
     let error = channel.unary(&UNARY, Raw(vec![0; 11].into())).await.unwrap_err();
@@ -54,11 +54,11 @@ async fn a_request_over_the_peers_header_list() {
 /// The server's limit as its caller reads it, and nothing of the handler.
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_of_a_request_that_is_too_large() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) })
         .max_receive_message(1000);
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let channel = Channel::builder("http://test").connector(connector.clone()).build().unwrap();
     let error = channel.unary(&UNARY, Raw(vec![0; 1001].into())).await.unwrap_err();
     assert_eq!(
@@ -97,7 +97,7 @@ async fn what_a_stream_receives() {
     peer.data(5, &framed(b"fine"), false).await;
     peer.data(5, &[9, 0, 0, 0, 0], false).await;
     let lines = [
-        "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type text/html, while \
+        "UNAVAILABLE: the response is not gRPC: HTTP status 503, content-type text/html, while \
          reading the response; connection N to memory, 0.0 s old, stream 1",
         "RESOURCE_EXHAUSTED: a received message of 16777216 bytes is over the limit of 4194304 \
          (max_receive_message), while reading the response; connection N to memory, 0.0 s old, \
@@ -115,7 +115,7 @@ async fn what_a_stream_receives() {
 
 /// How a unary call to a server of ours ends whose peer accepts 600 bytes of a header list.
 async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, String) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .unary(&UNARY, move |_, _: Raw| async move { handler() })
         .server_streaming(&STREAM, move |_, _: Raw, mut replies| async move {
@@ -123,7 +123,7 @@ async fn answered(handler: fn() -> Result<Response<Raw>, Status>) -> (String, St
             let response = handler()?;
             replies.trailers(response.trailers())
         });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let mut lines = Vec::new();
     for path in ["/test.Echo/Unary", "/test.Echo/Stream"] {
         let mut peer = Peer::dial(&connector).await;
@@ -156,7 +156,8 @@ async fn a_response_over_the_peers_header_list() {
     };
     let line = |bytes| {
         format!(
-            "8 the response cannot be sent: a header list of {bytes} bytes; the peer accepts 600"
+            "8 the response cannot be sent: the header list has {bytes} bytes, the peer accepts 600; \
+             send less metadata"
         )
     };
     assert_eq!(answered(ok).await, (line(1082), line(1082)));
@@ -176,20 +177,21 @@ async fn a_response_head_over_the_peers_header_list() {
         metadata.append("x-long", &"v".repeat(1000)).unwrap();
         Ok(Response::new(Raw("a body".into())).with_metadata(metadata))
     };
-    let want = "8 the response cannot be sent: a header list of 1140 bytes; the peer accepts 600";
+    let want = "8 the response cannot be sent: the header list has 1140 bytes, the peer accepts 600; \
+                send less metadata";
     assert_eq!(answered(ok).await.0, want);
 }
 
 /// What a sender is told of its own message, and what a server's caller reads of one.
 #[tokio::test(start_paused = true)]
 async fn a_streams_message_over_our_own_limit() {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new()
         .max_send_message(10)
         .server_streaming(&STREAM, |_, request: Raw, mut replies| async move {
             replies.send(request).await
         });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let builder = Channel::builder("http://test").connector(connector).max_send_message(20);
     let channel = builder.build().unwrap();
     let (mut up, _down) = channel.bidi(&STREAM, ()).unwrap();

@@ -19,8 +19,8 @@ mod limits;
 
 use framewire::client::Channel;
 use framewire::error::Error;
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -92,28 +92,28 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
         (
             "html",
             Only(vec![(":status", "502"), ("content-type", "text/html")]),
-            "UNAVAILABLE: the answer is not gRPC: HTTP status 502, content-type text/html, \
+            "UNAVAILABLE: the response is not gRPC: HTTP status 502, content-type text/html, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "503 alone",
             Only(vec![(":status", "503")]),
-            "UNAVAILABLE: the answer is not gRPC: HTTP status 503, content-type nothing, \
+            "UNAVAILABLE: the response is not gRPC: HTTP status 503, no content-type, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "html, 200",
             Only(vec![(":status", "200"), ("content-type", "text/html")]),
-            "UNKNOWN: the answer is not gRPC: HTTP status 200, content-type text/html, \
+            "UNKNOWN: the response is not gRPC: HTTP status 200, content-type text/html, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (
             "no content-type",
             Only(vec![(":status", "404")]),
-            "UNIMPLEMENTED: the answer is not gRPC: HTTP status 404, content-type nothing, \
+            "UNIMPLEMENTED: the response is not gRPC: HTTP status 404, no content-type, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
-        ("no status", Only(HEAD.to_vec()), "INTERNAL: response ended without trailers"),
+        ("no status", Only(HEAD.to_vec()), "INTERNAL: the response ended without trailers"),
         (
             "no message",
             Body(Vec::new(), Some("0")),
@@ -203,7 +203,7 @@ fn normal(error: &Error) -> String {
 }
 
 fn channel() -> (Channel, MemoryListener) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     (Channel::builder("http://test").connector(connector).build().unwrap(), listener)
 }
 
@@ -280,7 +280,7 @@ async fn a_peer_that_closes_before_it_speaks() {
     let (channel, listener) = channel();
     let close = tokio::spawn(async move {
         let mut listener = listener;
-        let _ = framewire::transport::accept::Accept::accept(&mut listener).await;
+        let _ = framewire::transport::Accept::accept(&mut listener).await;
     });
     let error = channel.unary(&UNARY, Raw::default()).await.unwrap_err();
     close.await.unwrap();
@@ -294,12 +294,15 @@ async fn a_peer_that_closes_before_it_speaks() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_of_a_request() {
-    let (connector, listener) = memory::listener(64 * 1024);
-    framewire::server::Server::builder(framewire::server::Router::new()).serve(listener);
+    let (connector, listener) = in_memory(64 * 1024);
+    framewire::server::Server::builder(framewire::server::Router::new()).serve(listener).unwrap();
     let mut peer = Peer::dial(&connector).await;
     let rows = [
-        (vec![], "12 no method /test.Echo/Unary on this server"),
-        (vec![("grpc-timeout", "1x")], "13 grpc-timeout cannot be read"),
+        (vec![], "12 this server has no method /test.Echo/Unary"),
+        (
+            vec![("grpc-timeout", "1x")],
+            "13 grpc-timeout is not 1 to 8 digits and one of H M S m u n",
+        ),
         (vec![("grpc-encoding", "br")], "12 grpc-encoding br is not supported"),
     ];
     for (i, (more, line)) in rows.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::memory_pair::{BIDI, Pair, Setup, UNARY, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
 use framewire::error::Kind;
-use framewire::server::ConnectionOptions;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::http2::frame::FrameType;
 use std::time::Duration;
@@ -133,7 +133,7 @@ async fn no_call_is_lost_to_an_age() {
         for call in calls {
             call.await.unwrap();
         }
-        seen.extend(pair.channel.connections().iter().map(|handle| handle.id()));
+        seen.extend(pair.channel.unstable_handles().iter().map(|handle| handle.id()));
         sleep(Duration::from_millis(7)).await;
     }
     assert!((16..=24).contains(&seen.len()), "{} connections", seen.len());
@@ -178,8 +178,8 @@ async fn calls_keep_a_connection_and_pings_do_not() {
 async fn neither_is_on_by_default() {
     let pair = pair(|_| {});
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
-    let before = pair.channel.connections()[0].id();
+    let before = pair.channel.unstable_handles()[0].id();
     sleep(Duration::from_secs(7 * 86_400)).await;
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
-    assert_eq!(pair.channel.connections()[0].id(), before);
+    assert_eq!(pair.channel.unstable_handles()[0].id(), before);
 }

@@ -5,7 +5,7 @@ use crate::peer::{Frame, Peer};
 use framewire::client::{ChannelBuilder, HttpRequest, HttpResponse};
 use framewire::error::{Error, Kind};
 use framewire::server::{HttpReply, Router};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -109,7 +109,7 @@ async fn asked(
     method: &'static str,
     with: impl FnOnce(ChannelBuilder) -> ChannelBuilder,
 ) -> (Call, Peer) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let channel = with(on.channel().connector(connector)).build().unwrap();
     let call = tokio::spawn(async move { channel.http(HttpRequest::new(method, "/")).await });
     let mut peer = Peer::accept(&mut listener, &[]).await;

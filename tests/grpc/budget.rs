@@ -1,13 +1,14 @@
-//! The byte budget: windows, messages under assembly, streams whose peer does not read.
+//! The byte budget: windows, assembled messages, streams whose peer does not read.
 
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
-use framewire::client::PoolOptions;
-use framewire::server::{ConnectionOptions, Router};
+use framewire::server::Router;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Code, Method, Raw, Response};
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::memory::budget::Budget;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ async fn without_any_budget_all_complete() {
     }
 }
 
-/// What is charged while calls are under way is given back when they are over, however they end.
+/// What is charged while calls are in flight returns when they are over, however they end.
 #[tokio::test(start_paused = true)]
 async fn bytes_come_back_however_calls_end() {
     let budget = Budget::new(256 << 20);
@@ -121,14 +122,14 @@ async fn bytes_come_back_however_calls_end() {
     assert_eq!(budget.used(), 0);
 }
 
-/// Bytes that another connection gives back reach a stream that starves.
+/// Bytes that another connection returns release pending credit.
 #[tokio::test(start_paused = true)]
-async fn a_starved_stream_is_fed_by_another_connection() {
+async fn pending_credit_is_released_by_another_connection() {
     let budget = Budget::new(230 * 1024);
     let (first, second) = (pair(&budget, 65_535, 65_535), pair(&budget, 65_535, 65_535));
     let mut a = Peer::dial(&first.connector).await;
     let mut b = Peer::dial(&second.connector).await;
-    // One message takes what the budget has; a second connection has two under way.
+    // One message takes what the budget has; a second connection has two in flight.
     let part = framed(&[7; 200 * 1024])[..60_000].to_vec();
     for (first, id) in [(true, 1), (false, 1), (false, 3)] {
         let peer = if first { &mut a } else { &mut b };
@@ -194,7 +195,7 @@ async fn the_window_opens_for_a_known_large_message() {
     assert!(credited >= message.len() - 32_768, "{credited} credited for {}", message.len());
 }
 
-/// A peer that does not read is let go of after a minute, when memory is short and not before.
+/// A stream whose peer does not read is reset after a minute, if memory is short and not before.
 #[tokio::test(start_paused = true)]
 async fn the_longest_stalled_goes_first_when_memory_is_short() {
     let budget = Budget::new(1 << 20);
@@ -356,7 +357,7 @@ async fn halves_of_messages_go_when_memory_is_short() {
         }
         settle().await;
     };
-    // One is gathered before its handler begins, one by its handler.
+    // One is assembled before its handler begins, one by its handler.
     begin(&mut peer, 1, "/test.Echo/Unary").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     begin(&mut peer, 3, "/test.Echo/Bidi").await;

@@ -3,11 +3,12 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, SILENT, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use framewire::error::Kind;
 use framewire::unstable::grpc::{Code, Raw};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -147,13 +148,13 @@ pub async fn a_thousand_cancels_leak_no_window(on: On) {
     peer.next(FrameType::Headers).await;
     peer.answer(2001, &[7; 16_000]).await;
     assert_eq!(call.await.unwrap().unwrap().into_inner().0.len(), 16_000);
-    assert_eq!(channel.connections()[0].streams(), 0);
+    assert_eq!(channel.unstable_handles()[0].streams(), 0);
 }
 
 pub async fn a_thousand_cancels_of_our_own_pair_leave_it_as_it_was(on: On) {
     let pair = on.pair();
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
-    let before = pair.channel.connections()[0].id();
+    let before = pair.channel.unstable_handles()[0].id();
     for _ in 0..1000 {
         let channel = pair.channel.clone();
         let call = tokio::spawn(async move { channel.unary(&SILENT, raw([0; 5000])).await });
@@ -163,12 +164,12 @@ pub async fn a_thousand_cancels_of_our_own_pair_leave_it_as_it_was(on: On) {
         let _ = call.await;
     }
     settle().await;
-    assert_eq!(pair.channel.connections()[0].streams(), 0);
+    assert_eq!(pair.channel.unstable_handles()[0].streams(), 0);
     // More than both windows together.
     let message = raw(vec![3; 3_000_000]);
     let response = pair.channel.unary(&UNARY, message.clone()).await.unwrap();
     assert_eq!(response.into_inner(), message);
-    assert_eq!(pair.channel.connections()[0].id(), before);
+    assert_eq!(pair.channel.unstable_handles()[0].id(), before);
 }
 
 pub async fn either_half_of_a_stream_cancels_it(on: On) {

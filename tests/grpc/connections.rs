@@ -3,13 +3,14 @@
 use crate::link::{Faults, FaultyConnector};
 use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::{Channel, ChannelState, PoolOptions};
+use framewire::client::{Channel, ChannelState};
 use framewire::error::{Kind, Processed};
-use framewire::transport::accept::Accept;
-use framewire::transport::memory;
+use framewire::transport::Accept;
+use framewire::transport::{MemoryConnector, in_memory};
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -52,7 +53,7 @@ pub async fn a_goaway_moves_what_was_not_processed(on: On) {
     }
     assert_eq!(answers, [raw("first"), raw("second"), raw("second")]);
     settle().await;
-    assert_eq!(channel.connections().len(), 1, "the old connection is gone");
+    assert_eq!(channel.unstable_handles().len(), 1, "the old connection is gone");
 }
 
 pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
@@ -137,7 +138,7 @@ pub async fn any_other_reset_is_not_tried_again(on: On) {
 
 /// Servers that shut down one after the other under a burst of calls: each is executed once.
 pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let executed: Arc<Mutex<HashMap<Vec<u8>, usize>>> = Arc::default();
     let count = Arc::clone(&executed);
     let router = router().unary(&WORK, move |_, request: Raw| {
@@ -152,12 +153,12 @@ pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
         for _ in 0..10 {
             let connected = listener.accept().await.unwrap();
             let one = One(Some(connected));
-            let server = on.server(router.clone()).serve(one);
+            let server = on.server(router.clone()).serve(one).unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
             reports.push(server.shutdown(Duration::from_secs(5)).await);
         }
         // The last one stays.
-        on.server(router).serve(listener);
+        on.server(router).serve(listener).unwrap();
         reports
     });
     let channel = on.channel().connector(connector).build().unwrap();
@@ -181,10 +182,10 @@ pub async fn drains_under_load_lose_nothing_and_repeat_nothing(on: On) {
 }
 
 /// Accepts one connection.
-struct One(Option<framewire::transport::connect::Connected>);
+struct One(Option<framewire::transport::Connected>);
 
 impl Accept for One {
-    fn accept(&mut self) -> framewire::transport::accept::AcceptFuture<'_> {
+    fn accept(&mut self) -> framewire::transport::AcceptFuture<'_> {
         let one = self.0.take();
         Box::pin(async move {
             match one {
@@ -220,7 +221,7 @@ pub async fn a_stream_ends_in_peace_while_its_server_drains(on: On) {
 
 /// A peer that accepts and closes is not hammered.
 pub async fn back_off_holds_when_the_peer_accepts_and_closes(on: On) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let connector = FaultyConnector::new(connector, Faults::default());
     let dials = connector.dials();
     let channel = on.channel().connector(connector).build().unwrap();
@@ -239,10 +240,10 @@ pub async fn back_off_holds_when_the_peer_accepts_and_closes(on: On) {
 }
 
 pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     drop(listener);
-    let (good, listener) = memory::listener(64 * 1024);
-    let _server = on.server(router()).serve(listener);
+    let (good, listener) = in_memory(64 * 1024);
+    let _server = on.server(router()).serve(listener).unwrap();
     let switch = Switch(Arc::new(Mutex::new((0, connector, good))));
     let channel = on.channel().connector(switch).build().unwrap();
     let error = channel.unary(&UNARY, raw("")).await.unwrap_err();
@@ -252,13 +253,10 @@ pub async fn a_call_that_waits_for_ready_outlives_failed_dials(on: On) {
 }
 
 /// Two dials fail, the third succeeds.
-struct Switch(Arc<Mutex<(u32, memory::MemoryConnector, memory::MemoryConnector)>>);
+struct Switch(Arc<Mutex<(u32, MemoryConnector, MemoryConnector)>>);
 
-impl framewire::transport::connect::Connect for Switch {
-    fn connect(
-        &self,
-        target: framewire::transport::connect::Target,
-    ) -> framewire::transport::connect::ConnectFuture {
+impl framewire::transport::Connect for Switch {
+    fn connect(&self, target: framewire::transport::Target) -> framewire::transport::ConnectFuture {
         let mut state = self.0.lock().unwrap();
         state.0 += 1;
         if state.0 <= 2 { state.1.connect(target) } else { state.2.connect(target) }
@@ -272,7 +270,7 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
     channel.connect();
     let peer = Peer::accept(&mut listener, &[]).await;
     settle().await;
-    let dead = channel.connections()[0].id();
+    let dead = channel.unstable_handles()[0].id();
     let mut call = Box::pin(channel.unary(&UNARY, raw("moves")));
     // Begun, and no other task has run since.
     let early = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
@@ -287,20 +285,19 @@ pub async fn a_call_that_meets_a_dead_connection_moves(on: On) {
     let both = async { tokio::join!(call, script) };
     let both = tokio::time::timeout(Duration::from_secs(60), both).await;
     both.expect("it did not move").0.unwrap();
-    assert_ne!(channel.connections()[0].id(), dead);
+    assert_ne!(channel.unstable_handles()[0].id(), dead);
 }
 
 /// Hands out connections whose other end is gone.
 struct Dead;
 
-impl framewire::transport::connect::Connect for Dead {
+impl framewire::transport::Connect for Dead {
     fn connect(
         &self,
-        _target: framewire::transport::connect::Target,
-    ) -> framewire::transport::connect::ConnectFuture {
+        _target: framewire::transport::Target,
+    ) -> framewire::transport::ConnectFuture {
         let (near, _) = tokio::io::duplex(64);
-        let info = framewire::transport::connect::ConnectionInfo::default();
-        let connected = framewire::transport::connect::Connected { io: Box::new(near), info };
+        let connected = framewire::transport::Connected::new(near);
         Box::pin(std::future::ready(Ok(connected)))
     }
 }

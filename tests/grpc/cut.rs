@@ -3,11 +3,12 @@
 
 use crate::link::{Faults, FaultyConnector, FaultyListener, Trace};
 use crate::memory_pair::{BIDI, UNARY, raw};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use framewire::error::{Error, Kind, Processed};
 use framewire::server::{Router, Server};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Response};
+use framewire::unstable::pool::PoolOptions;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Once};
@@ -112,13 +113,14 @@ async fn conversation(channel: &Channel) -> Vec<(Raw, Result<(), Error>)> {
 /// One conversation; `near` are the faults of the client's end, `far` those of the server's.
 async fn run(near: Faults, far: Faults) -> Vec<Result<(), Error>> {
     let seen = Seen::default();
-    let (connector, inner) = memory::listener(64 * 1024);
-    let server = Server::builder(router(&seen)).serve(FaultyListener { inner, faults: far });
+    let (connector, inner) = in_memory(64 * 1024);
+    let server =
+        Server::builder(router(&seen)).serve(FaultyListener { inner, faults: far }).unwrap();
     let mut options = PoolOptions::new();
     options.seed = Some(7);
     let channel = Channel::builder("http://test")
         .connector(FaultyConnector::new(connector, near))
-        .options(options)
+        .unstable_pool(options)
         .build()
         .unwrap();
     let outcomes = conversation(&channel).await;

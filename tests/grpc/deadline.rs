@@ -3,13 +3,13 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::PoolOptions;
 use framewire::error::{Error, Kind, Phase, Processed};
 use framewire::server::Router;
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::grpc::{Code, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -3,12 +3,13 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, RawMethod, SILENT, Setup, lone_channel, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::{Channel, HttpRequest, PoolOptions};
+use framewire::client::{Channel, HttpRequest};
 use framewire::error::{Error, Kind, Processed};
 use framewire::server::{DrainReport, Server};
 use framewire::unstable::grpc::{Code, Method};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;

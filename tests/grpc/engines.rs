@@ -7,15 +7,16 @@
 use crate::link::Faults;
 use crate::memory_pair::{On, SILENT, UNARY, raw, router};
 use crate::peer::Peer;
-use framewire::client::PoolOptions;
 use framewire::error::{Kind, Processed};
-use framewire::server::{ConnectionOptions, DrainReport};
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
+use framewire::server::DrainReport;
+use framewire::transport::BoxedIo;
+use framewire::transport::in_memory;
 use framewire::unstable::connection::dispatch::Dispatch;
-use framewire::unstable::connection::engine::{Engine, EngineTask, Intake};
+use framewire::unstable::connection::engine::{self, ConnectionEngine, EngineTask, Intake};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,7 +232,7 @@ async fn the_engine_that_is_named_drives() {
 #[derive(Debug)]
 struct Idle;
 
-impl Engine for Idle {
+impl ConnectionEngine for Idle {
     fn client(&self, _io: BoxedIo, intake: Intake, _options: ConnectionOptions) -> EngineTask {
         Box::pin(async move { drop(intake) })
     }
@@ -250,14 +251,15 @@ impl Engine for Idle {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_leaves_strands_nobody() {
     let mut setup = On::FRAMEWIRE.setup(router());
-    setup.client.engine = Some(Arc::new(Idle));
+    setup.client.engine = engine::custom(Idle);
     let pair = setup.start();
     let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!((error.kind(), error.processed()), (Kind::ConnectionLost, Processed::No), "{error}");
-    assert!(pair.channel.connections().is_empty());
+    assert!(pair.channel.unstable_handles().is_empty());
 
-    let (connector, listener) = memory::listener(64);
-    let server = On::FRAMEWIRE.server(router()).engine(Arc::new(Idle)).serve(listener);
+    let (connector, listener) = in_memory(64);
+    let server =
+        On::FRAMEWIRE.server(router()).engine(engine::custom(Idle)).serve(listener).unwrap();
     let channel = On::FRAMEWIRE.channel().connector(connector).build().unwrap();
     channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(server.shutdown(Duration::from_secs(5)).await, DrainReport::default());

@@ -44,7 +44,7 @@ async fn load(seconds: u64, mut begin: impl FnMut(u64)) -> u64 {
 async fn unharmed(pair: &Pair, id: u64) {
     let request = Request::new(raw("after all")).with_timeout(Duration::from_millis(50));
     pair.channel.unary(&UNARY, request).await.unwrap();
-    let alive: Vec<_> = pair.channel.connections().iter().map(|handle| handle.id()).collect();
+    let alive: Vec<_> = pair.channel.unstable_handles().iter().map(|handle| handle.id()).collect();
     assert_eq!(alive, [id], "the server ended the connection");
 }
 
@@ -62,7 +62,7 @@ async fn all_expire(streams: u32, end: End, seconds: u64) {
     const PATIENCE: Duration = Duration::from_millis(200);
     let pair = pair(streams);
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
-    let id = pair.channel.connections()[0].id();
+    let id = pair.channel.unstable_handles()[0].id();
     let ended = Arc::new(AtomicU64::new(0));
     let calls = load(seconds, |_| {
         let (channel, ended) = (pair.channel.clone(), ended.clone());
@@ -129,7 +129,7 @@ async fn deadlines_that_pass_at_the_client_first() {
 async fn half_of_all_calls_are_cancelled() {
     let pair = pair(256);
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
-    let id = pair.channel.connections()[0].id();
+    let id = pair.channel.unstable_handles()[0].id();
     let answered = Arc::new(AtomicU64::new(0));
     let calls = load(long(), |call| {
         let (channel, answered) = (pair.channel.clone(), answered.clone());

@@ -5,7 +5,7 @@ use crate::memory_pair::{BIDI, DOWN, On, UNARY, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::{Channel, HedgePolicy, RetryPolicy};
 use framewire::error::{Error, Kind};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -62,7 +62,7 @@ fn resets(frames: &[Frame]) -> Vec<(u32, u32)> {
 
 async fn ends(on: On, shape: Shape, policy: Policy, case: &Case) {
     let what = format!("{on:?} {shape:?} {policy:?} {:?}", case.head);
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let builder = on.channel().connector(connector);
     let ms = Duration::from_millis;
     let builder = match policy {
@@ -136,7 +136,7 @@ pub async fn a_message_behind_a_good_head_has_a_limit(on: On) {
 /// The head says more than the loss of the connection behind it.
 pub async fn a_page_whose_connection_is_lost(on: On) {
     for shape in [Shape::Unary, Shape::Down, Shape::Bidi] {
-        let (connector, mut listener) = memory::listener(64 * 1024);
+        let (connector, mut listener) = in_memory(64 * 1024);
         let channel = on.channel().connector(connector).build().unwrap();
         let call = tokio::spawn(begin(channel, shape));
         let mut peer = Peer::accept(&mut listener, &[]).await;

@@ -3,12 +3,13 @@
 
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, ChannelBuilder, HedgePolicy, PoolOptions};
+use framewire::client::{Channel, ChannelBuilder, HedgePolicy};
 use framewire::error::{Error, Kind, Processed};
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -20,11 +21,11 @@ fn ms(time: u64) -> Duration {
 }
 
 async fn channel(with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> (Channel, Peer) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let mut options = PoolOptions::new();
     options.seed = Some(3);
     options.max_connections = 1;
-    let builder = Channel::builder("http://test").connector(connector).options(options);
+    let builder = Channel::builder("http://test").connector(connector).unstable_pool(options);
     let channel = with(builder).build().unwrap();
     channel.connect();
     let peer = Peer::accept(&mut listener, &[]).await;
@@ -111,7 +112,7 @@ async fn attempts_follow_by_the_delay_and_the_first_answer_wins() {
     assert_eq!(result.unwrap().into_inner(), raw("second"));
     let rest = peer.until_silent().await;
     assert_eq!((heads(&rest), resets(&rest)), (0, vec![(1, CANCEL), (5, CANCEL)]));
-    let life = channel.connections()[0].life().read();
+    let life = channel.unstable_handles()[0].life().read();
     assert_eq!(life.calls, 0, "their places are given back");
 }
 
@@ -271,17 +272,17 @@ async fn a_dropped_future_cancels_every_attempt() {
     call.abort();
     let rest = peer.until_silent().await;
     assert_eq!(resets(&rest), [(1, CANCEL), (3, CANCEL), (5, CANCEL)]);
-    assert_eq!(channel.connections()[0].life().read().calls, 0);
+    assert_eq!(channel.unstable_handles()[0].life().read().calls, 0);
 }
 
 /// A hedge that its peer did not act on finds room elsewhere or is put off, as if it had not been
 /// sent: it does not wait, and nothing is dialled for it.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_that_comes_back_does_not_wait() {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let mut options = PoolOptions::new();
     options.max_connections = 2;
-    let builder = Channel::builder("http://test").connector(connector).options(options);
+    let builder = Channel::builder("http://test").connector(connector).unstable_pool(options);
     let channel = builder.hedge(HedgePolicy::new(2, ms(20))).build().unwrap();
     let warm = {
         let channel = channel.clone();

@@ -3,11 +3,12 @@
 use crate::link::Faults;
 use crate::memory_pair::{DOWN, UNARY, lone_channel, raw};
 use crate::peer::{Frame, Peer, framed};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use framewire::error::{Error, Processed};
 use framewire::unstable::grpc::{Code, Raw, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -124,7 +125,7 @@ async fn a_keepalive_without_an_answer_ends_the_connection() {
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
     while peer.unanswered().await.is_some() {}
-    assert!(channel.connections().is_empty());
+    assert!(channel.unstable_handles().is_empty());
 }
 
 /// Counts PINGs as a default grpc-go server does: 5 min with streams, 2 h without, HEADERS and DATA
@@ -237,7 +238,7 @@ async fn beside_calls(keepalive: Option<u64>, bytes: usize, beat: Option<u64>) -
     });
     let law = enforce(&mut peer, 3600, beat, bytes).await;
     calls.await.unwrap();
-    assert_eq!(channel.connections().len(), 1);
+    assert_eq!(channel.unstable_handles().len(), 1);
     stream.abort();
     law
 }

@@ -4,12 +4,13 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, UNARY, UP, raw};
 use crate::peer::{Peer, framed};
-use framewire::client::{Channel, PoolOptions, Sender};
+use framewire::client::{Channel, Sender};
 use framewire::error::{Kind, Processed};
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::Raw;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 
 fn channel(on: On, call: u32, all: u32) -> (Channel, MemoryListener) {

@@ -4,11 +4,12 @@ use crate::link::{Faults, Trace};
 use crate::memory_pair::{BIDI, DOWN, On, Pair, RawMethod, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed};
 use bytes::Bytes;
-use framewire::client::{HttpRequest, PoolOptions};
+use framewire::client::HttpRequest;
 use framewire::error::Kind;
 use framewire::server::{HttpReply, Router};
 use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 
 const REFUSE: RawMethod = Method::new("/test.Echo/Refuse");
@@ -194,7 +195,7 @@ pub async fn a_method_that_nobody_serves_is_unimplemented(on: On) {
     let pair = on.setup(Router::new()).start();
     let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
-    assert_eq!(error.status().message(), "no method /test.Echo/Unary on this server");
+    assert_eq!(error.status().message(), "this server has no method /test.Echo/Unary");
 }
 
 pub async fn a_panic_ends_its_call_and_nothing_else(on: On) {
@@ -229,9 +230,9 @@ pub async fn a_panic_ends_its_call_and_nothing_else(on: On) {
     up.send(raw("x")).await.unwrap();
     let error = down.message().await.unwrap_err();
     assert_eq!((error.code(), error.status().message()), (Code::Internal, "the handler panicked"));
-    let before = pair.channel.connections()[0].id();
+    let before = pair.channel.unstable_handles()[0].id();
     four_kinds(&pair).await;
-    assert_eq!(pair.channel.connections()[0].id(), before, "the connection lives on");
+    assert_eq!(pair.channel.unstable_handles()[0].id(), before, "the connection lives on");
 }
 
 pub async fn plain_http_stands_beside_the_methods(on: On) {
@@ -253,7 +254,7 @@ pub async fn plain_http_stands_beside_the_methods(on: On) {
     assert_eq!(response.trailers.get("x-behind"), Some(&b"yes"[..]));
     let missing = pair.channel.http(HttpRequest::new("GET", "/nowhere")).await.unwrap();
     assert_eq!(missing.status, 404);
-    assert_eq!(pair.channel.connections().len(), 1, "one port, one connection");
+    assert_eq!(pair.channel.unstable_handles().len(), 1, "one port, one connection");
 }
 
 pub async fn interceptors_see_every_call_on_both_sides(on: On) {
@@ -280,7 +281,7 @@ pub async fn interceptors_see_every_call_on_both_sides(on: On) {
     });
     let error = stopped.channel.unary(&UNARY, raw("")).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
-    assert!(stopped.channel.connections().is_empty(), "nothing was dialled");
+    assert!(stopped.channel.unstable_handles().is_empty(), "nothing was dialled");
 }
 
 pub async fn a_request_head_is_what_grpc_says(on: On) {

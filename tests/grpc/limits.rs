@@ -3,12 +3,12 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, UP, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::PoolOptions;
 use framewire::error::{Error, Kind};
-use framewire::transport::memory::MemoryConnector;
+use framewire::transport::MemoryConnector;
 use framewire::unstable::grpc::{Code, Encoding, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 
 /// What our client makes of this body, and whether it reset the stream.
@@ -106,7 +106,7 @@ pub async fn what_is_received_has_a_limit_in_every_kind(on: On) {
             }
         }
     }
-    assert_eq!(pair.channel.connections().len(), 1);
+    assert_eq!(pair.channel.unstable_handles().len(), 1);
 }
 
 pub async fn a_flag_that_is_neither_0_nor_1(on: On) {

@@ -3,11 +3,11 @@
 use crate::link::Faults;
 use crate::memory_pair::{DOWN, On, RawMethod, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
-use framewire::client::PoolOptions;
 use framewire::server::Router;
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::StreamId;
 use framewire::unstable::http2::frame::{Flags, FrameHeader, FrameType};
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub async fn more_calls_than_the_peer_allows(on: On) {
             task.await.unwrap();
         }
         assert_eq!(most.load(Ordering::SeqCst), 10, "the limit is used and kept");
-        assert_eq!(pair.channel.connections().len(), 1);
+        assert_eq!(pair.channel.unstable_handles().len(), 1);
     }
 }
 

@@ -3,19 +3,23 @@
 
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, RawMethod, raw, router};
-use framewire::client::{Channel, HttpRequest, PoolOptions, Sender, Streaming};
+use bytes::Buf;
+use framewire::client::{Channel, HttpRequest, Sender, Streaming};
+use framewire::codec::EncodeBuf;
 use framewire::error::Error;
-use framewire::server::{ConnectionOptions, HttpReply, Replies, Router};
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::Connected;
+use framewire::server::{HttpReply, Replies, Router};
+use framewire::transport::Accept;
+use framewire::transport::Connected;
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::connection::dispatch::{Cost, Dispatch, Handler, HandlerFuture, Plan};
 use framewire::unstable::connection::driver::{Drain, Driver};
 use framewire::unstable::connection::handle::Handle;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{
     Code, Decode, Encode, Metadata, Method, Raw, Request, Response, Status,
 };
 use framewire::unstable::http2::{Fields, Head, Role};
+use framewire::unstable::pool::PoolOptions;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
@@ -37,8 +41,9 @@ const FINE: &str = "fine";
 struct Ask(&'static str);
 
 impl Decode for Ask {
-    fn decode(payload: &[u8]) -> Result<Self, Status> {
-        assert_ne!(payload, b"decode", "a secret");
+    fn decode(mut payload: impl Buf) -> Result<Self, Status> {
+        let payload = payload.copy_to_bytes(payload.remaining());
+        assert_ne!(&payload[..], b"decode", "a secret");
         let place = PLACES.into_iter().find(|place| place.as_bytes() == payload);
         Ok(Self(place.unwrap_or(FINE)))
     }
@@ -52,11 +57,11 @@ impl Encode for Answer {
         self.0.len()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut EncodeBuf<'_>) {
         let (half, rest) = self.0.as_bytes().split_at(2);
-        out.extend_from_slice(half);
+        out.put_slice(half);
         assert_ne!(self.0, "encode", "a secret");
-        out.extend_from_slice(rest);
+        out.put_slice(rest);
     }
 }
 
@@ -198,7 +203,7 @@ impl Witness {
         let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
         up.send(raw("first")).await.unwrap();
         assert_eq!(down.message().await.unwrap(), Some(raw("first")));
-        let connection = channel.connections()[0].id();
+        let connection = channel.unstable_handles()[0].id();
         Self { up, down, channel: channel.clone(), connection }
     }
 
@@ -206,7 +211,7 @@ impl Witness {
     async fn echoes(&mut self, what: &str) {
         self.up.send(raw(what)).await.unwrap();
         assert_eq!(self.down.message().await.unwrap(), Some(raw(what)), "{what}");
-        assert_eq!(self.channel.connections()[0].id(), self.connection, "{what}");
+        assert_eq!(self.channel.unstable_handles()[0].id(), self.connection, "{what}");
     }
 }
 
@@ -319,7 +324,7 @@ impl Dispatch for Plans {
 async fn of_a_handler_that_contains_none() {
     let (channel, mut listener) = On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
     tokio::spawn(async move {
-        let Connected { io, info } = listener.accept().await.unwrap();
+        let Connected { io, info, .. } = listener.accept().await.unwrap();
         let handle = Handle::new(info, None, 256 * 1024, framewire::unstable::rt::now());
         let options = ConnectionOptions::new(Role::Server);
         let drain = Arc::new(Drain::new());

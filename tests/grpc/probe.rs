@@ -4,9 +4,10 @@ use crate::keepalive::{WINDOW_HALF, begin};
 use crate::link::Faults;
 use crate::memory_pair::{DOWN, UNARY, lone_channel, raw};
 use crate::peer::{Frame, Peer, framed};
-use framewire::client::{Channel, PoolOptions};
-use framewire::transport::memory::MemoryListener;
+use framewire::client::Channel;
+use framewire::transport::MemoryListener;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -56,7 +57,7 @@ async fn a_call_leaves_with_the_answer_to_the_probe() {
     peer.answer(head.id, b"").await;
     call.await.unwrap().unwrap();
     seconds(1).await;
-    assert_eq!(channel.connections().len(), 1, "nothing was dialled beside it");
+    assert_eq!(channel.unstable_handles().len(), 1, "nothing was dialled beside it");
 }
 
 /// An answer that comes late, but before another connection has spoken, carries the call as well.

@@ -3,12 +3,13 @@
 
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, ChannelBuilder, PoolOptions, RetryPolicy};
+use framewire::client::{Channel, ChannelBuilder, RetryPolicy};
 use framewire::error::Error;
-use framewire::transport::memory;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,10 +17,10 @@ use tokio::time::Instant;
 const OTHER: RawMethod = RawMethod::new("/test.Echo/Other");
 
 async fn channel(with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> (Channel, Peer) {
-    let (connector, mut listener) = memory::listener(64 * 1024);
+    let (connector, mut listener) = in_memory(64 * 1024);
     let mut options = PoolOptions::new();
     options.seed = Some(3);
-    let builder = Channel::builder("http://test").connector(connector).options(options);
+    let builder = Channel::builder("http://test").connector(connector).unstable_pool(options);
     let channel = with(builder).build().unwrap();
     channel.connect();
     let peer = Peer::accept(&mut listener, &[]).await;

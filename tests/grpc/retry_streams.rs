@@ -3,13 +3,14 @@
 
 use crate::memory_pair::{BIDI, DOWN, On, UNARY, UP, raw};
 use crate::peer::{Frame, Peer, framed};
-use framewire::client::{Channel, ChannelBuilder, PoolOptions, RetryPolicy};
+use framewire::client::{Channel, ChannelBuilder, RetryPolicy};
 use framewire::error::{Kind, Processed};
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ fn channel(
     attempts: u32,
     with: impl FnOnce(ChannelBuilder) -> ChannelBuilder,
 ) -> (Channel, MemoryListener) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let policy = RetryPolicy::new(attempts).backoff(ms(100), 2.0, ms(300)).on(Code::Internal);
     let builder = on.channel().connector(connector).retry(policy);
     (with(builder).build().unwrap(), listener)
@@ -187,7 +188,7 @@ pub async fn a_call_that_has_sent_more_than_is_kept_is_settled(on: On) {
         let mut options = PoolOptions::new();
         options.keep_bytes = 1000;
         let options = on.client_options(options);
-        let (channel, mut listener) = channel(on, 2, |builder| builder.options(options));
+        let (channel, mut listener) = channel(on, 2, |builder| builder.unstable_pool(options));
         let (mut up, mut down) = channel.bidi(&BIDI, ()).unwrap();
         let mut peer = Peer::accept(&mut listener, &[]).await;
         for part in [500, bytes - 500] {
@@ -299,7 +300,7 @@ pub async fn a_call_given_up_in_the_pause_is_not_sent_again(on: On) {
             }
         }
         assert_eq!(heads(&peer.until_silent().await), 0, "{half}");
-        assert_eq!(channel.connections()[0].life().read().calls, 0);
+        assert_eq!(channel.unstable_handles()[0].life().read().calls, 0);
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, RawMethod, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Peer, request};
-use framewire::client::{Channel, PoolOptions};
+use framewire::client::Channel;
 use framewire::error::Phase;
 use framewire::unstable::call::stalls::Stalls;
 use framewire::unstable::grpc::Method;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -65,7 +66,7 @@ async fn a_stream_counts_both_windows() {
     turn().await;
     pass(30).await;
     assert_eq!(millis(up.stalls()), [70, 50]);
-    let handle = &channel.connections()[0];
+    let handle = &channel.unstable_handles()[0];
     assert_eq!(handle.connection_stalled().as_millis(), 50);
 }
 
@@ -85,7 +86,7 @@ async fn a_stream_that_joins_a_stall_counts_its_own_part() {
     pass(10).await;
     assert_eq!(millis(first.stalls()), [0, 50]);
     assert_eq!(millis(second.stalls()), [0, 30]);
-    assert_eq!(channel.connections()[0].connection_stalled().as_millis(), 50);
+    assert_eq!(channel.unstable_handles()[0].connection_stalled().as_millis(), 50);
 }
 
 /// The same in a unary call's timeline: it waited for the window, not for the socket.

@@ -3,12 +3,12 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, DOWN, On, Pair, SILENT, UNARY, UP, raw};
 use crate::peer::{Peer, framed, request};
-use framewire::client::PoolOptions;
 use framewire::error::Kind;
 use framewire::server::Router;
 use framewire::unstable::grpc::{Code, Raw, Request, Response, Status};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -4,14 +4,15 @@
 use crate::link::{Faults, FaultyConnector};
 use crate::memory_pair::{UNARY, raw};
 use crate::peer::{Frame, Peer, framed};
-use framewire::client::{CallTimeline, Channel, PoolOptions};
+use framewire::client::{CallTimeline, Channel};
 use framewire::error::Phase;
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
+use framewire::transport::in_memory;
+use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::grpc::Request;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::pool::PoolOptions;
 use framewire::unstable::rt::Random;
 use std::pin::pin;
 use std::time::Duration;
@@ -127,14 +128,14 @@ async fn the_phases_of_any_call_add_up_to_its_wall_time() {
     let mut met = [Duration::ZERO; Phase::ALL.len()];
     for seed in 0..SEEDS {
         let mut random = Random::new(seed);
-        let (connector, listener) = memory::listener(16 * 1024);
+        let (connector, listener) = in_memory(16 * 1024);
         let faults = Faults { piece: Some(1 + random.below(9_000) as usize), ..Faults::default() };
         let steps = [0; 3].map(|_| millis(&mut random, 80));
         let slow = Slow { inner: FaultyConnector::new(connector, faults), steps };
         let mut options = PoolOptions::new();
         options.seed = Some(seed);
         options.driver.limits.streams_before_settings = 1 + random.below(3) as u32;
-        let channel = Channel::builder("http://test").connector(slow).options(options);
+        let channel = Channel::builder("http://test").connector(slow).unstable_pool(options);
         let channel = channel.build().unwrap();
         let serving = tokio::spawn(server(listener, Random::new(random.next_u64())));
         let calls: Vec<_> = (0..1 + random.below(8))

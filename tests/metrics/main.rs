@@ -19,12 +19,14 @@ mod network;
 mod recorder;
 
 use framewire::client::metrics::{METRICS, MetricKind};
-use framewire::client::{Cap, Channel, Count, HedgePolicy, PoolOptions, RetryPolicy};
-use framewire::server::{ConnectionOptions, Router, Server};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::client::{Cap, Channel, Count, HedgePolicy, RetryPolicy};
+use framewire::server::{Router, Server};
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::transport::{Connect, ConnectFuture, Target};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::Role;
+use framewire::unstable::pool::PoolOptions;
 use identity::Identity;
 use network::{Network, addr};
 use recorder::{Recorder, Value};
@@ -89,15 +91,15 @@ fn tls() -> Tls {
     let identity = Identity::new("secure.test");
     let mut allowing = ConnectionOptions::new(Role::Server);
     allowing.limits.concurrent_streams = 2;
-    let server = Server::builder(router()).options(allowing).tls(server_tls(&identity));
-    let server = Some(server.serve(network.patient(addr(1))));
+    let server = Server::builder(router()).unstable_connection(allowing).tls(server_tls(&identity));
+    let server = Some(server.serve(network.patient(addr(1))).unwrap());
     let tls = ClientTls::builder().roots_pem(&identity.root).build().unwrap();
     let mut options = options();
     options.max_connections = 1;
     options.max_waiting = 3;
     let channel = Channel::builder("https://secure.test").connector(network.clone()).tls(tls);
     let channel = channel
-        .options(options)
+        .unstable_pool(options)
         .retry_for("/test.Work/Flaky", RetryPolicy::new(3))
         .hedge_for("/test.Work/Slow", HedgePolicy::new(2, Duration::from_millis(20)))
         .build()
@@ -132,7 +134,7 @@ async fn exercise(tls: &mut Tls) {
     channel.unary(&SLOW, raw(b"x")).await.unwrap();
     ms(2_000).await;
     // A second connection resumes the first one's session.
-    channel.connections()[0].goodbye();
+    channel.unstable_handles()[0].goodbye();
     ms(100).await;
     begin(0, None).await.unwrap().unwrap();
     ms(2_000).await;
@@ -149,8 +151,7 @@ async fn exercise(tls: &mut Tls) {
     let mut listener = tls.network.listen(addr(1));
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     let other = tokio::spawn(async move {
-        while let Ok(connected) = framewire::transport::accept::Accept::accept(&mut listener).await
-        {
+        while let Ok(connected) = framewire::transport::Accept::accept(&mut listener).await {
             drop(acceptor.accept(connected.io).await);
         }
     });
@@ -275,25 +276,27 @@ fn the_page_shows_the_defaults() {
     let values = [
         ("min_connections", options.min_connections.to_string()),
         ("max_connections", options.max_connections.to_string()),
-        ("fill_percent", options.fill_percent.to_string()),
-        ("write_queue_bytes", options.write_queue_bytes.to_string()),
-        ("pick_wait", format!("{:?}", options.pick_wait)),
-        ("max_waiting", options.max_waiting.to_string()),
-        ("shrink_after", format!("{:?}", options.shrink_after)),
-        ("idle_time", format!("{:?}", options.idle_time)),
-        ("max_age", off(options.max_age)),
-        ("dial_time", format!("{:?}", options.dial_time)),
-        ("backoff", format!("{:?}", options.backoff)),
-        ("backoff_max", format!("{:?}", options.backoff_max)),
-        ("attempts", options.attempts.to_string()),
-        ("resolve_interval", format!("{:?}", options.resolve_interval)),
-        ("sizing", sizing.to_owned()),
-        ("driver.settings_time", format!("{:?}", driver.settings_time)),
-        ("driver.doubt_time", format!("{:?}", driver.doubt_time)),
-        ("driver.probe_after", off(driver.probe_after)),
-        ("driver.keepalive", off(driver.keepalive)),
-        ("driver.leak_after", off(driver.leak_after)),
-        ("driver.write_stall_time", format!("{:?}", driver.write_stall_time)),
+        ("max_queued_calls", options.max_waiting.to_string()),
+        ("connect_timeout", format!("{:?}", options.dial_time)),
+        ("idle_timeout", format!("{:?}", options.idle_time)),
+        ("max_connection_age", off(options.max_age)),
+        ("backoff", format!("{:?}, {:?}", options.backoff, options.backoff_max)),
+        ("keepalive_time", off(driver.keepalive)),
+        ("keepalive_timeout", format!("{:?}", driver.doubt_time)),
+        ("Advanced::fill_percent", options.fill_percent.to_string()),
+        ("Advanced::write_queue_bytes", options.write_queue_bytes.to_string()),
+        ("Advanced::pick_wait", format!("{:?}", options.pick_wait)),
+        ("Advanced::shrink_after", format!("{:?}", options.shrink_after)),
+        ("Advanced::max_transparent_attempts", options.attempts.to_string()),
+        ("Advanced::replay_bytes", options.keep_bytes.to_string()),
+        ("Advanced::replay_total_bytes", options.keep_total_bytes.to_string()),
+        ("Advanced::resolve_interval", format!("{:?}", options.resolve_interval)),
+        ("Advanced::sizing", sizing.to_owned()),
+        ("Advanced::settings_timeout", format!("{:?}", driver.settings_time)),
+        ("Advanced::probe_after", off(driver.probe_after)),
+        ("Advanced::leak_after", off(driver.leak_after)),
+        ("Advanced::write_stall_timeout", format!("{:?}", driver.write_stall_time)),
+        ("Advanced::stream_stall_timeout", off(driver.stream_stall_time)),
     ];
     for (name, value) in values {
         let row = format!("| `{name}` | {value} | ");
@@ -311,11 +314,11 @@ impl Connect for Steps {
         let network = self.0.clone();
         Box::pin(async move {
             for phase in [
-                framewire::transport::connect::ConnectPhase::Resolve,
-                framewire::transport::connect::ConnectPhase::Socket,
-                framewire::transport::connect::ConnectPhase::Tls,
+                framewire::transport::ConnectPhase::Resolve,
+                framewire::transport::ConnectPhase::Socket,
+                framewire::transport::ConnectPhase::Tls,
             ] {
-                target.progress().enter(phase);
+                target.enter(phase);
                 ms(100).await;
             }
             network.connect(target).await
@@ -327,7 +330,8 @@ impl Connect for Steps {
 async fn a_dial_is_shown_with_its_step() {
     let network = Network::new();
     let _server = network.serve(addr(1), router(), ConnectionOptions::new(Role::Server));
-    let channel = Channel::builder("http://test").connector(Steps(network)).options(options());
+    let channel =
+        Channel::builder("http://test").connector(Steps(network)).unstable_pool(options());
     let channel = channel.build().unwrap();
     channel.connect();
     let mut seen = Vec::new();

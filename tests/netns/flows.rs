@@ -4,7 +4,7 @@ use crate::process::{SILENT, WORK, work};
 use crate::stage::{SLACK, SOON, Side, Stage, begin, builder, call, channel, port, sleep};
 use framewire::client::RetryPolicy;
 use framewire::error::Processed;
-use framewire::transport::tcp::{SocketOptions, TcpConnector};
+use framewire::transport::{SocketOptions, TcpConnector};
 use framewire::unstable::grpc::{Code, Raw};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub async fn a_flow_that_vanishes_under_calls(stage: Stage) {
     let server = stage.serve(0, 0).await;
     let sockets = || {
-        let user_timeout = Some(Duration::from_secs(10));
-        TcpConnector::with_options(SocketOptions { user_timeout, ..SocketOptions::default() })
+        let options = SocketOptions::new().with_user_timeout(Duration::from_secs(10));
+        TcpConnector::with_options(options)
     };
     let plain = builder(server.address, |_| {}).connector(sockets()).build().unwrap();
     let policy = RetryPolicy::new(3);

@@ -17,7 +17,7 @@ pub async fn nothing_passes_for_a_while(stage: Stage) {
     call(&channel, 0).await.unwrap();
     let load = Load::start(channel.clone(), 50, 1);
     sleep(1.0).await;
-    let connection = channel.connections()[0].id();
+    let connection = channel.unstable_handles()[0].id();
     for side in [Side::Server, Side::Client] {
         stage.rule(side, "drop");
     }
@@ -26,7 +26,7 @@ pub async fn nothing_passes_for_a_while(stage: Stage) {
     sleep(2.0).await;
     let begun = load.stop_unharmed(RESENT + SLACK).await;
     println!("  {begun} calls");
-    assert_eq!(channel.connections()[0].id(), connection, "it was kept");
+    assert_eq!(channel.unstable_handles()[0].id(), connection, "it was kept");
 }
 
 /// Longer than that: calls are told in time, deadlines hold, and who waits is served afterwards.

@@ -39,7 +39,7 @@ pub async fn a_server_that_is_stopped(stage: Stage) {
     let server = stage.serve(0, 0).await;
     let channel = channel(server.address);
     call(&channel, 1).await.unwrap();
-    let (old, id) = (port(&channel), channel.connections()[0].id());
+    let (old, id) = (port(&channel), channel.unstable_handles()[0].id());
     let waits = begin({
         let channel = channel.clone();
         async move { channel.unary(&SILENT, Raw::default()).await }
@@ -66,6 +66,6 @@ pub async fn a_server_that_is_stopped(stage: Stage) {
     let took = started.elapsed();
     println!("  served {took:.1?} after it went on");
     assert!(took <= Duration::from_secs(1) + SOON, "{took:?}");
-    assert!(channel.connections().iter().all(|handle| handle.id() != id), "it was revived");
+    assert!(channel.unstable_handles().iter().all(|handle| handle.id() != id), "it was revived");
     assert_ne!(port(&channel), old);
 }

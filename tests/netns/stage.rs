@@ -2,10 +2,11 @@
 
 use crate::TEST;
 use crate::process::{Process, WORK, work};
-use framewire::client::{Channel, ChannelBuilder, PoolOptions};
+use framewire::client::{Channel, ChannelBuilder};
 use framewire::error::Error;
-use framewire::transport::connect::PeerAddr;
+use framewire::transport::PeerAddr;
 use framewire::unstable::grpc::{Request, Response};
+use framewire::unstable::pool::PoolOptions;
 use std::future::Future;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -214,12 +215,12 @@ pub fn builder(at: SocketAddr, with: impl FnOnce(&mut PoolOptions)) -> ChannelBu
     let mut options = PoolOptions::new();
     options.max_connections = 1;
     with(&mut options);
-    Channel::builder(&format!("http://{at}")).options(options)
+    Channel::builder(&format!("http://{at}")).unstable_pool(options)
 }
 
 /// The port from which the channel's one connection comes.
 pub fn port(channel: &Channel) -> u16 {
-    let connections = channel.connections();
+    let connections = channel.unstable_handles();
     let [one] = &connections[..] else { panic!("{} connections", connections.len()) };
     match &one.info().local {
         Some(PeerAddr::Tcp(local)) => local.port(),

@@ -16,7 +16,7 @@ async fn a_dead_address_beside_a_live_one() {
         let mut options = options();
         options.balance = balance;
         let deaf = Deaf(network.clone(), vec![addr(1)]);
-        let builder = Channel::builder("http://test").connector(deaf).options(options);
+        let builder = Channel::builder("http://test").connector(deaf).unstable_pool(options);
         let channel = builder.resolver(network.clone()).build().unwrap();
         let (result, took) = begin(&channel, 1).await.unwrap();
         result.unwrap();

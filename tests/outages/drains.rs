@@ -3,7 +3,7 @@
 use crate::network::{Network, addr};
 use crate::peer::Peer;
 use crate::{Ran, begin, each_ran_once, id_of, lone, ms, options, router, server_options, work};
-use framewire::transport::memory::MemoryListener;
+use framewire::transport::MemoryListener;
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use crate::network::{Network, addr};
 use crate::{Ran, begin_with, lone, ms, options, router, server_options, work};
-use framewire::transport::accept::Accept;
+use framewire::transport::Accept;
 use framewire::unstable::grpc::Request;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

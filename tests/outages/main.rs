@@ -26,12 +26,15 @@ mod places;
 mod silence;
 mod slow;
 
-use framewire::client::{Cap, Channel, PoolOptions};
+use framewire::client::{Cap, Channel};
+
 use framewire::error::Error;
-use framewire::server::{ConnectionOptions, Router};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::server::Router;
+use framewire::transport::{Connect, ConnectFuture, Target};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use framewire::unstable::http2::Role;
+use framewire::unstable::pool::PoolOptions;
 use network::Network;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -88,13 +91,13 @@ pub fn options() -> PoolOptions {
 
 /// A channel to the addresses that the network names.
 pub fn named(network: &Network, options: PoolOptions) -> Channel {
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options);
+    let builder = Channel::builder("http://test").connector(network.clone()).unstable_pool(options);
     builder.resolver(network.clone()).build().unwrap()
 }
 
 /// A channel to one address.
 pub fn lone(connector: impl Connect, options: PoolOptions) -> Channel {
-    Channel::builder("http://test").connector(connector).options(options).build().unwrap()
+    Channel::builder("http://test").connector(connector).unstable_pool(options).build().unwrap()
 }
 
 /// A network on which dials to some addresses never end.

@@ -29,7 +29,7 @@ async fn names_that_flap_under_load() {
             }
             // The peer or a box on the path lets go: a reason to ask again.
             if random.below(4) == 0 {
-                for handle in channel.connections() {
+                for handle in channel.unstable_handles() {
                     handle.goodbye();
                 }
             }

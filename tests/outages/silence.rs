@@ -7,9 +7,9 @@ use crate::{
 };
 use framewire::client::{Channel, ChannelState};
 use framewire::error::{Phase, Processed};
-use framewire::transport::accept::Accept;
-use framewire::transport::memory::MemoryListener;
-use framewire::transport::tls::ClientTls;
+use framewire::tls::ClientTls;
+use framewire::transport::Accept;
+use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::{Code, Request};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -74,7 +74,7 @@ async fn a_handshake_that_stalls() {
     let identity = Identity::new("test");
     let tls = ClientTls::builder().roots_pem(&identity.root).build().unwrap();
     let channel = Channel::builder("https://test").tls(tls).connector(network.clone());
-    let channel = channel.options(options()).build().unwrap();
+    let channel = channel.unstable_pool(options()).build().unwrap();
     for milliseconds in [1, 250, 4000] {
         let deadline = Duration::from_millis(milliseconds);
         let request = Request::new(work(1, 0)).with_timeout(deadline);

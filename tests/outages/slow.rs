@@ -5,12 +5,11 @@ use crate::peer::{Peer, framed, request};
 use crate::{
     Call, Ran, begin, begin_with, is_on_time, lone, ms, options, router, server_options, work,
 };
-use framewire::client::PoolOptions;
 use framewire::server::{Router, Server};
-use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
+use framewire::transport::in_memory;
+use framewire::transport::{Connect, ConnectFuture, Connected, Target};
 use framewire::unstable::grpc::{Code, Method, Raw, Request};
+use framewire::unstable::pool::PoolOptions;
 use framewire::unstable::rt::Random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -86,13 +85,12 @@ impl Connect for Far {
     fn connect(&self, target: Target) -> ConnectFuture {
         let (dial, path) = (self.0.connect(target), self.1.clone());
         Box::pin(async move {
-            let Connected { io, info } = dial.await?;
+            let (io, parts) = dial.await?.into_parts();
             let (near, middle) = duplex(BUFFER);
             let ((up, down), (far_down, far_up)) = (split(middle), split(io));
             path.carry(up, far_up);
             path.carry(far_down, down);
-            let io: BoxedIo = Box::new(near);
-            Ok(Connected { io, info })
+            Ok(Connected::from_parts(Box::new(near), parts))
         })
     }
 }
@@ -225,7 +223,7 @@ const WIDE: [(u16, u32); 2] = [(4, 0x7fff_ffff), (5, 65_536)];
 async fn taken_unread(streams: usize, bytes: usize) -> [usize; 2] {
     let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let message = Raw(vec![5; bytes].into());
-    let (connector, listener) = memory::listener(BUFFER);
+    let (connector, listener) = in_memory(BUFFER);
     let (count, answer) = (Arc::clone(&counts[0]), message.clone());
     let router = Router::new().server_streaming(&DOWN, move |_, _: Raw, mut replies| {
         let (count, answer) = (Arc::clone(&count), answer.clone());
@@ -237,7 +235,7 @@ async fn taken_unread(streams: usize, bytes: usize) -> [usize; 2] {
             Ok(())
         }
     });
-    let _server = Server::builder(router).serve(listener);
+    let _server = Server::builder(router).serve(listener).unwrap();
     let mut client = Peer::dial(&connector).await;
     client.settings(&WIDE).await;
     client.window(0, 0x7fff_ffff - 65_535).await;

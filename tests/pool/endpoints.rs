@@ -5,7 +5,7 @@ use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{Balance, Channel, ChannelState};
 use framewire::error::Phase;
 use framewire::server::Server;
-use framewire::transport::connect::Target;
+use framewire::transport::Target;
 use framewire::unstable::grpc::{Code, Request};
 use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ fn three(balance: Balance) -> Three {
     let mut options = options();
     options.balance = balance;
     let channel = Channel::builder("http://test").connector(network.clone());
-    let channel = channel.resolver(network.clone()).options(options).build().unwrap();
+    let channel = channel.resolver(network.clone()).unstable_pool(options).build().unwrap();
     Three { network, channel, servers, journals }
 }
 
@@ -77,7 +77,7 @@ async fn pick_first_passes_over_those_that_refuse() {
     assert_eq!(three.ran(), [0, 0, 5]);
     // All gone: the call is told, and why.
     three.network.silence(addr(3));
-    for handle in three.channel.connections() {
+    for handle in three.channel.unstable_handles() {
         handle.goodbye();
     }
     ms(100).await;
@@ -157,7 +157,7 @@ async fn addresses_come_and_go() {
     ms(31_000).await;
     let slow_again: Vec<_> = (0..4).map(|_| begin(&three.channel, 50)).collect();
     ms(10).await;
-    for handle in three.channel.connections().iter().take(1) {
+    for handle in three.channel.unstable_handles().iter().take(1) {
         handle.goodbye();
     }
     ms(1000).await;
@@ -291,7 +291,7 @@ async fn a_resolver_that_says_nothing_is_told() {
         }
     }
     let builder = Channel::builder("http://test").connector(Network::new()).resolver(Silent);
-    let channel = builder.options(options()).build().unwrap();
+    let channel = builder.unstable_pool(options()).build().unwrap();
     let started = tokio::time::Instant::now();
     let error = channel.unary(&WORK, raw([0])).await.unwrap_err();
     assert_eq!(started.elapsed().as_secs(), options().dial_time.as_secs());

@@ -2,10 +2,11 @@
 
 use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, places, raw};
-use framewire::client::{Channel, HedgePolicy, PoolOptions};
+use framewire::client::{Channel, HedgePolicy};
 use framewire::error::{Error, Processed};
 use framewire::server::{Context, Router, Server};
 use framewire::unstable::grpc::{Raw, Response};
+use framewire::unstable::pool::PoolOptions;
 use framewire::unstable::rt::Random;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl World {
         let server = Some(network.serve(addr(1), router.clone(), allowing(calls)));
         let policy = HedgePolicy::new(attempts, Duration::from_millis(delay));
         let builder = Channel::builder("http://test").connector(network.clone());
-        let channel = builder.options(options).hedge(policy).build().unwrap();
+        let channel = builder.unstable_pool(options).hedge(policy).build().unwrap();
         Self { network, channel, journal, dropped, router, server }
     }
 
@@ -104,7 +105,7 @@ async fn a_hedge_takes_another_connection_and_the_loser_is_cancelled() {
     assert_eq!(world.journal.take(), [[50, 10], [50, 10]], "each attempt ran once");
     assert_eq!(world.dropped(), 1, "the first one's handler was dropped");
     // The one connection that is left serves as well.
-    let two = world.channel.connections();
+    let two = world.channel.unstable_handles();
     two[1].goodbye();
     ms(5).await;
     begin(&world.channel, [50]).await.unwrap().unwrap();
@@ -250,7 +251,7 @@ async fn whatever_happens(seed: u64) {
             }
             _ => {}
         }
-        for handle in world.channel.connections() {
+        for handle in world.channel.unstable_handles() {
             assert!(handle.life().read().calls <= limit.max(100));
         }
     }
@@ -276,7 +277,7 @@ async fn whatever_happens(seed: u64) {
         }
     }
     assert_eq!(world.channel.waiting(), 0);
-    for handle in world.channel.connections() {
+    for handle in world.channel.unstable_handles() {
         assert_eq!(handle.life().read().calls, 0, "a place was not given back");
     }
 }

@@ -4,7 +4,7 @@
 use crate::network::{Network, addr};
 use crate::{Journal, allowing, ms, options, router};
 use framewire::client::{Cap, Channel};
-use framewire::transport::connect::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectFuture, Target};
 use std::sync::{Arc, Mutex};
 
 /// Remembers what it is told of the pool's size.
@@ -34,13 +34,13 @@ async fn a_connector_hears_how_large_the_pool_is() {
     options.cap = Some(Cap::inside(&Cap::new(10, 100), 20, 100));
     network.name(Some(vec![addr(1), addr(2)]));
     let builder = Channel::builder("http://test").connector(told.clone());
-    let channel = builder.resolver(network.clone()).options(options).build().unwrap();
+    let channel = builder.resolver(network.clone()).unstable_pool(options).build().unwrap();
     assert_eq!(*told.1.lock().unwrap(), [3]);
     channel.warm(1).await.unwrap();
     assert_eq!(*told.1.lock().unwrap(), [3, 6]);
     network.name(Some((1..=4).map(addr).collect()));
     ms(40_000).await;
-    channel.connections()[0].goodbye();
+    channel.unstable_handles()[0].goodbye();
     ms(100).await;
     assert_eq!(told.1.lock().unwrap().last(), Some(&10), "twelve, and ten are allowed");
 }

@@ -12,12 +12,12 @@ async fn what_rests_is_closed_the_youngest_first() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    let all = one.channel.connections();
+    let all = one.channel.unstable_handles();
     assert!(all.len() >= 3, "{}", all.len());
     ms(50_000).await;
-    assert_eq!(one.channel.connections().len(), all.len());
+    assert_eq!(one.channel.unstable_handles().len(), all.len());
     ms(30_000).await;
-    let left = one.channel.connections();
+    let left = one.channel.unstable_handles();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id(), all[0].id(), "the oldest stays");
     ms(28 * 60_000).await;
@@ -55,7 +55,7 @@ async fn the_old_one_is_replaced_before_it_goes() {
         let before = tokio::time::Instant::now();
         begin(&one.channel, 0).await.unwrap().unwrap();
         longest = longest.max(before.elapsed());
-        seen.extend(one.channel.connections().iter().map(|handle| handle.id()));
+        seen.extend(one.channel.unstable_handles().iter().map(|handle| handle.id()));
         ms(100).await;
     }
     assert!((5..=8).contains(&seen.len()), "a minute, 10 s each: {}", seen.len());

@@ -4,7 +4,7 @@ use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw, router};
 use framewire::client::Channel;
 use framewire::error::Processed;
-use framewire::transport::accept::Accept;
+use framewire::transport::Accept;
 use framewire::unstable::grpc::{Code, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ fn number(i: u32) -> Vec<u8> {
 async fn a_thousand_goaways_lose_nothing_and_repeat_nothing() {
     let network = Network::new();
     let journal = Journal::default();
-    let channel = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = channel.build().unwrap();
     let mut server = network.serve(addr(1), router(&journal), allowing(100));
     for cycle in 0..1000u32 {
@@ -66,7 +67,7 @@ async fn a_rolling_restart_fails_no_call() {
     let mut options = options();
     options.balance = framewire::client::Balance::RoundRobin;
     let channel = Channel::builder("http://test").connector(network.clone());
-    let channel = channel.resolver(network.clone()).options(options).build().unwrap();
+    let channel = channel.resolver(network.clone()).unstable_pool(options).build().unwrap();
     let mut servers: Vec<_> =
         (1..=3).map(|n| Some(network.serve(addr(n), router(&journal), allowing(100)))).collect();
     let stop = Arc::new(AtomicBool::new(false));
@@ -116,7 +117,8 @@ async fn a_rolling_restart_fails_no_call() {
 async fn what_may_have_been_seen_is_not_repeated() {
     let network = Network::new();
     let journal = Journal::default();
-    let channel = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = channel.build().unwrap();
     for cycle in 0..50u32 {
         let server = network.serve(addr(1), router(&journal), allowing(100));
@@ -163,7 +165,8 @@ async fn a_server_that_wants_calm_has_it() {
             let _ = io.shutdown().await;
         }
     });
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let builder =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = builder.build().unwrap();
     let patient = Request::new(raw([0])).with_wait_for_ready(true);
     let waiting = {

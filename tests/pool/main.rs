@@ -30,11 +30,14 @@ mod tenants;
 mod waiting;
 mod watched;
 
-use framewire::client::{Cap, Channel, PoolOptions};
+use framewire::client::{Cap, Channel};
+
 use framewire::error::Error;
-use framewire::server::{ConnectionOptions, Router, Server};
+use framewire::server::{Router, Server};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::Role;
+use framewire::unstable::pool::PoolOptions;
 use network::{Network, addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -101,7 +104,7 @@ pub fn one(calls: u32, options: PoolOptions) -> One {
     let network = Network::new();
     let journal = Journal::default();
     let server = network.serve(addr(1), router(&journal), allowing(calls));
-    let channel = Channel::builder("http://test").connector(network.clone()).options(options);
+    let channel = Channel::builder("http://test").connector(network.clone()).unstable_pool(options);
     One { channel: channel.build().unwrap(), network, server, journal }
 }
 
@@ -137,5 +140,5 @@ pub async fn ms(time: u64) {
 
 /// Calls under way on each connection that lives, oldest first.
 pub fn places(channel: &Channel) -> Vec<u32> {
-    channel.connections().iter().map(|handle| handle.life().read().calls).collect()
+    channel.unstable_handles().iter().map(|handle| handle.life().read().calls).collect()
 }

@@ -3,7 +3,7 @@
 use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, ms, options, raw, router};
 use framewire::client::{BuildError, Channel, ChannelBuilder, Channels};
-use framewire::transport::tls::ClientTls;
+use framewire::tls::ClientTls;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -146,7 +146,7 @@ async fn shards_are_bounded_and_none_in_use_is_evicted() {
         let mut options = options();
         options.cap = None;
         options.idle_time = std::time::Duration::from_secs(60);
-        channels.get(builder.options(options).shard(tenant))
+        channels.get(builder.unstable_pool(options).shard(tenant))
     };
     let red = get("red").unwrap();
     red.unary(&WORK, raw([0])).await.unwrap();

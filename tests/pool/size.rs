@@ -3,7 +3,7 @@
 
 use crate::{begin, ms, one, options, places};
 use framewire::client::{BuildError, Cap, Channel, Severity};
-use framewire::transport::connect::Target;
+use framewire::transport::Target;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::pool::Pool;
 use std::io;
@@ -84,7 +84,7 @@ async fn never_more_than_allowed() {
 #[test]
 fn an_environment_brings_its_times() {
     use framewire::client::Preset;
-    let builder = || Channel::builder("http://test").options(options());
+    let builder = || Channel::builder("http://test").unstable_pool(options());
     assert_ne!(builder().path(Preset::aws_alb()).findings(), [], "30 min, and 60 s are kept");
     let builder = builder().environment(Preset::aws_alb());
     assert_eq!(builder.findings(), []);
@@ -95,12 +95,15 @@ fn an_environment_brings_its_times() {
 async fn none_is_refused() {
     let mut options = options();
     (options.max_connections, options.attempts) = (0, 0);
-    let refused = Channel::builder("http://test").options(options).build();
+    let refused = Channel::builder("http://test").unstable_pool(options).build();
     let Err(BuildError::Options(findings)) = refused else { panic!("{refused:?}") };
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|finding| finding.severity == Severity::Error));
     let text = BuildError::Options(findings).to_string();
-    assert!(text.contains("max_connections is 0") && text.contains("attempts is 0"), "{text}");
+    assert!(
+        text.contains("max_connections is 0") && text.contains("max_transparent_attempts is 0"),
+        "{text}"
+    );
 }
 
 /// Below the channel, where nothing is checked, zero counts as one.
@@ -125,13 +128,14 @@ async fn warnings_are_kept() {
     assert_eq!(quiet.channel.findings(), []);
     let mut options = options();
     options.idle_time = Duration::from_secs(30);
-    let builder = Channel::builder("http://test").options(options).max_receive_message(1 << 30);
+    let builder =
+        Channel::builder("http://test").unstable_pool(options).max_receive_message(1 << 30);
     let told = builder.findings();
     let channel = builder.build().unwrap();
     assert_eq!(channel.findings(), told);
     let whats: Vec<_> = told.iter().map(|finding| finding.what.as_str()).collect();
     assert_eq!(whats.len(), 2, "{whats:?}");
-    assert!(whats[0].starts_with("shrink_after"), "{whats:?}");
+    assert!(whats[0].starts_with("Advanced::shrink_after"), "{whats:?}");
     assert!(whats[1].starts_with("max_receive_message 1073741824"), "{whats:?}");
     assert!(told.iter().all(|finding| finding.severity == Severity::Warning));
 }
@@ -167,7 +171,9 @@ async fn warnings_are_logged_once() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let warned: Vec<_> = text.lines().filter(|line| line.contains(" WARN ")).collect();
     assert_eq!(warned.len(), 1, "{text}");
-    assert!(warned[0].contains("keepalive 60s is below 300s") && warned[0].contains("http://test"));
+    assert!(
+        warned[0].contains("keepalive_time 60s is below 300s") && warned[0].contains("http://test")
+    );
 }
 
 /// A thousand callers at once on a cold channel: one dial at a time, and each proves itself before
@@ -228,7 +234,7 @@ async fn dials_are_rationed() {
     ms(50).await;
     assert_eq!(cap.dials(), 20);
     for one in pools.iter().take(20) {
-        one.channel.connections()[0].goodbye();
+        one.channel.unstable_handles()[0].goodbye();
     }
     ms(50).await;
     assert_eq!(cap.open(), 0);
@@ -247,12 +253,12 @@ async fn a_warm_up_is_proved_and_kept() {
     let one = one(100, options());
     one.channel.warm(3).await.unwrap();
     assert_eq!(one.open(), 3);
-    assert!(one.channel.connections().iter().all(|handle| handle.is_ready()));
+    assert!(one.channel.unstable_handles().iter().all(|handle| handle.is_ready()));
     // Longer than the time after which connections without calls are closed.
     ms(3_600_000).await;
     assert_eq!((one.open(), one.dials()), (3, 3));
     // What is lost is dialled anew, without a call.
-    one.channel.connections()[1].goodbye();
+    one.channel.unstable_handles()[1].goodbye();
     ms(1000).await;
     assert_eq!((one.open(), one.dials()), (3, 4));
     one.channel.warm(0).await.unwrap();

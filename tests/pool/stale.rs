@@ -22,14 +22,14 @@ async fn a_call_after_a_silent_drop_runs_once_elsewhere() {
         assert!(took <= Duration::from_millis(100), "{took:?}");
         assert_eq!(one.journal.take(), [[1]], "once");
         assert_eq!((one.dials(), one.pings()), (cycle + 2, cycle + 1));
-        assert_eq!(one.channel.connections().len(), 1, "the forgotten one is let go");
+        assert_eq!(one.channel.unstable_handles().len(), 1, "the forgotten one is let go");
     }
     // Two minutes were too long: from now on the connection is closed before.
     assert_eq!(one.channel.stats().path_limit, Some(Duration::from_secs(120)));
     ms(113_000).await;
-    assert_eq!(one.channel.connections().len(), 1);
+    assert_eq!(one.channel.unstable_handles().len(), 1);
     ms(7_000).await;
-    assert_eq!(one.channel.connections().len(), 0);
+    assert_eq!(one.channel.unstable_handles().len(), 0);
     begin(&one.channel, 0).await.unwrap().unwrap();
     assert_eq!((one.dials(), one.pings()), (4, 2));
 }
@@ -43,7 +43,7 @@ async fn what_is_survived_is_learned_too() {
     begin(&one.channel, 0).await.unwrap().unwrap();
     assert_eq!(one.pings(), 1);
     // A connection made from now on is asked after three quarters of that, not after a minute.
-    one.channel.connections()[0].goodbye();
+    one.channel.unstable_handles()[0].goodbye();
     ms(10).await;
     begin(&one.channel, 0).await.unwrap().unwrap();
     ms(299_000).await;
@@ -91,7 +91,7 @@ async fn every_forgotten_connection_is_found_out() {
     ms(59_000).await;
     one.network.forget(addr(1));
     ms(2_000).await;
-    let forgotten = one.channel.connections().len();
+    let forgotten = one.channel.unstable_handles().len();
     assert!(forgotten >= 2, "{forgotten}");
     one.journal.take();
     let started = Instant::now();

@@ -42,7 +42,7 @@ async fn a_connection_from_its_dial_to_its_end() {
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Ready, [0, 0, 1, 0]));
     let connection = &stats.connections[0];
     assert_eq!((connection.calls, connection.limit, stats.waiting), (2, 2, 3));
-    assert_eq!(connection.id, one.channel.connections()[0].id());
+    assert_eq!(connection.id, one.channel.unstable_handles()[0].id());
     assert!((15..=20).contains(&connection.age.as_millis()), "{:?}", connection.age);
     assert_eq!(
         first_line(&stats),
@@ -52,7 +52,7 @@ async fn a_connection_from_its_dial_to_its_end() {
 
     // The last calls are under way when the connection is told to go.
     ms(200).await;
-    one.channel.connections()[0].goodbye();
+    one.channel.unstable_handles()[0].goodbye();
     let stats = one.channel.stats();
     assert_eq!((counts(&stats)[3], stats.calls()), (1, 1));
     for call in calls {
@@ -69,10 +69,11 @@ async fn a_connection_from_its_dial_to_its_end() {
 async fn a_peer_that_says_nothing() {
     let network = Network::new();
     let mut listener = network.listen(addr(1));
-    let channel = Channel::builder("http://test").connector(network.clone()).options(options());
+    let channel =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = channel.build().unwrap();
     let call = begin(&channel, 0);
-    let _mute = framewire::transport::accept::Accept::accept(&mut listener).await.unwrap();
+    let _mute = framewire::transport::Accept::accept(&mut listener).await.unwrap();
     ms(10).await;
     let stats = channel.stats();
     assert_eq!((stats.state, counts(&stats)), (ChannelState::Connecting, [0, 1, 0, 0]));
@@ -178,7 +179,7 @@ async fn a_few_lines_for_people() {
     assert_eq!(lines[0], "ready, 1 call in flight, 0 waiting: calls get a permit at once");
     assert_eq!(lines[1], "connections: 0 dialling, 0 handshaking, 1 active, 0 draining");
     assert_eq!(lines[2], "  http://test:80: 1 of 4 open, 0 draining");
-    let id = one.channel.connections()[0].id();
+    let id = one.channel.unstable_handles()[0].id();
     assert_eq!(lines[3], format!("  #{id} to memory, active, 1.5s old: 1 of 100 calls"));
     assert!(lines[4].starts_with("shared: 1 of 8 sockets (own), 1 dial, 0 delayed; "), "{text}");
     assert!(lines[4].ends_with(" of 1048576 KiB of the budget"), "{text}");

@@ -66,7 +66,7 @@ async fn goaways_in_the_middle_of_streams_lose_nothing_and_repeat_nothing() {
     let network = Network::new();
     let (begun, ended) = (Journal::default(), Journal::default());
     let builder = Channel::builder("http://test").connector(network.clone());
-    let channel = builder.options(options()).build().unwrap();
+    let channel = builder.unstable_pool(options()).build().unwrap();
     let mut server = network.serve(addr(1), router(&begun, &ended), allowing(100));
     for cycle in 0..300u32 {
         let calls: Vec<_> =
@@ -97,7 +97,7 @@ async fn chance(seed: u64) {
     options.keep_bytes = [8, 12, 100][random.below(3) as usize];
     let limit = 2 + random.below(20) as u32;
     let retry = RetryPolicy::new(3).backoff(ms_of(5), 2.0, ms_of(20));
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options);
+    let builder = Channel::builder("http://test").connector(network.clone()).unstable_pool(options);
     let channel = builder.retry(retry).build().unwrap();
     let serve = || network.serve(addr(1), router(&begun, &ended), allowing(limit));
     let mut server = serve();
@@ -141,7 +141,7 @@ async fn chance(seed: u64) {
     assert!(most(&ended) <= 3, "no more often than the policy allows");
     assert!(ended.iter().all(|bytes| bytes.len() == 12), "whole, or not at all");
     assert_eq!(channel.waiting(), 0);
-    for handle in channel.connections() {
+    for handle in channel.unstable_handles() {
         assert_eq!(handle.life().read().calls, 0, "a place was not given back");
     }
 }
@@ -166,7 +166,7 @@ async fn every_attempt_waits_for_ready() {
     let journal = Journal::default();
     let retry = RetryPolicy::new(2).backoff(ms_of(100), 1.0, ms_of(100));
     let builder = Channel::builder("http://test").connector(network.clone());
-    let channel = builder.options(options()).retry(retry).build().unwrap();
+    let channel = builder.unstable_pool(options()).retry(retry).build().unwrap();
     let server = network.serve(addr(1), crate::router(&journal), allowing(100));
     let calls = [true, false].map(|waits| {
         let channel = channel.clone();
@@ -192,7 +192,7 @@ async fn a_hedged_call_waits_for_ready() {
     let network = Network::new();
     let journal = Journal::default();
     let builder = Channel::builder("http://test").connector(network.clone());
-    let builder = builder.options(options()).hedge(HedgePolicy::new(3, ms_of(10)));
+    let builder = builder.unstable_pool(options()).hedge(HedgePolicy::new(3, ms_of(10)));
     let channel = builder.build().unwrap();
     let call = |waits| {
         let request = Request::new(raw([0])).with_wait_for_ready(waits);
@@ -219,7 +219,7 @@ fn a_pause_that_is_cut_short_ends_the_call() {
     let network = Network::new();
     let retry = RetryPolicy::new(2).backoff(ms_of(1000), 1.0, ms_of(1000)).on(Code::NotFound);
     let builder = Channel::builder("http://test").connector(network.clone());
-    let channel = builder.options(options()).retry(retry).build().unwrap();
+    let channel = builder.unstable_pool(options()).retry(retry).build().unwrap();
     let router = Router::new().unary(&WORK, |_, _: Raw| async {
         Err::<Response<Raw>, _>(Status::new(Code::NotFound, "not yet"))
     });
@@ -250,7 +250,8 @@ async fn nobody_sees_an_end_that_is_not_the_last() {
         });
     let _server = network.serve(addr(1), router, allowing(100));
     let retry = RetryPolicy::new(2).backoff(Duration::ZERO, 1.0, Duration::ZERO);
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let builder =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = builder.retry(retry).build().unwrap();
     let readers: Vec<_> = (0..2u8)
         .map(|i| {
@@ -284,7 +285,8 @@ async fn attempts_are_counted() {
         })
         .client_streaming(&UP, |_, _: Requests<Raw>| std::future::pending());
     let _server = network.serve(addr(1), router, allowing(100));
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let builder =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let retry = RetryPolicy::new(3).backoff(ms_of(10), 1.0, ms_of(10));
     let channel = builder.retry(retry).hedge_for("/test.Work/Up", HedgePolicy::new(3, ms_of(5)));
     let channel = channel.build().unwrap();

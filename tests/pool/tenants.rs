@@ -2,10 +2,11 @@
 
 use crate::network::{Network, addr};
 use crate::{WORK, allowing, ms, options, raw};
-use framewire::client::{Channel, HedgePolicy, PoolOptions, RetryPolicy, Share};
+use framewire::client::{Channel, HedgePolicy, RetryPolicy, Share};
 use framewire::error::{Error, Kind, Processed};
 use framewire::server::{Context, Router, Server};
 use framewire::unstable::grpc::{Code, Raw, Request, Response, Status};
+use framewire::unstable::pool::PoolOptions;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -63,7 +64,7 @@ fn shared(calls: u32, mut options: PoolOptions) -> Shared {
         })
     };
     let server = network.serve(addr(1), router, allowing(calls));
-    let channel = Channel::builder("http://test").connector(network.clone()).options(options);
+    let channel = Channel::builder("http://test").connector(network.clone()).unstable_pool(options);
     Shared { channel: channel.build().unwrap(), network, seen, _server: server }
 }
 
@@ -221,7 +222,7 @@ async fn a_call_that_moves_keeps_its_seat() {
     for _ in 0..20 {
         let calls: Vec<_> = (0..12).map(|_| begin(&tenant, &[5])).collect();
         ms(3).await;
-        for handle in shared.channel.connections() {
+        for handle in shared.channel.unstable_handles() {
             handle.goodbye();
         }
         for call in calls {
@@ -241,7 +242,8 @@ async fn a_seat_outlives_no_panic() {
         Ok(Response::new(request))
     });
     let _server = network.serve(addr(1), router, allowing(100));
-    let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+    let builder =
+        Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
     let channel = builder.build().unwrap();
     let tenant = channel.tenant("a", share(1, 2));
     for _ in 0..5 {
@@ -283,7 +285,8 @@ async fn policies_stay_within_the_quota() {
             })
         };
         let _server = network.serve(addr(1), router, allowing(100));
-        let builder = Channel::builder("http://test").connector(network.clone()).options(options());
+        let builder =
+            Channel::builder("http://test").connector(network.clone()).unstable_pool(options());
         let builder = if hedged {
             builder.hedge(HedgePolicy::new(3, Duration::from_millis(5)))
         } else {

@@ -36,7 +36,7 @@ async fn no_more_wait_than_allowed() {
     assert_eq!(one.channel.waiting(), 5);
     let error = begin(&one.channel, 1).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::Limit, Code::ResourceExhausted), "{error}");
-    assert!(error.to_string().contains("max_waiting"), "{error}");
+    assert!(error.to_string().contains("max_queued_calls"), "{error}");
     assert_eq!(error.processed(), Processed::No);
     for call in calls {
         call.await.unwrap().unwrap();

@@ -3,10 +3,11 @@
 
 use crate::network::{Network, addr};
 use crate::{WORK, allowing, begin, ms, one, options, raw};
-use framewire::client::{Channel, ControllerOptions, Count, PoolOptions};
+use framewire::client::{Channel, ControllerOptions, Count};
 use framewire::server::Router;
 use framewire::unstable::advisor::sizing::Bound;
 use framewire::unstable::grpc::{Method, Raw};
+use framewire::unstable::pool::PoolOptions;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ fn feed(calls: u32, options: PoolOptions) -> (Channel, framewire::server::Server
             Ok(())
         });
     let server = network.serve(addr(1), router, allowing(calls));
-    let channel = Channel::builder("http://test").connector(network).options(options);
+    let channel = Channel::builder("http://test").connector(network).unstable_pool(options);
     (channel.build().unwrap(), server)
 }
 
@@ -184,7 +185,7 @@ async fn a_forgotten_stream_is_named() {
     assert!(site.file().ends_with("watched.rs"), "{site}");
     assert_eq!(site.line(), there);
     assert!(here < there && leak.still >= Duration::from_secs(600), "{leak}");
-    assert!(stats.to_string().contains("is held and nobody waits for it"), "{stats}");
+    assert!(stats.to_string().contains("is held and not polled"), "{stats}");
 }
 
 /// A unary call is named by its place, too.

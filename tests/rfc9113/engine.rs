@@ -418,10 +418,10 @@ fn a_window_opens_for_a_message_within_its_bound() {
     server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
     server.written();
     let key = server.key(1);
-    assert_eq!(server.connection.lacking(key, 200_000), 0, "the window is wide enough");
+    assert_eq!(server.connection.prefetch_bytes(key, 200_000), 0, "the window is wide enough");
     for bytes in [280_000, 1 << 30] {
-        let lacking = server.connection.lacking(key, bytes);
-        server.connection.expand(&mut server.out, key, lacking);
+        let missing = server.connection.prefetch_bytes(key, bytes);
+        server.connection.prefetch(&mut server.out, key, missing);
     }
     let window = Limits::server().stream_window;
     let wanted = [(WINDOW_UPDATE, 1, 280_000 - window), (WINDOW_UPDATE, 1, 20_000)];

@@ -13,12 +13,12 @@ mod server;
 mod stream;
 
 use framewire::error::{Error, Initiator, Kind, Processed};
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::state::ending::wake;
 use framewire::unstable::call::state::{CallState, SharedCall};
 use framewire::unstable::connection::dispatch::Dispatch;
 use framewire::unstable::connection::driver::ConnectionOptions;
-use framewire::unstable::connection::engine::{Engine, EngineTask, Intake};
+use framewire::unstable::connection::engine::{ConnectionEngine, EngineTask, Intake};
 use framewire::unstable::connection::handle::Handle;
 use framewire::unstable::grpc::{Code, Status, status_map};
 use framewire::unstable::http2::ErrorCode;
@@ -36,7 +36,7 @@ use tokio::time::Sleep;
 #[derive(Debug)]
 pub struct H2Engine;
 
-impl Engine for H2Engine {
+impl ConnectionEngine for H2Engine {
     fn client(&self, io: BoxedIo, intake: Intake, options: ConnectionOptions) -> EngineTask {
         Box::pin(client::Client::new(io, intake, &options))
     }

@@ -1,10 +1,10 @@
 //! A link with faults, put between a client and whatever it dials: single bytes, delays, a cut,
 //! a stall. It can keep the bytes of both directions.
 
-use framewire::transport::accept::{Accept, AcceptFuture};
-use framewire::transport::connect::{Connect, ConnectFuture, Connected, Target};
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::BoxedIo;
+use framewire::transport::{Accept, AcceptFuture};
+use framewire::transport::{Connect, ConnectFuture, Connected, Target};
+use framewire::transport::{MemoryConnector, MemoryListener};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -76,9 +76,7 @@ impl Accept for FaultyListener {
 }
 
 fn over(connected: Connected, faults: Faults) -> Connected {
-    let Connected { io, info } = connected;
-    let io = Box::new(FaultyIo { io, faults, written: 0, read: 0, sleep: None });
-    Connected { io, info }
+    connected.map_io(|io| FaultyIo { io, faults, written: 0, read: 0, sleep: None })
 }
 
 /// One end of a link with faults.

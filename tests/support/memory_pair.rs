@@ -3,14 +3,16 @@
 
 use super::h2_driver::H2Engine;
 use super::link::{Faults, FaultyConnector};
-use framewire::client::{Cap, Channel, ChannelBuilder, PoolOptions};
-use framewire::server::{ConnectionOptions, Router, Server, ServerBuilder};
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::client::{Cap, Channel, ChannelBuilder};
+use framewire::server::{Router, Server, ServerBuilder};
+use framewire::transport::in_memory;
+use framewire::transport::{MemoryConnector, MemoryListener};
+use framewire::unstable::connection::engine;
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::Raw;
 use framewire::unstable::grpc::{Method, Response};
 use framewire::unstable::http2::Role;
-use std::sync::Arc;
+use framewire::unstable::pool::PoolOptions;
 
 pub type RawMethod = Method<Raw, Raw>;
 
@@ -72,19 +74,19 @@ impl On {
         // What others in this process dial does not count.
         options.cap.get_or_insert_with(|| Cap::new(1024, 1 << 20));
         if self.client {
-            options.engine = Some(Arc::new(H2Engine));
+            options.engine = engine::custom(H2Engine);
         }
         options
     }
 
     /// A channel that is still to be given its connector.
     pub fn channel(self) -> ChannelBuilder {
-        Channel::builder("http://test").options(self.client_options(PoolOptions::new()))
+        Channel::builder("http://test").unstable_pool(self.client_options(PoolOptions::new()))
     }
 
     pub fn server(self, router: Router) -> ServerBuilder {
         let builder = Server::builder(router);
-        if self.server { builder.engine(Arc::new(H2Engine)) } else { builder }
+        if self.server { builder.engine(engine::custom(H2Engine)) } else { builder }
     }
 
     pub fn setup(self, router: Router) -> Setup {
@@ -107,9 +109,10 @@ impl On {
         faults: Faults,
     ) -> (Channel, MemoryListener) {
         options.max_connections = 1;
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         let connector = FaultyConnector::new(connector, faults);
-        let channel = self.channel().options(self.client_options(options)).connector(connector);
+        let channel =
+            self.channel().unstable_pool(self.client_options(options)).connector(connector);
         (channel.build().unwrap(), listener)
     }
 }
@@ -135,10 +138,10 @@ impl Setup {
 
     pub fn start_with(self, with: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> Pair {
         let Self { on, router, client, server, faults } = self;
-        let (connector, listener) = memory::listener(BUFFER);
-        let server = on.server(router).options(server).serve(listener);
+        let (connector, listener) = in_memory(BUFFER);
+        let server = on.server(router).unstable_connection(server).serve(listener).unwrap();
         let near = FaultyConnector::new(connector.clone(), faults);
-        let builder = on.channel().connector(near).options(on.client_options(client));
+        let builder = on.channel().connector(near).unstable_pool(on.client_options(client));
         Pair { channel: with(builder).build().unwrap(), server, connector }
     }
 }

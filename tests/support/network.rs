@@ -1,13 +1,15 @@
 //! Servers of ours at addresses of a network in memory, and what happened at each of them.
 
-use framewire::server::{ConnectionOptions, Router, Server};
-use framewire::transport::accept::{Accept, AcceptFuture};
-use framewire::transport::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
+use framewire::server::{Router, Server};
+
+use framewire::transport::BoxedIo;
+use framewire::transport::in_memory;
+use framewire::transport::{Accept, AcceptFuture};
+use framewire::transport::{
+    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Target,
 };
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::{MemoryConnector, MemoryListener};
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::pool::{Resolve, ResolveFuture};
 use std::collections::HashMap;
 use std::io;
@@ -67,14 +69,17 @@ impl Network {
 
     /// Listens at an address; who listened there before hears of no new connection.
     pub fn listen(&self, at: SocketAddr) -> MemoryListener {
-        let (connector, listener) = memory::listener(BUFFER);
+        let (connector, listener) = in_memory(BUFFER);
         self.hosts.lock().unwrap().entry(at).or_default().connector = Some(connector);
         listener
     }
 
     /// A server of ours at an address.
     pub fn serve(&self, at: SocketAddr, router: Router, options: ConnectionOptions) -> Server {
-        Server::builder(router).options(options).serve(Patient(self.listen(at)))
+        Server::builder(router)
+            .unstable_connection(options)
+            .serve(Patient(self.listen(at)))
+            .unwrap()
     }
 
     /// Listens as [`Network::listen`], for a server that stays when the address is taken from it.
@@ -156,11 +161,8 @@ impl Connect for Network {
                 let kind = ConnectErrorKind::Refused;
                 return Err(ConnectError::new(kind, ConnectPhase::Socket, &target));
             };
-            let Connected { io, info } = connector.connect(target).await?;
-            Ok(Connected {
-                io: Box::new(QueuedReservation { io, counts, forgotten, _socket: socket }),
-                info,
-            })
+            let connected = connector.connect(target).await?;
+            Ok(connected.map_io(|io| QueuedReservation { io, counts, forgotten, _socket: socket }))
         })
     }
 }

@@ -1,9 +1,9 @@
 //! A scripted HTTP/2 peer: it does what the test says, right or wrong.
 
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::{Connect, Target};
-use framewire::transport::io::BoxedIo;
-use framewire::transport::memory::{MemoryConnector, MemoryListener};
+use framewire::transport::Accept;
+use framewire::transport::BoxedIo;
+use framewire::transport::{Connect, Target};
+use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::http2::frame::header::{Flags, FrameHeader, FrameType, HEADER_LEN};
 use framewire::unstable::http2::frame::write;
 use framewire::unstable::http2::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, FieldSink};

@@ -2,7 +2,9 @@
 //!
 //! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
 
-use framewire::server::{ConnectionOptions, Router, Server};
+use framewire::server::{Router, Server};
+
+use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::Role;
 use std::collections::BTreeMap;
@@ -75,7 +77,7 @@ pub fn serve_as(options: ConnectionOptions, more: impl FnOnce(Router) -> Router)
 async fn serve_at(at: SocketAddr, options: ConnectionOptions, more: impl FnOnce(Router) -> Router) {
     let ran = Arc::new(Mutex::new(Ran::new()));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let server = Server::builder(more(router(&ran))).options(options).bind(at).unwrap();
+    let server = Server::builder(more(router(&ran))).unstable_connection(options).bind(at).unwrap();
     println!("\nlistens on {}", server.local_addr().unwrap());
     let (gone, parent_is_gone) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use framewire::error::{Error, Processed};
-use framewire::transport::connect::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
+use framewire::transport::{Connect, ConnectFuture, Connected, ConnectionInfo, Target};
 use framewire::unstable::call::reader::{Body, End, Reader};
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::call::state::{Credit, SendEnd, SharedCall};
@@ -55,10 +55,10 @@ impl Connect for Once {
         Box::pin(async move {
             let Some(io) = io else {
                 let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-                use framewire::transport::connect::{ConnectError, ConnectPhase};
+                use framewire::transport::{ConnectError, ConnectPhase};
                 return Err(ConnectError::from_io(ConnectPhase::Socket, &target, gone));
             };
-            Ok(Connected { io: Box::new(io), info: ConnectionInfo::default() })
+            Ok(Connected::new(io))
         })
     }
 }
@@ -135,11 +135,11 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
 async fn read(reader: &Reader) -> Result<(BytesMut, End), Error> {
     let mut all = BytesMut::new();
     let mut piece = BytesMut::new();
-    let mut consumed = Credit::default();
+    let mut read = Credit::default();
     loop {
-        match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut consumed))).await? {
+        match poll_fn(|cx| reader.poll_body(cx, &mut piece, std::mem::take(&mut read))).await? {
             Body::Bytes => {
-                consumed.consumed = piece.len() as u32;
+                read.released_unread = piece.len() as u32;
                 all.extend_from_slice(&piece);
                 piece.clear();
             }

@@ -39,7 +39,7 @@ pub(crate) static LAYERS: [Layer; 14] = [
     layer("src/grpc", &["grpc", "http2::*"], "layer 2: gRPC on the fields and codes of HTTP/2"),
     layer("src/memory", &["memory", "rt"], "layer 2: counts bytes, whoever holds them"),
     layer(
-        "src/error.rs",
+        "src/error",
         &["error", "http2::error", "http2::*", "grpc::status", "grpc::*"],
         "beside layer 2: every layer above returns it",
     ),
@@ -118,9 +118,10 @@ pub(crate) fn layer_of(path: &str) -> Option<&'static Layer> {
     LAYERS.iter().find(|row| contains(row.path, path))
 }
 
-/// Whether `path` is the file `row`, or lies in the folder `row`.
+/// Whether `path` is the file `row` (with or without `.rs`), or is in the folder `row`.
 pub(crate) fn contains(row: &str, path: &str) -> bool {
-    path.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let rest = path.strip_prefix(row);
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
 }
 
 /// Files directly in `src/` without a row of their own: they re-export.

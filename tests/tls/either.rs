@@ -3,10 +3,10 @@
 use crate::identity::Identity;
 use framewire::client::{Channel, ChannelBuilder};
 use framewire::server::{Router, Server};
-use framewire::transport::connect::{Connect, Target};
-use framewire::transport::memory;
-use framewire::transport::memory::MemoryConnector;
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::transport::MemoryConnector;
+use framewire::transport::in_memory;
+use framewire::transport::{Connect, Target};
 use framewire::unstable::grpc::{Method, Raw, Response};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,14 +15,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const HOW: Method<Raw, Raw> = Method::new("/test.Tls/How");
 
 fn serve(identity: &Identity) -> (Server, MemoryConnector) {
-    let (connector, listener) = memory::listener(64 * 1024);
+    let (connector, listener) = in_memory(64 * 1024);
     let router = Router::new().unary(&HOW, |context, request: Raw| async move {
         let how = if context.connection().unwrap().tls.is_some() { "tls " } else { "plain " };
         Ok(Response::new(Raw([how.as_bytes(), &request.0].concat().into())))
     });
     let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
     let builder = Server::builder(router).serve_either(tls.build().unwrap());
-    (builder.handshake_time(Duration::from_secs(3)).serve(listener), connector)
+    (builder.handshake_timeout(Duration::from_secs(3)).serve(listener).unwrap(), connector)
 }
 
 async fn ask(builder: ChannelBuilder, connector: &MemoryConnector) -> Raw {

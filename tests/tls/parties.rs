@@ -2,9 +2,9 @@
 
 use framewire::client::Channel;
 use framewire::server::{Context, Router, Server};
-use framewire::transport::connect::ConnectionInfo;
-use framewire::transport::memory;
-use framewire::transport::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+use framewire::transport::ConnectionInfo;
+use framewire::transport::{MemoryConnector, in_memory};
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::sync::mpsc;
@@ -57,19 +57,19 @@ impl Authority {
 /// A server whose one method reports how its caller is connected, and the way to reach it.
 pub struct Served {
     pub server: Server,
-    pub connector: memory::MemoryConnector,
+    pub connector: MemoryConnector,
     pub told: mpsc::Receiver<ConnectionInfo>,
 }
 
 pub fn serve(tls: ServerTls) -> Served {
-    let (connector, listener) = memory::listener(1 << 16);
+    let (connector, listener) = in_memory(1 << 16);
     let (tell, told) = mpsc::channel();
     let router = Router::new().unary(&WHO, move |context: Context, request| {
         let info = context.connection().unwrap_or_default();
         tell.send(info).unwrap();
         async move { Ok(Response::new(request)) }
     });
-    Served { server: Server::builder(router).tls(tls).serve(listener), connector, told }
+    Served { server: Server::builder(router).tls(tls).serve(listener).unwrap(), connector, told }
 }
 
 impl Served {

@@ -43,8 +43,8 @@ async fn a_channel_resumes_its_own_sessions_and_no_others() {
             let shown = std::slice::from_ref(&leaf.der);
             assert_eq!(tls.peer_certificates, shown, "known from the first one");
             assert_eq!(info.timings.tls, tls.handshake);
-            channel.connections()[0].goodbye();
-            while !channel.connections().is_empty() {
+            channel.unstable_handles()[0].goodbye();
+            while !channel.unstable_handles().is_empty() {
                 tokio::task::yield_now().await;
             }
         }
@@ -82,7 +82,7 @@ async fn connections_of_a_replaced_identity_are_drained_on_request() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(seen.last(), Some(&true), "the new one took over: {}", channel.stats());
-    while channel.connections().len() > 1 {
+    while channel.unstable_handles().len() > 1 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(channel.stats().counted(framewire::client::Count::Replaced), 1);

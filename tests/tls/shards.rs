@@ -3,13 +3,10 @@
 
 use crate::parties::{Authority, serve};
 use framewire::client::{Channel, ChannelBuilder, Channels};
-use framewire::transport::tls::ServerTls;
+use framewire::tls::ServerTls;
 
 /// The first of them, and each part changed alone.
-fn all(
-    authority: &Authority,
-    connector: &framewire::transport::memory::MemoryConnector,
-) -> Vec<Builder> {
+fn all(authority: &Authority, connector: &framewire::transport::MemoryConnector) -> Vec<Builder> {
     let (leaf, other) = (authority.sign("one.example"), authority.sign("two.example"));
     let tls = authority.client(&leaf).build().unwrap();
     let identity = authority.client(&other).build().unwrap();
@@ -17,11 +14,10 @@ fn all(
     let more = Authority::new();
     let roots = authority.client(&leaf).roots_pem(&more.pem).build().unwrap();
     let named = tls.clone().with_server_name("other.example").unwrap();
-    let at =
-        |target: &'static str, via: &'static str, tls: &framewire::transport::tls::ClientTls| {
-            let (connector, tls) = (connector.clone(), tls.clone());
-            move || Channel::builder(target).connector(connector.clone()).via(via).tls(tls.clone())
-        };
+    let at = |target: &'static str, via: &'static str, tls: &framewire::tls::ClientTls| {
+        let (connector, tls) = (connector.clone(), tls.clone());
+        move || Channel::builder(target).connector(connector.clone()).via(via).tls(tls.clone())
+    };
     let base = at("https://localhost", "a", &tls);
     vec![
         ("the first", Box::new(base.clone())),
@@ -77,8 +73,8 @@ async fn no_part_of_a_key_shares_a_connection_or_a_session_with_another() {
     // Each has a session by now, and comes back with its own.
     for (resumed, (part, builder)) in all.iter().enumerate() {
         let channel = channels.get(builder()).unwrap();
-        channel.connections()[0].goodbye();
-        while !channel.connections().is_empty() {
+        channel.unstable_handles()[0].goodbye();
+        while !channel.unstable_handles().is_empty() {
             tokio::task::yield_now().await;
         }
         let tls = served.ask(&channel).await.tls.unwrap();

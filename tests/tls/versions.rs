@@ -4,10 +4,10 @@
 use crate::identity::Identity;
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::accept::Accept;
-use framewire::transport::connect::TlsInfo;
-use framewire::transport::memory;
-use framewire::transport::tls::{ClientTls, ServerTls};
+use framewire::tls::{ClientTls, ServerTls};
+use framewire::transport::Accept;
+use framewire::transport::TlsInfo;
+use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Method, Raw, Response};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
@@ -62,13 +62,13 @@ fn version(suite: SupportedCipherSuite) -> &'static rustls::SupportedProtocolVer
 
 /// One call; what the server knew, and what the client did.
 async fn meet(client: ClientTls, server: ServerTls) -> (String, String) {
-    let (connector, listener) = memory::listener(64 * 1024);
-    let _server = Server::builder(router()).tls(server).serve(listener);
+    let (connector, listener) = in_memory(64 * 1024);
+    let _server = Server::builder(router()).tls(server).serve(listener).unwrap();
     let channel = Channel::builder("https://localhost").connector(connector).tls(client);
     let channel = channel.build().unwrap();
     let answer = channel.unary(&TLS, Raw::default()).await.unwrap().into_inner();
     let far = String::from_utf8(answer.0.to_vec()).unwrap();
-    let near = words(channel.connections()[0].info().tls.as_ref().unwrap());
+    let near = words(channel.unstable_handles()[0].info().tls.as_ref().unwrap());
     (far, near)
 }
 
@@ -130,7 +130,7 @@ async fn without_h2_there_is_no_connection() {
         // A server of another make.
         let mut config = server_config(suite, &identity);
         config.alpn_protocols = alpn.to_vec();
-        let (connector, mut listener) = memory::listener(64 * 1024);
+        let (connector, mut listener) = in_memory(64 * 1024);
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             let io = listener.accept().await.unwrap().io;
@@ -146,7 +146,7 @@ async fn without_h2_there_is_no_connection() {
         config.alpn_protocols = alpn.to_vec();
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = ServerTls::from_rustls(server_config(suite, &identity));
-        let accepting = framewire::transport::tls::accept(Box::new(far), &server);
+        let accepting = framewire::tls::accept(Box::new(far), &server);
         let name = "localhost".try_into().unwrap();
         let dialling = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, near);
         let (accepted, _) = tokio::join!(accepting, dialling);

@@ -1,22 +1,23 @@
-//! A live size: grows at once, shrinks late, and does not swing.
+//! A controller for the number of connections: it grows immediately, shrinks late, and does not oscillate.
 
 use crate::advisor::sizing::{Goal, Link, Load, Sizing, SizingError, Wait};
 use std::time::{Duration, Instant};
 
-/// How patient the controller is.
+/// The options of a [`Controller`].
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct ControllerOptions {
-    /// What the size has to satisfy, and its bounds.
+    /// The goal of the size, and its limits.
     pub goal: Goal,
-    /// Shrinks only to what would carry the load divided by this. Default 0.7: after shrinking, the
-    /// load may rise by 43 % before a dial is needed, more than a rate measured over some seconds
-    /// strays.
+    /// Shrinks only to a size that carries the load divided by this number. Default: 0.7, so that the load
+    /// may rise by 43 % after shrinking before a dial is needed. A rate measured over some seconds varies
+    /// less than that.
     pub shrink_below: f64,
-    /// How long less must have been enough before connections are given up. Default 60 s: longer
-    /// than the usual batch and scrape periods, and a connection too many costs some kilobytes.
+    /// How long a smaller size must be enough before the controller shrinks. Default: 60 s, longer than the
+    /// usual periods of batches and scrapes.
     pub hold: Duration,
-    /// After growing because calls waited though the arithmetic saw room, time before doing so
-    /// again. Default 2 s: a dial with TLS, and long enough for its effect to be measured.
+    /// Time after growing because of measured waits before the controller does so again. Default: 2 s,
+    /// enough for a dial with TLS and for its effect to be measured.
     pub settle: Duration,
 }
 
@@ -31,73 +32,93 @@ impl Default for ControllerOptions {
     }
 }
 
-/// What was measured since the last observation, and what there is now.
+/// Measurements since the last observation, and the present state.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Observation {
-    /// Rate, mean and variance.
+    /// The measured load: rate, mean and variance.
     pub load: Load,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
-    /// Bytes and what a connection carries, if measured.
+    /// The capacity of a connection, if measured.
     pub link: Option<Link>,
-    /// Share of the calls that had to wait for a stream.
+    /// Share of the calls that waited for a stream, 0 to 1.
     pub waited: f64,
     /// Mean wait over all calls.
     pub mean_wait: Duration,
-    /// Connections, with those being dialled and without those that drain.
+    /// Connections, including dials in flight, without draining ones.
     pub connections: u32,
 }
 
-/// What to do now.
+/// The advice of a [`Controller`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Advice {
-    /// Leave it.
+    /// Keep the number of connections.
     Stay,
-    /// Dial so many more.
+    /// Dial this many more.
     Grow(u32),
-    /// Let so many drain.
+    /// Drain this many.
     Shrink(u32),
 }
 
-/// Fed with observations, says grow, shrink or stay. Opt-in, and pure: it reads no clock.
+/// A controller that advises to grow, to shrink or to stay, from observations. It reads no clock.
 ///
-/// It grows at once when the arithmetic asks for more than there is, and one by one while more
-/// calls wait than the goal allows although the arithmetic sees room (the measured load may hide
-/// what calls meet). It shrinks when for [`ControllerOptions::hold`] even the load divided by
-/// [`ControllerOptions::shrink_below`] would have needed less, and then to the most it needed in
-/// that time. On constant load it therefore turns round at most once, and rests.
+/// - It grows immediately if [`Sizing`] needs more connections than there are.
+/// - It grows by one if more calls wait than the goal allows although [`Sizing`] finds enough connections,
+///   because the measured load may be lower than what calls experience.
+/// - It shrinks if, for the time [`ControllerOptions::hold`], even the load divided by
+///   [`ControllerOptions::shrink_below`] needed fewer, and then to the most that it needed in that time.
+///
+/// Under constant load it changes direction at most once.
+///
+/// ```
+/// use framewire::unstable::advisor::sizing::*;
+/// use std::time::{Duration, Instant};
+///
+/// let mut controller = Controller::new(ControllerOptions::default());
+/// let seen = Observation {
+///     load: Load::new(2000.0, Duration::from_millis(150)),
+///     streams: 100,
+///     link: None,
+///     waited: 0.0,
+///     mean_wait: Duration::ZERO,
+///     connections: 2,
+/// };
+/// assert_eq!(controller.observe(Instant::now(), &seen), Advice::Grow(3));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Controller {
     options: ControllerOptions,
-    /// Since when less has been enough, and the most that was needed since.
+    /// Since when a smaller size has been enough, and the largest size needed since then.
     spare: Option<(Instant, u32)>,
     seen: Option<Instant>,
-    /// Connections found necessary by waits, and the offered load at which that was.
+    /// The size that measured waits made necessary, and the offered load at that time.
     learned: Option<(u32, f64)>,
     grown_by_waits: Option<Instant>,
     last: Option<Sizing>,
 }
 
 impl Controller {
-    /// Knows nothing yet.
+    /// Creates a controller without observations.
     #[must_use]
     pub const fn new(options: ControllerOptions) -> Self {
         Self { options, spare: None, seen: None, learned: None, grown_by_waits: None, last: None }
     }
 
-    /// The arithmetic behind the last advice.
+    /// Returns the calculation behind the last advice.
     #[must_use]
     pub const fn last(&self) -> Option<&Sizing> {
         self.last.as_ref()
     }
 
-    /// What to do, given what was measured. Following the advice never leaves `min..=max`. An
-    /// observation that means nothing (a rate that is no number) changes nothing beyond the bounds.
+    /// Returns the advice for an observation. It never leads out of the goal's `min..=max`.
+    ///
+    /// An invalid observation, such as a rate that is not a number, leads to [`Advice::Stay`] within these
+    /// limits.
     pub fn observe(&mut self, now: Instant, seen: &Observation) -> Advice {
         let goal = self.options.goal;
         let have = seen.connections;
         let gap = self.seen.replace(now).map(|last| now.saturating_duration_since(last));
-        // Nothing was seen meanwhile: what held before the gap proves nothing.
+        // Nothing was observed during the gap, so the time before it does not count.
         if gap.is_some_and(|gap| gap > self.options.hold) {
             self.spare = None;
         }
@@ -106,8 +127,8 @@ impl Controller {
             return advice(have, have.clamp(goal.min, goal.max.max(goal.min)));
         }
         let Some((wanted, with_margin)) = self.reckon(seen) else { return Advice::Stay };
-        let floor = self.floor(now, seen, wanted);
-        let (wanted, with_margin) = (wanted.max(floor), with_margin.max(floor));
+        let least = self.least_by_waits(now, seen, wanted);
+        let (wanted, with_margin) = (wanted.max(least), with_margin.max(least));
         if wanted > have {
             self.spare = None;
             return advice(have, wanted);
@@ -126,7 +147,7 @@ impl Controller {
         advice(have, most)
     }
 
-    /// Connections for the load, and for the load with the margin of shrinking.
+    /// Returns the connections for the load, and for the load divided by `shrink_below`.
     fn reckon(&mut self, seen: &Observation) -> Option<(u32, u32)> {
         let goal = self.options.goal;
         let size = |load| Sizing::new(load, seen.streams, seen.link, goal);
@@ -138,7 +159,7 @@ impl Controller {
         let more = Load { rate: seen.load.rate / self.margin(), ..seen.load };
         let with_margin = size(more).map_or(goal.max, |sizing| sizing.connections);
         self.last = Some(sizing);
-        // What a larger load needs is never less; rounding shall not say otherwise.
+        // A larger load never needs fewer connections; this corrects rounding.
         Some((sizing.connections, with_margin.max(sizing.connections)))
     }
 
@@ -146,19 +167,19 @@ impl Controller {
         self.options.shrink_below.clamp(0.1, 1.0)
     }
 
-    /// The number below which waits have taught not to go at this load, one higher if more calls
-    /// than allowed wait now.
-    fn floor(&mut self, now: Instant, seen: &Observation, wanted: u32) -> u32 {
+    /// Returns the size below which calls waited too long at this load; one more than the present size if
+    /// more calls wait now than the goal allows.
+    fn least_by_waits(&mut self, now: Instant, seen: &Observation, wanted: u32) -> u32 {
         let goal = self.options.goal;
         let offered = self.last.map_or(0.0, |sizing| sizing.offered);
-        // At a load well below the one it was learned at, the lesson is void. By the same factor as
-        // shrinking, so that a load which merely trembles does not forget and learn in turn.
+        // At a much lower load the size is no longer valid. The factor is the one of shrinking, so that a
+        // slightly varying load does not drop and learn it again and again.
         let margin = self.margin();
         self.learned = self.learned.filter(|(_, at)| offered >= at * margin);
         let too_long = match goal.wait {
             Wait::Share(most) => seen.waited > most,
             Wait::Mean(most) => seen.mean_wait > most,
-            // The quantile itself is not observed; that more wait than may is.
+            // The quantile is not measured; the share of calls that wait is.
             Wait::Quantile(share, most) => seen.waited > 1.0 - share && seen.mean_wait > most,
         };
         let settled = self

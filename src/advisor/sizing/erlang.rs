@@ -1,20 +1,37 @@
-//! Erlang's two formulas, in the form that neither overflows nor loses digits.
+//! Erlang's two formulas, as a recursion that neither overflows nor loses digits.
 //!
-//! Calls arrive at random, each holds one server for a while; `offered` is the mean number of calls
-//! in service if nobody had to wait (arrival rate × mean service time), in erlangs.
+//! Calls arrive independently of each other, and each uses one server for some time. `offered` is the mean
+//! number of calls in service without any waiting: arrival rate × mean service time, in erlangs.
+//!
+//! ```
+//! use framewire::unstable::advisor::sizing::erlang;
+//!
+//! // 200 calls per second of 15 ms: 3 erlangs. How many streams, if at most 1 % of the calls may wait?
+//! let streams = erlang::search(200.0 * 0.015, |_servers, waiting| waiting <= 0.01);
+//! assert_eq!(streams, Some(9));
+//! ```
 
-/// Most servers that [`search`] looks at: 2^21. A million calls in flight to one target is beyond any
-/// client, and one pass is a division for each.
+/// The most servers that [`search`] tries: 2^21. No client has that many calls in flight to one target.
 pub const SERVERS_MAX: u64 = 1 << 21;
 
-/// Below this probability a further server changes nothing that anybody can measure, and the
-/// numbers would soon be denormal and slow.
+/// The probability below which another server changes nothing measurable. Smaller numbers would become
+/// denormal and slow.
 const NEGLIGIBLE: f64 = 1e-100;
 
 /// Erlang's recursion, one server at a time.
 ///
-/// `B(0) = 1`, `B(n) = a·B(n-1) / (n + a·B(n-1))`: all terms positive, nothing cancels, no factorial
-/// and no power, so the error stays within a few units of the last place however large `n` is.
+/// `B(0) = 1`, `B(n) = a·B(n-1) / (n + a·B(n-1))`. All terms are positive and no factorial or power occurs,
+/// so the rounding error stays within a few units in the last digit for any `n`.
+///
+/// ```
+/// use framewire::unstable::advisor::sizing::erlang::Recursion;
+///
+/// let mut one = Recursion::new(0.5);
+/// one.step();
+/// assert_eq!(one.servers(), 1);
+/// // With one server, the share of calls that wait is the utilisation.
+/// assert!((one.waiting() - 0.5).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Recursion {
     offered: f64,
@@ -23,33 +40,34 @@ pub struct Recursion {
 }
 
 impl Recursion {
-    /// With no server. `offered` is at least 0 and finite.
+    /// Starts with no server. `offered` must be finite and at least 0.
     #[must_use]
     pub const fn new(offered: f64) -> Self {
         Self { offered, servers: 0, blocking: 1.0 }
     }
 
-    /// One server more.
+    /// Adds one server.
     pub fn step(&mut self) {
         self.servers += 1;
         let carried = self.offered * self.blocking;
         self.blocking = carried / (self.servers as f64 + carried);
     }
 
-    /// How many servers there are.
+    /// Returns the number of servers.
     #[must_use]
     pub const fn servers(&self) -> u64 {
         self.servers
     }
 
-    /// Erlang B: the share of calls that find every server busy, if such calls are lost.
+    /// Returns Erlang B: the share of calls that find all servers busy and are lost, 0 to 1.
     #[must_use]
     pub const fn blocking(&self) -> f64 {
         self.blocking
     }
 
-    /// Erlang C: the share of calls that wait, if such calls queue. 1 when the servers cannot carry
-    /// the load at all, since then the queue never empties.
+    /// Returns Erlang C: the share of calls that find all servers busy and wait, 0 to 1.
+    ///
+    /// It is 1 if the servers cannot carry the load, because then the queue never empties.
     #[must_use]
     pub fn waiting(&self) -> f64 {
         let servers = self.servers as f64;
@@ -64,7 +82,7 @@ impl Recursion {
     }
 }
 
-/// Runs the recursion up to `servers`; stops where the probability has become nothing.
+/// Runs the recursion up to `servers`; stops early once the probability is negligible.
 fn run(offered: f64, servers: u64) -> Recursion {
     let mut recursion = Recursion::new(offered);
     while recursion.servers < servers {
@@ -76,13 +94,27 @@ fn run(offered: f64, servers: u64) -> Recursion {
     recursion
 }
 
-/// Erlang B for `servers`: the share of calls lost.
+/// Returns Erlang B for `servers`: the share of calls that are lost, 0 to 1.
+///
+/// ```
+/// use framewire::unstable::advisor::sizing::erlang;
+///
+/// // 4.46 erlangs on 10 servers lose one call in a hundred.
+/// assert!((erlang::blocking(4.46, 10) - 0.01).abs() < 0.0003);
+/// ```
 #[must_use]
 pub fn blocking(offered: f64, servers: u64) -> f64 {
     run(offered, servers).blocking()
 }
 
-/// Erlang C for `servers`: the share of calls that wait.
+/// Returns Erlang C for `servers`: the share of calls that wait, 0 to 1.
+///
+/// ```
+/// use framewire::unstable::advisor::sizing::erlang;
+///
+/// assert!((erlang::waiting(1.0, 2) - 1.0 / 3.0).abs() < 1e-12);
+/// assert_eq!(erlang::waiting(5.0, 4), 1.0); // too much load: the queue never empties
+/// ```
 #[must_use]
 pub fn waiting(offered: f64, servers: u64) -> f64 {
     if servers as f64 <= offered {
@@ -91,8 +123,9 @@ pub fn waiting(offered: f64, servers: u64) -> f64 {
     run(offered, servers).waiting()
 }
 
-/// The fewest servers that carry the load and satisfy `enough(servers, waiting)`, in one pass.
-/// `None` when [`SERVERS_MAX`] do not. No load needs no server.
+/// Returns the fewest servers that carry the load and for which `enough(servers, waiting)` is true.
+///
+/// `None` if [`SERVERS_MAX`] are not enough; `Some(0)` without load.
 pub fn search(offered: f64, mut enough: impl FnMut(u64, f64) -> bool) -> Option<u64> {
     if offered <= 0.0 {
         return Some(0);

@@ -169,16 +169,16 @@ fn it_explains_itself() {
     let load = Load::new(1200.0, ms(40.0));
     let text = Sizing::new(load, 50, Some(link), Goal::default()).unwrap().to_string();
     let want = "\
-connections: 2 (the streams decide)
+connections: 2 (calls in flight decide)
 load: 1200.0 calls/s x 40.00ms = 48.00 calls in flight
-streams: 66 so that at most 1.000 % of the calls wait; 88 with 25 % headroom; 50 a connection: 2
-bytes down: 52.429 MB/s a connection: 2
-so: 100 streams, 48.0 % in use, 0.000 % of the calls wait, 0.00ns in the mean";
+streams: 66 so that at most 1.000 % of the calls wait; 88 with 25 % headroom; at 50 per connection: 2 connections
+bytes down: 52.429 MB/s per connection: 2 connections
+result: 100 streams, 48.0 % in use, 0.000 % of the calls wait, 0.00ns on average";
     assert_eq!(text, want);
     let goal = Goal { max: 1, ..plain(Wait::Mean(ms(2.0))) };
     let text = Sizing::new(row_2(), 1, None, goal).unwrap().to_string();
-    assert!(text.contains("the most allowed; the load needs more"), "{text}");
-    assert!(text.ends_with("100.000 % of the calls wait, ever longer: the load does not fit"));
+    assert!(text.contains("the maximum; the load needs more"), "{text}");
+    assert!(text.ends_with("100.000 % of the calls wait, longer and longer: the load is too high"));
 }
 
 // ---- the controller -------------------------------------------------------------------------

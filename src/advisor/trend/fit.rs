@@ -1,20 +1,20 @@
-//! Robust arithmetic: medians, and a line that up to a quarter of outliers cannot turn.
+//! Robust statistics: medians, and a line that stays the same with up to a quarter of outliers.
 
 use crate::advisor::trend::window::Window;
 
-/// Makes the median absolute deviation comparable with a standard deviation of normal noise.
+/// The ratio of standard deviation and median absolute deviation for normal noise.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// A steady rise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
-    /// Slots a second.
+    /// Slots per second.
     pub(super) slope: f64,
     /// Slots in use at the end of the window, on the line.
     pub(super) level: f64,
 }
 
-/// The median; 0 of nothing.
+/// Returns the median; 0 for no values.
 pub(super) fn median(values: &[f64]) -> f64 {
     median_of(&mut values.to_vec())
 }
@@ -28,17 +28,17 @@ fn median_of(values: &mut [f64]) -> f64 {
     *median
 }
 
-/// A robust standard deviation round the median.
+/// Returns a robust standard deviation around the median.
 pub(super) fn scatter(values: &[f64]) -> f64 {
     let middle = median(values);
     median_of(&mut values.iter().map(|value| (value - middle).abs()).collect::<Vec<_>>())
         * MAD_TO_SIGMA
 }
 
-/// The line through the slots in use, if they rise steadily: from each third of the window to the
-/// next, not slowing down, not in one step, and by at least `least` of the level.
+/// Returns the line through the slots in use if they rise steadily: from each third of the window to the
+/// next, without slowing down, not in one step, and by at least `least` of the level.
 ///
-/// The cheap conditions come first; of a hundred windows without a rise one gets as far as the fit.
+/// The cheap conditions are first: of a hundred windows without a rise, one needs the fit.
 pub(super) fn steady_rise(window: &Window, share: f64, least: impl Fn(f64) -> f64) -> Option<Line> {
     let points = window.points();
     let third = points.len() / 3;
@@ -47,12 +47,12 @@ pub(super) fn steady_rise(window: &Window, share: f64, least: impl Fn(f64) -> f6
     };
     let m = [0, third, points.len() - third].map(middle);
     let (early, late) = (m[1] - m[0], m[2] - m[1]);
-    // The outer medians stand two thirds of the window apart.
+    // The outer medians are two thirds of the window apart.
     let rise = (early + late) * 1.5;
     if rise < least(m[1]) {
         return None;
     }
-    // A step, a burst or a load that settles has most of its rise in one place, and then less.
+    // A step, a burst or a settling load rises fast at first and then slowly.
     let slows = late < early * 0.75;
     if early < rise * share || slows || best_step(&points) < residual(&points) {
         return None;
@@ -61,7 +61,7 @@ pub(super) fn steady_rise(window: &Window, share: f64, least: impl Fn(f64) -> f6
     (line.slope > 0.0).then_some(line)
 }
 
-/// The line through points: the median of slopes, then of heights.
+/// Fits a line: the median of the slopes, then the median of the offsets.
 fn line(points: &[(f64, f64)]) -> Line {
     let slope = theil_sen(points);
     let mut starts: Vec<f64> = points.iter().map(|(x, y)| y - slope * x).collect();
@@ -69,13 +69,13 @@ fn line(points: &[(f64, f64)]) -> Line {
     Line { slope, level: median_of(&mut starts) + slope * end }
 }
 
-/// How the points scatter round their own line.
+/// Returns the scatter of the points around their line.
 pub(super) fn scatter_round_line(points: &[(f64, f64)]) -> f64 {
     let slope = theil_sen(points);
     scatter(&points.iter().map(|(x, y)| y - slope * x).collect::<Vec<_>>())
 }
 
-/// The sum of squares round the line of least squares.
+/// Returns the sum of squares around the least-squares line.
 fn residual(points: &[(f64, f64)]) -> f64 {
     let n = points.len() as f64;
     let mean = |pick: fn(&(f64, f64)) -> f64| points.iter().map(pick).sum::<f64>() / n;
@@ -89,7 +89,7 @@ fn residual(points: &[(f64, f64)]) -> f64 {
     if xx > 0.0 { yy - xy * xy / xx } else { yy }
 }
 
-/// The least sum of squares round two levels, one before and one after a step.
+/// Returns the smallest sum of squares around two levels, before and after a step.
 fn best_step(points: &[(f64, f64)]) -> f64 {
     let total: f64 = points.iter().map(|p| p.1).sum();
     let squares: f64 = points.iter().map(|p| p.1 * p.1).sum();
@@ -104,7 +104,7 @@ fn best_step(points: &[(f64, f64)]) -> f64 {
     best
 }
 
-/// The median of the slopes of all pairs of points.
+/// Returns the median of the slopes of all pairs of points (Theil–Sen).
 fn theil_sen(points: &[(f64, f64)]) -> f64 {
     let mut slopes = Vec::with_capacity(points.len() * points.len().saturating_sub(1) / 2);
     for (i, (x, y)) in points.iter().enumerate() {

@@ -270,7 +270,7 @@ fn the_line_of_a_warning() {
     };
     assert_eq!(
         warning.to_string(),
-        "slots run out in about 580 s (+1.00 a second over 120 s): slots in use 312 -> 391, \
+        "slots run out in about 580 s (+1.00 per second over 120 s): slots in use 312 -> 391, \
          wait 0.0 -> 4.2 ms, dials per second 0.10 -> 1.25"
     );
 }

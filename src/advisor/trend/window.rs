@@ -1,4 +1,4 @@
-//! A ring of intervals, each the mean of the samples that fell into it.
+//! A ring of intervals with the mean of their samples.
 
 use crate::advisor::trend::{INTERVALS, Scale, VALUES};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(super) struct Window {
     interval: Duration,
     ring: Vec<Interval>,
     next: usize,
-    /// The interval being filled: its begin, sums and number of samples.
+    /// The current interval: its begin, sums and number of samples.
     open: Option<(Instant, [f64; VALUES], u32)>,
     last: Option<Instant>,
 }
@@ -36,7 +36,7 @@ impl Window {
         self.interval.saturating_mul(INTERVALS as u32)
     }
 
-    /// Adds a sample. `Some(full)` when it closed an interval: whether the ring spans the window.
+    /// Adds a sample. Returns `Some` if it closed an interval, and whether the ring then spans the window.
     pub(super) fn push(&mut self, now: Instant, values: [f64; VALUES]) -> Option<bool> {
         if self.last.is_some_and(|last| now < last) {
             return None;
@@ -68,8 +68,8 @@ impl Window {
         Some(self.is_full())
     }
 
-    /// Nine tenths of the window are seen; sampled more rarely than once an interval, the ring
-    /// spans more with fewer, of which twenty are the least.
+    /// Returns whether the ring spans nine tenths of the window with at least twenty intervals. There are
+    /// fewer intervals if samples are rarer than one per interval.
     fn is_full(&self) -> bool {
         let span = self.began().zip(self.last).map_or(Duration::ZERO, |(from, to)| to - from);
         self.ring.len() >= INTERVALS / 3 && span >= self.length() * 9 / 10
@@ -80,19 +80,19 @@ impl Window {
         older.iter().chain(newer)
     }
 
-    /// Begin of the oldest interval.
+    /// Returns the begin of the oldest interval.
     pub(super) fn began(&self) -> Option<Instant> {
         self.iter().next().map(|interval| interval.at)
     }
 
-    /// Seconds since its begin, and slots in use.
+    /// Returns the points: seconds since the begin, and slots in use.
     pub(super) fn points(&self) -> Vec<(f64, f64)> {
         let began = self.began();
         let since = |at| began.map_or(0.0, |began| seconds(began, at));
         self.iter().map(|interval| (since(interval.at), interval.values[0])).collect()
     }
 
-    /// The points before `when`.
+    /// Returns the points before `when`.
     pub(super) fn points_before(&self, when: Instant) -> Vec<(f64, f64)> {
         let known = self.iter().take_while(|interval| interval.at < when).count();
         let mut points = self.points();

@@ -119,7 +119,7 @@ impl CallState {
             // Memory at once for the message that the prefix announces, as far as it is believed.
             let max = self.spec.message_max.saturating_add(message::PREFIX);
             let announced = self.announced(data).min(max);
-            self.recv.reserve_body(message::room(data.len(), announced));
+            self.recv.reserve_body(message::assembly_capacity(data.len(), announced));
         }
         self.recv.push_body(data);
         self.over_message_max().map_or(Ok(()), Err)

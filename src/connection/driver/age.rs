@@ -1,34 +1,34 @@
-//! Connections that have lived long enough, or have carried nothing for a while: a server lets go
-//! of them one by one, so that its clients find their way to other servers.
+//! A server's limits on a connection's age and idle time. The server drains connections one by one, so
+//! that its clients connect to other servers as well.
 
 use crate::connection::driver::{ConnectionOptions, Core};
 use crate::rt;
 use crate::rt::Random;
 use std::time::{Duration, Instant};
 
-/// How far a connection's end may lie from its maximum age, either way.
+/// The fraction of the maximum age by which a connection ends earlier or later.
 const JITTER: f64 = 0.1;
 
-/// When this connection is to be let go of.
+/// When this connection is drained for its age or idle time.
 #[derive(Debug, Default)]
 pub(super) struct Age {
     limit: Option<Instant>,
     retired: Option<Retired>,
 }
 
-/// A connection that its server lets go of.
+/// Why and how a connection is drained.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retired {
-    /// When what is left is cut.
+    /// When the streams that are left are cut.
     pub(super) hard: Option<Instant>,
-    /// What the last GOAWAY says; other servers use the same words.
+    /// The debug data of the last GOAWAY, as in grpc-go.
     pub(super) word: &'static str,
 }
 
 impl Age {
     pub(super) fn new(options: &ConnectionOptions, id: u64, now: Instant) -> Self {
         let Some(age) = options.max_age else { return Self::default() };
-        // Connections that were made together must not end together.
+        // Connections that began together must not end together.
         let mut random = Random::new(options.seed.unwrap_or_else(rt::entropy).wrapping_add(id));
         Self { limit: now.checked_add(random.jitter(age, JITTER)), retired: None }
     }

@@ -1,4 +1,4 @@
-//! The end of a connection, by error, by loss or after a drain. Every call is told, once.
+//! The end of a connection, by error, by loss or after a drain. Every call ends or moves, once.
 
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
@@ -8,12 +8,11 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Call states that a server's connection keeps.
+/// The largest number of calls that a server's connection keeps for reuse.
 const SPARE: usize = 256;
 
 /// Why the connection ends, and how far a graceful close has come.
@@ -24,10 +23,10 @@ pub(super) struct Closing {
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
-    /// The second was.
+    /// The second GOAWAY was sent.
     pub(super) now: bool,
     pub(super) forced: bool,
-    /// The task was dropped: calls end here.
+    /// The task was dropped: calls end here and do not move.
     abandoned: bool,
 }
 
@@ -48,7 +47,7 @@ impl Closing {
         self.ending.unwrap_or_default()
     }
 
-    /// The error for a call that the connection's end took down.
+    /// Returns the error of a call that the connection's end has ended.
     pub(super) fn error(&self, handle: &Handle, now: Instant) -> Option<Error> {
         let (text, initiator, code) = self.cause.as_ref()?;
         let status = Status::new(Code::Unavailable, text.clone());
@@ -65,7 +64,7 @@ impl Closing {
 }
 
 impl Core {
-    /// The transport is gone.
+    /// Notes that the byte stream has ended or failed.
     pub(super) fn lost(&mut self, error: Option<io::Error>) {
         if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
             let (text, initiator) = match &error {
@@ -86,7 +85,7 @@ impl Core {
         self.flush.failed = true;
     }
 
-    /// The peer broke the protocol: GOAWAY stands in the outgoing buffer.
+    /// Notes that the peer broke the protocol: the engine has written GOAWAY to the outgoing buffer.
     pub(super) fn violated(&mut self, error: ConnectionError) {
         tracing::debug!(connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
@@ -98,7 +97,7 @@ impl Core {
         self.handle.stop_accepting();
     }
 
-    /// This side ends the connection.
+    /// Ends the connection from this side.
     pub(super) fn end_with(&mut self, code: ErrorCode, text: &'static str) {
         if self.conn.life() == Life::Closed {
             return;
@@ -110,7 +109,7 @@ impl Core {
         self.conn.close();
     }
 
-    /// Whether the task may end.
+    /// Returns whether the task may end.
     pub(super) fn is_over(&self) -> bool {
         let idle = self.conn.streams() == 0 && self.waiting.is_empty();
         match self.conn.life() {
@@ -124,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Whether bytes of the peer are welcome.
+    /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
             && self.conn.read_pause().is_none()
@@ -132,38 +131,39 @@ impl Core {
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 
-    /// A client whose channel is gone closes once its last call has ended.
+    /// Sends GOAWAY if the client's channel was dropped: the connection closes after its last call.
     pub(super) fn check_goodbye(&mut self) {
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
-            // Calls that waited for the peer's limit find another connection.
+            // Calls that wait for the peer's limit move to another connection.
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
             }
         }
     }
 
-    /// What the peer's frames of this turn have made possible.
+    /// Does what the peer's frames of this turn allow.
     pub(super) fn after_events(&mut self) {
         if let Some(bytes) = self.conn.take_growth_wanted() {
             self.grow(bytes);
         }
         self.charge_window();
-        if self.memory.is_starved() {
-            self.feed();
+        if self.memory.has_pending() {
+            self.release_pending();
         }
-        // While streams starve, too: credit that is not reported may be all that they wait for.
+        // With pending credit, too: what readers have not reported may be all that it waits for.
         let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
-            || self.memory.is_starved();
-        // And of a message that may be let go of, every byte is news.
-        self.handle.set_pressed(pressed || self.memory.is_watched());
+            || self.memory.has_pending();
+        // While a stream may be reset for want of progress, every byte of its message is news.
+        let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
+        self.handle.set_pressed(pressed || watched);
         if pressed {
             self.collect_credit();
         }
         self.open_waiting();
     }
 
-    /// Consumed bytes that no reader has found worth a report.
+    /// Takes the credit that readers have not found worth a report.
     fn collect_credit(&mut self) {
         for key in self.conn.keys() {
             let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
@@ -176,27 +176,28 @@ impl Core {
         }
     }
 
-    pub(super) fn give_back(&mut self) {
+    /// Releases the buffers of a quiet connection.
+    pub(super) fn release_buffers(&mut self) {
         self.out.release();
         self.conn.release_memory();
-        self.memory.rest();
+        self.memory.clear();
         self.spare = Vec::new();
         self.writing = Vec::new();
         self.touched = Vec::new();
         self.waiting.shrink_to_fit();
     }
 
-    /// The stream is over: call and stream part.
+    /// Drops a stream that is over, and completes its call.
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
-        self.let_go(key, &entry.holding);
+        self.forget(key, &entry);
         let Some(call) = entry.call else { return };
         let mut x = call.lock();
-        // One that was let go before, with an error, may be on its way to another connection.
+        // A call that ended before, with an error, may be on its way to another connection.
         let ours = x.stream() == Some(key) && x.is_carried_by(self.handle.id());
         if ours || x.is_over() {
-            // What follows is the time that the caller takes to look.
+            // The phase until the caller takes the result.
             x.enter(Phase::Caller, self.now);
             x.send_mut().note_blocked(Blocked::No, self.now);
         }
@@ -228,7 +229,7 @@ impl Core {
         }
     }
 
-    /// If both sides have ended, or ours has: the stream is let go.
+    /// Drops the stream if both sides have ended, or if a server's response has.
     pub(super) fn release_if_over(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user(key) else { return };
         let ended = entry.call.as_ref().is_some_and(|call| {
@@ -245,7 +246,7 @@ impl Core {
         }
     }
 
-    /// Resets a stream and tells its caller.
+    /// Resets a stream and fails its call.
     pub(super) fn fail_stream(&mut self, key: StreamKey, error: Error, code: ErrorCode) {
         if let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) {
             let error = self.located(key, &mut call.lock(), error);
@@ -255,13 +256,13 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// Tells the caller of a call.
+    /// Fails a call.
     pub(super) fn fail_call(&self, call: &Arc<SharedCall>, error: Error) {
         let wakers = call.lock().fail(error);
         wake(wakers);
     }
 
-    /// Sends a call that was surely not processed to where it came from; there it finds another
+    /// Returns a call that the peer definitely did not process to the owner, which replays it on another
     /// connection.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         self.handle.send_back(call, !self.closing.abandoned, || self.not_processed());
@@ -271,7 +272,7 @@ impl Core {
         let status = Status::new(
             Code::Unavailable,
             "the peer went away before it acted on the call, and more of it was sent than is kept for \
-             another connection (PoolOptions::keep_bytes, keep_total_bytes)",
+             another connection (Advanced::replay_bytes, replay_total_bytes)",
         );
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));
@@ -281,7 +282,7 @@ impl Core {
         }
     }
 
-    /// Every call that is left gets its end.
+    /// Ends every call that is left, or moves it.
     pub(super) fn settle(&mut self) {
         let lost = self.closing.error(&self.handle, self.now);
         let lost = lost.unwrap_or_else(|| {
@@ -316,18 +317,14 @@ impl Core {
         }
     }
 
-    /// Whether no byte of the stream's request can have left: none of this turn's writes did.
+    /// Returns whether no byte of the stream's request was written: no byte of the buffer was.
     fn flushed_nothing_of(&self, key: StreamKey) -> bool {
         self.writing.contains(&key) && self.flush.is_whole()
     }
 
-    pub(super) fn settle_mailbox(&self, left: VecDeque<Arc<SharedCall>>) {
-        self.handle.settle(left);
-    }
-
     pub(super) fn tell_owner(&self, change: ConnectionEvent) {
-        if let Some(home) = self.handle.owner() {
-            home.changed(&self.handle, change);
+        if let Some(owner) = self.handle.owner() {
+            owner.changed(&self.handle, change);
         }
     }
 }

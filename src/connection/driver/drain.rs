@@ -14,18 +14,18 @@ use tokio::sync::Notify;
 
 /// The opaque bytes of the PING between the two GOAWAYs of a graceful close.
 const DRAIN: [u8; 8] = *b"fw.drain";
-/// What callers read whose streams are cut at the drain's hard limit.
+/// The status message of streams that are cut at the drain's hard limit.
 const CUT: &str = "the server is shutting down, and its drain limit passed before the call ended";
-/// What they read when their connection's age was the reason.
+/// The status message of streams that are cut for the connection's age.
 const AGED: &str =
     "the connection reached its maximum age, and its grace passed before the call ended";
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
-/// The wish to close the connections of a server, shared by all of them.
+/// A request to close the connections of a server, shared by all of them.
 #[derive(Debug, Default)]
 pub struct Drain {
-    /// A copy of `wanted.is_some()`: drivers look at every turn and share no lock for it.
+    /// A copy of `wanted.is_some()`: drivers read it every turn, without a lock.
     asked: AtomicBool,
     state: Mutex<DrainState>,
     /// The last connection has ended.
@@ -34,7 +34,7 @@ pub struct Drain {
 
 #[derive(Debug, Default)]
 struct DrainState {
-    /// Since when, and when what is left is cut.
+    /// When the drain began, and when the streams that are left are cut.
     wanted: Option<(Instant, Instant)>,
     connections: Vec<Arc<Handle>>,
     drained: usize,
@@ -52,7 +52,7 @@ pub struct DrainReport {
 }
 
 impl Drain {
-    /// No wish yet.
+    /// Creates a drain that has not begun.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -72,16 +72,16 @@ impl Drain {
         }
     }
 
-    /// Connections that live.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.lock().connections.len()
     }
 
-    /// Waits until no connection lives. Cancel safe.
+    /// Waits until no connection is open. Cancel safe.
     pub async fn ended(&self) {
         loop {
-            // Made before the look, so that an end between the two is not missed.
+            // Created before the check, so that an end between the two is not missed.
             let ended = self.ended.notified();
             if self.connections() == 0 {
                 return;
@@ -90,7 +90,7 @@ impl Drain {
         }
     }
 
-    /// What was done so far.
+    /// Returns what was done so far.
     #[must_use]
     pub fn report(&self) -> DrainReport {
         let state = self.state.lock();
@@ -126,7 +126,7 @@ impl Drain {
 }
 
 impl Core {
-    /// A graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
+    /// Runs the graceful close: GOAWAY, PING, its answer, GOAWAY, the streams' end.
     pub(super) fn check_drain(&mut self) {
         let Some(hard) = self.drain_wanted() else { return self.check_goodbye() };
         if self.conn.life() == Life::Closed {
@@ -140,7 +140,7 @@ impl Core {
             None => {
                 self.closing.soon = Some(now);
                 self.handle.stop_accepting();
-                // A first GOAWAY with the largest identifier lets requests under way arrive.
+                // The first GOAWAY names the largest identifier: requests in flight still arrive.
                 self.conn.goaway_soon(&mut self.out);
                 self.conn.ping(&mut self.out, DRAIN);
             }
@@ -164,9 +164,9 @@ impl Core {
         }
     }
 
-    /// Ends a stream that has outlived the grace. The caller is told by a status; where it stands
-    /// behind a closed window, by the GOAWAY's text and the connection's end. RST_STREAM has no
-    /// code that would do: CANCEL reads as the caller's own wish, REFUSED_STREAM as not processed.
+    /// Ends a stream that has outlived the grace. The caller gets a status; if a closed window holds the
+    /// status back, it gets the GOAWAY's text and the connection's end. No code of RST_STREAM fits: CANCEL
+    /// reads as the caller's own cancellation, REFUSED_STREAM as not processed.
     fn cut(&mut self, key: StreamKey, text: &'static str) {
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
         let status = Status::new(Code::Unavailable, text);
@@ -182,8 +182,8 @@ impl Core {
         self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, word);
     }
 
-    /// Whether this connection is to close, for the server's sake or its own, and when what is left
-    /// is cut.
+    /// Returns whether this connection drains, for the server or for its own age, and when the streams
+    /// that are left are cut.
     fn drain_wanted(&self) -> Option<Option<Instant>> {
         let server = self.drain.as_ref().and_then(|drain| drain.wanted());
         match (server, self.age.retired()) {

@@ -1,7 +1,7 @@
-//! The only place that decides when bytes leave.
+//! Decides when bytes are written to the socket.
 //!
 //! Write when enough is pending, even if frames are unparsed or calls unread, so that both ends
-//! work at once; or when nothing is left to do in this turn. Never wait for more.
+//! work in parallel; or when nothing is left to do in this turn. Never wait for more.
 
 use crate::connection::driver::Core;
 use crate::transport::io::BoxedIo;
@@ -27,11 +27,11 @@ const DATA_BATCH: usize = 128 * 1024;
 pub(super) struct Flush {
     batch: usize,
     produced: usize,
-    /// The socket took nothing since.
+    /// Since when the socket takes nothing.
     pub(super) blocked: Option<Instant>,
-    /// Something was written that the stream may still hold.
+    /// Bytes were written that a wrapper of the socket may still hold.
     unflushed: bool,
-    /// Something has left since the buffer was empty.
+    /// Some bytes were written since the buffer was empty.
     partial: bool,
     pub(super) failed: bool,
 }
@@ -48,12 +48,12 @@ impl Flush {
         }
     }
 
-    /// Whether so many pending bytes are worth a write before the turn ends.
+    /// Returns whether so many pending bytes are written before the turn ends.
     pub(super) const fn is_due(&self, pending: usize) -> bool {
         pending >= self.batch && self.blocked.is_none()
     }
 
-    /// Nothing of what the buffer holds has left.
+    /// Returns whether no byte of the buffer was written.
     pub(super) const fn is_whole(&self) -> bool {
         !self.partial
     }
@@ -117,7 +117,7 @@ impl Core {
     pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         loop {
             let until = self.out.len() + DATA_BATCH;
-            let full = self.memory.out_full();
+            let full = self.out_full();
             if self.out.len() < full {
                 self.conn.schedule(&mut self.out, until.min(full), self.now);
             }
@@ -142,8 +142,8 @@ fn write(io: &mut BoxedIo, cx: &mut Context<'_>, core: &Core) -> Poll<std::io::R
     slices[0] = IoSlice::new(first);
     slices[1] = IoSlice::new(second);
     let mut count = 2;
-    for (place, piece) in slices.iter_mut().skip(2).zip(pieces) {
-        *place = IoSlice::new(piece);
+    for (slice, piece) in slices.iter_mut().skip(2).zip(pieces) {
+        *slice = IoSlice::new(piece);
         count += 1;
     }
     let slices = slices.get(..count).unwrap_or_default();

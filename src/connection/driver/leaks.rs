@@ -1,8 +1,8 @@
-//! Streams that somebody holds and nobody waits for: a response that is not read to its end, a
-//! sender that was forgotten. Each keeps a place of the peer's stream limit.
+//! Reports calls that are held and not polled: a response that is not read to its end, a sender that was
+//! forgotten. Each counts against the peer's stream limit.
 //!
-//! A watch that is silent for days is no leak as long as somebody awaits its next message. A future
-//! that was dropped while it waited still counts as one who waits, until something moves.
+//! A stream that is silent for days is no leak while its next message is awaited. A future that was
+//! dropped while it waited still counts as a waiter, until something moves.
 
 use crate::call::state::CallState;
 use crate::connection::driver::Core;
@@ -10,45 +10,45 @@ use crate::connection::handle::{ConnectionEvent, Leak};
 use crate::http2::Role;
 use std::time::{Duration, Instant};
 
-/// What was seen of a stream at the last look.
+/// The result of a stream's last check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Watch {
-    /// Somebody waits for it, or it moves.
+    /// Its caller waits for it, or it moves.
     #[default]
     Fresh,
-    /// Nobody waits, and nothing has moved from this mark since.
+    /// Since this time nobody waits, and the mark has not changed.
     Still(u64, Instant),
     /// It was reported.
-    Told,
+    Reported,
 }
 
-/// A number that changes when anything moves on the call.
+/// Returns a number that changes when anything moves on the call.
 fn mark(x: &CallState) -> u64 {
     let bytes = x.recv().body().len() as u64 + x.send().queued() as u64;
     (x.timeline().total().as_nanos() as u64).wrapping_mul(31).wrapping_add(bytes)
 }
 
 impl Core {
-    /// When streams are to be looked at.
-    pub(super) fn next_leak_look(&self) -> Option<Instant> {
-        self.leak_look
+    /// Returns the time of the next check.
+    pub(super) fn next_leak_check(&self) -> Option<Instant> {
+        self.leak_check
     }
 
-    /// Looks at all streams, four times in the time after which one is reported.
+    /// Checks all streams, four times within `leak_after`.
     pub(super) fn check_leaks(&mut self) {
         let Some(after) = self.options.leak_after.filter(|_| self.conn.role() == Role::Client)
         else {
             return;
         };
         if self.conn.streams() == 0 {
-            self.leak_look = None;
+            self.leak_check = None;
             return;
         }
-        let next = *self.leak_look.get_or_insert(self.now + after / 4);
+        let next = *self.leak_check.get_or_insert(self.now + after / 4);
         if self.now < next {
             return;
         }
-        self.leak_look = Some(self.now + after / 4);
+        self.leak_check = Some(self.now + after / 4);
         for key in self.conn.keys() {
             let now = self.now;
             let Some(entry) = self.conn.user_mut(key) else { continue };
@@ -56,14 +56,14 @@ impl Core {
             let x = call.lock();
             let seen = mark(&x);
             match entry.watch {
-                Watch::Told => {}
+                Watch::Reported => {}
                 _ if x.is_awaited() => entry.watch = Watch::Fresh,
                 Watch::Still(before, since) if before == seen => {
                     let still = now.saturating_duration_since(since);
                     if still < after {
                         continue;
                     }
-                    entry.watch = Watch::Told;
+                    entry.watch = Watch::Reported;
                     let leak = leak(&x, still, now, self.handle.id());
                     drop(x);
                     self.tell_owner(ConnectionEvent::Leaked(leak));

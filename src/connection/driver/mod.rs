@@ -1,8 +1,6 @@
 //! The driver: one task owns one connection. It moves bytes between a socket and the engine,
 //! calls between a mailbox and streams, and tells the engine the time.
 //!
-//! One turn: mailbox → read → events → deadlines → scheduled DATA → flush → park.
-//!
 //! hot: nothing here locks anything but a call, and nothing waits.
 
 mod age;
@@ -15,146 +13,45 @@ mod probe;
 mod receiving;
 mod sending;
 mod serving;
+mod stalls;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 
 use crate::call::state::SharedCall;
 use crate::connection::dispatch::{Dispatch, Handler};
-use crate::connection::handle::{ConnectionEvent, Handle};
-use crate::connection::keepalive::{PROBE_AFTER, Preset};
-use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
-use crate::memory::budget::Budget;
+use crate::connection::handle::Handle;
+use crate::connection::memory::{ConnectionMemory, Holding, initial_windows};
+use crate::http2::{Connection, RecvBuffer, Role, SendBuffer, StreamKey};
 use crate::rt;
 use crate::transport::io::BoxedIo;
 use flush::Flush;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use timers::Timers;
-use tokio::io::ReadBuf;
 use tokio::task::AbortHandle;
 
+pub use crate::connection::options::ConnectionOptions;
 pub use drain::{Drain, DrainReport};
 pub(crate) use timers::deadline_error;
 
-/// Bytes read in one turn before other tasks get their chance.
-const TURN_BYTES: usize = 1024 * 1024;
+/// Time without streams and bytes after which a connection frees its buffers.
+const QUIET_TIME: Duration = Duration::from_millis(500);
 
 /// What the driver keeps with each stream.
 #[derive(Default)]
 pub(crate) struct Entry {
     call: Option<Arc<SharedCall>>,
-    /// When the request had left for the socket.
+    /// When the request was handed to the socket.
     written: Option<Instant>,
-    /// A server's handler: not begun, or spawned.
+    /// A server's handler that has not begun; then the task of a spawned one.
     handler: Option<Arc<dyn Handler>>,
     abort: Option<AbortHandle>,
-    holding: memory::Holding,
+    holding: Holding,
+    stall: stalls::Stall,
     watch: leaks::Watch,
-}
-
-/// How a driver behaves; the engine's own bounds are in [`Limits`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ConnectionOptions {
-    /// The engine's bounds.
-    pub limits: Limits,
-    /// Time for the peer's first SETTINGS. Default 20 s on a client, 10 s on a server.
-    pub settings_time: Duration,
-    /// Silence, while a call waits, after which one PING asks whether the peer lives; and the
-    /// time it has to answer. Default 10 s.
-    pub doubt_time: Duration,
-    /// A socket that takes no byte for this long ends the connection. Default 30 s.
-    pub write_stall_time: Duration,
-    /// Quiet time after which buffers are given back. Default 500 ms.
-    pub quiet_time: Duration,
-    /// Silence after which a PING is sent, again and again; off by default, at least 10 s. A client
-    /// sends none while it has no calls. A channel doubles it for its next connections when a peer
-    /// says `too_many_pings`; gRPC servers allow 5 min by default.
-    pub keepalive: Option<Duration>,
-    /// Whether a client's `keepalive` goes on without calls. Off by default: gRPC servers allow one
-    /// PING in 2 h then.
-    pub keepalive_without_calls: bool,
-    /// Silence after which a client sends a PING before the next call, and holds the call back until
-    /// it hears something: for two round trips, at least 20 ms; then the call goes to another
-    /// connection, and this one takes no more. Default 60 s; `None` sends calls at once.
-    pub probe_after: Option<Duration>,
-    /// Time without progress after which a stream whose peer takes none of its bytes is reset
-    /// with CANCEL; the call fails with RESOURCE_EXHAUSTED. Off by default: slow readers are
-    /// honest, and only a process short of memory lets go of them, after a minute.
-    pub stream_stall_time: Option<Duration>,
-    /// A client's call that nobody has waited for, and on which nothing has moved, for so long is
-    /// reported once, with the place where it was begun: a warning, and in the channel's stats. It
-    /// goes on. Default 10 min; `None` looks for none.
-    pub leak_after: Option<Duration>,
-    /// What this connection and its streams may hold for the peer; half beyond it a server refuses calls
-    /// of connections that have one under way with REFUSED_STREAM. The process's by default.
-    pub budget: Option<Arc<Budget>>,
-    /// Age, give or take a tenth, at which a server drains the connection as [`Drain`] does: its
-    /// streams go on, new calls go elsewhere. Off by default; a client has none.
-    pub max_age: Option<Duration>,
-    /// Time that streams have from then on before they are cut. Without end by default.
-    pub max_age_grace: Option<Duration>,
-    /// Time without a stream, from the beginning or from the last one's end, after which a server
-    /// closes the connection. Off by default; a client has none.
-    pub max_idle: Option<Duration>,
-    /// Same seed and same connection, same jitter of `max_age`; drawn at random by default.
-    pub seed: Option<u64>,
-}
-
-impl ConnectionOptions {
-    /// Defaults for a role.
-    #[must_use]
-    pub const fn new(role: Role) -> Self {
-        let server = matches!(role, Role::Server);
-        Self {
-            limits: if server { Limits::server() } else { Limits::client() },
-            settings_time: Duration::from_secs(if server { 10 } else { 20 }),
-            doubt_time: Duration::from_secs(10),
-            write_stall_time: Duration::from_secs(30),
-            quiet_time: Duration::from_millis(500),
-            keepalive: None,
-            keepalive_without_calls: false,
-            probe_after: if server { None } else { Some(PROBE_AFTER) },
-            stream_stall_time: None,
-            leak_after: if server { None } else { Some(Duration::from_secs(600)) },
-            budget: None,
-            max_age: None,
-            max_age_grace: None,
-            max_idle: None,
-            seed: None,
-        }
-    }
-
-    /// The budget that holds: the process's where none is named.
-    pub(crate) fn shared_budget(&self) -> Arc<Budget> {
-        self.budget.clone().unwrap_or_else(Budget::process)
-    }
-
-    /// Takes a client's times from a preset: `keepalive` and, without calls, none; `doubt_time`, the
-    /// longer of the preset's silence and its time for an answer; `probe_after`. By preset, in
-    /// seconds:
-    ///
-    /// | preset | `keepalive` | `doubt_time` | `probe_after` |
-    /// |---|---|---|---|
-    /// | plain, Kubernetes | off | 10 | 60 |
-    /// | AWS NLB | 320 | 10 | 60 |
-    /// | AWS ALB | off | 10 | 45 |
-    /// | cloud | 320 if it fits below the limit | 10 | 60, or ¾ of the limit if that is less |
-    ///
-    /// The preset's socket options are the connector's; see `PoolOptions::liveness` for idle time.
-    #[must_use]
-    pub fn liveness(mut self, preset: &Preset) -> Self {
-        self.keepalive = preset.keepalive;
-        self.keepalive_without_calls = false;
-        self.doubt_time = preset.doubt.after.max(preset.doubt.answer);
-        self.probe_after = Some(preset.probe_after);
-        self
-    }
 }
 
 /// The task of one connection.
@@ -164,14 +61,14 @@ pub struct Driver {
     core: Core,
     recv: RecvBuffer,
     inbox: VecDeque<Arc<SharedCall>>,
-    yielding: Yield,
+    yielding: turn::Yield,
     read_done: bool,
-    /// Reading stopped for a reason of ours, not for want of bytes.
+    /// Reading is paused for a reason of this side, not for want of bytes.
     held: bool,
     finished: bool,
 }
 
-/// Everything but the socket and its receive buffer, so that an event may borrow from that.
+/// Everything but the socket and its receive buffer: an event borrows from that buffer.
 pub(crate) struct Core {
     conn: Connection<Entry>,
     out: SendBuffer,
@@ -185,32 +82,25 @@ pub(crate) struct Core {
     waiting: VecDeque<Arc<SharedCall>>,
     /// Streams whose request is in `out`.
     writing: Vec<StreamKey>,
+    /// Streams whose sending changed; kept for its memory.
     touched: Vec<StreamKey>,
     dispatch: Option<Arc<dyn Dispatch>>,
     drain: Option<Arc<Drain>>,
     closing: closing::Closing,
+    /// Recycled calls of a server.
     spare: Vec<Arc<SharedCall>>,
-    in_place: Duration,
-    /// How long the slowest call of this turn had waited for it.
+    /// Time that this turn has spent in handlers.
+    inline_time: Duration,
+    /// How long the slowest call of this turn has waited for the driver.
     lag: Duration,
-    memory: memory::Memory,
-    /// When streams are looked at for some that nobody waits for.
-    leak_look: Option<Instant>,
-}
-
-/// Whether giving the run queue one round before a write gathers more calls (one wake-up runs
-/// before its siblings on a work-stealing runtime, so a write would carry one call).
-#[derive(Default)]
-struct Yield {
-    /// The last one gathered something.
-    pays: bool,
-    /// Slots taken before the yield under way.
-    taken: Option<usize>,
-    turns: u32,
+    memory: ConnectionMemory,
+    stalls: stalls::StallWatch,
+    /// Time of the next check for calls that nobody waits for.
+    leak_check: Option<Instant>,
 }
 
 impl Driver {
-    /// A client's driver. Connections may share their options.
+    /// Creates a client's driver. Connections may share their options.
     #[must_use]
     pub fn client(
         io: BoxedIo,
@@ -220,7 +110,7 @@ impl Driver {
         Self::new(Role::Client, io, handle, options.into(), None, None)
     }
 
-    /// A server's driver. Connections may share their options.
+    /// Creates a server's driver. Connections may share their options.
     #[must_use]
     pub fn server(
         io: BoxedIo,
@@ -243,7 +133,7 @@ impl Driver {
         let now = rt::now();
         let budget = options.shared_budget();
         let mut limits = options.limits.clone();
-        memory::initial_windows(&mut limits, &budget);
+        initial_windows(&mut limits, &budget);
         let mut conn = Connection::new(role, limits, now);
         let mut out = SendBuffer::new();
         conn.start(&mut out);
@@ -269,10 +159,11 @@ impl Driver {
             drain,
             closing: closing::Closing::default(),
             spare: Vec::new(),
-            in_place: Duration::ZERO,
+            inline_time: Duration::ZERO,
             lag: Duration::ZERO,
-            memory: memory::Memory::new(budget),
-            leak_look: None,
+            memory: ConnectionMemory::new(budget),
+            stalls: stalls::StallWatch::default(),
+            leak_check: None,
         };
         Self {
             io,
@@ -280,197 +171,11 @@ impl Driver {
             core,
             recv: RecvBuffer::new(),
             inbox: VecDeque::new(),
-            yielding: Yield::default(),
+            yielding: turn::Yield::default(),
             read_done: false,
             held: false,
             finished: false,
         }
-    }
-
-    /// Takes the mailbox; `false` asks to be polled again after the other tasks.
-    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
-        self.handle.mailbox().drain(&mut self.inbox);
-        let taken = self.inbox.len();
-        if let Some(before) = self.yielding.taken.take() {
-            self.yielding.pays = taken > before;
-            return true;
-        }
-        self.yielding.turns = self.yielding.turns.wrapping_add(1);
-        let probe = self.yielding.turns.is_multiple_of(32);
-        if taken > 0 && self.core.conn.streams() + taken > 1 && (self.yielding.pays || probe) {
-            self.yielding.taken = Some(taken);
-            // To the back of the run queue; `yield_now` would cost an extra look at the sockets.
-            cx.waker().wake_by_ref();
-            return false;
-        }
-        true
-    }
-
-    /// Reads and handles what has come; `true` when more may be had at once.
-    fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut bytes = 0;
-        while !self.read_done && self.core.may_read() {
-            if bytes >= TURN_BYTES {
-                return true;
-            }
-            let spare = self.recv.spare(self.core.conn.wanted());
-            let mut buf = ReadBuf::new(spare);
-            match Pin::new(&mut *self.io).poll_read(cx, &mut buf) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    self.read_done = true;
-                    self.core.lost(None);
-                }
-                Poll::Ready(Ok(())) => {
-                    let n = buf.filled().len();
-                    bytes += n;
-                    self.recv.filled(n);
-                    self.core.heard();
-                    self.events(cx);
-                }
-                Poll::Ready(Err(error)) => {
-                    self.read_done = true;
-                    self.core.lost(Some(error));
-                }
-            }
-        }
-        self.held = !self.read_done && !self.core.may_read();
-        false
-    }
-
-    /// Handles every event in the receive buffer, writing early when much is to be written.
-    fn events(&mut self, cx: &mut Context<'_>) {
-        loop {
-            let core = &mut self.core;
-            match core.next(&mut self.recv) {
-                Some(true) => {}
-                Some(false) => break,
-                None => {
-                    self.read_done = true;
-                    break;
-                }
-            }
-            if core.flush.is_due(core.out.len()) {
-                core.flush(&mut self.io, cx);
-                if !core.may_read() {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.core.now = rt::now();
-        self.core.in_place = Duration::ZERO;
-        self.handle.mailbox().unpark();
-        if !self.gather(cx) {
-            return Poll::Pending;
-        }
-        // What a paused reader left behind is handled first.
-        if !self.recv.is_empty() && self.core.may_read() && !self.read_done {
-            self.events(cx);
-        }
-        loop {
-            while let Some(call) = self.inbox.pop_front() {
-                self.core.intake(call);
-                if self.core.flush.is_due(self.core.out.len()) {
-                    self.core.flush(&mut self.io, cx);
-                }
-            }
-            let again = self.read(cx);
-            self.core.after_events();
-            self.core.timers();
-            self.core.send_pending(&mut self.io, cx);
-            if self.core.is_over() {
-                self.finish(cx);
-                return Poll::Ready(());
-            }
-            self.publish();
-            // A reader that paused asked nobody to wake it: what this turn wrote may be its end.
-            let released = self.held && self.core.may_read();
-            if again || released {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let quiet = self.core.conn.streams() == 0
-                && self.core.waiting.is_empty()
-                && self.recv.is_empty()
-                && self.core.out.is_empty();
-            if self.core.timers.rest(quiet, self.core.options.quiet_time, self.core.now) {
-                self.recv.release();
-                self.inbox = VecDeque::new();
-                self.core.give_back();
-            }
-            self.core.arm(cx);
-            if self.handle.mailbox().park(cx.waker()) {
-                return Poll::Pending;
-            }
-            self.handle.mailbox().drain(&mut self.inbox);
-        }
-    }
-
-    /// What others may know of this connection.
-    fn publish(&mut self) {
-        let core = &mut self.core;
-        self.handle.set_streams(core.conn.streams() as u32);
-        self.handle.set_stalled(core.conn.connection_stalled(core.now));
-        if core.conn.role() == Role::Client {
-            let queued = core.out.len() + core.conn.waiting_bytes();
-            self.handle.publish(queued, std::mem::take(&mut core.lag));
-            let stats = core.conn.stats();
-            let (sent, received) = (stats.data_sent, stats.data_received);
-            let rtt = core.timers.rtt().max(core.conn.rtt().unwrap_or_default());
-            self.handle.tally().publish(sent, received, stats.stream_stalls, rtt);
-        }
-    }
-
-    /// Settles every call and closes the socket.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        self.core.settle();
-        let left = self.handle.mailbox().close();
-        self.core.settle_mailbox(left);
-        self.core.flush(&mut self.io, cx);
-        let _ = Pin::new(&mut *self.io).poll_shutdown(cx);
-        self.finished = true;
-        self.leave();
-    }
-
-    /// Those who know of this connection hear that it is over.
-    fn leave(&self) {
-        if let Some(drain) = &self.core.drain {
-            drain.leave(&self.handle);
-        }
-        if let Some(home) = self.handle.owner() {
-            let error = self.core.closing.error(&self.handle, self.core.now);
-            home.changed(&self.handle, ConnectionEvent::Closed(error, self.core.closing.ending()));
-        }
-        tracing::debug!(connection = self.handle.id(), "connection closed");
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.turn(cx)
-    }
-}
-
-impl Drop for Driver {
-    /// A runtime that shuts down drops its tasks: no call is left without an end.
-    fn drop(&mut self) {
-        if self.finished {
-            return;
-        }
-        // There may be no runtime left to dial with, so nothing moves to another connection.
-        self.core.closing.abandon();
-        self.core.lost(None);
-        self.core.settle();
-        for call in self.handle.mailbox().close() {
-            call.leave_queue();
-            self.core.redispatch(call);
-        }
-        self.leave();
     }
 }
 

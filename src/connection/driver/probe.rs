@@ -1,8 +1,8 @@
-//! The proof of a connection that was silent for long, before a call depends on it.
+//! Probes a connection that was silent for long before a call depends on it.
 //!
-//! A box on the path may have forgotten it without a word. A call that is written there waits for
-//! TCP to notice and may not move any more; held back behind a PING it finds another connection in
-//! the time of two round trips.
+//! A middlebox on the path may have dropped its state. A call that was written waits until TCP notices,
+//! and may not move any more. A call that is held until a PING is answered moves to another connection
+//! within two round trips.
 
 use crate::call::state::SharedCall;
 use crate::connection::driver::Core;
@@ -13,11 +13,11 @@ use crate::http2::Role;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The opaque bytes of the PING behind which calls wait.
+/// The opaque bytes of the PING whose answer held calls wait for.
 const PROBE: [u8; 8] = *b"fw.probe";
 
 impl Core {
-    /// Whether nothing was heard for so long that a new call had better wait for a sign of life.
+    /// Returns whether nothing was heard for so long that a new call is held.
     pub(super) fn is_unproved(&self) -> bool {
         let Some(age) = self.options.probe_after else { return false };
         let silence = self.now.saturating_duration_since(self.timers.heard_at());
@@ -26,10 +26,10 @@ impl Core {
             && (self.timers.probe.is_some() || silence >= age)
     }
 
-    /// Holds a call back. The first one sends the PING, unless the peer might take it for one too
-    /// many: then the call goes elsewhere at once.
+    /// Holds a call. The first one sends the PING, unless the peer may count it as one too many: then the
+    /// call moves to another connection at once.
     pub(super) fn hold(&mut self, call: Arc<SharedCall>) {
-        // It stood in the mailbox when the probe before it failed.
+        // It was in the mailbox when the previous probe failed.
         if !self.handle.is_accepting() {
             return self.redispatch(call);
         }
@@ -43,12 +43,12 @@ impl Core {
         if self.timers.probe.is_some() {
             return;
         }
-        // Nothing was heard since a PING that is on its way: it is this call's proof as well.
+        // A PING is unanswered already: its answer serves as well.
         if let Some(asked) = self.timers.asked() {
             return self.await_answer(asked);
         }
         let strikes = self.timers.strikes.with_another(self.ping_interval(), self.now);
-        // One is left for a call in doubt.
+        // One strike stays reserved for a PING of doubt.
         if strikes + u32::from(!self.timers.is_doubt_spent()) > STRIKES {
             return self.retire();
         }
@@ -61,11 +61,11 @@ impl Core {
         self.timers.probe = Some(asked + timeout);
         self.timers.overdue = Some(asked + timeout / 2);
         self.handle.set_unproved(true);
-        self.handle.take_let_go();
+        self.handle.take_move_held();
         self.tell_owner(ConnectionEvent::Probing);
     }
 
-    /// Bytes came.
+    /// Notes that bytes came.
     pub(super) fn heard(&mut self) {
         let probed = self.timers.probe.is_some() || self.handle.is_unproved();
         let silence = self.now.saturating_duration_since(self.timers.heard_at());
@@ -76,16 +76,16 @@ impl Core {
         }
     }
 
-    /// Another connection has come before an answer: the calls that are held back go there.
-    pub(super) fn check_let_go(&mut self) {
-        if self.timers.probe.is_some() && self.handle.take_let_go() {
+    /// Moves the held calls if another connection is available before the answer.
+    pub(super) fn check_held(&mut self) {
+        if self.timers.probe.is_some() && self.handle.take_move_held() {
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
             }
         }
     }
 
-    /// Neither FIN nor RST told of the connection's end.
+    /// Reports, once, that the connection died without FIN or RST.
     pub(super) fn died_silently(&mut self) {
         if self.conn.role() == Role::Client && self.timers.died() {
             let silence = self.timers.silence_before(self.now);
@@ -100,8 +100,8 @@ impl Core {
         (rtt * 2).max(PROBE_TIMEOUT_MIN)
     }
 
-    /// No sign of life in time: the calls move, and no new ones come. Streams that are left go on
-    /// until the PING's answer is overdue.
+    /// If the answer does not come in time, moves the held calls and takes no new ones. Streams that are
+    /// left continue until `doubt_time` has passed.
     pub(super) fn check_probe(&mut self) {
         if self.timers.overdue.is_some_and(|at| at <= self.now) {
             self.timers.overdue = None;

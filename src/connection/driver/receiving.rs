@@ -1,4 +1,4 @@
-//! From events to calls.
+//! Applies the engine's events to calls.
 //!
 //! hot: one call lock per event, no allocation in steady state.
 
@@ -13,16 +13,16 @@ use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is left to do once the event's borrows are gone.
+/// What is left to do after the event's borrows have ended.
 enum Then {
     Nothing,
     /// The peer's side has ended.
     Ended(StreamKey),
-    /// Bytes were gathered on arrival, so many of the message are to come.
-    Gathered(StreamKey, u32, usize),
-    /// The last bytes were gathered, and the peer's side has ended with them.
-    Gone(StreamKey, u32),
-    /// The exchange cannot go on: reset and tell the caller.
+    /// Bytes were assembled on arrival; so many of the message are to come.
+    Assembled(StreamKey, u32, usize),
+    /// The last bytes were assembled, and the peer's side has ended with them.
+    Whole(StreamKey, u32),
+    /// The call cannot continue: reset the stream and fail the call.
     Fail(StreamKey, Error),
     /// A request began; `true` when it is complete.
     Dispatch(StreamKey, bool),
@@ -35,7 +35,7 @@ enum Then {
 }
 
 impl Core {
-    /// Handles one event: `Some(false)` when more bytes are needed, `None` when it is over.
+    /// Handles one event. Returns `Some(false)` if more bytes are needed, `None` if the connection is over.
     pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
         if self.conn.read_pause().is_some() {
             return Some(false);
@@ -86,16 +86,16 @@ impl Core {
         match then {
             Then::Nothing => {}
             Then::Ended(key) => self.response_ended(key),
-            Then::Gathered(key, bytes, expected) => {
-                self.gathered(key, bytes);
-                self.expand(key, expected);
+            Then::Assembled(key, bytes, expected) => {
+                self.assemble(key, bytes);
+                self.prefetch(key, expected);
             }
-            Then::Gone(key, bytes) => {
-                self.conn.gather(&mut self.out, key, bytes);
+            Then::Whole(key, bytes) => {
+                self.conn.assemble(&mut self.out, key, bytes);
                 match self.conn.role() {
                     Role::Client => self.response_ended(key),
                     Role::Server => {
-                        self.handed_over(key);
+                        self.release_all(key);
                         self.request_complete(key);
                     }
                 }
@@ -130,14 +130,14 @@ impl Core {
         }
     }
 
-    /// A response has come to its end: the caller has everything, the stream is let go.
+    /// Drops the stream of a response that has ended.
     fn response_ended(&mut self, key: StreamKey) {
-        // After a complete response the rest of the request is not needed.
+        // After a complete response, what is left of the request is not needed.
         self.conn.reset(&mut self.out, key, ErrorCode::CANCEL);
         self.drop_stream(key);
     }
 
-    /// RST_STREAM came, or a malformed frame made us send it.
+    /// Handles RST_STREAM from the peer, or from this side after a malformed frame.
     fn stream_reset(&mut self, key: StreamKey, cause: Cause) {
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
             self.drop_stream(key);
@@ -149,7 +149,7 @@ impl Core {
             x.refused();
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
-                self.let_go(key, &entry.holding);
+                self.forget(key, &entry);
             }
             return self.redispatch(call);
         }
@@ -178,7 +178,7 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// The peer goes away: what it has not processed moves, the rest goes on.
+    /// Handles GOAWAY: calls that the peer has not processed move, the others continue.
     fn goaway(&mut self, code: ErrorCode, said: &[u8]) {
         tracing::debug!(
             connection = self.handle.id(),
@@ -195,7 +195,7 @@ impl Core {
         }
         for key in self.conn.unprocessed() {
             let Some(entry) = self.conn.take(key, &mut self.out) else { continue };
-            self.let_go(key, &entry.holding);
+            self.forget(key, &entry);
             if let Some(call) = entry.call {
                 self.redispatch(call);
             }
@@ -206,7 +206,7 @@ impl Core {
     }
 }
 
-/// A call to serve a request with: a recycled one if there is.
+/// Returns a call for a request: a recycled one if there is one.
 fn fresh(spare: &mut Vec<Arc<SharedCall>>, now: Instant) -> Arc<SharedCall> {
     while let Some(mut call) = spare.pop() {
         if call.recycle() {
@@ -266,8 +266,8 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     let bytes = data.len() as u32;
     match (x.spec().whole, end_stream) {
-        (true, true) => return Then::Gone(key, bytes),
-        (true, false) => return Then::Gathered(key, bytes, x.body_expected()),
+        (true, true) => return Then::Whole(key, bytes),
+        (true, false) => return Then::Assembled(key, bytes, x.body_expected()),
         (false, _) => {}
     }
     let reader = x.take_reader();

@@ -1,4 +1,4 @@
-//! From the mailbox to streams: new calls, more to send, bytes consumed, calls given up.
+//! Applies the news in the mailbox to streams: new calls, bytes to send, credit, cancellations.
 
 use crate::call::state::ending::wake;
 use crate::call::state::{CallState, HeadState, SendEnd, SharedCall, Stage};
@@ -11,7 +11,7 @@ use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, StreamKey};
 use std::sync::Arc;
 
 impl Core {
-    /// Handles a call that stood in the mailbox.
+    /// Handles a call from the mailbox.
     pub(super) fn intake(&mut self, call: Arc<SharedCall>) {
         call.leave_queue();
         let (stage, ours) = {
@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    /// A call without a stream: new, or given up while it waits for the stream limit.
+    /// Handles a call without a stream: it is new, or was cancelled while it waits for the stream limit.
     fn begin_or_forget(&mut self, call: Arc<SharedCall>) {
         let mut x = call.lock();
         if x.cancel_code().is_some() {
@@ -55,7 +55,7 @@ impl Core {
         self.begin(call);
     }
 
-    /// A new call: opened now, or queued for the peer's stream limit.
+    /// Opens a stream for a new call, or queues the call for the peer's stream limit.
     pub(super) fn begin(&mut self, call: Arc<SharedCall>) {
         if let Err(refusal) = self.conn.may_open() {
             return self.refuse(call, refusal);
@@ -143,7 +143,7 @@ impl Core {
         if self.conn.lifecycle().is_handshaken() { Phase::StreamQuota } else { Phase::Settings }
     }
 
-    /// Opens what waited for the stream limit, as far as it allows.
+    /// Opens streams for the calls that wait, as far as the peer's limit allows.
     pub(super) fn open_waiting(&mut self) {
         if self.timers.probe.is_some() {
             return;
@@ -160,8 +160,8 @@ impl Core {
         }
     }
 
-    /// No stream can be opened here any more: calls go to another connection, and this one ends
-    /// with its last stream.
+    /// Stops opening streams: calls move to another connection, and this one ends after its last
+    /// stream.
     pub(super) fn retire(&mut self) {
         if self.handle.is_accepting() {
             self.handle.goodbye();
@@ -172,7 +172,7 @@ impl Core {
         }
     }
 
-    /// Something changed on a call that has a stream.
+    /// Handles the news of a call that has a stream.
     pub(super) fn pump(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let mut x = call.lock();
         if x.stream() != Some(key) {
@@ -225,7 +225,7 @@ impl Core {
         }
     }
 
-    /// Hands what waits in the call to the connection, and the end with it.
+    /// Gives the call's bytes to the engine, and the end with them.
     fn send_body(&mut self, key: StreamKey, x: &mut CallState) {
         let send = x.send_mut();
         if send.is_end_sent() {
@@ -268,7 +268,7 @@ impl Core {
         x.send_mut().end_was_sent();
     }
 
-    /// Tells calls how far their DATA has come, and why it does not move.
+    /// Notes in calls how much of their DATA waits, and for what.
     pub(super) fn report_sending(&mut self) {
         self.conn.take_touched(&mut self.touched);
         for i in 0..self.touched.len() {
@@ -292,7 +292,7 @@ impl Core {
             if let Some(phase) = phase.filter(|_| !x.recv().is_head_ready()) {
                 x.enter(phase, self.now);
             } else if waited && pending == 0 {
-                // The window has opened: the rest waits for the socket only.
+                // The window has opened: what is left waits for the socket only.
                 x.enter(Phase::WriteQueue, self.now);
                 self.writing.push(key);
             }
@@ -306,9 +306,9 @@ impl Core {
         self.touched.clear();
     }
 
-    /// An error of this side, with the place where it met the call. That a request has left for
-    /// the socket is charged here and not when it leaves, so that a call that goes well takes no
-    /// lock for it.
+    /// Adds phase and connection to an error of this side. The phase in which the request was handed to
+    /// the socket is entered here and not at that time, so that a call without an error takes no lock for
+    /// it.
     pub(super) fn located(&self, key: StreamKey, x: &mut CallState, error: Error) -> Error {
         let written = self.conn.user(key).and_then(|entry| entry.written);
         if let Some(written) = written.filter(|_| x.timeline().phase() == Phase::WriteQueue) {
@@ -317,7 +317,7 @@ impl Core {
         x.located(error, self.now)
     }
 
-    /// The outgoing buffer has left: what was in it is with the peer.
+    /// Notes that the outgoing buffer was written, and the requests in it.
     pub(super) fn mark_written(&mut self) {
         for key in self.writing.drain(..) {
             if let Some(entry) = self.conn.user_mut(key) {

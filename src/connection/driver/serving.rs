@@ -1,4 +1,4 @@
-//! A server's requests: planned at the head, run when there is enough, watched until the end.
+//! A server's requests: planned when the head arrives, run when enough of the body has arrived.
 
 use crate::call::served::ServerCall;
 use crate::call::state::{CallState, HeadState, SharedCall};
@@ -14,16 +14,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// Time that a turn spends in handlers polled in place.
-const IN_PLACE: Duration = Duration::from_micros(100);
+/// Time that a turn spends in handlers that are polled inline.
+const INLINE_TIME: Duration = Duration::from_micros(100);
 
 impl Core {
-    /// A request's head has come.
+    /// Handles the head of a request.
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
-        self.timers.stir();
+        self.timers.end_quiet();
         let Some(dispatch) = self.dispatch.clone() else { return };
-        // It surely did not run, so the client may try again. One call a connection always runs.
-        if self.conn.streams() > 1 && self.memory.is_overdrawn() {
+        // It definitely did not run, so the client may replay it. One call per connection always runs.
+        if self.conn.streams() > 1 && self.memory.refuses_calls() {
             self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
             return self.drop_stream(key);
         }
@@ -45,8 +45,8 @@ impl Core {
         drop(x);
         if let (Some(deadline), Some(timeout)) = (deadline, plan.timeout) {
             self.timers.deadline(deadline, key);
-            // The caller's clock began first: its reset may come a little before our deadline.
-            self.conn.patience(key, deadline - timeout / 4);
+            // The caller's clock began earlier: its reset may come before our deadline.
+            self.conn.peer_deadline(key, deadline - timeout / 4);
         }
         if plan.whole && !complete {
             if let Some(entry) = self.conn.user_mut(key) {
@@ -57,7 +57,7 @@ impl Core {
         self.run(key, call, plan.handler.as_ref());
     }
 
-    /// A request has come to its end.
+    /// Runs the handler of a request that has ended, if it waited for the end.
     pub(super) fn request_complete(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
         let Some(handler) = entry.handler.take() else { return };
@@ -65,15 +65,15 @@ impl Core {
         self.run(key, call, handler.as_ref());
     }
 
-    /// Begins the handler: in place if it has earned that and the turn has time left.
+    /// Runs the handler: inline if its polls are fast and the turn has time left, else as a task.
     ///
     /// A server's own handlers contain panics themselves; a panic of any other drops its call,
     /// which resets the stream.
     fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: &dyn Handler) {
         self.conn.dispatched(key);
-        let has_time = self.in_place < IN_PLACE;
-        // One that has not earned its place is polled here once, too: so it can earn it.
-        match handler.cost().filter(|cost| has_time || !cost.is_earned()) {
+        let has_time = self.inline_time < INLINE_TIME;
+        // A handler that is not known as fast is polled inline once, to measure it.
+        match handler.cost().filter(|cost| has_time || !cost.is_fast()) {
             Some(cost) => self.poll_once(key, &call, handler, cost),
             None => match contain(|| handler.call(ServerCall::new(call))) {
                 Ok(future) => self.spawn(key, future),
@@ -82,7 +82,7 @@ impl Core {
         }
     }
 
-    /// Polls a handler here, and spawns what is left of it.
+    /// Polls a handler once, and spawns it if it is not ready.
     fn poll_once(
         &mut self,
         key: StreamKey,
@@ -90,31 +90,30 @@ impl Core {
         handler: &dyn Handler,
         cost: &Cost,
     ) {
-        let timed = !cost.is_earned() || cost.is_sample();
-        // The call's place in the mailbox is taken: what the handler writes is picked up below.
+        let timed = !cost.is_fast() || cost.is_sample();
+        // The queue flag is claimed, so the handler does not push the call: `pump` below handles it.
         let claimed = call.claim_queue();
-        // A handler that waits is polled again by its own task, with a waker that counts.
+        // A handler that waits is polled again by its own task, with that task's waker.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = contain(|| {
             let mut future = handler.call(ServerCall::new(Arc::clone(call)));
             let started = timed.then(rt::now);
             let ready = future.as_mut().poll(&mut cx).is_ready();
             let time = started.map(|started| rt::now().saturating_duration_since(started));
-            // Dropped before the call is looked at, so that an answer left unfinished is settled
-            // in this turn.
+            // Dropped before `pump`, so that an unfinished answer is settled in this turn.
             (time, (!ready).then_some(future))
         });
         if claimed {
             call.leave_queue();
         }
         match polled {
-            Ok((time, rest)) => {
+            Ok((time, pending)) => {
                 if let Some(time) = time {
-                    cost.note(rest.is_none(), time);
-                    self.in_place += time;
+                    cost.note(pending.is_none(), time);
+                    self.inline_time += time;
                 }
-                if let Some(rest) = rest {
-                    self.spawn(key, rest);
+                if let Some(future) = pending {
+                    self.spawn(key, future);
                 }
             }
             Err(Panicked) => self.log_panic(),
@@ -124,7 +123,7 @@ impl Core {
 
     #[cold]
     fn log_panic(&self) {
-        tracing::error!(connection = self.handle.id(), "what serves a request panicked");
+        tracing::error!(connection = self.handle.id(), "the handler of a request panicked");
     }
 
     fn spawn(&mut self, key: StreamKey, future: HandlerFuture) {
@@ -134,7 +133,7 @@ impl Core {
         }
     }
 
-    /// The deadline of a request has passed: its handler is dropped and the caller is told.
+    /// Drops the handler of a request whose deadline has passed, and answers DEADLINE_EXCEEDED.
     pub(super) fn expire_request(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
         let Some(whole) = self.conclude(key, call, status, Kind::Deadline) else { return };
@@ -144,8 +143,8 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// Drops a request's handler and answers in its place; whether the answer is whole, or `None`
-    /// if the handler's own was.
+    /// Drops a request's handler and answers with `status`. Returns whether the answer is complete, or
+    /// `None` if the handler's own answer was.
     pub(super) fn conclude(
         &mut self,
         key: StreamKey,
@@ -176,14 +175,14 @@ impl Core {
                 fields.push(":status", "503");
                 self.answer(key, call, &fields);
             }
-            // Half of a plain response has no way to say that it will never be whole.
+            // A plain response that has begun cannot carry a status: only a reset can end it.
             (true, false) => return Some(false),
         }
         self.fail_call(call, Error::new(kind, status, Initiator::Local, Processed::Maybe));
         Some(self.conn.pending(key).1 == 0)
     }
 
-    /// Answers a request that broke a limit before its handler began; `false` when one is at work.
+    /// Answers a request that exceeds a limit. Returns `false` if its handler has begun.
     pub(super) fn reject(&mut self, key: StreamKey, error: &Error) -> bool {
         let Some(entry) = self.conn.user_mut(key) else { return false };
         let (Some(_), Some(call)) = (entry.handler.take(), entry.call.clone()) else {
@@ -196,8 +195,8 @@ impl Core {
         true
     }
 
-    /// A head that must not be sent: the caller reads why in its place, or sees a reset if not even
-    /// that fits.
+    /// Answers with the reason why the handler's head cannot be sent, or resets the stream if that is too
+    /// large as well.
     pub(super) fn unsendable(
         &mut self,
         key: StreamKey,
@@ -207,7 +206,7 @@ impl Core {
         let limit = self.head_limit();
         let x = call.lock();
         let grpc = is_grpc(x.recv().head());
-        let status = in_place_of(x.send().extra(), failure);
+        let status = replacement(x.send().extra(), failure);
         drop(x);
         let mut fields = Fields::new();
         if grpc {
@@ -225,18 +224,18 @@ impl Core {
         self.drop_stream(key);
     }
 
-    /// Trailers that must not be sent: a status that fits goes in their place.
+    /// Sends a status that fits instead of trailers that cannot be sent.
     pub(super) fn shorten_trailers(&mut self, key: StreamKey, x: &CallState, failure: SendError) {
         let mut fields = Fields::new();
         if is_grpc(x.recv().head()) {
-            in_place_of(x.send().trailers(), failure).to_trailers(&mut fields, self.head_limit());
+            replacement(x.send().trailers(), failure).to_trailers(&mut fields, self.head_limit());
         }
         if fields.is_empty() || self.conn.send_trailers(&mut self.out, key, &fields).is_err() {
             self.conn.reset(&mut self.out, key, ErrorCode::INTERNAL_ERROR);
         }
     }
 
-    /// Bytes of a field list that the peer accepts.
+    /// Returns the size of a field list that the peer accepts.
     fn head_limit(&self) -> usize {
         let limit = self.conn.peer_settings().max_header_list_size;
         limit.map_or(usize::MAX, |bytes| bytes as usize)
@@ -248,7 +247,7 @@ impl Core {
         self.pump(key, call);
     }
 
-    /// Drops a handler that is at work, unless it was detached.
+    /// Drops a handler that runs, unless it was detached.
     pub(super) fn abort(&mut self, key: StreamKey) {
         let Some(entry) = self.conn.user_mut(key) else { return };
         entry.handler = None;
@@ -263,7 +262,7 @@ fn is_grpc(request: &Head) -> bool {
     response::is_grpc(request.fields().get("content-type").unwrap_or_default())
 }
 
-/// The answer to a request whose plan panicked.
+/// Returns the answer to a request whose plan panicked.
 fn panicked(request: &Head) -> Fields {
     if is_grpc(request) {
         return response::trailers_only(
@@ -276,9 +275,9 @@ fn panicked(request: &Head) -> Fields {
     fields
 }
 
-/// What is said in the place of a list that must not be sent: its own status, to be shortened, or
-/// why an answer that was OK cannot be had.
-fn in_place_of(fields: &Fields, failure: SendError) -> Status {
+/// Returns the status to send instead of fields that cannot be sent: their own, to be shortened, or the
+/// reason if they are too large or were OK.
+fn replacement(fields: &Fields, failure: SendError) -> Status {
     let too_large = matches!(failure, SendError::HeadTooLarge { .. });
     match Status::from_trailers(fields) {
         Some(status) if too_large && !status.is_ok() => status,
@@ -289,11 +288,11 @@ fn in_place_of(fields: &Fields, failure: SendError) -> Status {
     }
 }
 
-/// The answer to a head that no handler should see.
+/// Returns the answer to a head that no handler may see.
 fn refusal(head: &Head) -> Option<Fields> {
     let mut fields = Fields::new();
     if head.over_limit().is_some() {
-        // The status that a gRPC caller understands rides along with the HTTP one.
+        // A gRPC caller reads this status, a plain one the HTTP status.
         fields.push(":status", "431");
         fields.push("grpc-status", Code::ResourceExhausted.digits());
         fields.push("grpc-message", "the request's header list is over this server's limit");

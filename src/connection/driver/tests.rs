@@ -4,7 +4,7 @@ use crate::connection::permits::Reading;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
 
-/// What a connection told its pool.
+/// What a connection reported to its pool.
 #[derive(Default)]
 struct Told {
     moved: Mutex<Vec<Arc<SharedCall>>>,
@@ -32,11 +32,11 @@ async fn spent_identifiers_move_the_calls() {
     for limit in [100, 1] {
         let (near, _far) = tokio::io::duplex(64 * 1024);
         let told = Arc::new(Told::default());
-        let home: Arc<dyn Owner> = told.clone();
+        let owner: Arc<dyn Owner> = told.clone();
         let info =
             ConnectionInfo { peer: None, local: None, tls: None, timings: Default::default() };
         let now = rt::now();
-        let handle = Arc::new(Handle::new(info, Some(home), 65_535, now));
+        let handle = Arc::new(Handle::new(info, Some(owner), 65_535, now));
         let mut options = ConnectionOptions::new(Role::Client);
         options.limits.streams_before_settings = limit;
         let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
@@ -61,10 +61,10 @@ async fn spent_identifiers_move_the_calls() {
 async fn a_goodbye_moves_the_calls_that_wait() {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let told = Arc::new(Told::default());
-    let home: Arc<dyn Owner> = told.clone();
+    let owner: Arc<dyn Owner> = told.clone();
     let now = rt::now();
     let info = ConnectionInfo::default();
-    let handle = Arc::new(Handle::new(info, Some(home), 65_535, now));
+    let handle = Arc::new(Handle::new(info, Some(owner), 65_535, now));
     let mut options = ConnectionOptions::new(Role::Client);
     options.limits.streams_before_settings = 1;
     let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);

@@ -1,4 +1,4 @@
-//! One timer a connection: deadlines, and the times after which silence means something.
+//! One timer per connection: deadlines of calls, and limits on silence.
 
 use crate::call::state::SharedCall;
 use crate::connection::driver::{ConnectionOptions, Core, Entry};
@@ -18,26 +18,26 @@ use tokio::time::Sleep;
 
 /// The opaque bytes of the PING that asks whether the peer lives.
 pub(super) const DOUBT: [u8; 8] = *b"fw.doubt";
-/// Stale deadlines kept before they are swept out.
+/// Stale deadlines that are kept before they are removed.
 const STALE: usize = 1024;
 /// The longest round trip that is inferred from the peer's SETTINGS.
 const RTT_MAX: Duration = Duration::from_secs(1);
 
-/// What waits for the clock.
+/// What waits for a time.
 pub(super) struct Timers {
     deadlines: BinaryHeap<Reverse<(Instant, StreamKey)>>,
     /// The earliest deadline of a call without a stream.
     waiting: Option<Instant>,
     born: Instant,
     heard: Instant,
-    /// A PING of doubt is unanswered since; one at a time, and only after the peer was heard.
+    /// Since when a PING of doubt is unanswered. At most one is, and only after the peer was heard.
     doubt: Option<Instant>,
     doubt_spent: bool,
-    /// There have been calls since.
+    /// Since when there are streams.
     busy: Option<Instant>,
-    /// Calls are held back for a sign of life, until then.
+    /// Calls are held until the peer answers a probe, at most until then.
     pub(super) probe: Option<Instant>,
-    /// A live peer would have answered by then.
+    /// When a live peer would have answered the probe.
     pub(super) overdue: Option<Instant>,
     pub(super) strikes: Strikes,
     /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
@@ -45,7 +45,8 @@ pub(super) struct Timers {
     /// The last round trip in microseconds.
     rtt: u32,
     quiet: Option<Instant>,
-    rested: bool,
+    /// Buffers were released since the connection is quiet.
+    released: bool,
     died: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
@@ -67,24 +68,24 @@ impl Timers {
             measured: (0, 0),
             rtt: 0,
             quiet: None,
-            rested: false,
+            released: false,
             died: false,
             sleep: None,
             armed: None,
         }
     }
 
-    /// A call on a stream must have ended by `at`.
+    /// Notes the deadline of a call on a stream.
     pub(super) fn deadline(&mut self, at: Instant, key: StreamKey) {
         self.deadlines.push(Reverse((at, key)));
     }
 
-    /// A call without a stream must have ended by `at`.
+    /// Notes the deadline of a call without a stream.
     pub(super) fn waiting(&mut self, at: Instant) {
         self.waiting = Some(self.waiting.map_or(at, |old| old.min(at)));
     }
 
-    /// Bytes came: the peer lives.
+    /// Notes that bytes came: the peer is alive.
     pub(super) const fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.doubt = None;
@@ -92,22 +93,24 @@ impl Timers {
         self.overdue = None;
     }
 
-    /// How long nothing was heard before something was owed: when a call came, or a PING was sent.
+    /// Returns how long nothing was heard when an answer was first expected: when a call came, or a PING
+    /// was sent.
     pub(super) fn silence_before(&self, asked: Instant) -> Duration {
-        let owed = self.busy.map_or(asked, |busy| busy.min(asked));
-        owed.saturating_duration_since(self.heard)
+        let expected = self.busy.map_or(asked, |busy| busy.min(asked));
+        expected.saturating_duration_since(self.heard)
     }
 
     pub(super) const fn heard_at(&self) -> Instant {
         self.heard
     }
 
-    /// The peer's first SETTINGS came: about one round trip, unless its server was slow to accept.
+    /// Notes that the peer's first SETTINGS came, about one round trip after the connection began, unless
+    /// its server was slow to accept.
     pub(super) fn settled(&mut self, now: Instant) {
         self.set_rtt(now.saturating_duration_since(self.born).min(RTT_MAX));
     }
 
-    /// A PING, whatever for, was answered.
+    /// Notes that a PING of any kind was answered.
     pub(super) fn acknowledged(&mut self, now: Instant) {
         if let Some(rtt) = self.strikes.acknowledged(now) {
             self.set_rtt(rtt);
@@ -118,12 +121,12 @@ impl Timers {
         self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
     }
 
-    /// Told once: the connection died without a word.
+    /// Returns `true` once per connection: it died without FIN or RST.
     pub(super) const fn died(&mut self) -> bool {
         !std::mem::replace(&mut self.died, true)
     }
 
-    /// A PING is unanswered since, and nothing else was heard either.
+    /// Returns since when a PING is unanswered and nothing else was heard.
     pub(super) const fn asked(&self) -> Option<Instant> {
         self.doubt
     }
@@ -136,33 +139,35 @@ impl Timers {
         Duration::from_micros(self.rtt as u64)
     }
 
-    /// HEADERS or DATA came: a server's strike rule starts anew, so doubt is free again.
+    /// Notes that HEADERS or DATA came: the peer resets its count of strikes, so another PING of doubt is
+    /// allowed.
     pub(super) const fn content(&mut self) {
         self.doubt_spent = false;
         self.strikes.content();
     }
 
-    /// A stream began: quiet, if it comes back, begins anew.
-    pub(super) const fn stir(&mut self) {
+    /// Notes that a stream began: the next quiet time begins anew.
+    pub(super) const fn end_quiet(&mut self) {
         self.quiet = None;
-        self.rested = false;
+        self.released = false;
     }
 
     pub(super) const fn quiet_since(&self) -> Option<Instant> {
         self.quiet
     }
 
-    /// Notes quiet; `true` once it has lasted for `time`, and at every turn from then on.
-    pub(super) fn rest(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
+    /// Notes whether the connection is quiet. Returns `true` once it has been for `time`, and at every
+    /// turn from then on.
+    pub(super) fn note_quiet(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
         if !quiet {
-            self.stir();
+            self.end_quiet();
             return false;
         }
         let since = *self.quiet.get_or_insert(now);
         if now.saturating_duration_since(since) < time {
             return false;
         }
-        self.rested = true;
+        self.released = true;
         self.deadlines = BinaryHeap::new();
         true
     }
@@ -178,7 +183,7 @@ impl Timers {
         self.deadlines.pop().map(|Reverse((_, key))| key)
     }
 
-    /// Streams that ended before their deadline leave it behind; they are swept out in bulk.
+    /// Removes the deadlines of streams that ended before them, in bulk.
     fn sweep(&mut self, conn: &Connection<Entry>) {
         if self.deadlines.len() > STALE + 2 * conn.streams() {
             self.deadlines.retain(|Reverse((_, key))| conn.user(*key).is_some());
@@ -187,7 +192,7 @@ impl Timers {
 }
 
 impl Core {
-    /// Everything whose time has come.
+    /// Does everything whose time has come.
     pub(super) fn timers(&mut self) {
         let now = self.now;
         if let Err(error) = self.conn.handle_timeout(&mut self.out, now) {
@@ -203,7 +208,7 @@ impl Core {
         self.note_pings();
         self.note_calls();
         self.check_silence();
-        self.check_let_go();
+        self.check_held();
         self.check_probe();
         self.check_stalls();
         self.check_leaks();
@@ -236,7 +241,7 @@ impl Core {
         }
     }
 
-    /// Sends a PING to which the peer owes an answer in time.
+    /// Sends a PING that the peer must answer within `doubt_time`.
     pub(super) fn ask(&mut self, opaque: [u8; 8]) {
         let (interval, now) = (self.ping_interval(), self.now);
         self.timers.strikes.sent(interval, now);
@@ -270,8 +275,8 @@ impl Core {
         }
     }
 
-    /// The least time between two PINGs that the peer is taken to allow: a default gRPC server's,
-    /// or what the user says with `keepalive`.
+    /// Returns the shortest time between two PINGs that the peer is assumed to allow: that of a default gRPC
+    /// server, or the user's `keepalive` if that is shorter.
     pub(super) fn ping_interval(&self) -> Duration {
         let calls = self.conn.streams() > 0;
         let rule = PingRule::GRPC.interval(calls);
@@ -279,19 +284,21 @@ impl Core {
         wish.map_or(rule, |wish| wish.min(rule))
     }
 
-    /// When silence means doubt: counted from the first call, since before it nothing was owed.
+    /// Returns when silence leads to a PING of doubt. It counts from the first call: before it, no answer
+    /// was expected.
     fn doubt_at(&self) -> Option<Instant> {
         let timers = &self.timers;
         let busy = timers.busy.filter(|_| self.conn.role() == Role::Client)?;
         if timers.doubt.is_some() || timers.doubt_spent {
             return None;
         }
-        // Strikes only fall by HEADERS or DATA, or the bound is one that a default server allows.
+        // Only HEADERS or DATA lower the strikes. Until they come, one more PING may end the
+        // connection.
         let strikes = timers.strikes.with_another(self.ping_interval(), self.now);
         (strikes <= STRIKES).then(|| timers.heard.max(busy) + self.options.doubt_time)
     }
 
-    /// When the next periodic PING is due. Every ACK is heard, so all kinds of PINGs put it off.
+    /// Returns when the next periodic PING is due. The ACK of any PING postpones it.
     fn keepalive_at(&self) -> Option<Instant> {
         // gRFC A8: by default no keepalive pings without calls
         let always = self.options.keepalive_without_calls || self.conn.role() == Role::Server;
@@ -304,12 +311,12 @@ impl Core {
         self.options.keepalive.map(|interval| interval.max(KEEPALIVE_MIN))
     }
 
-    /// When this connection wants to be looked at again.
+    /// Returns when the driver must run again.
     fn next_time(&self) -> Option<Instant> {
         let options: &ConnectionOptions = &self.options;
         let timers = &self.timers;
         let handshaken = self.conn.lifecycle().is_handshaken();
-        let quiet = timers.quiet.filter(|_| !timers.rested);
+        let quiet = timers.quiet.filter(|_| !timers.released);
         let doubt = timers.doubt.map(|at| at + options.doubt_time).or_else(|| self.doubt_at());
         [
             self.conn.poll_timeout(),
@@ -321,9 +328,9 @@ impl Core {
             self.keepalive_at(),
             timers.probe,
             timers.overdue,
-            quiet.map(|at| at + options.quiet_time),
-            self.memory.next_look(),
-            self.next_leak_look(),
+            quiet.map(|at| at + super::QUIET_TIME),
+            self.stalls.next_check(),
+            self.next_leak_check(),
             self.next_drain_time(),
             self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),
         ]
@@ -332,7 +339,7 @@ impl Core {
         .min()
     }
 
-    /// Sets the timer, lazily: one that fires too early finds nothing to do and is set anew.
+    /// Sets the timer, unless it is set to an earlier time: then it finds nothing to do and is set again.
     pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.next_time() else { return };
         if let (Some(armed), Some(sleep)) = (self.timers.armed, &mut self.timers.sleep)
@@ -349,7 +356,7 @@ impl Core {
         }
     }
 
-    /// The deadline of a call on a stream has passed.
+    /// Ends a call on a stream whose deadline has passed.
     fn expire(&mut self, key: StreamKey) {
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
         if self.conn.role() == Role::Server {
@@ -385,7 +392,7 @@ impl Core {
     }
 }
 
-/// The error of a deadline that passed.
+/// Returns the error of a deadline that passed.
 pub(crate) fn deadline_error(processed: Processed) -> Error {
     let status = Status::new(Code::DeadlineExceeded, "the deadline passed");
     Error::new(Kind::Deadline, status, Initiator::Local, processed)

@@ -66,6 +66,7 @@ impl PingRule {
 /// within 20 s. At most one such PING is sent between two responses of the peer, so a default gRPC
 /// server never ends the connection for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Doubt {
     /// Silence, while a call is in flight, after which one PING is sent. Default 10 s.
     pub after: Duration,
@@ -81,6 +82,7 @@ impl Default for Doubt {
 
 /// Keepalive settings for a known environment, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Preset {
     /// The name of the environment.
     pub name: &'static str,
@@ -212,7 +214,7 @@ impl Preset {
                 ("close_idle", "the limit less 6 s or 3 %, at most 30 min, when gRPC goes IDLE"),
                 (
                     "keepalive",
-                    "320 s while calls are open if the limit leaves room above the 300 s of \
+                    "320 s while calls are open if the limit is far enough above the 300 s of \
                                default gRPC servers, else off: TCP keepalive refreshes layer 4, and \
                                on layer 7 silent streams need messages of their own",
                 ),

@@ -1,4 +1,4 @@
-//! The two buffers that a caller lends to the engine.
+//! The two buffers that the caller lends to the engine.
 
 mod recv;
 mod send;

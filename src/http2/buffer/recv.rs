@@ -1,16 +1,16 @@
-//! Bytes that arrived: consumed ≤ filled ≤ capacity.
+//! Received bytes: consumed ≤ filled ≤ capacity.
 //!
-//! hot: parsed where they lie; moved only when a frame's rest does not fit.
+//! hot: bytes are parsed in the buffer, and moved only if the rest of a frame does not fit.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Capacity of a buffer that starts to be used, in bytes.
+/// The first capacity of a buffer, in bytes.
 const INITIAL: usize = 16 * 1024;
-/// What a buffer grows to when reads fill it, in bytes.
+/// The largest capacity, reached if reads fill the buffer, in bytes.
 const LARGEST: usize = 256 * 1024;
 
-/// A receive buffer. Without bytes in it, it can hold no memory at all.
+/// A receive buffer. An empty one needs no memory.
 #[derive(Default)]
 pub struct RecvBuffer {
     buf: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct RecvBuffer {
     end: usize,
 }
 
-/// Says how much there is, not what is in it.
+/// Prints the size, not the content.
 impl fmt::Debug for RecvBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvBuffer").field("len", &self.len()).finish_non_exhaustive()
@@ -26,31 +26,32 @@ impl fmt::Debug for RecvBuffer {
 }
 
 impl RecvBuffer {
-    /// An empty buffer; allocates nothing.
+    /// Creates an empty buffer; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { buf: Vec::new(), start: 0, end: 0 }
     }
 
-    /// Bytes not yet consumed.
+    /// Returns the bytes that are not consumed yet.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.buf.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Number of bytes not yet consumed.
+    /// Returns the number of bytes that are not consumed yet.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Whether nothing waits.
+    /// Returns whether all bytes are consumed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Room for at least one more read; `wanted` is what the parser needs in one piece.
+    /// Returns spare capacity for a read. `wanted` is the number of bytes that the parser needs in one
+    /// piece.
     pub fn spare(&mut self, wanted: usize) -> &mut [u8] {
         if self.is_empty() {
             self.start = 0;
@@ -66,13 +67,16 @@ impl RecvBuffer {
         self.buf.get_mut(end..).unwrap_or_default()
     }
 
-    /// Notes that a read filled `n` bytes of [`RecvBuffer::spare`].
+    /// Records that a read filled `n` bytes of [`RecvBuffer::spare`].
+    ///
+    /// # Panics
+    /// If `n` is larger than the spare capacity.
     pub fn filled(&mut self, n: usize) {
-        let room = self.buf.len() - self.end;
-        assert!(n <= room, "a read reported more bytes than it was lent");
+        let spare = self.buf.len() - self.end;
+        assert!(n <= spare, "a read reported more bytes than it was lent");
         self.end += n;
-        // A read that filled everything says that more waits: the next one may be larger.
-        if n == room && self.buf.len() < LARGEST && n > 0 {
+        // A read that filled the buffer means that more bytes wait: make the next read larger.
+        if n == spare && self.buf.len() < LARGEST && n > 0 {
             self.grow(self.buf.len() * 4);
         }
     }
@@ -90,7 +94,7 @@ impl RecvBuffer {
         }
     }
 
-    /// Consumes `n` bytes and says where they lie until the next [`RecvBuffer::spare`].
+    /// Consumes `n` bytes and returns their range, valid until the next [`RecvBuffer::spare`].
     pub(crate) fn consume(&mut self, n: usize) -> Range<usize> {
         assert!(n <= self.len(), "consumed more than arrived");
         let range = self.start..self.start + n;
@@ -98,19 +102,19 @@ impl RecvBuffer {
         range
     }
 
-    /// Bytes that [`RecvBuffer::consume`] named.
+    /// Returns the bytes in a range of [`RecvBuffer::consume`].
     pub(crate) fn at(&self, range: Range<usize>) -> &[u8] {
         self.buf.get(range).unwrap_or_default()
     }
 
-    /// Gives the memory back when nothing waits in it.
+    /// Frees the memory if all bytes are consumed.
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::new();
         }
     }
 
-    /// Bytes of memory held.
+    /// Returns the bytes of memory held.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buf.capacity()

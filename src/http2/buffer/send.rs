@@ -1,4 +1,4 @@
-//! Bytes that wait to leave: small ones coalesced, large payloads chained without a copy.
+//! Bytes to be written: small ones are coalesced, large payloads are chained without a copy.
 //!
 //! hot: one growing vector and a short list; no allocation per frame.
 
@@ -8,21 +8,21 @@ use std::fmt;
 
 /// Memory kept by an empty buffer, in bytes.
 const KEPT: usize = 64 * 1024;
-/// Written bytes at the front that are worth moving the rest for.
+/// Written bytes at the front above which the rest is moved.
 const COMPACT: usize = 64 * 1024;
 
-/// A send buffer. Frames are appended whole; the driver takes slices for one vectored write.
+/// A send buffer of whole frames. [`SendBuffer::slices`] is for a vectored write.
 #[derive(Default)]
 pub struct SendBuffer {
-    /// Every copied byte; `written` of them have left.
+    /// All copied bytes; the first `written` were written.
     small: Vec<u8>,
     written: usize,
-    /// Chained payloads, each with the offset in `small` before which it leaves.
+    /// Chained payloads, each with the offset in `small` before which it is written.
     shared: VecDeque<(usize, Bytes)>,
     shared_bytes: usize,
 }
 
-/// Says how much there is, not what is in it.
+/// Prints the size, not the content.
 impl fmt::Debug for SendBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendBuffer").field("len", &self.len()).finish_non_exhaustive()
@@ -30,30 +30,30 @@ impl fmt::Debug for SendBuffer {
 }
 
 impl SendBuffer {
-    /// An empty buffer; allocates nothing.
+    /// Creates an empty buffer; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { small: Vec::new(), written: 0, shared: VecDeque::new(), shared_bytes: 0 }
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes to be written.
     #[must_use]
     pub fn len(&self) -> usize {
         self.small.len() - self.written + self.shared_bytes
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing is to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where small bytes are appended.
+    /// Returns the vector to which small bytes are appended.
     pub(crate) const fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.small
     }
 
-    /// Chains bytes behind everything appended so far.
+    /// Chains bytes after everything appended so far.
     pub(crate) fn chain(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.shared_bytes += bytes.len();
@@ -61,7 +61,7 @@ impl SendBuffer {
         }
     }
 
-    /// The waiting bytes in order, as slices for a vectored write.
+    /// Returns the bytes to be written, in order, as slices for a vectored write.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.written;
         let mut pieces = self.shared.iter();
@@ -94,7 +94,7 @@ impl SendBuffer {
         })
     }
 
-    /// Notes that the first `n` bytes have left.
+    /// Removes the first `n` bytes, which were written.
     pub fn advance(&mut self, n: usize) {
         assert!(n <= self.len(), "advanced over bytes that do not wait");
         let mut left = n;
@@ -136,14 +136,14 @@ impl SendBuffer {
         }
     }
 
-    /// Gives the memory back when nothing waits.
+    /// Frees the memory if nothing is to be written.
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::new();
         }
     }
 
-    /// Bytes of memory held, chained payloads included.
+    /// Returns the bytes of memory held, including chained payloads.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.small.capacity() + self.shared_bytes

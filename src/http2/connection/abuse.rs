@@ -1,12 +1,13 @@
-//! Abuse budgets: rates with injected time, charged for what a peer makes us do.
+//! Abuse budgets (RFC 9113 §10.5): limits on the rate of events that cost this side work.
 //!
-//! A counter is not a bound: honest traffic of any length must pass, so budgets refill.
+//! Budgets refill with time, because a fixed count would end long-lived honest connections. The caller
+//! passes the time.
 
 use crate::http2::limits::Limits;
 use crate::http2::violation::Violation;
 use std::time::{Duration, Instant};
 
-/// A token bucket. `debt` is what was taken beyond the burst.
+/// A token bucket. `debt` counts the tokens taken beyond the burst.
 #[derive(Debug)]
 struct Bucket {
     level: f64,
@@ -21,7 +22,7 @@ impl Bucket {
         Self { level: burst, burst, per_second: f64::from(per_second), at: now }
     }
 
-    /// Takes one; returns the debt.
+    /// Takes one token and returns the debt.
     fn take(&mut self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
@@ -30,13 +31,13 @@ impl Bucket {
     }
 }
 
-/// Streams of the last ten seconds, in two halves.
+/// The streams of the last ten seconds, in two intervals.
 #[derive(Debug)]
 struct Share {
     since: Instant,
     streams: [u64; 2],
     resets: [u64; 2],
-    /// Streams that were open when each half began: their resets fall into it as well.
+    /// Streams that were open when each interval began: their resets count in it as well.
     open: [u64; 2],
 }
 
@@ -62,22 +63,22 @@ impl Share {
     }
 }
 
-/// What a charge asks for.
+/// The consequence of a charge.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Verdict {
     /// Within the budget.
     Pass,
-    /// Stop reading for the time owed.
+    /// Stop reading for this time.
     Pause(Duration),
     /// End the connection.
     End(Violation),
 }
 
-/// All budgets of one connection.
+/// The budgets of one connection.
 #[derive(Debug)]
 pub(crate) struct Abuse {
     resets: Bucket,
-    /// Resets charged beyond the budget since it was last half full again.
+    /// Resets charged beyond the budget since it was at least half full.
     overdrawn: u32,
     share: Share,
     refused: Bucket,
@@ -90,7 +91,7 @@ struct Pings {
     last: Option<Instant>,
     strikes: u32,
     minute: Instant,
-    /// HEADERS or DATA were sent since the last PING: it is free.
+    /// Whether HEADERS or DATA were sent since the last PING, so that the next PING is free.
     earned: bool,
 }
 
@@ -106,13 +107,13 @@ impl Abuse {
         }
     }
 
-    /// A stream began beside `open` others.
+    /// Records a new stream beside `open` others.
     pub(crate) fn stream(&mut self, open: usize, now: Instant) {
         self.share.turn(open, now);
         self.share.streams[0] += 1;
     }
 
-    /// One of `open` streams was reset prematurely, or a malformed frame made us reset it.
+    /// Charges a premature reset of one of `open` streams, or a reset after a malformed frame.
     pub(crate) fn reset(&mut self, limits: &Limits, open: usize, now: Instant) -> Verdict {
         self.share.turn(open, now);
         self.share.resets[0] += 1;
@@ -123,7 +124,7 @@ impl Abuse {
         if debt == 0.0 || !self.share.more_than_half() {
             return Verdict::Pass;
         }
-        // Pauses keep the debt small; who goes on all the same is told to leave.
+        // Pauses keep the debt small. A peer that continues regardless loses its connection.
         self.overdrawn = self.overdrawn.saturating_add(1);
         if self.overdrawn > limits.premature_resets.saturating_mul(4) {
             return Verdict::End(Violation::ResetFlood);
@@ -132,7 +133,7 @@ impl Abuse {
         Verdict::Pause(Duration::from_secs_f64(debt / rate))
     }
 
-    /// A stream over the advertised limit was refused.
+    /// Charges a stream above the advertised limit, which was refused.
     pub(crate) fn refused(&mut self, now: Instant) -> Verdict {
         if self.refused.take(now) > 0.0 {
             return Verdict::End(Violation::RefusedFlood);
@@ -140,7 +141,7 @@ impl Abuse {
         Verdict::Pass
     }
 
-    /// A frame that carries nothing and ends nothing.
+    /// Charges a frame without content that ends nothing.
     pub(crate) fn empty_frame(&mut self, limits: &Limits, now: Instant) -> Verdict {
         if now.saturating_duration_since(self.empty.0) >= Duration::from_secs(1) {
             self.empty = (now, 0);
@@ -152,17 +153,17 @@ impl Abuse {
         Verdict::Pass
     }
 
-    /// Content arrived: empty frames before it are forgiven.
+    /// Records content: earlier empty frames no longer count.
     pub(crate) const fn progress(&mut self) {
         self.empty.1 = 0;
     }
 
-    /// HEADERS or DATA were sent: the peer's next PING is free.
+    /// Records that HEADERS or DATA were sent: the peer's next PING is free.
     pub(crate) const fn sent(&mut self) {
         self.pings.earned = true;
     }
 
-    /// The peer sent a PING.
+    /// Charges a PING of the peer.
     pub(crate) fn ping(&mut self, limits: &Limits, now: Instant) -> Verdict {
         let Some(allowed) = limits.ping_strikes else { return Verdict::Pass };
         let pings = &mut self.pings;

@@ -11,23 +11,25 @@ use crate::http2::stream_id::StreamId;
 use std::time::Instant;
 
 impl<T> Connection<T> {
-    /// Gives back bytes of `key` that were consumed; WINDOW_UPDATE leaves at half a window.
+    /// Releases unread bytes of `key`: returns their credit to both windows. WINDOW_UPDATE leaves
+    /// at half a window.
     pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
-        let bytes = self.gather(out, key, bytes);
+        let bytes = self.assemble(out, key, bytes);
         self.credit(out, key, bytes, now);
     }
 
-    /// Bytes of `key` have moved into the assembly of a message: the connection has them back,
-    /// the stream has them back with [`Connection::credit`]. Returns how many there were.
-    pub fn gather(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) -> u32 {
+    /// Notes that unread bytes of `key` are assembled: returns their credit to the connection's
+    /// window. [`Connection::credit`] returns it to the stream's. Returns how many bytes of them were
+    /// unread.
+    pub fn assemble(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) -> u32 {
         let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let bytes = bytes.min(stream.unread);
         stream.unread -= bytes;
-        self.give_back(u64::from(bytes), out);
+        self.subtract_unread(u64::from(bytes), out);
         bytes
     }
 
-    /// Gives a stream back the bytes that [`Connection::gather`] took out.
+    /// Returns credit for assembled bytes to the window of `key`.
     pub fn credit(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
         let target = self.stream_target;
         let rtt = self.bdp.rtt();
@@ -40,7 +42,7 @@ impl<T> Connection<T> {
         let Some(increment) = stream.recv_window.update() else { return };
         write::window_update(out.tail(), stream.id, increment);
         if stream.recv_window.target() < target {
-            // A window that its reader drains within a round trip may grow with the next one.
+            // A window that is consumed within one round trip may grow at the next update.
             let before = stream.updated.replace(now);
             let took = before.map(|before| now.saturating_duration_since(before));
             if took.zip(rtt).is_some_and(|(took, rtt)| took <= rtt) {
@@ -49,23 +51,23 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes by which the window of `key` falls short of a message of which `bytes` are still
-    /// to come; zero when it has room.
+    /// Returns the bytes by which the window of `key` is too small for a message of which `bytes`
+    /// are still to come: what to prefetch. Zero if the message fits.
     #[must_use]
-    pub fn lacking(&self, key: StreamKey, bytes: usize) -> u32 {
+    pub fn prefetch_bytes(&self, key: StreamKey, bytes: usize) -> u32 {
         let Some(stream) = self.streams.get(key) else { return 0 };
         if !stream.state.can_recv() {
             return 0;
         }
         let wanted = bytes.min(self.limits.stream_window_max as usize) as i64;
-        let coming = stream.recv_window.available() + i64::from(stream.recv_window.owed());
+        let coming = stream.recv_window.available() + i64::from(stream.recv_window.unannounced());
         u32::try_from(wanted - coming).unwrap_or(0)
     }
 
-    /// Opens the window of `key` by `bytes` ahead of their consumption, for a known large
-    /// message, so that it does not take a round trip for every window. The caller has charged its
-    /// budget, and does not credit them again when they come.
-    pub fn expand(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) {
+    /// Opens the window of `key` by `bytes` before they arrive, for a known large message, so that
+    /// the message does not take one round trip per window. The caller has charged its budget, and
+    /// does not credit the bytes again when they arrive.
+    pub fn prefetch(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.recv_window.credit(bytes);
         let increment = stream.recv_window.flush();
@@ -74,25 +76,26 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes that left the hands of a stream's reader.
-    pub(super) fn give_back(&mut self, bytes: u64, out: &mut SendBuffer) {
+    /// Notes that bytes are no longer unread: pending connection credit returns.
+    pub(super) fn subtract_unread(&mut self, bytes: u64, out: &mut SendBuffer) {
         self.unread = self.unread.saturating_sub(bytes);
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
-        if self.uncredited > excess {
-            let credit = self.uncredited - excess;
-            self.uncredited = excess;
+        if self.pending_credit > excess {
+            let credit = self.pending_credit - excess;
+            self.pending_credit = excess;
             self.recv_window.credit(credit as u32);
         }
         self.update_connection(out);
     }
 
-    /// Bytes arrived: connection credit returns at once while little is unread, so that a slow
-    /// reader of one stream does not stop the others.
+    /// Notes that bytes arrived. Connection credit returns at once while at most
+    /// `Limits::unread_free_bytes` are unread, so that a slow reader of one stream does not stop the
+    /// others; above that it is pending.
     pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
-        let withheld = excess.saturating_sub(self.uncredited).min(u64::from(bytes));
-        self.uncredited += withheld;
-        self.recv_window.credit(bytes - withheld as u32);
+        let pending = excess.saturating_sub(self.pending_credit).min(u64::from(bytes));
+        self.pending_credit += pending;
+        self.recv_window.credit(bytes - pending as u32);
         if self.update_connection(out) && self.bdp.start(now) {
             self.stats.bdp_pings += 1;
             write::ping(out.tail(), false, bdp::OPAQUE);
@@ -105,12 +108,12 @@ impl<T> Connection<T> {
         true
     }
 
-    /// Bytes by which the path asks the windows to grow; asked once per measurement.
+    /// Returns the bytes by which the last measurement asks the windows to grow, once per measurement.
     pub const fn take_growth_wanted(&mut self) -> Option<u32> {
         self.growth_wanted.take()
     }
 
-    /// Grows the connection's window by `bytes`, and with it what streams may grow to.
+    /// Grows the connection's window by `bytes`, and the largest window of streams with it.
     pub fn grow(&mut self, out: &mut SendBuffer, bytes: u32) {
         let target = self.recv_window.target().saturating_add(bytes);
         self.recv_window.grow(target.min(self.limits.connection_window_max));
@@ -119,37 +122,37 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
-    /// Bytes of receive window that the peer may fill on this connection.
+    /// Returns the size of the connection's receive window, in bytes.
     #[must_use]
     pub const fn recv_window_bytes(&self) -> u32 {
         self.recv_window.target()
     }
 
-    /// Sends a PING with bytes of the caller's choice.
+    /// Sends a PING with 8 bytes of opaque data (RFC 9113 §6.7).
     pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Control frames written since [`Connection::flushed`]; at the limit, reading must stop
-    /// until they have left.
+    /// Returns whether the limit of queued control frames is reached. Do not read until
+    /// [`Connection::flushed`] was called.
     #[must_use]
     pub const fn control_full(&self) -> bool {
         self.control_queued >= self.limits.control_frames_queued
     }
 
-    /// Everything written so far has left.
+    /// Records that the send buffer was written completely.
     pub const fn flushed(&mut self) {
         self.control_queued = 0;
     }
 
-    /// The first half of a graceful close: nothing is refused yet (RFC 9113 §6.8).
+    /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).
     pub fn goaway_soon(&mut self, out: &mut SendBuffer) {
         if self.life.sent().is_none() {
             self.goaway(out, StreamId::MAX, ErrorCode::NO_ERROR, "");
         }
     }
 
-    /// The second half, or the only one: streams the peer opens from now on are not acted upon.
+    /// Sends the final GOAWAY: streams that the peer opens later are ignored (RFC 9113 §6.8).
     pub fn goaway_now(&mut self, out: &mut SendBuffer, code: ErrorCode, debug: &str) {
         self.goaway(out, self.last_peer_id, code, debug);
     }
@@ -164,13 +167,12 @@ impl<T> Connection<T> {
         write::goaway(out.tail(), last, code, debug);
     }
 
-    /// The connection is over, by the transport's end or by our own decision.
+    /// Closes the connection: nothing is sent or read after this call.
     pub const fn close(&mut self) {
         self.life.close();
     }
 
-    /// After a GOAWAY: streams of ours that the peer has not acted and will not act upon. They
-    /// are closed by this call and wait to be taken.
+    /// Closes and returns the streams that the peer's GOAWAY declares unprocessed (RFC 9113 §6.8).
     pub fn unprocessed(&mut self) -> Vec<StreamKey> {
         let Some(goaway) = self.life.received() else { return Vec::new() };
         let ours = |id: StreamId| id.is_client_initiated() == (self.role == super::Role::Client);

@@ -1,4 +1,4 @@
-//! What the peer did that the floor above must know.
+//! The events that the layer above receives.
 
 use crate::http2::connection::head::Head;
 use crate::http2::error::ErrorCode;
@@ -6,20 +6,20 @@ use crate::http2::stream::StreamKey;
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 
-/// Why a stream ended before its time.
+/// The reason why a stream was reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// The peer sent RST_STREAM with this code.
     ByPeer(ErrorCode),
-    /// The peer broke a rule on this stream, and we sent RST_STREAM.
+    /// The peer broke a rule on this stream, and this side sent RST_STREAM.
     Violation(Violation),
 }
 
-/// One thing that happened. It borrows from the receive buffer and from the connection, so it
-/// is gone before the next one.
+/// Something that the peer did. It borrows from the receive buffer and from the connection, so it must be
+/// dropped before the next call.
 #[derive(Debug)]
 pub enum Event<'a, T> {
-    /// A request on a server, the final response on a client.
+    /// A request head on a server, the head of the final response on a client.
     Head {
         /// The stream; new on a server.
         key: StreamKey,
@@ -27,9 +27,9 @@ pub enum Event<'a, T> {
         id: StreamId,
         /// The caller's value; `T::default()` on a server's new stream.
         user: &'a mut T,
-        /// Decoded and checked; may be swapped out.
+        /// The head, decoded and checked; may be swapped out.
         head: &'a mut Head,
-        /// Nothing follows.
+        /// Whether this ends the peer's side of the stream.
         end_stream: bool,
     },
     /// An informational (1xx) response.
@@ -38,7 +38,7 @@ pub enum Event<'a, T> {
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// Decoded and checked.
+        /// The head, decoded and checked.
         head: &'a mut Head,
     },
     /// Bytes of a body: a whole DATA frame or a part of one.
@@ -47,44 +47,44 @@ pub enum Event<'a, T> {
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// The bytes, to be released once consumed.
+        /// The bytes, to be released once they are read.
         data: &'a [u8],
-        /// Nothing follows.
+        /// Whether this ends the peer's side of the stream.
         end_stream: bool,
     },
-    /// Trailers, the last frame of the peer's side.
+    /// Trailers; they end the peer's side of the stream.
     Trailers {
         /// The stream.
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// Its fields; may be swapped out.
+        /// The fields; may be swapped out.
         head: &'a mut Head,
     },
-    /// The stream is over.
+    /// The stream was reset.
     Reset {
         /// The stream.
         key: StreamKey,
         /// The caller's value.
         user: &'a mut T,
-        /// Who ended it and why.
+        /// Who reset it, and why.
         cause: Cause,
     },
-    /// The peer's SETTINGS took effect.
+    /// The peer's SETTINGS were applied.
     Settings {
-        /// The first ones: the connection is active.
+        /// Whether these are the first, so that the connection is active.
         first: bool,
     },
-    /// The peer's answer to a PING of ours.
+    /// The peer acknowledged a PING.
     Pong([u8; 8]),
-    /// The peer is going away. Ask [`super::Connection::unprocessed`] for the streams it will
-    /// not act on.
+    /// The peer sent GOAWAY. [`Connection::unprocessed`](super::Connection::unprocessed) returns the
+    /// streams that it will not process.
     GoAway {
-        /// The last stream it may have acted on.
+        /// The last stream that it may have processed.
         last_stream_id: StreamId,
-        /// Why.
+        /// The error code.
         code: ErrorCode,
-        /// Diagnostic bytes, at most 1 KiB of them.
+        /// The debug data, at most 1 KiB of it.
         debug: &'a [u8],
     },
 }

@@ -1,9 +1,9 @@
-//! Joins the fragments of a field block (RFC 9113 §4.3) within bounds.
+//! Joins the fragments of a field block (RFC 9113 §4.3) within limits.
 
 use crate::http2::stream_id::StreamId;
 use std::time::{Duration, Instant};
 
-/// None open, or expecting CONTINUATION on one stream.
+/// The open field block, if any: CONTINUATION is expected on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct FieldBlock {
     open: Option<Open>,
@@ -19,7 +19,7 @@ struct Open {
 }
 
 impl FieldBlock {
-    /// The stream whose block is open.
+    /// Returns the stream of the open block.
     pub(crate) fn open_on(&self) -> Option<StreamId> {
         self.open.as_ref().map(|open| open.id)
     }
@@ -34,7 +34,7 @@ impl FieldBlock {
         self.bytes.extend_from_slice(first);
     }
 
-    /// Adds a fragment; returns the bytes and the CONTINUATION frames so far.
+    /// Adds a fragment and returns the bytes and the CONTINUATION frames so far.
     pub(crate) fn append(&mut self, fragment: &[u8]) -> (usize, u32) {
         self.bytes.extend_from_slice(fragment);
         let count = self.open.as_mut().map_or(0, |open| {
@@ -44,7 +44,7 @@ impl FieldBlock {
         (self.bytes.len(), count)
     }
 
-    /// Ends the block: stream, END_STREAM of its HEADERS, and its bytes.
+    /// Ends the block and returns its stream, END_STREAM of its HEADERS, and its bytes.
     pub(crate) fn finish(&mut self) -> Option<(StreamId, bool, Vec<u8>)> {
         let open = self.open.take()?;
         Some((open.id, open.end_stream, std::mem::take(&mut self.bytes)))

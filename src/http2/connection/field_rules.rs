@@ -1,4 +1,4 @@
-//! What a field's name and value may hold (RFC 9113 §8.2, RFC 9113 §8.6).
+//! The rules for names and values of fields (RFC 9113 §8.2, RFC 9113 §8.6).
 
 use crate::http2::fields::Fields;
 use crate::http2::violation::Violation;
@@ -7,7 +7,7 @@ pub(super) const fn is_token(byte: u8) -> bool {
     NAME_BYTES[byte.to_ascii_lowercase() as usize]
 }
 
-/// What a field of ours breaks, if anything; our side keeps the peer's rules.
+/// Returns the rule that a field to be sent breaks, if any; the same rules hold for both sides.
 pub(super) fn check_sent(fields: &Fields) -> Result<(), Violation> {
     let mut regular = false;
     for field in fields {
@@ -53,7 +53,7 @@ pub(super) fn check_connection_specific(name: &[u8], value: &[u8]) -> Result<(),
     }
 }
 
-/// Three digits from 100 to 999, but not 101.
+/// Parses three digits from 100 to 999, except 101.
 // RFC 9113 §8.6: HTTP/2 removes support for the 101 status code
 pub(super) fn status(value: &[u8]) -> Result<u16, Violation> {
     let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = value else {

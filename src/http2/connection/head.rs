@@ -1,4 +1,4 @@
-//! A message's head (RFC 9113 §8.3): pseudo-header fields apart, the rest as they came.
+//! The head of a message (RFC 9113 §8.3): pseudo-header fields, and the other fields as received.
 
 use crate::http2::connection::field_rules::{
     check_connection_specific, check_name, check_value, is_token, status,
@@ -15,11 +15,11 @@ pub(crate) enum Section {
     Request,
     Response,
     Trailers,
-    /// Decoded for the table's sake only.
+    /// Decoded only to keep the HPACK table in step.
     Discard,
 }
 
-/// A decoded head. It is recycled: swap it out, swap an old one in.
+/// A decoded request or response head. Swap it with an old one to reuse its memory.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
     text: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Head {
     content_length: Option<u64>,
 }
 
-/// Leaves the path out: it may have a query.
+/// Prints no path: it may have a query.
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Head")
@@ -54,18 +54,20 @@ const PATH: u8 = 8;
 const STATUS: u8 = 16;
 
 impl Head {
-    /// A request's head from its field section, pseudo-header fields first. No limit is applied.
+    /// Creates a request head from its field section, pseudo-header fields first. No limit applies.
     ///
     /// # Errors
-    /// What makes the section malformed.
+    /// The rule that the section breaks (RFC 9113 §8.3.1).
+    #[doc(hidden)]
     pub fn request(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Request)
     }
 
-    /// A response's head from its field section, `:status` first. No limit is applied.
+    /// Creates a response head from its field section, `:status` first. No limit applies.
     ///
     /// # Errors
-    /// What makes the section malformed.
+    /// The rule that the section breaks (RFC 9113 §8.3.2).
+    #[doc(hidden)]
     pub fn response(fields: &Fields) -> Result<Self, Violation> {
         Self::from_section(fields, Section::Response)
     }
@@ -80,19 +82,19 @@ impl Head {
         Ok(head)
     }
 
-    /// `:method` of a request.
+    /// Returns the `:method` of a request; empty in a response.
     #[must_use]
     pub fn method(&self) -> &[u8] {
         self.part(self.method)
     }
 
-    /// `:scheme` of a request.
+    /// Returns the `:scheme` of a request; empty in a response.
     #[must_use]
     pub fn scheme(&self) -> &[u8] {
         self.part(self.scheme)
     }
 
-    /// `:authority` of a request, or its `host` when there is none.
+    /// Returns the `:authority` of a request, or its `host` field if there is none.
     #[must_use]
     pub fn authority(&self) -> &[u8] {
         if self.seen & AUTHORITY == 0 {
@@ -101,48 +103,48 @@ impl Head {
         self.part(self.authority)
     }
 
-    /// `:path` of a request.
+    /// Returns the `:path` of a request, with its query; empty in a response.
     #[must_use]
     pub fn path(&self) -> &[u8] {
         self.part(self.path)
     }
 
-    /// `:status` of a response; zero in a request.
+    /// Returns the `:status` of a response; zero in a request.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// The fields that are not pseudo-header fields.
+    /// Returns the fields without the pseudo-header fields.
     #[must_use]
     pub const fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// The same, to be taken or changed.
+    /// Returns the fields without the pseudo-header fields, for changes.
     pub const fn fields_mut(&mut self) -> &mut Fields {
         &mut self.fields
     }
 
-    /// Bytes and fields of the list when it was over our limits: the rest was not kept.
+    /// Returns bytes and fields of a list that exceeded the limits. The fields above them were not kept.
     #[must_use]
     pub const fn over_limit(&self) -> Option<(usize, usize)> {
         self.over_limit
     }
 
-    /// `host` names something else than `:authority`, or is there twice (RFC 9113 §8.3.1).
+    /// Returns whether `host` differs from `:authority`, or occurs twice (RFC 9113 §8.3.1).
     #[must_use]
     pub const fn host_differs(&self) -> bool {
         self.host_differs
     }
 
-    /// `content-length`, when it was there.
+    /// Returns the value of `content-length`, if there is one.
     #[must_use]
     pub const fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// Forgets everything and keeps the memory.
+    /// Removes everything and keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
@@ -193,12 +195,12 @@ impl<'a> HeadSink<'a> {
         }
     }
 
-    /// Bytes of the list so far, kept or not.
+    /// Returns the bytes of the list so far, kept or not.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The verdict on the whole section.
+    /// Checks the whole section.
     pub(crate) fn finish(mut self) -> Result<(), Violation> {
         if self.section == Section::Discard {
             return Ok(());

@@ -1,7 +1,7 @@
-//! The life of a connection (RFC 9113 §3.4, §5.4.1, §6.8) as a table.
+//! The states of a connection (RFC 9113 §3.4, §5.4.1, §6.8): handshaking → active → closing → closed.
 //!
-//! handshaking → active → closing{sent, received} → closed. *Closing* keeps which side spoke,
-//! because the sides answer different questions: may I open streams, may the peer.
+//! *Closing* records the GOAWAY of each side: the peer's decides whether this side may open streams, ours
+//! whether the peer may.
 
 use crate::http2::error::ErrorCode;
 use crate::http2::stream_id::StreamId;
@@ -9,26 +9,26 @@ use crate::http2::stream_id::StreamId;
 /// A GOAWAY that was sent or received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GoAway {
-    /// Streams above this were not and will not be processed by its sender.
+    /// The sender did not and will not process streams above this identifier.
     pub last_stream_id: StreamId,
-    /// Why.
+    /// The error code.
     pub code: ErrorCode,
 }
 
-/// Where the connection is in its life.
+/// The state of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Life {
-    /// The peer's first SETTINGS have not come.
+    /// The peer's first SETTINGS have not arrived.
     Handshaking,
     /// Streams may be opened.
     Active,
-    /// At least one side said GOAWAY; streams that exist go on.
+    /// At least one side sent GOAWAY; existing streams continue.
     Closing,
-    /// Nothing is sent or read any more.
+    /// Nothing is sent or read.
     Closed,
 }
 
-/// The life and what each side said about its end.
+/// The state of a connection, and the GOAWAY of each side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lifecycle {
     handshaken: bool,
@@ -44,13 +44,13 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// A connection that has just begun.
+    /// Creates the state of a new connection.
     #[must_use]
     pub const fn new() -> Self {
         Self { handshaken: false, closed: false, sent: None, received: None }
     }
 
-    /// Where it is.
+    /// Returns the state.
     #[must_use]
     pub const fn life(&self) -> Life {
         if self.closed {
@@ -64,24 +64,24 @@ impl Lifecycle {
         }
     }
 
-    /// The peer's first SETTINGS came.
+    /// Records that the peer's first SETTINGS arrived.
     pub const fn settings_received(&mut self) {
         self.handshaken = true;
     }
 
-    /// Whether the peer's first SETTINGS came.
+    /// Returns whether the peer's first SETTINGS arrived.
     #[must_use]
     pub const fn is_handshaken(&self) -> bool {
         self.handshaken
     }
 
-    /// We said GOAWAY. A later one may only lower the identifier.
+    /// Records a GOAWAY that was sent. A later one may only lower the identifier.
     pub fn goaway_sent(&mut self, goaway: GoAway) {
         debug_assert!(self.sent.is_none_or(|old| goaway.last_stream_id <= old.last_stream_id));
         self.sent = Some(goaway);
     }
 
-    /// The peer said GOAWAY; `false` when it raises the identifier.
+    /// Records a GOAWAY that was received; `false` if it raises the identifier.
     // RFC 9113 §6.8: endpoints must not increase the value of the last stream identifier
     #[must_use]
     pub fn goaway_received(&mut self, goaway: GoAway) -> bool {
@@ -92,31 +92,31 @@ impl Lifecycle {
         true
     }
 
-    /// The connection is over.
+    /// Records that the connection is closed.
     pub const fn close(&mut self) {
         self.closed = true;
     }
 
-    /// What we said.
+    /// Returns the last GOAWAY that was sent.
     #[must_use]
     pub const fn sent(&self) -> Option<GoAway> {
         self.sent
     }
 
-    /// What the peer said.
+    /// Returns the last GOAWAY that was received.
     #[must_use]
     pub const fn received(&self) -> Option<GoAway> {
         self.received
     }
 
-    /// Whether we may open a stream.
+    /// Returns whether this side may open a stream.
     // RFC 9113 §6.8: receivers of a GOAWAY must not open additional streams
     #[must_use]
     pub const fn may_open(&self) -> bool {
         matches!(self.life(), Life::Handshaking | Life::Active)
     }
 
-    /// Whether the peer's stream `id` is still acted upon.
+    /// Returns whether a stream of the peer is processed.
     #[must_use]
     pub fn accepts(&self, id: StreamId) -> bool {
         !self.closed && self.sent.is_none_or(|goaway| id <= goaway.last_stream_id)

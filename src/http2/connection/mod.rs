@@ -1,7 +1,6 @@
-//! All protocol state of one HTTP/2 connection: no socket, no clock, no thread.
+//! The protocol state of one HTTP/2 connection, without socket, clock or thread.
 //!
-//! This file holds the parts and their construction; receiving, sending, scheduling and the life
-//! of the connection are rooms of their own.
+//! This file defines the state and creates it. The submodules receive, send, schedule and close.
 
 mod abuse;
 mod control;
@@ -41,10 +40,10 @@ use recv_data::Incoming;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The client's first bytes (RFC 9113 §3.4).
+/// The first bytes that a client sends (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Which end of the connection this is: the few things that differ.
+/// The role of this endpoint on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// Opens odd streams, receives responses.
@@ -53,7 +52,7 @@ pub enum Role {
     Server,
 }
 
-/// One connection. `T` is the value that the floor above keeps with each stream.
+/// One HTTP/2 connection. `T` is the value that the layer above keeps with each stream.
 #[derive(Debug)]
 pub struct Connection<T> {
     role: Role,
@@ -85,7 +84,8 @@ pub struct Connection<T> {
     /// Bytes by which the initial window is wider than ours, until ours is acknowledged.
     window_slack: u32,
     unread: u64,
-    uncredited: u64,
+    /// Connection credit that is pending while more than `unread_free_bytes` are unread.
+    pending_credit: u64,
     bdp: Bdp,
     growth_wanted: Option<u32>,
     // sending
@@ -100,7 +100,7 @@ pub struct Connection<T> {
 }
 
 impl<T> Connection<T> {
-    /// A connection of `role` that begins now. Nothing is written before [`Connection::start`].
+    /// Creates a connection. Nothing is written before [`Connection::start`].
     #[must_use]
     pub fn new(role: Role, limits: Limits, now: Instant) -> Self {
         let server = role == Role::Server;
@@ -133,7 +133,7 @@ impl<T> Connection<T> {
             // RFC 9113 §6.9.3: what was sent under the wider window is accepted
             window_slack: DEFAULT_WINDOW.saturating_sub(limits.stream_window),
             unread: 0,
-            uncredited: 0,
+            pending_credit: 0,
             bdp: Bdp::default(),
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
@@ -147,7 +147,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// What this endpoint announces.
+    /// Returns the settings that this endpoint announces (RFC 9113 §6.5.2).
     #[must_use]
     pub fn local_settings(&self) -> Settings {
         let server = self.role == Role::Server;
@@ -162,7 +162,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Writes the preface, our SETTINGS and the connection's window (RFC 9113 §3.4).
+    /// Writes the preface, the SETTINGS and the window of the connection (RFC 9113 §3.4).
     pub fn start(&mut self, out: &mut SendBuffer) {
         if self.role == Role::Client {
             out.tail().extend_from_slice(PREFACE);
@@ -176,113 +176,113 @@ impl<T> Connection<T> {
         }
     }
 
-    /// The role.
+    /// Returns the role.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Where the connection is in its life.
+    /// Returns the state of the connection.
     #[must_use]
     pub const fn life(&self) -> Life {
         self.life.life()
     }
 
-    /// The life with what each side said about its end.
+    /// Returns the state together with the GOAWAY of each side.
     #[must_use]
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.life
     }
 
-    /// The bounds in force.
+    /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The peer's parameters.
+    /// Returns the peer's settings (RFC 9113 §6.5.2).
     #[must_use]
     pub const fn peer_settings(&self) -> &Settings {
         &self.peer
     }
 
-    /// Counters.
+    /// Returns the counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The error that ended the connection, for ever the same.
+    /// Returns the error that ended the connection; it never changes.
     #[must_use]
     pub const fn error(&self) -> Option<ConnectionError> {
         self.error
     }
 
-    /// Streams that somebody holds, ended ones not yet taken included.
+    /// Returns the number of streams, including ended ones that were not taken yet.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// The keys of every stream held.
+    /// Returns the keys of all streams.
     #[must_use]
     pub fn keys(&self) -> Vec<StreamKey> {
         self.streams.iter().map(|(key, _)| key).collect()
     }
 
-    /// The caller's value of a stream.
+    /// Returns the caller's value of a stream.
     #[must_use]
     pub fn user(&self, key: StreamKey) -> Option<&T> {
         self.streams.get(key).map(|s| &s.user)
     }
 
-    /// The caller's value of a stream, to be changed.
+    /// Returns the caller's value of a stream, for changes.
     pub fn user_mut(&mut self, key: StreamKey) -> Option<&mut T> {
         self.streams.get_mut(key).map(|s| &mut s.user)
     }
 
-    /// The identifier of a stream.
+    /// Returns the identifier of a stream.
     #[must_use]
     pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
         self.streams.get(key).map(|s| s.id)
     }
 
-    /// Whether both sides have ended, or one was reset.
+    /// Returns whether the stream is closed: both sides have ended, or it was reset.
     #[must_use]
     pub fn is_closed(&self, key: StreamKey) -> bool {
         self.streams.get(key).is_none_or(|s| s.state.is_closed())
     }
 
-    /// Why the DATA of a stream does not leave now, and how many bytes wait.
+    /// Returns why the DATA of a stream is not sent now, and how many bytes wait.
     #[must_use]
     pub fn pending(&self, key: StreamKey) -> (Blocked, usize) {
         self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_bytes()))
     }
 
-    /// Notes that a handler or a caller has taken the stream on: resetting it later is not
-    /// premature unless it is young.
+    /// Records that a handler or a caller processes the stream. A later reset by the peer is then
+    /// premature only if the stream is younger than [`Limits::premature_age`].
     pub fn dispatched(&mut self, key: StreamKey) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.dispatched = true;
         }
     }
 
-    /// Time in which DATA waited for the connection's window, up to `now`.
+    /// Returns the time in which DATA waited for the connection's window, up to `now`.
     #[must_use]
     pub fn connection_stalled(&self, now: Instant) -> Duration {
-        let under_way = self.stalled_since.map(|since| now.saturating_duration_since(since));
-        self.stats.connection_stalled + under_way.unwrap_or_default()
+        let current = self.stalled_since.map(|since| now.saturating_duration_since(since));
+        self.stats.connection_stalled + current.unwrap_or_default()
     }
 
-    /// Notes that the peer waits no longer than until `at`: a reset from then on is its patience
-    /// that ended, and not premature however young the stream is.
-    pub fn patience(&mut self, key: StreamKey, at: Instant) {
+    /// Notes the peer's deadline for a stream. A reset from then on is not premature, however young the
+    /// stream is.
+    pub fn peer_deadline(&mut self, key: StreamKey, at: Instant) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.premature_until = stream.premature_until.min(at);
         }
     }
 
-    /// Streams whose sending went on or got stuck since the last call.
+    /// Appends the streams that resumed or stopped sending since the last call to `into`.
     pub fn take_touched(&mut self, into: &mut Vec<StreamKey>) {
         for key in self.touched.drain(..) {
             if let Some(stream) = self.streams.get_mut(key) {
@@ -292,25 +292,25 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes that the parser needs in one piece to go on.
+    /// Returns the bytes that the parser needs in one piece to continue.
     #[must_use]
     pub const fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// Until when nothing should be read, because the peer used its budget up.
+    /// Returns until when nothing should be read, because the peer has spent an abuse budget.
     #[must_use]
     pub const fn read_pause(&self) -> Option<Instant> {
         self.read_pause
     }
 
-    /// Smoothed round trip, where one was measured.
+    /// Returns the smoothed round-trip time, if one was measured.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.bdp.rtt()
     }
 
-    /// When [`Connection::handle_timeout`] wants to be called.
+    /// Returns when to call [`Connection::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let block = self.block.deadline(self.limits.field_block_time);
@@ -320,13 +320,13 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Bytes received and handed up, and not yet released.
+    /// Returns the unread bytes: received, and neither assembled nor released.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.unread
     }
 
-    /// Gives memory back on a connection without streams.
+    /// Frees memory if the connection has no streams.
     pub fn release_memory(&mut self) {
         if self.streams.is_empty() {
             self.streams.shrink();
@@ -341,14 +341,14 @@ impl<T> Connection<T> {
     }
 
     /// Removes a stream and hands its value back. A stream that is not over is reset with
-    /// CANCEL; bytes never released are credited to the connection.
+    /// CANCEL; the credit of its unread bytes returns to the connection's window.
     pub fn take(&mut self, key: StreamKey, out: &mut SendBuffer) -> Option<T> {
         if !self.is_closed(key) {
             self.reset(out, key, super::ErrorCode::CANCEL);
         }
         let stream = self.streams.remove(key)?;
         self.recent.push(stream.id, stream.ended);
-        self.give_back(u64::from(stream.unread), out);
+        self.subtract_unread(u64::from(stream.unread), out);
         Some(stream.user)
     }
 
@@ -361,7 +361,7 @@ impl<T> Connection<T> {
         self.note_closed(key);
     }
 
-    /// Bookkeeping once a stream's state has become closed.
+    /// Updates the counters after the state of a stream has become closed.
     fn note_closed(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.pending = None;
@@ -372,12 +372,15 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Panics when the accounting does not add up. For tests and simulators.
+    /// Checks the accounting. For tests and simulators.
+    ///
+    /// # Panics
+    /// If counters of streams and connection contradict each other.
     pub fn check_invariants(&self) {
         let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
         assert_eq!(unread, self.unread, "unread bytes of the streams and of the connection");
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
-        assert!(self.uncredited <= excess, "credit is withheld only above the free bytes");
+        assert!(self.pending_credit <= excess, "credit is pending only above the free bytes");
         let ours = self.role == Role::Client;
         let open = self
             .streams

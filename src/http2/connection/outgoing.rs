@@ -1,5 +1,5 @@
-//! What direct sending (`send.rs`) and scheduled sending (`schedule.rs`) share: the types of what
-//! is sent, and the functions that write frames of one stream into the lent buffer.
+//! Shared by direct sending (`send.rs`) and scheduled sending (`schedule.rs`): the types of what is sent,
+//! and the functions that write the frames of one stream into the lent buffer.
 //!
 //! hot: every frame of a call is written here.
 
@@ -21,17 +21,17 @@ pub(super) const COPY_MAX: usize = 1024;
 /// Bytes of one DATA frame when no other stream has DATA to send and the peer allows more.
 pub(super) const ALONE_MAX: usize = 256 * 1024;
 
-/// The fields of a head: a prepared template, then the fields of this call alone.
+/// The fields of a head: a template, then the fields of this call.
 #[derive(Clone, Copy, Debug)]
 pub struct SendHead<'a> {
-    /// Stable fields, pseudo-header fields first.
+    /// The fields that many calls share, pseudo-header fields first.
     pub template: Option<&'a Template>,
     /// The other fields, in order.
     pub extra: &'a Fields,
 }
 
 impl SendHead<'_> {
-    /// The list's size as the peer counts it (RFC 9113 §10.5.1).
+    /// Returns the size of the list as the peer counts it (RFC 9113 §10.5.1).
     #[must_use]
     pub fn list_size(&self) -> usize {
         self.template.map_or(0, |t| t.fields().list_size()) + self.extra.list_size()
@@ -41,9 +41,9 @@ impl SendHead<'_> {
 /// Bytes of a body.
 #[derive(Clone, Debug)]
 pub enum Payload<'a> {
-    /// Copied into the outgoing buffer if they can be framed now.
+    /// Copied into the outgoing buffer.
     Borrowed(&'a [u8]),
-    /// Chained without a copy if there are more than 1024.
+    /// Chained without a copy if there are more than 1024 bytes.
     Shared(Bytes),
 }
 
@@ -108,7 +108,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Moves the stream's state once our END_STREAM is written.
+    /// Changes the state of the stream after END_STREAM was written.
     pub(super) fn sent_end(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if let Ok(next) = stream.state.next(Input::SendEnd) {

@@ -29,18 +29,19 @@ pub(super) enum Step {
     GoAway { last_stream_id: StreamId, code: ErrorCode },
 }
 
-/// A rule broken at connection scope, or raised to it.
-pub(super) struct Broken(pub(super) Violation, pub(super) StreamId);
+/// A violation that ends the connection, and its stream.
+pub(super) struct Fatal(pub(super) Violation, pub(super) StreamId);
 
-pub(super) type Stepped = Result<Step, Broken>;
+pub(super) type StepResult = Result<Step, Fatal>;
 
 impl<T: Default> Connection<T> {
-    /// The next thing that the peer did, `None` when more bytes are needed.
+    /// Returns the next event, or `None` if more bytes are needed. Call it again until `None`.
     ///
-    /// Answers that the protocol owes are appended to `out`. Call again until `None`.
+    /// Acknowledgements and resets that the protocol requires are appended to `out`.
     ///
     /// # Errors
-    /// The connection is over: GOAWAY stands in `out`. Every later call returns the same.
+    /// If the peer broke a rule that ends the connection: GOAWAY was appended to `out`. Every later call
+    /// returns the same error.
     pub fn next_event<'a>(
         &'a mut self,
         input: &'a mut RecvBuffer,
@@ -60,7 +61,7 @@ impl<T: Default> Connection<T> {
         Ok(self.event(step, input))
     }
 
-    /// Lends what a step named.
+    /// Turns a step into an event, which borrows.
     fn event<'a>(&'a mut self, step: Step, input: &'a RecvBuffer) -> Option<Event<'a, T>> {
         let Self { streams, head, goaway_debug, .. } = self;
         Some(match step {
@@ -97,7 +98,7 @@ impl<T: Default> Connection<T> {
     // RFC 9113 §5.4.1: send GOAWAY with the last stream identifier, then close
     fn fail(
         &mut self,
-        Broken(violation, stream_id): Broken,
+        Fatal(violation, stream_id): Fatal,
         out: &mut SendBuffer,
     ) -> ConnectionError {
         let error = ConnectionError { violation, stream_id };
@@ -107,7 +108,7 @@ impl<T: Default> Connection<T> {
         error
     }
 
-    fn step(&mut self, input: &mut RecvBuffer, out: &mut SendBuffer, now: Instant) -> Stepped {
+    fn step(&mut self, input: &mut RecvBuffer, out: &mut SendBuffer, now: Instant) -> StepResult {
         if self.incoming.is_some() {
             return self.deliver(input, out, now);
         }
@@ -126,7 +127,7 @@ impl<T: Default> Connection<T> {
         };
         // RFC 9113 §3.4: an answer of HTTP/1 is no preface; named, as a wrong port is common
         if !self.life.is_handshaken() && fixed.starts_with(b"HTTP/1.") {
-            return Err(Broken(Violation::PrefaceHttp1, StreamId::CONNECTION));
+            return Err(Fatal(Violation::PrefaceHttp1, StreamId::CONNECTION));
         }
         let header = FrameHeader::parse(fixed);
         self.check_header(header)?;
@@ -149,38 +150,38 @@ impl<T: Default> Connection<T> {
                 self.stats.frames_received += 1;
                 match Frame::parse(header, payload) {
                     Ok(frame) => self.recv_frame(frame, out, now),
-                    Err(violation) => self.broken(violation, header.stream_id, out, now),
+                    Err(violation) => self.violated(violation, header.stream_id, out, now),
                 }
             }
         }
     }
 
-    /// What can be said from the nine bytes alone, before anything is buffered.
-    fn check_header(&self, header: FrameHeader) -> Result<(), Broken> {
+    /// Checks the frame header before any payload is buffered.
+    fn check_header(&self, header: FrameHeader) -> Result<(), Fatal> {
         let id = header.stream_id;
         // RFC 9113 §3.4: SETTINGS is the first frame of each side
         let settings = header.frame_type == FrameType::Settings && !header.flags.has(Flags::ACK);
         if !self.life.is_handshaken() && !settings {
-            return Err(Broken(Violation::FirstFrameNotSettings, id));
+            return Err(Fatal(Violation::FirstFrameNotSettings, id));
         }
         // RFC 9113 §4.2: a frame over SETTINGS_MAX_FRAME_SIZE is a FRAME_SIZE_ERROR
         if header.length > self.limits.frame_bytes {
-            return Err(Broken(Violation::FrameTooLarge, id));
+            return Err(Fatal(Violation::FrameTooLarge, id));
         }
         match self.block.open_on() {
             // RFC 9113 §6.10: only CONTINUATION of the same stream may follow
             Some(open) if header.frame_type != FrameType::Continuation || id != open => {
-                Err(Broken(Violation::FieldBlockInterrupted, id))
+                Err(Fatal(Violation::FieldBlockInterrupted, id))
             }
             None if header.frame_type == FrameType::Continuation && !id.is_connection() => {
-                Err(Broken(Violation::ContinuationUnexpected, id))
+                Err(Fatal(Violation::ContinuationUnexpected, id))
             }
             _ => Ok(()),
         }
     }
 
     // RFC 9113 §3.4: a server closes on anything but the 24 bytes
-    fn recv_preface(&mut self, input: &mut RecvBuffer) -> Stepped {
+    fn recv_preface(&mut self, input: &mut RecvBuffer) -> StepResult {
         let n = input.len().min(self.preface_left);
         let range = input.consume(n);
         let at = PREFACE.len() - self.preface_left;
@@ -194,13 +195,13 @@ impl<T: Default> Connection<T> {
                 }
                 _ => Violation::Preface,
             };
-            return Err(Broken(rule, StreamId::CONNECTION));
+            return Err(Fatal(rule, StreamId::CONNECTION));
         }
         self.preface_left -= n;
         Ok(if self.preface_left > 0 { Step::Wait(0) } else { Step::More })
     }
 
-    fn recv_frame(&mut self, frame: Frame<'_>, out: &mut SendBuffer, now: Instant) -> Stepped {
+    fn recv_frame(&mut self, frame: Frame<'_>, out: &mut SendBuffer, now: Instant) -> StepResult {
         match frame {
             Frame::Headers { stream_id, fragment, end_stream, end_headers } => {
                 if end_headers {
@@ -218,7 +219,7 @@ impl<T: Default> Connection<T> {
             // RFC 9113 §5.3.2: PRIORITY has no effect here
             Frame::Priority { .. } | Frame::Data { .. } | Frame::Unknown { .. } => Ok(Step::More),
             // RFC 9113 §8.4: no side of ours lets the peer push
-            Frame::PushPromise { stream_id } => Err(Broken(Violation::PushPromise, stream_id)),
+            Frame::PushPromise { stream_id } => Err(Fatal(Violation::PushPromise, stream_id)),
             Frame::RstStream { stream_id, code } => self.recv_reset(stream_id, code, now),
             Frame::Settings { ack, entries } => self.recv_settings(ack, entries, out),
             Frame::Ping { ack, opaque } => self.recv_ping(ack, opaque, out, now),
@@ -238,16 +239,16 @@ impl<T: Default> Connection<T> {
         end_headers: bool,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         if fragment.is_empty() {
             self.empty_frame(now, id)?;
         }
         let (bytes, frames) = self.block.append(fragment);
         if bytes > self.limits.header_list_fatal() {
-            return Err(Broken(Violation::FieldBlockTooLarge, id));
+            return Err(Fatal(Violation::FieldBlockTooLarge, id));
         }
         if frames > self.limits.continuation_frames {
-            return Err(Broken(Violation::ContinuationFlood, id));
+            return Err(Fatal(Violation::ContinuationFlood, id));
         }
         if !end_headers {
             return Ok(Step::More);
@@ -256,22 +257,22 @@ impl<T: Default> Connection<T> {
         self.recv_block(id, end_stream, &block, out, now)
     }
 
-    /// A broken rule: the stream is reset, or the connection ends.
-    pub(super) fn broken(
+    /// Handles a broken rule: resets the stream, or ends the connection.
+    pub(super) fn violated(
         &mut self,
         rule: Violation,
         id: StreamId,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         // RFC 9113 §6.4: RST_STREAM is never sent for an idle stream, so the connection ends
         let idle = matches!(self.late(id), Err(Some(Violation::FrameOnIdle)))
             && self.streams.key(id).is_none();
         if rule.scope() == Scope::Connection || id.is_connection() || idle {
-            return Err(Broken(rule, id));
+            return Err(Fatal(rule, id));
         }
         let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
-        self.obey(verdict, id, now)?;
+        self.apply_verdict(verdict, id, now)?;
         let key = self.streams.key(id);
         if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {
             self.write_reset(id, rule.code(), out);
@@ -291,31 +292,31 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    pub(super) fn empty_frame(&mut self, now: Instant, id: StreamId) -> Result<(), Broken> {
+    pub(super) fn empty_frame(&mut self, now: Instant, id: StreamId) -> Result<(), Fatal> {
         let verdict = self.abuse.empty_frame(&self.limits, now);
-        self.obey(verdict, id, now)
+        self.apply_verdict(verdict, id, now)
     }
 
-    pub(super) fn obey(
+    pub(super) fn apply_verdict(
         &mut self,
         verdict: Verdict,
         id: StreamId,
         now: Instant,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Fatal> {
         match verdict {
             Verdict::Pass => Ok(()),
             Verdict::Pause(time) => {
                 self.read_pause = Some(now + time);
                 Ok(())
             }
-            Verdict::End(rule) => Err(Broken(rule, id)),
+            Verdict::End(rule) => Err(Fatal(rule, id)),
         }
     }
 
-    /// Tells the engine that time has passed: bounds that are times, and pauses that are over.
+    /// Applies limits that are times, and ends read pauses.
     ///
     /// # Errors
-    /// The connection is over, as from [`Connection::next_event`].
+    /// Same as [`Connection::next_event`].
     pub fn handle_timeout(
         &mut self,
         out: &mut SendBuffer,
@@ -330,14 +331,14 @@ impl<T: Default> Connection<T> {
         let stalled = self.block.deadline(self.limits.field_block_time).is_some_and(|d| now >= d);
         if stalled && self.life() != Life::Closed {
             let id = self.block.open_on().unwrap_or_default();
-            return Err(self.fail(Broken(Violation::FieldBlockStalled, id), out));
+            return Err(self.fail(Fatal(Violation::FieldBlockStalled, id), out));
         }
         Ok(())
     }
 }
 
-/// What a frame on a stream that ended this way means; `None` is to be ignored.
-// RFC 9113 §5.1: after our RST_STREAM frames under way are discarded, after the peer's they are
+/// Returns the violation of a late frame on an ended stream; `None` if it is to be ignored.
+// RFC 9113 §5.1: after our RST_STREAM frames in flight are discarded, after the peer's they are
 // a stream error, after END_STREAM a connection error
 pub(super) const fn after(ended: Ended) -> Option<Violation> {
     match ended {

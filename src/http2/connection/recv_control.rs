@@ -4,7 +4,7 @@ use crate::http2::bdp;
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::event::Cause;
 use crate::http2::connection::lifecycle::GoAway;
-use crate::http2::connection::recv::{Broken, Step, Stepped};
+use crate::http2::connection::recv::{Fatal, Step, StepResult};
 use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::payload::settings_entries;
@@ -14,7 +14,7 @@ use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 use std::time::Instant;
 
-/// Bytes of GOAWAY debug data that are kept.
+/// The bytes of GOAWAY debug data that are kept.
 const DEBUG_BYTES: usize = 1024;
 
 impl<T: Default> Connection<T> {
@@ -23,23 +23,23 @@ impl<T: Default> Connection<T> {
         ack: bool,
         entries: &[u8],
         out: &mut SendBuffer,
-    ) -> Stepped {
+    ) -> StepResult {
         let connection = StreamId::CONNECTION;
         if ack {
             self.settings_acknowledged();
             return Ok(Step::More);
         }
         if entries.len() / 6 > self.limits.settings_entries {
-            return Err(Broken(Violation::SettingsEntries, connection));
+            return Err(Fatal(Violation::SettingsEntries, connection));
         }
         let before = self.peer;
         // RFC 9113 §6.5.3: values are applied in the order they appear
         for (id, value) in settings_entries(entries) {
-            self.peer.apply(id, value).map_err(|rule| Broken(rule, connection))?;
+            self.peer.apply(id, value).map_err(|rule| Fatal(rule, connection))?;
         }
         // RFC 9113 §6.5.2: a server must not announce push
         if self.role == Role::Client && settings_entries(entries).any(|entry| entry == (2, 1)) {
-            return Err(Broken(Violation::SettingsEnablePush, connection));
+            return Err(Fatal(Violation::SettingsEnablePush, connection));
         }
         if self.peer.header_table_size != before.header_table_size {
             self.encoder.set_peer_table_size(self.peer.header_table_size);
@@ -64,11 +64,11 @@ impl<T: Default> Connection<T> {
     }
 
     // RFC 9113 §6.9.2: a changed initial window shifts every stream's window
-    fn shift_windows(&mut self, shift: i64) -> Result<(), Broken> {
+    fn shift_windows(&mut self, shift: i64) -> Result<(), Fatal> {
         let mut woken = Vec::new();
         for (key, stream) in self.streams.iter_mut() {
             if !stream.send_window.shift(shift) {
-                return Err(Broken(Violation::SettingsWindowOverflow, stream.id));
+                return Err(Fatal(Violation::SettingsWindowOverflow, stream.id));
             }
             if stream.pending.is_some() && stream.send_window.available() > 0 {
                 woken.push(key);
@@ -86,10 +86,10 @@ impl<T: Default> Connection<T> {
         opaque: [u8; 8],
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         if !ack {
             let verdict = self.abuse.ping(&self.limits, now);
-            self.obey(verdict, StreamId::CONNECTION, now)?;
+            self.apply_verdict(verdict, StreamId::CONNECTION, now)?;
             // RFC 9113 §6.7: a PING is answered with the same bytes
             write::ping(out.tail(), true, opaque);
             self.control_queued += 1;
@@ -111,21 +111,21 @@ impl<T: Default> Connection<T> {
         last_stream_id: StreamId,
         code: ErrorCode,
         debug: &[u8],
-    ) -> Stepped {
+    ) -> StepResult {
         if !self.life.goaway_received(GoAway { last_stream_id, code }) {
-            return Err(Broken(Violation::GoAwayIncreased, StreamId::CONNECTION));
+            return Err(Fatal(Violation::GoAwayIncreased, StreamId::CONNECTION));
         }
         self.goaway_debug.clear();
         self.goaway_debug.extend_from_slice(debug.get(..DEBUG_BYTES).unwrap_or(debug));
         Ok(Step::GoAway { last_stream_id, code })
     }
 
-    pub(super) fn recv_reset(&mut self, id: StreamId, code: ErrorCode, now: Instant) -> Stepped {
+    pub(super) fn recv_reset(&mut self, id: StreamId, code: ErrorCode, now: Instant) -> StepResult {
         let Some(key) = self.streams.key(id) else {
             // RFC 9113 §6.4: RST_STREAM on an idle stream is a connection error
             return match self.late(id) {
                 Err(Some(rule @ (Violation::FrameOnIdle | Violation::StreamIdParity))) => {
-                    Err(Broken(rule, id))
+                    Err(Fatal(rule, id))
                 }
                 _ => Ok(Step::More),
             };
@@ -138,7 +138,7 @@ impl<T: Default> Connection<T> {
         let premature = now < stream.premature_until || !stream.dispatched;
         if self.role == Role::Server && premature {
             let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
-            self.obey(verdict, id, now)?;
+            self.apply_verdict(verdict, id, now)?;
         }
         self.close_stream(key, Ended::ResetByPeer);
         Ok(Step::Reset { key, cause: Cause::ByPeer(code) })
@@ -150,14 +150,14 @@ impl<T: Default> Connection<T> {
         increment: u32,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         if id.is_connection() {
             // RFC 9113 §6.9: an increment of 0 on the connection is a connection error
             if increment == 0 {
-                return Err(Broken(Violation::WindowUpdateZero, id));
+                return Err(Fatal(Violation::WindowUpdateZero, id));
             }
             if !self.send_window.grant(increment) {
-                return Err(Broken(Violation::ConnectionWindowOverflow, id));
+                return Err(Fatal(Violation::ConnectionWindowOverflow, id));
             }
             self.end_connection_stall(now);
             return Ok(Step::More);
@@ -165,7 +165,7 @@ impl<T: Default> Connection<T> {
         let Some(key) = self.streams.key(id) else {
             return match self.late(id) {
                 Err(Some(rule @ (Violation::FrameOnIdle | Violation::StreamIdParity))) => {
-                    Err(Broken(rule, id))
+                    Err(Fatal(rule, id))
                 }
                 // RFC 9113 §5.1: WINDOW_UPDATE may arrive after the stream ended
                 _ => Ok(Step::More),
@@ -177,11 +177,11 @@ impl<T: Default> Connection<T> {
         }
         // RFC 9113 §6.9: an increment of 0 on a stream is a stream error
         if increment == 0 {
-            return self.broken(Violation::WindowUpdateZeroOnStream, id, out, now);
+            return self.violated(Violation::WindowUpdateZeroOnStream, id, out, now);
         }
         // RFC 9113 §6.9.1: a window over 2^31-1 ends the stream
         if !stream.send_window.grant(increment) {
-            return self.broken(Violation::StreamWindowOverflow, id, out, now);
+            return self.violated(Violation::StreamWindowOverflow, id, out, now);
         }
         if stream.pending.is_some() && stream.send_window.available() > 0 {
             self.enqueue(key);

@@ -1,10 +1,10 @@
-//! DATA from the peer, delivered as it arrives: a frame is never waited for as a whole.
+//! DATA from the peer, delivered as it arrives, without waiting for whole frames.
 //!
 //! hot: no copy, one table lookup per frame.
 
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
 use crate::http2::connection::Connection;
-use crate::http2::connection::recv::{Broken, Step, Stepped, after};
+use crate::http2::connection::recv::{Fatal, Step, StepResult, after};
 use crate::http2::frame::{Flags, FrameHeader, HEADER_LEN, write};
 use crate::http2::stream::StreamKey;
 use crate::http2::stream::state::{Input, NotAllowed};
@@ -30,26 +30,26 @@ impl<T: Default> Connection<T> {
         input: &mut RecvBuffer,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let id = header.stream_id;
         let (head_len, pad) = match data_padding(header, input.bytes()) {
             Ok(Some(lengths)) => lengths,
             Ok(None) => return Ok(Step::Wait(HEADER_LEN + 1)),
-            Err(rule) => return Err(Broken(rule, id)),
+            Err(rule) => return Err(Fatal(rule, id)),
         };
         let _ = input.consume(head_len);
         self.stats.frames_received += 1;
         self.stats.data_received += u64::from(header.length);
         // RFC 9113 §6.9.1: DATA beyond the connection's window is a FLOW_CONTROL_ERROR
         if !self.recv_window.receive(header.length) {
-            return Err(Broken(Violation::ConnectionWindowExceeded, id));
+            return Err(Fatal(Violation::ConnectionWindowExceeded, id));
         }
         self.bdp.received(header.length);
         let prefix = (head_len - HEADER_LEN) as u32;
         let overhead = prefix + pad;
         let left = header.length - overhead;
         let end_stream = header.flags.has(Flags::END_STREAM);
-        // RFC 9113 §6.9: padding counts and is nobody's to consume, so it is credited at once
+        // RFC 9113 §6.9: padding counts, and nobody consumes it, so it is credited immediately
         self.arrived(overhead, out, now);
         let rule = self.check_data(id, header.length, overhead, out);
         let key = rule.ok();
@@ -59,11 +59,11 @@ impl<T: Default> Connection<T> {
         }
         match rule {
             Ok(_) | Err(None) => Ok(Step::More),
-            Err(Some(rule)) => self.broken(rule, id, out, now),
+            Err(Some(rule)) => self.violated(rule, id, out, now),
         }
     }
 
-    /// Whether DATA may come on `id` now; `Err(None)` discards it.
+    /// Checks whether DATA is allowed on `id` now; `Err(None)` discards it.
     fn check_data(
         &mut self,
         id: StreamId,
@@ -100,13 +100,13 @@ impl<T: Default> Connection<T> {
         Ok(key)
     }
 
-    /// Hands up what has arrived of the DATA frame under way.
+    /// Delivers the bytes of the current DATA frame that have arrived.
     pub(super) fn deliver(
         &mut self,
         input: &mut RecvBuffer,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some(mut incoming) = self.incoming.take() else { return Ok(Step::More) };
         let n = input.len().min(incoming.left as usize);
         if n == 0 && incoming.left > 0 {
@@ -139,7 +139,7 @@ impl<T: Default> Connection<T> {
         range: Range<usize>,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(Step::More) };
         let id = stream.id;
         stream.unread += n;
@@ -157,7 +157,7 @@ impl<T: Default> Connection<T> {
         };
         self.arrived(n, out, now);
         if over {
-            return self.broken(Violation::ContentLength, id, out, now);
+            return self.violated(Violation::ContentLength, id, out, now);
         }
         if end_stream {
             self.recv_end(key);
@@ -168,7 +168,7 @@ impl<T: Default> Connection<T> {
     }
 }
 
-/// Bytes before the content and padding after it; `None` while the pad length is missing.
+/// Returns the bytes before the content and the padding after it; `None` until the pad length arrives.
 fn data_padding(header: FrameHeader, bytes: &[u8]) -> Result<Option<(usize, u32)>, Violation> {
     if header.stream_id.is_connection() {
         return Err(Violation::DataOnConnection);

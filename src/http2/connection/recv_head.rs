@@ -1,10 +1,10 @@
-//! Field sections from the peer: requests, responses, trailers, and late ones.
+//! Field sections from the peer: requests, responses, trailers, and late sections.
 //!
 //! hot: one table lookup per section; the decoded head is recycled.
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::head::{HeadSink, Section};
-use crate::http2::connection::recv::{Broken, Step, Stepped, after};
+use crate::http2::connection::recv::{Fatal, Step, StepResult, after};
 use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::stream::state::{Input, NotAllowed, State};
@@ -14,7 +14,7 @@ use crate::http2::violation::Violation;
 use std::time::Instant;
 
 impl<T: Default> Connection<T> {
-    /// A whole field block: every path decodes it, so that the table stays right.
+    /// Handles a whole field block. Every path decodes it, so that the HPACK table stays correct.
     pub(super) fn recv_block(
         &mut self,
         id: StreamId,
@@ -22,7 +22,7 @@ impl<T: Default> Connection<T> {
         block: &[u8],
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let key = self.streams.key(id);
         let known = key.and_then(|key| self.streams.get(key));
         let known = known.map(|stream| (stream.state, stream.ended, stream.head_received));
@@ -43,17 +43,17 @@ impl<T: Default> Connection<T> {
         let mut sink = HeadSink::new(&mut self.head, section, &self.limits);
         // RFC 9113 §4.3: a field block that cannot be decoded is a COMPRESSION_ERROR
         if self.decoder.decode(block, &mut sink).is_err() {
-            return Err(Broken(Violation::FieldBlockUndecodable, id));
+            return Err(Fatal(Violation::FieldBlockUndecodable, id));
         }
         if sink.bytes() > self.limits.header_list_fatal() {
-            return Err(Broken(Violation::FieldBlockTooLarge, id));
+            return Err(Fatal(Violation::FieldBlockTooLarge, id));
         }
         let message = sink.finish();
         self.abuse.progress();
         match verdict {
             // RFC 9113 §6.8: streams above our GOAWAY are ignored
             Err(None) => return Ok(Step::More),
-            Err(Some(rule)) => return self.broken(rule, id, out, now),
+            Err(Some(rule)) => return self.violated(rule, id, out, now),
             Ok(()) => {}
         }
         match key {
@@ -62,7 +62,7 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// HEADERS on a stream that is not in the table: `Err(None)` is to be ignored.
+    /// Handles HEADERS on a stream that is not in the table; `Err(None)` ignores them.
     fn check_new(&mut self, id: StreamId) -> Result<(), Option<Violation>> {
         let peers = id.is_client_initiated() == (self.role == Role::Server);
         if !peers || self.role == Role::Client {
@@ -82,7 +82,7 @@ impl<T: Default> Connection<T> {
         Ok(())
     }
 
-    /// A frame on a stream that is not in the table.
+    /// Handles a frame on a stream that is not in the table.
     pub(super) fn late(&self, id: StreamId) -> Result<(), Option<Violation>> {
         let ours = id.is_client_initiated() == (self.role == Role::Client);
         let idle = if ours {
@@ -112,24 +112,24 @@ impl<T: Default> Connection<T> {
         message: Result<(), Violation>,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         self.last_peer_id = id;
         self.abuse.stream(self.streams.len(), now);
         if let Err(rule) = message {
-            return self.broken(rule, id, out, now);
+            return self.violated(rule, id, out, now);
         }
         // RFC 9113 §5.1.2: a stream over the limit is refused; it counts until it is taken
         if self.streams.len() >= self.limits.concurrent_streams as usize {
             self.stats.streams_refused += 1;
             let verdict = self.abuse.refused(now);
-            self.obey(verdict, id, now)?;
+            self.apply_verdict(verdict, id, now)?;
             self.write_reset(id, ErrorCode::REFUSED_STREAM, out);
             self.recent.push(id, Ended::ResetByUs);
             return Ok(Step::More);
         }
         let length = self.head.content_length();
         if end_stream && length.is_some_and(|n| n > 0) {
-            return self.broken(Violation::ContentLength, id, out, now);
+            return self.violated(Violation::ContentLength, id, out, now);
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
@@ -145,7 +145,7 @@ impl<T: Default> Connection<T> {
         Ok(Step::Head { key, end_stream })
     }
 
-    /// A response or trailers.
+    /// Handles a response or trailers.
     fn recv_section(
         &mut self,
         key: StreamKey,
@@ -154,7 +154,7 @@ impl<T: Default> Connection<T> {
         message: Result<(), Violation>,
         out: &mut SendBuffer,
         now: Instant,
-    ) -> Stepped {
+    ) -> StepResult {
         let limit = self.limits.informational_responses;
         let status = self.head.status();
         let length = self.head.content_length();
@@ -172,12 +172,12 @@ impl<T: Default> Connection<T> {
             Ok(()) => None,
         };
         if let Some(rule) = rule {
-            return self.broken(rule, id, out, now);
+            return self.violated(rule, id, out, now);
         }
         if informational && !over {
             stream.informational = stream.informational.saturating_add(1);
             if u32::from(stream.informational) > limit {
-                return self.broken(Violation::InformationalFlood, id, out, now);
+                return self.violated(Violation::InformationalFlood, id, out, now);
             }
             return Ok(Step::Informational { key });
         }
@@ -188,7 +188,7 @@ impl<T: Default> Connection<T> {
         }
         if end_stream {
             if stream.content_left.is_some_and(|left| left > 0) {
-                return self.broken(Violation::ContentLength, id, out, now);
+                return self.violated(Violation::ContentLength, id, out, now);
             }
             self.recv_end(key);
         }
@@ -199,7 +199,7 @@ impl<T: Default> Connection<T> {
         })
     }
 
-    /// The peer's side of the stream has ended.
+    /// Records that the peer has ended its side of the stream.
     pub(super) fn recv_end(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if let Ok(next) = stream.state.next(Input::RecvEnd) {

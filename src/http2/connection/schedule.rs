@@ -1,5 +1,5 @@
-//! Streams with waiting DATA: byte-fair, one slice a turn, so that one bulk stream never starves
-//! a hundred small ones. Heads never wait here: they are written at once.
+//! Schedules streams with waiting DATA: round-robin, one slice per turn, so that one bulk stream does not
+//! starve a hundred small ones. Heads are written immediately and never wait here.
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::Connection;
@@ -9,20 +9,20 @@ use crate::http2::stream::{Blocked, Pending, PendingEnd, Stream, StreamKey};
 use std::time::Instant;
 
 impl<T> Connection<T> {
-    /// Whether [`Connection::schedule`] has something to write.
+    /// Returns whether [`Connection::schedule`] has something to write.
     #[must_use]
     pub fn wants_send(&self) -> bool {
         !self.ready.is_empty() && self.send_window.available() > 0
     }
 
-    /// Bytes of DATA that wait for the transport or for the connection's window.
+    /// Returns the bytes of DATA that wait for the transport or for the connection's window.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         let streams = self.ready.iter().filter_map(|key| self.streams.get(*key));
         streams.map(Stream::pending_bytes).sum()
     }
 
-    /// Frames waiting DATA, until `out` holds `until` bytes or nothing may be sent.
+    /// Frames waiting DATA until `out` holds `until` bytes or the windows are used up.
     pub fn schedule(&mut self, out: &mut SendBuffer, until: usize, now: Instant) {
         while out.len() < until {
             if self.send_window.available() == 0 {
@@ -34,7 +34,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// One slice of one stream; it goes to the back of the queue if more may be sent.
+    /// Frames one slice of one stream, and queues the stream again if more can be sent.
     fn send_slice(&mut self, key: StreamKey, out: &mut SendBuffer) {
         let alone = self.ready.is_empty();
         let slice = if alone { ALONE_MAX } else { self.limits.data_slice_bytes };
@@ -70,7 +70,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Everything that waited has been framed.
+    /// Ends the waiting of a stream whose DATA is framed completely.
     fn finish_pending(&mut self, key: StreamKey, out: &mut SendBuffer) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let id = stream.id;
@@ -86,7 +86,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// New bytes wait on the stream.
+    /// Records that new bytes wait on the stream.
     pub(super) fn wait(&mut self, key: StreamKey, now: Instant) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let empty = stream.pending_bytes() == 0;
@@ -106,7 +106,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Puts the stream into the scheduler's queue, once.
+    /// Puts the stream into the queue unless it is there.
     pub(super) fn enqueue(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if stream.queued {

@@ -1,7 +1,7 @@
-//! Sending: what we do on streams. Finished frames are left in the lent buffer.
+//! Sending on streams. Finished frames are appended to the lent buffer.
 //!
-//! hot: a unary message's HEADERS, DATA and trailers are written as one piece, no queue on the
-//! way while the windows allow.
+//! hot: HEADERS, DATA and trailers of a unary message are written in one piece, without a queue while the
+//! windows allow it.
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::field_rules::check_sent;
@@ -17,23 +17,23 @@ use crate::http2::violation::Violation;
 use std::fmt;
 use std::time::Instant;
 
-/// Bytes in the outgoing buffer from which on DATA waits with its stream, as behind a window.
+/// Bytes in the outgoing buffer above which DATA waits in its stream, as it does for a window.
 const DIRECT_FULL: usize = 512 * 1024;
 
 /// Why a stream cannot be opened now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenRefusal {
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is reached; wait.
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is reached (RFC 9113 §5.1.2); wait.
     StreamLimit,
-    /// The connection is going away or closed.
+    /// The connection received GOAWAY or is closed (RFC 9113 §6.8).
     GoingAway,
     /// Stream identifiers are used up (RFC 9113 §5.1.1); another connection is needed.
     IdsExhausted,
     /// The head is larger than the peer accepts (RFC 9113 §6.5.2).
     HeadTooLarge {
-        /// What it measures.
+        /// The size of the head.
         bytes: usize,
-        /// What the peer announced.
+        /// The limit of the peer.
         limit: usize,
     },
     /// A field that the peer would have to refuse (RFC 9113 §8.2).
@@ -43,13 +43,13 @@ pub enum OpenRefusal {
 /// Why something cannot be sent on a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendError {
-    /// The stream is over, or our side was ended.
+    /// The stream is closed, or this side has ended it.
     Closed,
     /// The field list is larger than the peer accepts (RFC 9113 §6.5.2).
     HeadTooLarge {
-        /// What it measures.
+        /// The size of the field list.
         bytes: usize,
-        /// What the peer announced.
+        /// The limit of the peer.
         limit: usize,
     },
     /// A field that the peer would have to refuse (RFC 9113 §8.2).
@@ -59,9 +59,12 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the stream is over"),
+            Self::Closed => f.write_str("the stream has ended"),
             Self::HeadTooLarge { bytes, limit } => {
-                write!(f, "a header list of {bytes} bytes; the peer accepts {limit}")
+                write!(
+                    f,
+                    "the header list has {bytes} bytes, the peer accepts {limit}; send less metadata"
+                )
             }
             Self::Malformed(rule) => write!(f, "{}", rule.text()),
         }
@@ -71,10 +74,10 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 impl<T> Connection<T> {
-    /// Whether [`Connection::open`] would succeed, the head's size apart.
+    /// Checks whether [`Connection::open`] would succeed, except for the size of the head.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why a stream cannot be opened.
     pub fn may_open(&self) -> Result<(), OpenRefusal> {
         if self.error.is_some() || !self.life.may_open() {
             return Err(OpenRefusal::GoingAway);
@@ -89,7 +92,8 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Streams that may be open at once, by the peer's word or, before it came, by ours.
+    /// Returns how many streams may be open: the peer's limit, or before its SETTINGS arrive,
+    /// [`Limits::streams_before_settings`](crate::http2::Limits::streams_before_settings).
     #[must_use]
     pub fn stream_limit(&self) -> u32 {
         if self.life.is_handshaken() {
@@ -99,10 +103,10 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Opens a stream with its head; `end_stream` says that nothing follows.
+    /// Opens a stream with its head; `end_stream` means that no DATA and no trailers follow.
     ///
     /// # Errors
-    /// Why not, with the value handed back. Nothing was written.
+    /// The reason, and the caller's value. Nothing was written.
     pub fn open(
         &mut self,
         out: &mut SendBuffer,
@@ -140,7 +144,7 @@ impl<T> Connection<T> {
     /// Sends a response head.
     ///
     /// # Errors
-    /// The stream does not allow it, or the peer does not accept a list of that size.
+    /// If the stream is in the wrong state, or the list is larger than the peer accepts.
     pub fn send_head(
         &mut self,
         out: &mut SendBuffer,
@@ -164,11 +168,10 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Sends bytes of a body: now, or as the windows open. `end_stream` says that nothing
-    /// follows.
+    /// Sends bytes of a body, now or when the windows allow it. `end_stream` means that nothing follows.
     ///
     /// # Errors
-    /// The stream is over or our side was ended.
+    /// If the stream is closed, or this side has ended it.
     pub fn send_data(
         &mut self,
         out: &mut SendBuffer,
@@ -178,7 +181,7 @@ impl<T> Connection<T> {
         now: Instant,
     ) -> Result<(), SendError> {
         let connection = self.send_window.available();
-        // Alone, a message leaves in one frame if the peer takes it; beside others, in slices.
+        // Without other streams, a message is sent in one frame if the peer accepts its size; else in slices.
         let slice = if self.ready.is_empty() { ALONE_MAX } else { self.limits.data_slice_bytes };
         let direct_max = slice.min(self.peer.max_frame_size as usize);
         let stream = self.streams.get_mut(key).ok_or(SendError::Closed)?;
@@ -190,9 +193,9 @@ impl<T> Connection<T> {
         if n == 0 && !end_stream {
             return Ok(());
         }
-        let room = direct_max.min(connection).min(stream.send_window.available());
-        // A transport that takes nothing holds its writers up, however wide the windows are.
-        if stream.pending.is_none() && n <= room && out.len() < DIRECT_FULL {
+        let allowed = direct_max.min(connection).min(stream.send_window.available());
+        // DATA waits if the transport does not write, however large the windows are.
+        if stream.pending.is_none() && n <= allowed && out.len() < DIRECT_FULL {
             stream.send_window.take(n);
             let id = stream.id;
             self.send_window.take(n);
@@ -214,10 +217,10 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Sends trailers behind everything that waits; our side ends with them.
+    /// Sends trailers after all waiting DATA; they end this side of the stream.
     ///
     /// # Errors
-    /// The stream does not allow it, or the peer does not accept a list of that size.
+    /// If the stream is in the wrong state, or the list is larger than the peer accepts.
     pub fn send_trailers(
         &mut self,
         out: &mut SendBuffer,
@@ -242,10 +245,10 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Sends trailers whose fields are stable, from a prepared template.
+    /// Sends trailers from a template.
     ///
     /// # Errors
-    /// As [`Connection::send_trailers`].
+    /// Same as [`Connection::send_trailers`].
     pub fn send_template_trailers(
         &mut self,
         out: &mut SendBuffer,
@@ -260,7 +263,7 @@ impl<T> Connection<T> {
         self.send_head(out, key, head, true)
     }
 
-    /// Ends the stream with RST_STREAM; does nothing on a stream that is over.
+    /// Ends the stream with RST_STREAM (RFC 9113 §6.4); does nothing on a closed stream.
     pub fn reset(&mut self, out: &mut SendBuffer, key: StreamKey, code: ErrorCode) {
         let Some(stream) = self.streams.get(key) else { return };
         if stream.state.is_closed() {
@@ -279,14 +282,14 @@ impl<T> Connection<T> {
         }
     }
 
-    /// The identifier of the next stream we open, `None` when they are used up. A client whose
-    /// identifiers are three quarters used should move to another connection.
+    /// Returns the identifier of the next stream that this side opens; `None` if all are used. A client
+    /// that has used three quarters should move to another connection.
     #[must_use]
     pub const fn next_stream_id(&self) -> Option<StreamId> {
         self.next_id
     }
 
-    /// Starts at a later identifier, so that a test need not open a thousand million streams.
+    /// Sets the identifier of the next stream, so that tests reach the last one quickly.
     pub fn set_next_stream_id(&mut self, id: StreamId) {
         if id.is_client_initiated() == (self.role == Role::Client) {
             self.next_id = Some(id);

@@ -1,39 +1,39 @@
-//! The 9 bytes before every payload (RFC 9113 §4.1).
+//! The frame header: 9 bytes before every payload (RFC 9113 §4.1).
 
 use crate::http2::stream_id::StreamId;
 
-/// Bytes of a frame header.
+/// The bytes of a frame header.
 pub const HEADER_LEN: usize = 9;
 
 /// The type of a frame (RFC 9113 §6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum FrameType {
-    /// §6.1
+    /// DATA (§6.1).
     Data,
-    /// §6.2
+    /// HEADERS (§6.2).
     Headers,
-    /// §6.3, deprecated
+    /// PRIORITY, deprecated (§6.3).
     Priority,
-    /// §6.4
+    /// RST_STREAM (§6.4).
     RstStream,
-    /// §6.5
+    /// SETTINGS (§6.5).
     Settings,
-    /// §6.6
+    /// PUSH_PROMISE (§6.6).
     PushPromise,
-    /// §6.7
+    /// PING (§6.7).
     Ping,
-    /// §6.8
+    /// GOAWAY (§6.8).
     GoAway,
-    /// §6.9
+    /// WINDOW_UPDATE (§6.9).
     WindowUpdate,
-    /// §6.10
+    /// CONTINUATION (§6.10).
     Continuation,
-    /// Anything else: discarded (§5.5).
+    /// An unknown type, which is discarded (§5.5).
     Unknown(u8),
 }
 
 impl FrameType {
-    /// From the byte on the wire.
+    /// Returns the type for the byte on the wire.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Self {
         match byte {
@@ -51,7 +51,7 @@ impl FrameType {
         }
     }
 
-    /// The byte on the wire.
+    /// Returns the byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
@@ -70,7 +70,7 @@ impl FrameType {
     }
 }
 
-/// The flag byte; what a bit means depends on the type (RFC 9113 §4.1).
+/// The flags of a frame; the meaning of a bit depends on the type (RFC 9113 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Flags(pub u8);
 
@@ -88,13 +88,13 @@ impl Flags {
     /// HEADERS: five bytes of priority come before the field block.
     pub const PRIORITY: Self = Self(0x20);
 
-    /// Whether every bit of `other` is set.
+    /// Returns whether all bits of `other` are set.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// With the bits of `other` when `on`.
+    /// Sets the bits of `other` if `on`.
     #[must_use]
     pub const fn with(self, other: Self, on: bool) -> Self {
         if on { Self(self.0 | other.0) } else { self }
@@ -104,7 +104,7 @@ impl Flags {
 /// A frame header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
-    /// Bytes of payload, 24 bits.
+    /// The bytes of the payload, 24 bits.
     pub length: u32,
     /// The type.
     pub frame_type: FrameType,
@@ -115,13 +115,13 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// A header for a frame of ours.
+    /// Creates the header of a frame to send.
     #[must_use]
     pub const fn new(length: u32, frame_type: FrameType, flags: Flags, id: StreamId) -> Self {
         Self { length, frame_type, flags, stream_id: id }
     }
 
-    /// Reads nine bytes. Every value is a valid header.
+    /// Parses nine bytes. Every value is a valid header.
     #[must_use]
     pub const fn parse(o: &[u8; HEADER_LEN]) -> Self {
         Self {
@@ -132,7 +132,7 @@ impl FrameHeader {
         }
     }
 
-    /// The nine bytes. The reserved bit is zero.
+    /// Returns the nine bytes. The reserved bit is zero.
     #[must_use]
     pub const fn bytes(self) -> [u8; HEADER_LEN] {
         let l = self.length.to_be_bytes();

@@ -1,92 +1,92 @@
-//! Payloads by type (RFC 9113 §6), parsed where they lie.
+//! The payloads of frames by type (RFC 9113 §6), parsed without a copy.
 
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::header::{Flags, FrameHeader, FrameType};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 
-/// A whole frame whose own rules hold: lengths, padding, stream identifier zero or not.
+/// A whole frame whose form is valid: length, padding, and whether it has a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
-    /// §6.1
+    /// DATA (§6.1).
     Data {
         /// The stream.
         stream_id: StreamId,
         /// The content without padding.
         data: &'a [u8],
-        /// Bytes that count against the windows: content, pad length and padding.
+        /// The bytes that count for the windows: content, pad length and padding.
         flow_bytes: u32,
-        /// The last frame of the peer's side.
+        /// Whether END_STREAM is set.
         end_stream: bool,
     },
-    /// §6.2
+    /// HEADERS (§6.2).
     Headers {
         /// The stream.
         stream_id: StreamId,
         /// This frame's part of the field block.
         fragment: &'a [u8],
-        /// The last frame of the peer's side, trailing CONTINUATION apart.
+        /// Whether END_STREAM is set; CONTINUATION may follow.
         end_stream: bool,
-        /// The field block is complete.
+        /// Whether END_HEADERS is set: the field block is complete.
         end_headers: bool,
     },
-    /// §6.3: checked, then ignored.
+    /// PRIORITY: checked, then ignored (§6.3).
     Priority {
         /// The stream.
         stream_id: StreamId,
     },
-    /// §6.4
+    /// RST_STREAM (§6.4).
     RstStream {
         /// The stream.
         stream_id: StreamId,
-        /// Why.
+        /// The error code.
         code: ErrorCode,
     },
-    /// §6.5
+    /// SETTINGS (§6.5).
     Settings {
-        /// An acknowledgement of ours.
+        /// Whether the frame acknowledges our SETTINGS.
         ack: bool,
-        /// Six bytes an entry.
+        /// The entries, six bytes each.
         entries: &'a [u8],
     },
-    /// §6.6: no side of ours accepts it.
+    /// PUSH_PROMISE: refused in both roles (§6.6).
     PushPromise {
-        /// The stream it came on.
+        /// The stream on which it arrived.
         stream_id: StreamId,
     },
-    /// §6.7
+    /// PING (§6.7).
     Ping {
-        /// An answer to ours.
+        /// Whether the frame acknowledges our PING.
         ack: bool,
-        /// Eight bytes, echoed.
+        /// The opaque data, which the acknowledgement repeats.
         opaque: [u8; 8],
     },
-    /// §6.8
+    /// GOAWAY (§6.8).
     GoAway {
-        /// The last stream the peer may have acted on.
+        /// The last stream that the peer may have processed.
         last_stream_id: StreamId,
-        /// Why.
+        /// The error code.
         code: ErrorCode,
-        /// Diagnostic bytes.
+        /// The debug data.
         debug: &'a [u8],
     },
-    /// §6.9
+    /// WINDOW_UPDATE (§6.9).
     WindowUpdate {
         /// The stream, or the connection.
         stream_id: StreamId,
-        /// Bytes granted; zero is for the receiver to refuse.
+        /// The granted bytes. The caller refuses zero.
         increment: u32,
     },
-    /// §6.10
+    /// CONTINUATION (§6.10).
     Continuation {
         /// The stream.
         stream_id: StreamId,
         /// The next part of the field block.
         fragment: &'a [u8],
-        /// The field block is complete.
+        /// Whether END_HEADERS is set: the field block is complete.
         end_headers: bool,
     },
-    /// §5.5: ignored.
+    /// A frame of unknown type: ignored (§5.5).
     Unknown {
         /// The type byte.
         frame_type: u8,
@@ -96,10 +96,10 @@ pub enum Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Parses a whole payload; `payload` must be `header.length` bytes.
+    /// Parses a whole payload. `payload` must have `header.length` bytes.
     ///
     /// # Errors
-    /// The rule of the frame's own form that it breaks, with its scope.
+    /// The rule that the form of the frame breaks.
     pub fn parse(header: FrameHeader, payload: &'a [u8]) -> Result<Self, Violation> {
         let stream_id = header.stream_id;
         match header.frame_type {
@@ -161,7 +161,7 @@ fn four(payload: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(payload.try_into().ok()?))
 }
 
-/// Strips the pad length and the padding.
+/// Removes the pad length and the padding.
 fn unpad(flags: Flags, payload: &[u8]) -> Result<&[u8], Violation> {
     if !flags.has(Flags::PADDED) {
         return Ok(payload);
@@ -189,7 +189,7 @@ fn parse_headers(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viola
     let mut fragment = unpad(header.flags, payload)?;
     if header.flags.has(Flags::PRIORITY) {
         // RFC 9113 §5.3.2: the deprecated priority fields are skipped
-        // RFC 9113 §6.2: padding that leaves no room for the other fields is a PROTOCOL_ERROR
+        // RFC 9113 §6.2: padding that leaves no space for the other fields is a PROTOCOL_ERROR
         let padded = header.flags.has(Flags::PADDED) && payload.len() >= 6;
         let rule = if padded { Violation::Padding } else { Violation::FrameTooShort };
         (_, fragment) = fragment.split_first_chunk::<5>().ok_or(rule)?;
@@ -225,7 +225,7 @@ fn parse_settings(header: FrameHeader, payload: &[u8]) -> Result<Frame<'_>, Viol
     Ok(Frame::Settings { ack, entries: payload })
 }
 
-/// The entries of a SETTINGS payload in order.
+/// Returns the entries of a SETTINGS payload in order (RFC 9113 §6.5.1).
 pub fn settings_entries(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> + '_ {
     payload
         .chunks_exact(6)

@@ -9,7 +9,7 @@ fn control(out: &mut Vec<u8>, frame_type: FrameType, flags: Flags, id: StreamId,
     out.extend_from_slice(payload);
 }
 
-/// SETTINGS (RFC 9113 §6.5).
+/// Appends SETTINGS (RFC 9113 §6.5).
 pub fn settings(out: &mut Vec<u8>, entries: impl Iterator<Item = (u16, u32)>) {
     let start = out.len();
     FrameHeader::new(0, FrameType::Settings, Flags::NONE, StreamId::CONNECTION).write(out);
@@ -23,18 +23,18 @@ pub fn settings(out: &mut Vec<u8>, entries: impl Iterator<Item = (u16, u32)>) {
     out[start + 2] = length;
 }
 
-/// The acknowledgement of a SETTINGS frame (RFC 9113 §6.5.3).
+/// Appends the acknowledgement of a SETTINGS frame (RFC 9113 §6.5.3).
 pub fn settings_ack(out: &mut Vec<u8>) {
     control(out, FrameType::Settings, Flags::ACK, StreamId::CONNECTION, &[]);
 }
 
-/// PING or its answer (RFC 9113 §6.7).
+/// Appends PING or its acknowledgement (RFC 9113 §6.7).
 pub fn ping(out: &mut Vec<u8>, ack: bool, opaque: [u8; 8]) {
     let flags = Flags::NONE.with(Flags::ACK, ack);
     control(out, FrameType::Ping, flags, StreamId::CONNECTION, &opaque);
 }
 
-/// GOAWAY with diagnostic text (RFC 9113 §6.8).
+/// Appends GOAWAY with debug data (RFC 9113 §6.8).
 pub fn goaway(out: &mut Vec<u8>, last: StreamId, code: ErrorCode, debug: &str) {
     let length = 8 + debug.len() as u32;
     FrameHeader::new(length, FrameType::GoAway, Flags::NONE, StreamId::CONNECTION).write(out);
@@ -43,23 +43,23 @@ pub fn goaway(out: &mut Vec<u8>, last: StreamId, code: ErrorCode, debug: &str) {
     out.extend_from_slice(debug.as_bytes());
 }
 
-/// RST_STREAM (RFC 9113 §6.4).
+/// Appends RST_STREAM (RFC 9113 §6.4).
 pub fn rst_stream(out: &mut Vec<u8>, id: StreamId, code: ErrorCode) {
     control(out, FrameType::RstStream, Flags::NONE, id, &code.0.to_be_bytes());
 }
 
-/// WINDOW_UPDATE of `increment` bytes, 1 to 2^31-1 (RFC 9113 §6.9).
+/// Appends WINDOW_UPDATE of `increment` bytes, 1 to 2^31-1 (RFC 9113 §6.9).
 pub fn window_update(out: &mut Vec<u8>, id: StreamId, increment: u32) {
     control(out, FrameType::WindowUpdate, Flags::NONE, id, &increment.to_be_bytes());
 }
 
-/// The header of a DATA frame; the payload follows from elsewhere (RFC 9113 §6.1).
+/// Appends the header of a DATA frame; the caller appends the payload (RFC 9113 §6.1).
 pub fn data_header(out: &mut Vec<u8>, id: StreamId, length: u32, end_stream: bool) {
     let flags = Flags::NONE.with(Flags::END_STREAM, end_stream);
     FrameHeader::new(length, FrameType::Data, flags, id).write(out);
 }
 
-/// HEADERS, and CONTINUATION where needed, round a field block that `block` appends
+/// Appends HEADERS, and CONTINUATION if needed, with the field block that `block` appends
 /// (RFC 9113 §4.3, §6.2, §6.10).
 pub fn headers(
     out: &mut Vec<u8>,

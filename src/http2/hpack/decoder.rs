@@ -5,21 +5,21 @@ use crate::http2::hpack::static_table;
 use crate::http2::hpack::static_table::STATIC_LEN;
 use crate::http2::hpack::{HpackError, huffman, integer};
 
-/// Table size updates a block may begin with (RFC 7541 §4.2).
+/// The most table size updates at the start of a block (RFC 7541 §4.2).
 const SIZE_UPDATES_MAX: usize = 2;
 
-/// Takes the fields of a block as they are decoded.
+/// A receiver of the decoded fields of a block.
 pub trait FieldSink {
-    /// One field, in order. `never_indexed` tells its representation (RFC 7541 §6.2.3).
+    /// Receives one field, in order. `never_indexed` is its representation (RFC 7541 §6.2.3).
     ///
-    /// A sink that has enough ignores the rest: decoding goes on to the end of the block, or the
-    /// table would differ from the peer's.
+    /// Decoding always continues to the end of the block, or the table would differ from the peer's. A sink
+    /// that needs no more fields ignores the rest.
     fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool);
 }
 
-/// Decodes the field blocks of one direction of one connection, in the order they came.
+/// A decoder for the field blocks of one direction of one connection, in the order of their arrival.
 ///
-/// After an error the table may differ from the peer's: the connection must end.
+/// After an error the table may differ from the peer's, so the connection must end (RFC 9113 §4.3).
 #[derive(Debug)]
 pub struct Decoder {
     table: DynamicTable,
@@ -33,8 +33,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder whose table has `table_size_max` bytes from its first block on. On a connection
-    /// that is [`DEFAULT_TABLE_SIZE`](super::DEFAULT_TABLE_SIZE) until our settings are acknowledged.
+    /// Creates a decoder with a table of `table_size_max` bytes. On a connection this is
+    /// [`DEFAULT_TABLE_SIZE`](super::DEFAULT_TABLE_SIZE) until the peer acknowledges our SETTINGS.
     #[must_use]
     pub const fn new(table_size_max: usize) -> Self {
         Self {
@@ -46,9 +46,9 @@ impl Decoder {
         }
     }
 
-    /// Applies our SETTINGS_HEADER_TABLE_SIZE; call it when the peer's acknowledgement comes.
+    /// Applies our SETTINGS_HEADER_TABLE_SIZE; call it when the peer acknowledges our SETTINGS.
     ///
-    /// When the table is larger than `size`, the next block must begin with a size update.
+    /// If the table is larger than `size`, the next block must begin with a size update (RFC 7541 §4.2).
     pub fn set_table_size_max(&mut self, size: usize) {
         self.table_size_max = size;
         // RFC 9113 §4.3.1: a reduction below the table's current size must be answered.
@@ -57,21 +57,21 @@ impl Decoder {
         }
     }
 
-    /// Changes whenever the table does: at an equal generation a block that leaves it unchanged
-    /// means the same fields.
+    /// Returns the number of changes of the table. While it stays the same, equal blocks that do not
+    /// change the table decode to equal fields.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.table.generation()
     }
 
-    /// Decodes one whole block, handing its fields to `sink`.
+    /// Decodes one whole block and passes its fields to `sink`.
     ///
-    /// Allocates only to grow the table or the scratch memory for Huffman-coded strings, which is at
-    /// most 8/5 of the largest block each.
+    /// It allocates only to grow the table, or the scratch memory for Huffman-coded strings, which is at
+    /// most 8/5 of the largest block.
     ///
     /// # Errors
     ///
-    /// The rule that the block breaks. The fields before it have gone to `sink`.
+    /// The rule that the block breaks. `sink` has received the fields before it.
     pub fn decode(
         &mut self,
         mut block: &[u8],

@@ -40,7 +40,7 @@ pub(super) const fn entry_size(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + ENTRY_OVERHEAD
 }
 
-/// Says how large it is; the fields in it may be secret.
+/// Prints the size only: the fields may be secret.
 impl fmt::Debug for DynamicTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamicTable")
@@ -52,7 +52,7 @@ impl fmt::Debug for DynamicTable {
 }
 
 impl DynamicTable {
-    /// An empty table; allocates nothing.
+    /// Creates an empty table; allocates nothing.
     pub(super) const fn new(size_max: usize) -> Self {
         Self {
             arena: Vec::new(),
@@ -138,7 +138,7 @@ impl DynamicTable {
         true
     }
 
-    /// Completes an entry whose name stands at the end of the arena.
+    /// Completes an entry whose name is at the end of the arena.
     fn push(&mut self, name_len: usize, value: &[u8]) {
         let start = self.base.wrapping_add(self.arena.len() - name_len);
         self.arena.extend_from_slice(value);

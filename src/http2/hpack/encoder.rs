@@ -12,10 +12,10 @@ use crate::http2::{FieldRef, Fields};
 /// The largest table an encoder keeps, in bytes, whatever it is asked for.
 const TABLE_SIZE_CAP: usize = 65_536;
 
-/// Encodes the field blocks of one direction of one connection.
+/// An encoder for the field blocks of one direction of one connection.
 ///
-/// A block is [`Encoder::begin_block`] and then every field, or all at once [`Encoder::encode`]. The
-/// blocks must be sent in the order they were encoded.
+/// Encode a block with [`Encoder::begin_block`] and [`Encoder::field`], or with [`Encoder::encode`]. Send the
+/// blocks in the order in which they were encoded.
 #[derive(Debug)]
 pub struct Encoder {
     table: DynamicTable,
@@ -35,9 +35,10 @@ enum Found {
 }
 
 impl Encoder {
-    /// An encoder whose table never exceeds `table_size_max` bytes, nor 65,536, whatever the peer
-    /// allows. [`DEFAULT_TABLE_SIZE`] is the size the peer expects; a smaller one is announced in
-    /// the first block, and a larger one used only once the peer's settings allow it.
+    /// Creates an encoder whose table is at most `table_size_max` and at most 65,536 bytes.
+    ///
+    /// The peer expects [`DEFAULT_TABLE_SIZE`]. A smaller size is announced in the first block; a larger one
+    /// is used only after the peer's SETTINGS allow it.
     #[must_use]
     pub fn new(table_size_max: usize) -> Self {
         let table_size_cap = table_size_max.min(TABLE_SIZE_CAP);
@@ -51,8 +52,8 @@ impl Encoder {
         }
     }
 
-    /// Obeys the peer's SETTINGS_HEADER_TABLE_SIZE; call it in the order the settings came, before
-    /// the acknowledgement is sent. The next block tells the peer what became of it.
+    /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE. Call it in the order of the received SETTINGS, before
+    /// the acknowledgement is sent. The next block announces the new size.
     pub fn set_peer_table_size(&mut self, size: u32) {
         let size = size as usize;
         let allowed = size.min(self.table_size_cap);
@@ -65,8 +66,8 @@ impl Encoder {
         }
     }
 
-    /// Changes whenever the table does; bytes encoded at an equal generation that left it unchanged
-    /// still mean the same fields.
+    /// Returns the number of changes of the table. While it stays the same, encoded bytes that did not
+    /// change the table keep their meaning.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.table.generation()
@@ -77,12 +78,12 @@ impl Encoder {
         self.smallest_owed.is_some()
     }
 
-    /// The size of the table from the next block on, in bytes.
+    /// Returns the size of the table from the next block on, in bytes.
     pub(super) fn table_size(&self) -> usize {
         self.peer_table_size.min(self.table_size_cap)
     }
 
-    /// Begins a block: appends the table size updates that are owed, at most two.
+    /// Begins a block: appends the pending table size updates, at most two (RFC 7541 §4.2).
     pub fn begin_block(&mut self, out: &mut Vec<u8>) {
         let Some(smallest) = self.smallest_owed.take() else { return };
         let last = self.table_size();
@@ -95,15 +96,15 @@ impl Encoder {
         integer::encode(last, 5, 0x20, out);
     }
 
-    /// Appends one field to the block begun. A sensitive field is never indexed, whatever
-    /// `indexing` says; a field larger than the table is not added to it.
+    /// Appends one field to the current block. A sensitive field is never indexed, whatever `indexing` is; a
+    /// field larger than the table is not added to it.
     pub fn field(&mut self, field: FieldRef<'_>, indexing: Indexing, out: &mut Vec<u8>) {
         let secret = field.sensitive || indexing == Indexing::Never;
         self.put(field, secret, |_, _| indexing, out);
     }
 
-    /// Appends a whole block: what [`Encoder::begin_block`] owes, then every field as
-    /// [`default_indexing`](super::default_indexing) says, its table being this encoder's.
+    /// Appends a whole block: pending table size updates, then all fields, indexed as
+    /// [`default_indexing`](super::default_indexing) decides for the size of this table.
     pub fn encode(&mut self, fields: &Fields, out: &mut Vec<u8>) {
         self.begin_block(out);
         self.fields(fields, out);

@@ -1,4 +1,4 @@
-//! What can be wrong with a field block.
+//! The errors of a field block.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::http2::ErrorCode;
 
 /// A rule of RFC 7541 that a field block broke.
 ///
-/// Every one of them leaves the two tables different, so the connection ends with
+/// After any of them the two tables may differ, so the connection ends with
 /// [`ErrorCode::COMPRESSION_ERROR`] (RFC 9113 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -38,7 +38,7 @@ pub enum HpackError {
 }
 
 impl HpackError {
-    /// The connection error this is: always COMPRESSION_ERROR.
+    /// Returns the error code of the connection: always COMPRESSION_ERROR.
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         ErrorCode::COMPRESSION_ERROR

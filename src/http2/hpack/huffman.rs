@@ -3,10 +3,10 @@
 use crate::http2::hpack::HpackError;
 use crate::http2::hpack::huffman_table::{CODES, EOS, FAST, FAST_BITS, GROUPS, LEN_MAX, SORTED};
 
-/// The shortest code, in bits: bounds how much a string grows when decoded.
+/// The length of the shortest code, in bits. It limits how much a string grows when decoded.
 const LEN_MIN: usize = 5;
 
-/// Bytes `string` takes when Huffman-coded, padding included.
+/// Returns the bytes of `string` when Huffman-coded, including padding (RFC 7541 §5.2).
 #[inline]
 #[must_use]
 pub fn encoded_len(string: &[u8]) -> usize {
@@ -40,11 +40,11 @@ pub fn encode(string: &[u8], out: &mut Vec<u8>) {
 
 /// Decodes the whole of `coded` and appends the string to `out`.
 ///
-/// `out` grows by at most 8/5 of the length of `coded`, also on the way to an error.
+/// `out` grows by at most 8/5 of the length of `coded`, even if decoding fails.
 ///
 /// # Errors
 ///
-/// The string contains EOS, or its padding is longer than seven bits or not all ones.
+/// If the string contains EOS, or its padding is longer than seven bits or not all ones (RFC 7541 §5.2).
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
     let start = out.len();
     // One byte to spare: symbols are stored in pairs, of which the second may not count.

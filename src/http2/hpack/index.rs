@@ -1,9 +1,9 @@
 //! Finds fields in the encoder's dynamic table.
 //!
-//! Every entry is chained to the next older one of its bucket, twice: by field and by name. Entries
-//! are numbered as they come, and a number that is no longer in the table ends a chain. So an
-//! eviction costs nothing here, and a stale number can at worst lead into another chain, whose
-//! entries are compared in full like any other.
+//! Each entry is in two chains, by field and by name, and refers to the next older entry of each. Entries
+//! are numbered in the order of insertion. A number that is no longer in the table ends a chain, so an
+//! eviction costs nothing here. A stale number can lead into another chain at worst; its entries are
+//! compared in full as well.
 
 use crate::http2::hpack::ENTRY_OVERHEAD;
 use crate::http2::hpack::dynamic_table::DynamicTable;
@@ -21,7 +21,7 @@ pub(super) struct Index {
     next: u32,
 }
 
-/// Entries that an index has room for at first: more than the heads of one service ask for.
+/// The initial capacity of an index, in entries: more than the heads of one service need.
 const FIRST: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,22 +33,22 @@ struct Link {
 }
 
 impl Index {
-    /// An index for a table of at most `size_max` bytes; allocates at the first insertion, and
-    /// more when the table has more entries than it has room for.
+    /// Creates an index for a table of at most `size_max` bytes. It allocates at the first insertion, and
+    /// when the table has more entries than its capacity.
     pub(super) const fn new(size_max: usize) -> Self {
         let most = (size_max / ENTRY_OVERHEAD + 1).next_power_of_two();
         let capacity = if most < FIRST { most } else { FIRST };
         Self { links: Vec::new(), fields: Vec::new(), names: Vec::new(), capacity, next: 0 }
     }
 
-    /// Notes the entry that was just inserted, one of `live` in the table.
+    /// Adds the entry that was just inserted into the table, one of `live`.
     pub(super) fn insert(&mut self, live: usize, name_hash: u32, field_hash: u32) {
         if self.links.is_empty() {
             self.resize();
         } else if live > self.capacity {
             self.grow();
         }
-        self.place(self.next, name_hash, field_hash);
+        self.link(self.next, name_hash, field_hash);
         self.next = self.next.wrapping_add(1);
     }
 
@@ -58,7 +58,7 @@ impl Index {
         self.names = vec![0; self.capacity];
     }
 
-    fn place(&mut self, number: u32, name_hash: u32, field_hash: u32) {
+    fn link(&mut self, number: u32, name_hash: u32, field_hash: u32) {
         let mask = self.capacity - 1;
         let field = &mut self.fields[field_hash as usize & mask];
         let name = &mut self.names[name_hash as usize & mask];
@@ -68,7 +68,7 @@ impl Index {
         *name = number;
     }
 
-    /// Twice the room; every place is taken by an entry that lives, and each finds its new one.
+    /// Doubles the capacity and inserts all live entries again.
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.links);
         let first = self.next.wrapping_sub(old.len() as u32);
@@ -76,11 +76,11 @@ impl Index {
         self.resize();
         for number in (0..old.len() as u32).map(|n| first.wrapping_add(n)) {
             let link = old[number as usize & (old.len() - 1)];
-            self.place(number, link.name_hash, link.field_hash);
+            self.link(number, link.name_hash, link.field_hash);
         }
     }
 
-    /// The position in `table` of the newest entry with this name and value.
+    /// Returns the position in `table` of the newest entry with this name and value.
     #[inline]
     pub(super) fn find_field(
         &self,
@@ -100,7 +100,7 @@ impl Index {
         )
     }
 
-    /// The position in `table` of the newest entry with this name.
+    /// Returns the position in `table` of the newest entry with this name.
     #[inline]
     pub(super) fn find_name(
         &self,

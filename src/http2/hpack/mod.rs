@@ -1,11 +1,11 @@
-//! HPACK (RFC 7541): field blocks to fields and back.
+//! HPACK (RFC 7541): encodes and decodes field blocks.
 //!
-//! An [`Encoder`] and a [`Decoder`] each hold one dynamic table and live as long as one direction of
-//! one connection. Neither allocates per field once warm. [`Prepared`] keeps the encoded bytes of
-//! fields that are sent again and again, for as long as the encoder's table stands.
+//! An [`Encoder`] and a [`Decoder`] each have one dynamic table and serve one direction of one connection.
+//! In steady state neither allocates per field. [`Prepared`] caches the encoded bytes of fields that are
+//! sent repeatedly, while the encoder's table does not change.
 //!
-//! The room knows nothing of frames: the caller joins the fragments of a block and bounds their sum,
-//! which also bounds the decoder's scratch memory.
+//! This module does not know frames: the caller joins the fragments of a block and limits their sum, which
+//! also limits the decoder's scratch memory.
 
 mod decoder;
 mod dynamic_table;
@@ -26,8 +26,8 @@ pub use error::HpackError;
 pub use policy::{Indexing, default_indexing};
 pub use prepared::{Prepared, Template};
 
-/// The table size both ends start with, in bytes (RFC 9113 §6.5.2).
+/// The initial table size of both ends, in bytes (RFC 9113 §6.5.2).
 pub const DEFAULT_TABLE_SIZE: usize = 4096;
 
-/// Bytes each entry costs beside its name and value (RFC 7541 §4.1).
+/// The bytes that each entry counts in addition to its name and value (RFC 7541 §4.1).
 pub const ENTRY_OVERHEAD: usize = 32;

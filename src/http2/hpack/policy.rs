@@ -1,23 +1,24 @@
-//! Which fields enter the dynamic table.
+//! Decides which fields enter the dynamic table.
 
 use crate::http2::FieldRef;
 use crate::http2::hpack::DEFAULT_TABLE_SIZE;
 
-/// How a field is represented when the tables do not hold it (RFC 7541 §6.2).
+/// The representation of a field that is not in the tables (RFC 7541 §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Indexing {
     /// Literal, added to the dynamic table (§6.2.1).
     Incremental,
-    /// Literal, not added (§6.2.2). A field the tables already hold is still sent as an index.
+    /// Literal, not added (§6.2.2). A field that is in the tables is still sent as an index.
     Without,
-    /// Literal, never to be added by any hop (§6.2.3), and never sent as an index.
+    /// Literal, never added by any hop (§6.2.3), and never sent as an index.
     Never,
 }
 
-/// The shortest `authorization` value that is indexed: nobody guesses so many bytes by size.
+/// The shortest `authorization` value that is indexed, in bytes: a value of that length cannot be guessed
+/// from the sizes of blocks.
 const AUTHORIZATION_MIN: usize = 32;
 
-/// The policy of this crate for `field`, in a table of [`DEFAULT_TABLE_SIZE`].
+/// Returns how this crate indexes `field` in a table of [`DEFAULT_TABLE_SIZE`].
 ///
 /// | field | indexing |
 /// | --- | --- |
@@ -29,8 +30,8 @@ const AUTHORIZATION_MIN: usize = 32;
 /// | names ending in `-bin`; values above a quarter of the table | without |
 /// | everything else | incremental |
 ///
-/// A long `authorization` may be indexed because a connection never mixes identities: whoever could
-/// probe the table for it already has it (RFC 7541 §7.1).
+/// A long `authorization` may be indexed, because a connection never mixes identities: only a caller that
+/// has the value already could probe the table for it (RFC 7541 §7.1).
 #[must_use]
 pub fn default_indexing(field: FieldRef<'_>) -> Indexing {
     indexing(field, DEFAULT_TABLE_SIZE)

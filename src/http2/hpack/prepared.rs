@@ -11,13 +11,13 @@ use crate::http2::{FieldRef, Fields};
 /// Templates a connection keeps bytes for.
 const TEMPLATES_MAX: usize = 64;
 
-/// The longest bytes kept, in bytes; a template beyond it is encoded anew each time.
+/// The longest cached block, in bytes; a longer template is encoded each time.
 const BYTES_MAX: usize = 2048;
 
-/// Fields remembered as seen once.
+/// The number of fields that are remembered after their first use.
 const SEEN_MAX: usize = 64;
 
-/// Fields that begin many blocks alike, such as a method's request head.
+/// The fields at the beginning of many blocks, such as the request head of a method.
 #[derive(Debug)]
 pub struct Template {
     // Unique in the process, so that a cache never mistakes a template for a dropped one.
@@ -26,31 +26,30 @@ pub struct Template {
 }
 
 impl Template {
-    /// A template of `fields`, in the order they will be sent.
+    /// Creates a template of `fields`, in the order in which they are sent.
     #[must_use]
     pub fn new(fields: Fields) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self { id: NEXT.fetch_add(1, Ordering::Relaxed), fields }
     }
 
-    /// The number of this template, unique in the process.
+    /// Returns the number of this template, unique in the process.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
     }
 
-    /// The fields, in order.
+    /// Returns the fields, in order.
     #[must_use]
     pub const fn fields(&self) -> &Fields {
         &self.fields
     }
 }
 
-/// The encoded templates of one connection; goes with one [`Encoder`].
+/// A cache of the encoded templates of one connection, for one [`Encoder`].
 ///
-/// Bytes are kept once encoding them left the table as it was, and used while its generation
-/// stands. It holds at most 64 templates of at most 2,048 bytes; a template beyond that takes the
-/// place of another.
+/// It caches bytes whose encoding did not change the table, and uses them while the generation of the table
+/// stays the same. It has at most 64 templates of at most 2,048 bytes; another one replaces an old one.
 #[derive(Debug, Default)]
 pub struct Prepared {
     // By template id modulo their count; ids are consecutive, so few templates never collide.
@@ -68,7 +67,7 @@ struct Slot {
 }
 
 impl Prepared {
-    /// An empty cache; allocates nothing.
+    /// Creates an empty cache; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { slots: Vec::new(), seen: Vec::new() }
@@ -76,11 +75,11 @@ impl Prepared {
 
     /// Appends a whole block: the fields of `template`, then those of `extra`.
     ///
-    /// A block decodes to the same fields, with the same never-indexed marks, as one of
-    /// [`Encoder::encode`]. The extra fields follow a stricter policy, since each insertion makes
-    /// all prepared bytes stale: what the default policy would add is added at first sight if its
-    /// name is known for stable values (`authorization`, `user-agent`, `grpc-encoding`, …), and at
-    /// second sight of the whole field otherwise.
+    /// The block decodes to the same fields, with the same never-indexed marks, as one of
+    /// [`Encoder::encode`]. Each insertion into the table invalidates all cached bytes, so the extra fields
+    /// follow a stricter policy. A field that the default policy would add is added at its first use if its
+    /// name usually has a stable value (`authorization`, `user-agent`, `grpc-encoding`, …), else at the
+    /// second use of the same name and value.
     pub fn encode(
         &mut self,
         encoder: &mut Encoder,

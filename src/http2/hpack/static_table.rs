@@ -157,7 +157,7 @@ pub(super) fn find(name_hash: u32, name: &[u8], value: &[u8]) -> Match {
 
 #[inline]
 fn find_value(first: usize, value: &[u8]) -> Match {
-    // Entries of one name stand together.
+    // Entries with the same name are adjacent.
     let last = first + RUNS[first - 1] as usize;
     for index in first..last {
         if ENTRIES[index - 1].1 == value {

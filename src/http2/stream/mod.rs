@@ -1,4 +1,4 @@
-//! A stream: its state, its two windows, and the one value the floor above keeps with it.
+//! A stream: its state, its two windows, and the value that the layer above keeps with it.
 
 pub mod recent;
 pub mod state;
@@ -16,13 +16,13 @@ use std::time::Instant;
 pub use recent::{Ended, Recent};
 pub use table::{StreamKey, StreamTable};
 
-/// Why a stream's DATA does not leave now.
+/// The reason why the DATA of a stream is not sent now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Blocked {
-    /// Nothing waits.
+    /// No DATA waits.
     #[default]
     No,
-    /// Its turn has not come.
+    /// The DATA waits for its turn.
     Queue,
     /// The peer's window for this stream is used up.
     StreamWindow,
@@ -30,7 +30,7 @@ pub enum Blocked {
     ConnectionWindow,
 }
 
-/// DATA accepted and not yet framed: the exception, not the rule.
+/// DATA that was accepted and is not framed yet.
 #[derive(Default)]
 pub(crate) struct Pending {
     pub(crate) chunks: VecDeque<Bytes>,
@@ -38,7 +38,7 @@ pub(crate) struct Pending {
     pub(crate) end: PendingEnd,
 }
 
-/// Says how much there is, not what is in it.
+/// Prints the size, not the content.
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending")
@@ -59,14 +59,14 @@ pub(crate) enum PendingEnd {
     Trailers(Box<Fields>),
 }
 
-/// One stream. `T` belongs to the floor above.
+/// One stream. `T` is the value of the layer above.
 #[derive(Debug)]
 pub(crate) struct Stream<T> {
     pub(crate) id: StreamId,
     pub(crate) state: State,
-    /// How it ended; means something once the state is closed.
+    /// How the stream ended; valid once the state is closed.
     pub(crate) ended: Ended,
-    /// The final head came; what follows is DATA or trailers.
+    /// The final head has arrived; DATA or trailers follow.
     pub(crate) head_received: bool,
     /// Our side's end was accepted, sent or pending.
     pub(crate) finishing: bool,
@@ -75,20 +75,20 @@ pub(crate) struct Stream<T> {
     pub(crate) blocked: Blocked,
     /// In the list of streams whose sending changed.
     pub(crate) touched: bool,
-    /// Its request's method is HEAD: the response has no content, whatever its length says.
+    /// Whether the method is HEAD: the response then has no content, whatever its content-length is.
     pub(crate) bodiless: bool,
-    /// A handler or a caller has taken it on.
+    /// A handler or a caller processes it.
     pub(crate) dispatched: bool,
     pub(crate) informational: u8,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
-    /// Bytes handed up and not yet released.
+    /// Bytes received, and neither assembled nor released.
     pub(crate) unread: u32,
-    /// When its window was last announced anew.
+    /// When the last WINDOW_UPDATE was sent.
     pub(crate) updated: Option<Instant>,
-    /// Bytes that `content-length` still promises.
+    /// The bytes of `content-length` that are still to come.
     pub(crate) content_left: Option<u64>,
-    /// Until then a reset by the peer is premature.
+    /// A reset by the peer before this instant is premature.
     pub(crate) premature_until: Instant,
     pub(crate) pending: Option<Box<Pending>>,
     pub(crate) user: T,

@@ -1,4 +1,4 @@
-//! Identifiers of streams that ended a moment ago: late frames on them are honest.
+//! The identifiers of streams that ended recently: late frames on them are not an error.
 
 use crate::http2::stream_id::StreamId;
 use std::collections::VecDeque;
@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 pub enum Ended {
     /// Both sides sent END_STREAM.
     Normally,
-    /// We sent RST_STREAM or refused it: frames under way are discarded.
+    /// We sent RST_STREAM or refused it: frames in flight are discarded.
     ResetByUs,
     /// The peer sent RST_STREAM.
     ResetByPeer,
 }
 
-/// A bounded memory of ended streams; grows on demand, keeps nothing but identifiers.
+/// A bounded list of ended streams. It keeps identifiers only and grows on demand.
 #[derive(Debug)]
 pub struct Recent {
     ring: VecDeque<(StreamId, Ended)>,
@@ -23,13 +23,13 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Remembers at most `bound` streams.
+    /// Creates a list of at most `bound` streams.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
         Self { ring: VecDeque::new(), bound, forgot: false }
     }
 
-    /// Remembers one more, forgetting the oldest when full.
+    /// Adds a stream, and removes the oldest one if the list is full.
     pub fn push(&mut self, id: StreamId, ended: Ended) {
         if self.ring.len() >= self.bound {
             self.ring.pop_front();
@@ -38,19 +38,19 @@ impl Recent {
         self.ring.push_back((id, ended));
     }
 
-    /// How the stream ended, if it is remembered. Only late frames ask, so a walk will do.
+    /// Returns how the stream ended, if it is in the list. The search is linear: only late frames need it.
     #[must_use]
     pub fn find(&self, id: StreamId) -> Option<Ended> {
         self.ring.iter().rev().find(|(i, _)| *i == id).map(|(_, e)| *e)
     }
 
-    /// Whether something was forgotten: an unknown identifier may then be an old one.
+    /// Returns whether a stream was removed from the list: an unknown identifier may then be an old one.
     #[must_use]
     pub const fn forgot(&self) -> bool {
         self.forgot
     }
 
-    /// Gives the memory back; what is forgotten is noted.
+    /// Frees the memory and removes all streams.
     pub fn shrink(&mut self) {
         self.forgot |= !self.ring.is_empty();
         self.ring = VecDeque::new();

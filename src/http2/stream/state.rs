@@ -1,57 +1,57 @@
 //! The states of a stream (RFC 9113 §5.1) as a table.
 //!
-//! Reserved states do not exist here: push is switched off by both roles.
+//! Reserved states do not exist here, because both roles disable push.
 
 use crate::http2::violation::Violation;
 
-/// Where a stream is in its life.
+/// The state of a stream (RFC 9113 §5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum State {
     /// Nothing was sent or received.
     Idle,
     /// Both sides may send.
     Open,
-    /// We have ended our side.
+    /// This side has sent END_STREAM.
     HalfClosedLocal,
-    /// The peer has ended its side.
+    /// The peer has sent END_STREAM.
     HalfClosedRemote,
-    /// Nobody may send.
+    /// Neither side may send.
     Closed,
 }
 
-/// What can happen to a stream.
+/// An input of the state machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Input {
-    /// We send HEADERS.
+    /// This side sends HEADERS.
     SendHeaders,
-    /// We send DATA.
+    /// This side sends DATA.
     SendData,
-    /// A frame of ours carries END_STREAM.
+    /// This side sends END_STREAM.
     SendEnd,
-    /// We send RST_STREAM.
+    /// This side sends RST_STREAM.
     SendReset,
-    /// HEADERS came.
+    /// HEADERS arrives.
     RecvHeaders,
-    /// DATA came.
+    /// DATA arrives.
     RecvData,
-    /// A frame with END_STREAM came.
+    /// END_STREAM arrives.
     RecvEnd,
-    /// RST_STREAM came.
+    /// RST_STREAM arrives.
     RecvReset,
-    /// WINDOW_UPDATE came.
+    /// WINDOW_UPDATE arrives.
     RecvWindowUpdate,
-    /// The connection was lost.
+    /// The connection is lost.
     Lost,
-    /// GOAWAY named a lower last stream.
+    /// A received GOAWAY names a lower last stream.
     Refused,
 }
 
-/// Why an input is not allowed.
+/// The reason why an input is not allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotAllowed {
     /// The peer broke a rule.
     Peer(Violation),
-    /// Our own side asked for what the state forbids.
+    /// This side tried what the state forbids.
     Local,
 }
 
@@ -60,10 +60,10 @@ impl State {
     pub const ALL: [Self; 5] =
         [Self::Idle, Self::Open, Self::HalfClosedLocal, Self::HalfClosedRemote, Self::Closed];
 
-    /// The state after `input`.
+    /// Returns the state after `input`.
     ///
     /// # Errors
-    /// Who is to blame when the state does not allow the input.
+    /// The violation, or misuse by this side, if the state does not allow the input.
     // RFC 9113 §5.1: the state machine of Figure 2
     pub const fn next(self, input: Input) -> Result<Self, NotAllowed> {
         use Input as I;
@@ -97,19 +97,19 @@ impl State {
         }
     }
 
-    /// Whether our side may still send.
+    /// Returns whether this side may send.
     #[must_use]
     pub const fn can_send(self) -> bool {
         matches!(self, Self::Open | Self::HalfClosedRemote)
     }
 
-    /// Whether the peer may still send.
+    /// Returns whether the peer may send.
     #[must_use]
     pub const fn can_recv(self) -> bool {
         matches!(self, Self::Open | Self::HalfClosedLocal)
     }
 
-    /// Whether the stream is over.
+    /// Returns whether the stream is closed.
     #[must_use]
     pub const fn is_closed(self) -> bool {
         matches!(self, Self::Closed)

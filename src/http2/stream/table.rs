@@ -1,4 +1,4 @@
-//! Identifier to stream: a slab with generations, and one lookup per frame.
+//! The table from stream identifiers to streams: a slab with generations, one lookup per frame.
 //!
 //! hot: no allocation in steady state, one multiplication to hash.
 
@@ -7,7 +7,7 @@ use crate::http2::stream_id::StreamId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Names a stream for as long as it is in the table; a stale key finds nothing.
+/// The key of a stream in the table. After the stream was removed, the key finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct StreamKey {
     index: u32,
@@ -40,7 +40,7 @@ struct Entry<T> {
     stream: Option<Stream<T>>,
 }
 
-/// The streams of one connection that somebody still holds.
+/// The streams of one connection.
 #[derive(Debug)]
 pub struct StreamTable<T> {
     entries: Vec<Entry<T>>,
@@ -55,13 +55,13 @@ impl<T> Default for StreamTable<T> {
 }
 
 impl<T> StreamTable<T> {
-    /// Streams held.
+    /// Returns the number of streams.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether none is held.
+    /// Returns whether there is no stream.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
@@ -82,7 +82,7 @@ impl<T> StreamTable<T> {
         StreamKey { index, generation: entry.generation }
     }
 
-    /// The key of an identifier.
+    /// Returns the key of a stream identifier.
     #[must_use]
     pub fn key(&self, id: StreamId) -> Option<StreamKey> {
         let index = *self.ids.get(&id.value())?;
@@ -126,8 +126,7 @@ impl<T> StreamTable<T> {
         })
     }
 
-    /// Gives memory back when no stream is left. Generations start anew, so keys of before must
-    /// not be kept beyond this call.
+    /// Frees memory if no stream is left. Generations begin again, so the caller must drop all old keys.
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() && self.entries.capacity() > 4 {
             let next = self.entries.iter().map(|e| e.generation).max().unwrap_or(0);

@@ -1,8 +1,10 @@
 //! Each case alone is exactly its finding.
 
+use crate::connection::check::Severity;
 use crate::memory::budget::Budget;
 use crate::pool::check::*;
 use Severity::{Error, Warning};
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const KIB: u32 = 1024;
@@ -55,9 +57,19 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
 }
 
 const CASES: [Case; 36] = [
-    ("kept", |o| o.keep_total_bytes = 1, Warning, "keep_bytes 262144 is above keep_total_bytes 1"),
-    ("a goal over max", |o| sized(o, |goal| goal.min = 5), Error, "sizing.goal.min is 5, of at"),
-    ("no headroom left", |o| sized(o, |goal| goal.headroom = 1.0), Error, "sizing.goal.headroom"),
+    ("kept", |o| o.keep_total_bytes = 1, Warning, "Advanced::replay_bytes 262144 is above"),
+    (
+        "a goal over max",
+        |o| sized(o, |goal| goal.min = 5),
+        Error,
+        "Advanced::sizing: goal.min is 5",
+    ),
+    (
+        "no headroom left",
+        |o| sized(o, |goal| goal.headroom = 1.0),
+        Error,
+        "Advanced::sizing: goal.headroom",
+    ),
     (
         "nothing to choose",
         |o| {
@@ -65,7 +77,7 @@ const CASES: [Case; 36] = [
             sized(o, |_| ());
         },
         Warning,
-        "sizing is on and max_connections is 1",
+        "Advanced::sizing is on and max_connections is 1",
     ),
     ("no connections", |o| o.max_connections = 0, Error, "max_connections is 0"),
     ("min over max", |o| o.min_connections = 5, Error, "min_connections 5 is above max"),
@@ -77,40 +89,69 @@ const CASES: [Case; 36] = [
     ),
     ("max over the cap", |o| o.cap = Some(Cap::new(3, 9)), Warning, "max_connections 4 is above"),
     ("max over the process", |o| o.max_connections = 1025, Warning, "max_connections 1025 is"),
-    ("nothing is full", |o| o.fill_percent = 0, Error, "fill_percent is 0"),
-    ("over full", |o| o.fill_percent = 101, Error, "fill_percent is 101"),
-    ("nobody waits", |o| o.max_waiting = 0, Error, "max_waiting is 0"),
-    ("nobody tries", |o| o.attempts = 0, Error, "attempts is 0"),
-    ("idle under dial", |o| o.idle_time = 19 * SECOND, Warning, "idle_time 19s is below dial"),
-    ("shrink over idle", |o| o.idle_time = 59 * SECOND, Warning, "shrink_after 60s is above idle"),
-    ("shrink under dial", |o| o.shrink_after = SECOND, Warning, "shrink_after 1s is below dial"),
-    ("age under dial", |o| o.max_age = Some(20 * SECOND), Warning, "max_age 20s is not above"),
+    ("nothing is full", |o| o.fill_percent = 0, Error, "Advanced::fill_percent is 0"),
+    ("over full", |o| o.fill_percent = 101, Error, "Advanced::fill_percent is 101"),
+    ("nobody waits", |o| o.max_waiting = 0, Error, "max_queued_calls is 0"),
+    ("nobody tries", |o| o.attempts = 0, Error, "Advanced::max_transparent_attempts is 0"),
+    (
+        "idle under dial",
+        |o| o.idle_time = 19 * SECOND,
+        Warning,
+        "idle_timeout 19s is below connect",
+    ),
+    (
+        "shrink over idle",
+        |o| o.idle_time = 59 * SECOND,
+        Warning,
+        "Advanced::shrink_after 60s is above",
+    ),
+    (
+        "shrink under dial",
+        |o| o.shrink_after = SECOND,
+        Warning,
+        "Advanced::shrink_after 1s is below",
+    ),
+    ("age under dial", |o| o.max_age = Some(20 * SECOND), Warning, "max_connection_age 20s is not"),
     (
         "age under idle",
         |o| (o.max_age, o.idle_time) = (Some(90 * SECOND), 100 * SECOND),
         Warning,
-        "max_age 90s is below idle_time 100s",
+        "max_connection_age 90s is below idle_timeout 100s",
     ),
-    ("no dial", |o| o.dial_time = Duration::ZERO, Error, "dial_time is 0"),
-    ("no SETTINGS", |o| o.driver.settings_time = Duration::ZERO, Error, "settings_time is 0"),
-    ("long SETTINGS", |o| o.dial_time = 5 * SECOND, Warning, "settings_time 20s is above dial"),
-    ("back-off", |o| o.backoff = 121 * SECOND, Error, "backoff 121s is above backoff_max"),
-    ("no back-off", |o| o.backoff = Duration::ZERO, Warning, "backoff is 0"),
-    ("PINGs", |o| o.driver.keepalive = Some(9 * SECOND), Warning, "keepalive 9s is below 10s"),
-    ("strikes", |o| o.driver.keepalive = Some(299 * SECOND), Warning, "keepalive 299s is below"),
-    ("quiet", |o| o.driver.quiet_time = 1801 * SECOND, Warning, "quiet_time 1801s is above idle"),
-    ("stream max", |o| o.driver.limits.stream_window_max = KIB, Error, "stream_window_max 1024 is"),
+    ("no dial", |o| o.dial_time = Duration::ZERO, Error, "connect_timeout is 0"),
+    (
+        "no SETTINGS",
+        |o| o.driver.settings_time = Duration::ZERO,
+        Error,
+        "Advanced::settings_timeout is 0",
+    ),
+    ("long SETTINGS", |o| o.dial_time = 5 * SECOND, Warning, "Advanced::settings_timeout 20s is"),
+    ("back-off", |o| o.backoff = 121 * SECOND, Error, "backoff: initial 121s is above"),
+    ("no back-off", |o| o.backoff = Duration::ZERO, Warning, "backoff: initial is 0"),
+    ("PINGs", |o| o.driver.keepalive = Some(9 * SECOND), Warning, "keepalive_time 9s is below 10s"),
+    (
+        "strikes",
+        |o| o.driver.keepalive = Some(299 * SECOND),
+        Warning,
+        "keepalive_time 299s is below",
+    ),
+    (
+        "stream max",
+        |o| o.driver.limits.stream_window_max = KIB,
+        Error,
+        "Limits::stream_window_max 1024",
+    ),
     (
         "connection max",
         |o| o.driver.limits.connection_window_max = KIB,
         Error,
-        "connection_window_max 1024 is below",
+        "Limits::connection_window_max 1024 is below",
     ),
     (
         "too wide",
         |o| o.driver.limits.connection_window_max = 1 << 31,
         Error,
-        "connection_window is 4194304, connection_window_max 2147483648",
+        "connection_window is 4194304, Limits::connection_window_max 2147483648",
     ),
     (
         "narrow",
@@ -122,18 +163,34 @@ const CASES: [Case; 36] = [
         "messages",
         |o| o.driver.limits.stream_window_max = 4 * KIB * KIB,
         Warning,
-        "max_receive_message 4194304 is above stream_window_max 4194304",
+        "max_receive_message 4194304 is above Limits::stream_window_max 4194304",
     ),
     (
         "budget",
         |o| o.driver.budget = Some(Budget::new(4 * 1024 * 1024 - 1)),
         Warning,
-        "the budget of 4194303 bytes is below connection_window 4194304",
+        "budget 4194303 is below connection_window 4194304",
     ),
-    ("small frames", |o| o.driver.limits.frame_bytes = 16_383, Error, "frame_bytes is 16383"),
-    ("large frames", |o| o.driver.limits.frame_bytes = 1 << 24, Error, "frame_bytes is 16777216"),
-    ("a server's age", |o| o.driver.max_age = Some(SECOND), Warning, "driver.max_age is 1s on"),
-    ("a server's idle", |o| o.driver.max_idle = Some(SECOND), Warning, "driver.max_idle is 1s on"),
+    ("no window", |o| o.driver.limits.stream_window = 0, Error, "stream_window is 0"),
+    ("no answer", |o| o.driver.doubt_time = Duration::ZERO, Error, "keepalive_timeout is 0"),
+    (
+        "no write",
+        |o| o.driver.write_stall_time = Duration::ZERO,
+        Error,
+        "Advanced::write_stall_timeout is 0",
+    ),
+    (
+        "small frames",
+        |o| o.driver.limits.frame_bytes = 16_383,
+        Error,
+        "Limits::frame_bytes is 16383",
+    ),
+    (
+        "large frames",
+        |o| o.driver.limits.frame_bytes = 1 << 24,
+        Error,
+        "Limits::frame_bytes is 16777216",
+    ),
 ];
 
 #[test]
@@ -167,12 +224,12 @@ fn a_named_path_is_compared() {
     for preset in [Preset::aws_nlb(), Preset::aws_alb(), Preset::kubernetes()] {
         let found = found(|_| (), Some(&preset));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].what.starts_with("idle_time 1800s, on a path"), "{}", found[0]);
+        assert!(found[0].what.starts_with("idle_timeout 1800s, on a path"), "{}", found[0]);
         assert!(found[0].what.contains(preset.name), "{}", found[0]);
         let fits = |o: &mut PoolOptions| o.idle_time = preset.close_idle;
         let left = check_with(fits, &preset);
         // An ALB's minute is shorter than the time after which spares close.
-        let shrink = left.iter().all(|finding| finding.what.starts_with("shrink_after"));
+        let shrink = left.iter().all(|finding| finding.what.starts_with("Advanced::shrink_after"));
         assert!(shrink && left.len() <= 1, "{left:?}");
     }
     let nlb = Preset::aws_nlb();
@@ -181,7 +238,7 @@ fn a_named_path_is_compared() {
     };
     let late = check_with(set, &nlb);
     assert_eq!(late.len(), 1, "{late:?}");
-    assert_eq!(late[0].instead, "keepalive of 320s");
+    assert_eq!(late[0].instead, "keepalive_time of 320s");
     let fits =
         |o: &mut PoolOptions| (o.idle_time, o.driver.keepalive) = (nlb.close_idle, nlb.keepalive);
     assert_eq!(check_with(fits, &nlb), []);

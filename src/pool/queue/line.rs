@@ -32,7 +32,7 @@ impl Refusal {
                         "{before} calls of tenant {tenant:?} wait already (Share::max_waiting)"
                     ),
                     None => format!(
-                        "{before} calls wait for a connection already (PoolOptions::max_waiting)"
+                        "{before} calls wait for a connection already (ChannelBuilder::max_queued_calls)"
                     ),
                 };
                 Error::local(Kind::Limit, Code::ResourceExhausted, text)

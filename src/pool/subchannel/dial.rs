@@ -215,7 +215,7 @@ fn arrived(
 ) {
     let subchannel = &Arc::clone(&claim.0);
     let now = rt::now();
-    let Connected { io, info } = connected;
+    let Connected { io, info, .. } = connected;
     let timings = info.timings;
     shared.note_success(&info, now.saturating_duration_since(started));
     shared.prefer(subchannel);
@@ -247,7 +247,7 @@ fn arrived(
     }
     shared.maintain();
     let options = Arc::clone(&shared.driver.lock());
-    match &shared.options.engine {
+    match shared.options.engine.foreign() {
         None => rt::spawn(Driver::client(io, handle, options)),
         Some(engine) => rt::spawn(engine.client(io, Intake::new(handle, None), (*options).clone())),
     };

@@ -17,19 +17,19 @@ impl IdleConnections {
     /// Takes the connection that was queued first. Others may have used or closed it meanwhile.
     pub(crate) fn pop(&self) -> Option<Arc<Handle>> {
         let connection = self.0.pop()?;
-        connection.leave_rest();
+        connection.leave_idle();
         Some(connection)
     }
 
     /// Queues a connection that has no calls.
     pub(super) fn push(&self, connection: &Arc<Handle>) {
-        if !connection.claim_rest() {
+        if !connection.claim_idle() {
             return;
         }
         if let Err(connection) = self.0.push(Arc::clone(connection)) {
             self.sweep();
             if self.0.push(Arc::clone(&connection)).is_err() {
-                connection.leave_rest();
+                connection.leave_idle();
             }
         }
         // It may have closed meanwhile; then nobody else takes it out.
@@ -42,7 +42,7 @@ impl IdleConnections {
     /// Takes out a connection that is closed: it owns its subchannel, which must not own it.
     pub(super) fn remove(&self, connection: &Handle) {
         fence(Ordering::SeqCst);
-        if !connection.claim_rest() {
+        if !connection.claim_idle() {
             self.sweep();
         }
     }
@@ -54,7 +54,7 @@ impl IdleConnections {
             for _ in 0..self.0.len() {
                 let Some(other) = self.0.pop() else { break };
                 if !other.is_accepting() || self.0.push(Arc::clone(&other)).is_err() {
-                    other.leave_rest();
+                    other.leave_idle();
                     continue;
                 }
                 // Whatever closed it meanwhile did not find it in the queue.

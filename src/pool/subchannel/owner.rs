@@ -114,7 +114,10 @@ impl PoolOwner {
         if probing {
             // Calls that are held on other connections move to this one.
             let connections = self.subchannel.connections();
-            connections.iter().filter(|one| one.is_unproved()).for_each(|one| one.let_held_go());
+            connections
+                .iter()
+                .filter(|one| one.is_unproved())
+                .for_each(|one| one.move_held_calls());
         }
         self.note_idle(handle, handle.life().read());
         shared.publish();

@@ -4,6 +4,26 @@
 //! attributes: a dial beside a ready connection does not change the state.
 
 /// The connectivity state of a channel or of one of its subchannels, with gRPC's names.
+/// `Channel::state` returns it.
+///
+/// The list is closed: gRPC has these five states.
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> Result<(), framewire::client::BuildError> {
+/// use framewire::client::{Channel, ChannelState};
+///
+/// let channel = Channel::builder("http://users.local:80").build()?;
+/// match *channel.state().borrow() {
+///     ChannelState::Ready => println!("connected"),
+///     ChannelState::TransientFailure => println!("backing off"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ChannelState {
     /// No connection, and no dial in flight.

@@ -1,7 +1,7 @@
-//! One channel's part of a configuration: the same identity and roots, sessions of its own.
+//! A channel's view of a configuration: the shared identity and roots, with its own session store.
 //!
-//! A session is a credential: whoever shows its ticket is taken for the client that earned it. So
-//! no two channels hold one in common, whatever else they share.
+//! A session is a credential: a server takes the holder of its ticket for the client that it authenticated.
+//! So two channels never share a session, whatever else they share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::transport::tls::client::ClientTls;
 use crate::transport::tls::current::Current;
 use crate::transport::tls::session::SessionStore;
 
-/// A configuration with a store of its own, made anew for each generation.
+/// A configuration with its own session store, which is new for each generation.
 pub(super) struct Apart {
     tls: ClientTls,
-    /// Connections that the channel may hold.
+    /// The connection limit of the channel.
     pool: AtomicUsize,
     made: Mutex<Option<Made>>,
 }
@@ -32,7 +32,7 @@ impl Apart {
         Self { tls, pool: AtomicUsize::new(0), made: Mutex::new(None) }
     }
 
-    /// The channel may hold so many connections: as many tickets are kept.
+    /// Keeps at least as many tickets as the channel may have connections.
     pub(super) fn provide_for(&self, connections: usize) {
         self.pool.fetch_max(connections, Ordering::Relaxed);
         let made = self.made.lock();
@@ -43,7 +43,7 @@ impl Apart {
         }
     }
 
-    /// The present configuration and its generation.
+    /// Returns the current configuration and its generation.
     pub(super) fn current(&self) -> (Arc<ClientConfig>, u64) {
         let mut made = self.made.lock();
         let current = self.tls.shared.current.lock().clone();

@@ -1,4 +1,4 @@
-//! The client's side: roots, identity, sessions, and their replacement at run time.
+//! The TLS configuration of a client: roots, identity, sessions, and their replacement at run time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,13 +15,26 @@ use crate::transport::tls::session::{SessionStats, SessionStore, Totals};
 use crate::transport::tls::stats::{Counters, TlsStats};
 use crate::transport::tls::{ALPN_H2, FIRST_GENERATION};
 
-/// Tickets asked of a server at a full handshake, and at a resumed one (RFC 9149).
+/// The number of tickets requested at a full handshake, and at a resumed one (RFC 9149).
 const TICKET_REQUEST: (u8, u8) = (16, 1);
 
-/// A client's TLS configuration; clones share it, and [`ClientTls::replace`] changes all of them.
+/// The TLS configuration of a client.
 ///
-/// Sessions are a channel's own: each keeps those of its connections, and none is resumed by
-/// another. A [`TlsConnector`](crate::transport::tls::TlsConnector) outside of a channel uses the configuration's.
+/// Clones share it, and [`ClientTls::replace`] changes all of them. Each channel has its own store of TLS
+/// sessions and resumes no session of another channel. A
+/// [`TlsConnector`](crate::transport::tls::TlsConnector) without a channel uses the store of the
+/// configuration.
+///
+/// ```
+/// use framewire::tls::ClientTls;
+///
+/// # let root = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()])?.cert.pem();
+/// // Trust one root instead of the default ones; `root` is a PEM text.
+/// let tls = ClientTls::builder().roots_pem(root).server_name("users.internal").build()?;
+/// assert_eq!(tls.server_name_text().as_deref(), Some("users.internal"));
+/// assert_eq!(tls.generation(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ClientTls {
     pub(super) shared: Arc<Shared>,
@@ -35,18 +48,19 @@ pub(super) struct Shared {
 }
 
 impl ClientTls {
-    /// Mozilla's roots (feature `webpki-roots`), no identity, resumption on, early data off.
+    /// Returns a builder with the defaults: Mozilla's roots (feature `webpki-roots`), no client
+    /// certificate, session resumption on, early data off.
     #[must_use]
     pub fn builder() -> ClientTlsBuilder {
         ClientTlsBuilder::default()
     }
 
-    /// Takes the caller's configuration as it is, but for three things: ALPN becomes `h2` alone,
-    /// early data is off, and a protocol the server chose unasked is judged here, not by rustls.
+    /// Wraps a rustls configuration, with three changes: ALPN is `h2` only, early data is off, and this
+    /// crate instead of rustls rejects a protocol that was not offered.
     ///
-    /// Outside of channels it keeps its own store of sessions; where configurations share one, rustls
-    /// resumes between them only if verifier and identity are the same objects. A channel puts a
-    /// store of its own in its place, unless the configuration has resumption turned off.
+    /// A channel replaces the session store of `config` by its own, unless `config` disables resumption.
+    /// Without a channel, the store of `config` is used. If several configurations share a store, rustls
+    /// resumes a session only if verifier and identity are the same objects.
     #[must_use]
     pub fn from_rustls(config: ClientConfig) -> Self {
         let plan = StorePlan::of(&config.resumption);
@@ -75,11 +89,12 @@ impl ClientTls {
         Self { shared, server_name: None }
     }
 
-    /// Checks certificates against `name` instead of the target's host, and sends it as SNI.
+    /// Sets the name that certificates are checked against and that is sent as SNI. Default: the
+    /// target's host.
     ///
     /// # Errors
     ///
-    /// If it is neither a DNS name nor an IP address.
+    /// If `name` is neither a DNS name nor an IP address.
     pub fn with_server_name(mut self, name: &str) -> Result<Self, TlsConfigError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| TlsConfigError::new("server name", error))?;
@@ -87,49 +102,57 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// Handshakes that begin from now on, at every clone, use `other`'s identity, roots and
-    /// options: a renewed certificate, another authority. Each clone keeps its server name.
+    /// Replaces identity, roots and options by those of `other`, for new handshakes of all clones.
     ///
-    /// The first of them in each channel is a full one: no session made before is resumed, and none
-    /// is shared with `other`. Open connections stay; [`TlsInfo::generation`](crate::transport::connect::TlsInfo) tells
-    /// which of them are older.
+    /// Use it for a renewed certificate or another certificate authority. Each clone keeps its server
+    /// name. No earlier session is resumed, and none is shared with `other`. Open connections stay;
+    /// [`TlsInfo::generation`](crate::transport::connect::TlsInfo) tells which of them are older.
+    ///
+    /// ```
+    /// use framewire::tls::ClientTls;
+    ///
+    /// # let root = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()])?.cert.pem();
+    /// let tls = ClientTls::builder().roots_pem(&root).build()?;
+    /// let renewed = ClientTls::builder().roots_pem(&root).build()?;
+    /// tls.replace(&renewed);
+    /// assert_eq!(tls.generation(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn replace(&self, other: &Self) {
         let new = other.shared.current.lock().clone();
         let mut current = self.shared.current.lock();
         *current = new.renewed(current.generation + 1);
     }
 
-    /// Unique in the process; the same for clones.
+    /// Returns a number that is unique in the process and the same for all clones.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.shared.id
     }
 
-    /// The name that is checked and sent in the place of the target's host.
+    /// Returns the name that replaces the target's host, if one was set.
     #[must_use]
     pub fn server_name_text(&self) -> Option<String> {
         self.server_name.as_ref().map(|name| name.to_str().into_owned())
     }
 
-    /// Counts the configurations that this one and its clones have had: 1 at first, one more with
-    /// each [`ClientTls::replace`].
+    /// Returns the generation: 1 at first, one more after each [`ClientTls::replace`].
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.current.lock().generation
     }
 
-    /// What became of the handshakes.
+    /// Returns the handshakes of all clones, by outcome.
     ///
-    /// In TLS 1.3 a server judges a client's certificate when the client has already finished:
-    /// such a refusal counts as a success here and as a failure at the server.
+    /// In TLS 1.3, a server checks the client's certificate after the client has finished. Such a refusal
+    /// counts as a success here and as a failure at the server.
     #[must_use]
     pub fn stats(&self) -> TlsStats {
         self.shared.counters.read()
     }
 
-    /// What the session stores of the present generation have seen, those of all channels and the
-    /// configuration's own together; what a foreign configuration brought along is not among them.
-    /// `None` while resumption is turned off.
+    /// Returns the tickets of all session stores of the current generation together; `None` if
+    /// resumption is off. The store of a configuration from [`ClientTls::from_rustls`] does not count.
     #[must_use]
     pub fn session_stats(&self) -> Option<SessionStats> {
         let current = self.shared.current.lock();
@@ -160,7 +183,7 @@ impl fmt::Debug for ClientTls {
     }
 }
 
-/// Builds a [`ClientTls`]. What is given is read and checked by `build`.
+/// A builder for [`ClientTls`]. Only [`ClientTlsBuilder::build`] reads and checks the values.
 #[derive(Clone)]
 pub struct ClientTlsBuilder {
     provider: Provider,
@@ -194,7 +217,7 @@ impl Default for ClientTlsBuilder {
 
 impl fmt::Debug for ClientTlsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A text that is no name may be anything.
+        // A text that is not a name may be a secret.
         let named = |name: &&String| ServerName::try_from(name.as_str()).is_ok();
         f.debug_struct("ClientTlsBuilder")
             .field("provider", &self.provider)
@@ -204,28 +227,28 @@ impl fmt::Debug for ClientTlsBuilder {
 }
 
 impl ClientTlsBuilder {
-    /// Which cryptography; by default ring if it is built in.
+    /// Sets the cryptography. Default: ring if the feature `tls-ring` is on, else aws-lc-rs.
     #[must_use]
     pub const fn provider(mut self, provider: Provider) -> Self {
         self.provider = provider;
         self
     }
 
-    /// Trusts the certificates in this PEM text. Own roots stand in the place of Mozilla's.
+    /// Adds all certificates in a PEM text as roots. Your own roots replace the default ones.
     #[must_use]
     pub fn roots_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.roots.push(Material::Pem(pem.as_ref().to_vec()));
         self
     }
 
-    /// Trusts this certificate. Own roots stand in the place of Mozilla's.
+    /// Adds one DER certificate as a root. Your own roots replace the default ones.
     #[must_use]
     pub fn root_der(mut self, der: impl AsRef<[u8]>) -> Self {
         self.roots.push(Material::Der(der.as_ref().to_vec()));
         self
     }
 
-    /// Trusts Mozilla's roots beside the own ones.
+    /// Trusts Mozilla's roots in addition to your own.
     #[cfg(feature = "webpki-roots")]
     #[must_use]
     pub const fn with_webpki_roots(mut self) -> Self {
@@ -233,13 +256,11 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Trusts what the operating system trusts, and the own roots beside it, in the place of
-    /// Mozilla's. Default off.
+    /// Trusts the operating system's roots, and your own in addition, instead of Mozilla's. Default: off.
     ///
-    /// On Windows and Apple's systems their own verifiers judge, which know about revocation; on
-    /// Linux the installed root certificates do, read by `build`: rebuild and
-    /// [`ClientTls::replace`] after an update of them. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
-    /// else to look.
+    /// Windows and Apple's systems verify certificates themselves, including revocation. On Linux,
+    /// `build` reads the installed root certificates; build again and use [`ClientTls::replace`] after
+    /// they were updated. `SSL_CERT_FILE` and `SSL_CERT_DIR` change where they are read from.
     #[cfg(feature = "platform-verifier")]
     #[must_use]
     pub const fn platform_verifier(mut self) -> Self {
@@ -247,7 +268,8 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Shows this chain to servers that ask for one; PEM texts, the own certificate first.
+    /// Sets the client certificate, as PEM texts: the chain, with the client's certificate first, and its
+    /// key. Default: none. It is sent to servers that request one.
     #[must_use]
     pub fn identity_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         let chain = Material::Pem(chain.as_ref().to_vec());
@@ -255,7 +277,7 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Shows this one certificate to servers that ask for one.
+    /// Sets the client certificate, as DER: one certificate and its key. Default: none.
     #[must_use]
     pub fn identity_der(mut self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         let certificate = Material::Der(certificate.as_ref().to_vec());
@@ -263,35 +285,44 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// See [`ClientTls::with_server_name`].
+    /// Sets the name to verify and to send as SNI. Default: the target's host.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Tickets that each channel keeps, over all servers and connections. Default 64, or as many as
-    /// the channel may have connections, if that is more; 0 turns resumption off.
+    /// Sets the number of tickets that each channel keeps, for all servers together. Default: 64, or the
+    /// channel's connection limit if that is larger. Zero turns resumption off.
     #[must_use]
     pub const fn session_capacity(mut self, tickets: usize) -> Self {
         self.session_capacity = Some(tickets);
         self
     }
 
-    /// Tickets asked of the server at a full and at a resumed handshake (RFC 9149). Default 16 and
-    /// 1; `None` does not ask. Servers that do not know the wish send what they like.
+    /// Sets the number of tickets to request at a full and at a resumed handshake (RFC 9149). Default: 16
+    /// and 1; `None` requests none. A server that does not know RFC 9149 sends its own number.
     #[must_use]
     pub const fn ticket_request(mut self, request: Option<(u8, u8)>) -> Self {
         self.ticket_request = request;
         self
     }
 
-    /// Reads what was given.
+    /// Checks the values and builds the configuration.
     ///
     /// # Errors
     ///
-    /// PEM or DER that is none, a key that does not fit its certificate, a name that is none, no
-    /// root at all, or Mozilla's roots together with the platform's verifier, which takes none.
+    /// If a PEM or DER value is malformed, a key does not fit its certificate, the server name is invalid,
+    /// there is no root at all, or Mozilla's roots are combined with the platform verifier.
+    ///
+    /// ```
+    /// use framewire::tls::ClientTls;
+    ///
+    /// let error = ClientTls::builder().roots_pem("not a certificate").build().unwrap_err();
+    /// let text = "TLS configuration: roots: the PEM text has no section; \
+    ///             a line -----BEGIN CERTIFICATE----- is expected";
+    /// assert_eq!(error.to_string(), text);
+    /// ```
     pub fn build(self) -> Result<ClientTls, TlsConfigError> {
         let config = self.trusting()?;
         let mut config = match &self.identity {
@@ -320,7 +351,7 @@ impl ClientTlsBuilder {
         }
     }
 
-    /// Provider, versions and trust.
+    /// Sets provider, protocol versions and roots.
     fn trusting(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsConfigError> {
         let config = ClientConfig::builder_with_provider(self.provider.crypto())
             .with_safe_default_protocol_versions()
@@ -337,7 +368,10 @@ impl ClientTlsBuilder {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         if roots.is_empty() {
-            return Err(TlsConfigError::new("roots", "there are none, and no server is trusted"));
+            return Err(TlsConfigError::new(
+                "roots",
+                "there are none; add roots, or enable the feature webpki-roots",
+            ));
         }
         Ok(config.with_root_certificates(roots))
     }
@@ -345,7 +379,8 @@ impl ClientTlsBuilder {
     fn platform(&self) -> Result<rustls_platform_verifier::Verifier, TlsConfigError> {
         #[cfg(feature = "webpki-roots")]
         if self.webpki_roots {
-            let why = "the platform's verifier takes no roots of Mozilla's beside its own";
+            let why =
+                "the platform verifier cannot be combined with Mozilla's roots; use one of them";
             return Err(TlsConfigError::new("roots", why));
         }
         let own = chain(&self.roots, "roots")?;

@@ -1,4 +1,4 @@
-//! The dialling side: TLS over another connector, and the handshake's verdict on ALPN.
+//! TLS over another connector, and the check of ALPN after the handshake.
 
 use std::sync::Arc;
 
@@ -12,24 +12,27 @@ use crate::transport::tls::apart::Apart;
 use crate::transport::tls::client::ClientTls;
 use crate::transport::tls::{ALPN_H2, info_of};
 
-/// Dials with another connector, then shakes hands. No byte of a request leaves before the
-/// certificate fits the name and ALPN chose `h2`.
+/// A connector that adds TLS to another connector.
+///
+/// It sends no byte of a request before the certificate is verified and ALPN has chosen `h2`
+/// (RFC 9113 §3.2).
 #[derive(Clone, Debug)]
 pub struct TlsConnector<C> {
     inner: C,
     tls: ClientTls,
-    /// A channel's sessions.
+    /// The session store of a channel.
     apart: Option<Arc<Apart>>,
 }
 
 impl<C: Connect> TlsConnector<C> {
-    /// TLS as `tls` says, over what `inner` opens. Sessions are those of `tls`.
+    /// Creates a connector that adds TLS to `inner` and uses the session store of `tls`.
     pub const fn new(inner: C, tls: ClientTls) -> Self {
         Self { inner, tls, apart: None }
     }
 
-    /// The same with sessions that this connector and its clones alone know, as a channel has them:
-    /// an empty store for each generation, of a size that [`Connect::provide_for`] tells.
+    /// Creates a connector with a session store of its own, shared by its clones only, as channels do.
+    ///
+    /// The store is empty for each generation; [`Connect::provide_for`] sets its size.
     pub fn apart(inner: C, tls: ClientTls) -> Self {
         let apart = Some(Arc::new(Apart::new(tls.clone())));
         Self { inner, tls, apart }
@@ -38,11 +41,12 @@ impl<C: Connect> TlsConnector<C> {
 
 impl<C: Connect> Connect for TlsConnector<C> {
     fn connect(&self, target: Target) -> ConnectFuture {
-        // Whoever configured TLS and wrote http:// must not be served plaintext in silence.
+        // TLS is configured: http:// is a mistake, and must not silently mean plaintext.
         if target.scheme() == Scheme::Http && target.unix_path().is_none() {
             let kind = ConnectErrorKind::Unsupported;
-            let error = ConnectError::new(kind, ConnectPhase::Tls, &target)
-                .with_detail("TLS is configured and the target says http://; write https://");
+            let error = ConnectError::new(kind, ConnectPhase::Tls, &target).with_detail(
+                "TLS is configured, but the target begins with http://; write https://",
+            );
             return Box::pin(async { Err(error) });
         }
         let dial = self.inner.connect(target.clone());
@@ -81,7 +85,7 @@ async fn secure(
     target: &Target,
 ) -> Result<Connected, ConnectError> {
     let attempt = tls.counters().begin();
-    target.progress().enter(ConnectPhase::Tls);
+    target.enter(ConnectPhase::Tls);
     match handshake(connected, tls, apart, target).await {
         Ok((mut connected, mut session)) => {
             session.handshake = attempt.succeeded(session.resumed);
@@ -104,7 +108,7 @@ async fn handshake(
 ) -> Result<(Connected, TlsInfo), ConnectError> {
     let name = server_name(tls, target)?;
     let (config, generation) = apart.map_or_else(|| tls.current(), Apart::current);
-    let Connected { io, info } = connected;
+    let (io, parts) = connected.into_parts();
     let stream = tokio_rustls::TlsConnector::from(config)
         .connect(name, io)
         .await
@@ -119,6 +123,6 @@ async fn handshake(
     };
     match kind {
         Some(kind) => Err(ConnectError::new(kind, ConnectPhase::Tls, target)),
-        None => Ok((Connected { io: Box::new(stream), info }, session)),
+        None => Ok((Connected::from_parts(Box::new(stream), parts), session)),
     }
 }

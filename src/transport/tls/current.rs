@@ -1,4 +1,4 @@
-//! The configuration of a client that is in force, and how its stores of sessions are made.
+//! The current configuration of a client, and how its session stores are created.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use rustls::client::{Resumption, Tls12Resumption};
 
 use crate::transport::tls::session::{SessionStore, Totals};
 
-/// Tickets kept in a store unless a pool wants more.
+/// The tickets that a store keeps, unless a pool needs more.
 const SESSIONS: usize = 64;
 
-/// How stores of a configuration are made.
+/// How the session stores of a configuration are created.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StorePlan {
-    /// Tickets; none turns resumption off.
+    /// The number of tickets; zero turns resumption off.
     capacity: usize,
-    /// As many as were asked for, whatever a pool may hold.
+    /// Whether the caller set the number, so that a pool does not change it.
     pub(super) fixed: bool,
     pub(super) tls12: Tls12Resumption,
 }
 
 impl StorePlan {
-    /// As many tickets as asked for; else 64, or more for a larger pool.
+    /// Plans stores with `capacity` tickets, by default 64, or more for a larger pool.
     pub(super) fn new(capacity: Option<usize>) -> Self {
         Self {
             capacity: capacity.unwrap_or(SESSIONS),
@@ -30,8 +30,8 @@ impl StorePlan {
         }
     }
 
-    /// What a foreign configuration wants. rustls tells it only where it shows itself to people:
-    /// two that look alike are alike, and a test sees to it that they still differ.
+    /// Reads the plan from a rustls configuration. rustls shows these options only in its `Debug` text, so
+    /// the texts are compared; a test checks that different options have different texts.
     pub(super) fn of(resumption: &Resumption) -> Self {
         let look = |resumption: &Resumption| format!("{resumption:?}");
         let seen = look(resumption);
@@ -47,7 +47,7 @@ impl StorePlan {
         self.capacity > 0
     }
 
-    /// A store for a pool of so many connections.
+    /// Creates a store for a pool of at most `pool` connections.
     pub(super) fn store(&self, pool: usize, totals: &Arc<Totals>) -> Arc<SessionStore> {
         let capacity = if self.fixed { self.capacity } else { self.capacity.max(pool) };
         Arc::new(SessionStore::new(capacity, Arc::clone(totals)))
@@ -62,21 +62,21 @@ impl StorePlan {
     }
 }
 
-/// A configuration and the sessions made under it. No two share a store of ours, so a session is
-/// resumed only by who made it.
+/// A configuration and its sessions. No two share a session store, so only the owner of a session
+/// resumes it.
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) config: Arc<ClientConfig>,
-    /// A foreign configuration brings its own.
+    /// `None` for a rustls configuration, which has its own store.
     pub(super) sessions: Option<Arc<SessionStore>>,
     pub(super) plan: StorePlan,
-    /// What all stores of this generation saw.
+    /// The statistics of all stores of this generation.
     pub(super) totals: Arc<Totals>,
     pub(super) generation: u64,
 }
 
 impl Current {
-    /// The same configuration with an empty store.
+    /// Returns the same configuration with an empty store.
     pub(super) fn renewed(&self, generation: u64) -> Self {
         let totals = Arc::new(Totals::default());
         let mut config = self.config.clone();

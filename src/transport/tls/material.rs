@@ -1,4 +1,4 @@
-//! Certificates and keys as users have them: PEM or DER.
+//! Certificates and keys, as PEM or DER.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// A TLS configuration that cannot be used. `Display` says which part and why.
+/// The error of a TLS configuration that cannot be built. `Display` names the part and the reason.
 #[derive(Debug)]
 pub struct TlsConfigError {
     what: &'static str,
@@ -33,7 +33,7 @@ impl Error for TlsConfigError {
     }
 }
 
-/// Bytes given to a builder, read when it builds.
+/// Bytes given to a builder; `build` parses them.
 #[derive(Clone)]
 pub(super) enum Material {
     Pem(Vec<u8>),
@@ -41,7 +41,7 @@ pub(super) enum Material {
 }
 
 impl Material {
-    /// Every certificate in it, at least one.
+    /// Returns all certificates, at least one.
     pub(super) fn certificates(
         &self,
         what: &'static str,
@@ -52,7 +52,7 @@ impl Material {
                 .collect::<Result<Vec<_>, _>>()
                 .ok()
                 .filter(|certificates| !certificates.is_empty())
-                // The reader's own error repeats the line, which may be a whole key.
+                // The parser's error repeats the line, which may be a private key.
                 .ok_or_else(|| TlsConfigError::new(what, Misread::find(pem, CERTIFICATE)))?,
         };
         Ok(certificates)

@@ -1,17 +1,17 @@
-//! Why a PEM text cannot be read, told without a word of it: it may be a private key.
+//! Why a PEM text cannot be parsed. The error repeats nothing of the text: it may be a private key.
 
 use std::error::Error;
 use std::fmt;
 
-/// What a certificate's BEGIN line says.
+/// The label of a certificate.
 pub(super) const CERTIFICATE: &str = "CERTIFICATE";
-/// What a key's BEGIN line says, the usual one of three.
+/// The usual label of a private key.
 pub(super) const KEY: &str = "PRIVATE KEY";
 
-/// Labels of keys that are read.
+/// The labels of keys that can be parsed.
 const KEYS: [&str; 3] = [KEY, "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
-/// Labels that are named in errors. Any other text is not.
+/// The labels that errors may name; other labels are not repeated.
 const KNOWN: [&str; 9] = [
     CERTIFICATE,
     KEY,
@@ -28,7 +28,7 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// What is wrong with a PEM text: a line's number, counted from 1, and what was expected.
+/// What is wrong with a PEM text: the number of the line, counted from 1, and the expected label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Misread {
     wanted: &'static str,
@@ -40,20 +40,20 @@ pub(super) struct Misread {
 enum Problem {
     /// No section begins anywhere.
     NoSection,
-    /// BEGIN or END, and more on the same line.
+    /// A line with BEGIN or END has more text.
     LineBreaksLost,
-    /// A section of another kind, the first one; `None` is a label that is not known.
+    /// The first section has another label; `None` if it is not in `KNOWN`.
     OtherSection(Option<&'static str>),
-    /// A character that base64 does not have.
+    /// A character is not base64.
     NotBase64,
     /// The section has no END line of its label.
     NoEnd(Option<&'static str>),
-    /// Base64 of a length that nothing encodes to.
+    /// The length of the base64 text is impossible.
     Truncated,
 }
 
 impl Misread {
-    /// Looks for the reason why `pem` holds no section `wanted` that can be read.
+    /// Finds the reason why `pem` has no valid section `wanted`.
     pub(super) fn find(pem: &[u8], wanted: &'static str) -> Self {
         let mut open: Option<Section> = None;
         let mut other = None;
@@ -111,7 +111,7 @@ impl Section {
         Self { label, begin, characters: 0, padding: 0 }
     }
 
-    /// Takes one line of base64, or says what is wrong with it.
+    /// Takes one line of base64, or returns what is wrong with it.
     fn take(&mut self, line: &[u8]) -> Option<Problem> {
         if contains(line, END) {
             return Some(Problem::LineBreaksLost);

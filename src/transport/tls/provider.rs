@@ -1,14 +1,15 @@
-//! Which cryptography rustls uses. It is always named: with two in one build there is no default.
+//! The cryptography that rustls uses. It is always named, because rustls has no default if a build has
+//! two.
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::ProducesTickets;
 
-/// A source of cryptography. With both features on, ring is the default.
+/// The cryptography for TLS. With both features on, ring is the default.
 ///
-/// Either offers TLS 1.3 and TLS 1.2, the latter with ECDHE and AEAD suites only, so none of those
-/// that RFC 9113 §9.2.2 forbids.
+/// Both support TLS 1.3 and TLS 1.2. For TLS 1.2 they have ECDHE and AEAD suites only, and none that
+/// RFC 9113 §9.2.2 prohibits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Provider {
@@ -39,7 +40,7 @@ impl Provider {
         })
     }
 
-    /// Tickets under a key that changes every six hours; the one before is still read.
+    /// Creates a ticketer whose key changes every six hours; it also accepts the previous key.
     pub(super) fn ticketer(self) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
         match self {
             #[cfg(feature = "tls-ring")]

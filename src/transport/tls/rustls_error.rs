@@ -1,4 +1,4 @@
-//! What the errors of rustls mean for a dial.
+//! Maps errors of rustls to kinds of connect errors.
 
 use std::io;
 
@@ -6,15 +6,15 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::transport::connect_error_kind::ConnectErrorKind;
 
-/// The rustls error inside an I/O error, if one is there.
+/// Returns the rustls error inside an I/O error, if there is one.
 pub(super) fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What a TLS error met while dialling means; `None` if it is not one of TLS.
+/// Maps a TLS error to a connect error kind; `None` if the error is not from TLS.
 ///
-/// Also for reads after the handshake: in TLS 1.3 a server judges the client's certificate when the
-/// client has already finished, and its alert comes with the first read.
+/// It also serves reads after the handshake: in TLS 1.3, a server checks the client's certificate after
+/// the client has finished, so its alert arrives with the first read.
 #[must_use]
 pub fn connect_error_kind(error: &io::Error) -> Option<ConnectErrorKind> {
     Some(match rustls_error(error)? {

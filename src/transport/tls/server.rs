@@ -1,6 +1,5 @@
-//! The server's side: its chain, the clients it trusts, its tickets, the handshake.
+//! The TLS configuration of a server: identity, client roots, tickets; and the server's handshake.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::rt::sync::Mutex;
 use crate::transport::connect::TlsInfo;
 use crate::transport::io::BoxedIo;
 use crate::transport::sniff;
+use crate::transport::tls::accept_error::{AcceptError, AcceptErrorKind};
 use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
 use crate::transport::tls::provider::Provider;
 use crate::transport::tls::rustls_error::rustls_error;
@@ -22,10 +22,26 @@ use crate::transport::tls::stats::{Counters, TlsStats};
 use crate::transport::tls::stream::{Remembering, Replaying};
 use crate::transport::tls::{ALPN_H2, FIRST_GENERATION, info_of};
 
-/// TLS 1.3 tickets sent to a client that asks for none in particular, and at most to one that does.
+/// The number of TLS 1.3 tickets sent to a client, or the limit if the client requests a number.
 const TICKETS: usize = 16;
 
-/// A server's TLS configuration; clones share it, and [`ServerTls::replace`] changes all of them.
+/// The TLS configuration of a server.
+///
+/// Clones share it, and [`ServerTls::replace`] changes all of them.
+///
+/// ```
+/// use framewire::tls::ServerTls;
+///
+/// # let own = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()])?;
+/// # let (chain, key, clients) = (own.cert.pem(), own.signing_key.serialize_pem(), own.cert.pem());
+/// // PEM texts: chain and key of this server, and the roots of its clients.
+/// let tls = ServerTls::builder().identity_pem(&chain, &key).client_roots_pem(&clients).build()?;
+///
+/// // Later, with a renewed certificate:
+/// tls.replace(&ServerTls::builder().identity_pem(&chain, &key).client_roots_pem(&clients).build()?);
+/// assert_eq!(tls.generation(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ServerTls {
     pub(super) shared: Arc<Shared>,
@@ -39,23 +55,22 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) config: Arc<ServerConfig>,
-    /// Who judges a resumed client's certificate again.
+    /// Checks the certificate of a resumed client again.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     generation: u64,
 }
 
 impl ServerTls {
-    /// Needs a chain and a key; asks clients for no certificate unless told.
+    /// Returns a builder. It needs a certificate chain and a key; by default, clients need no certificate.
     #[must_use]
     pub fn builder() -> ServerTlsBuilder {
         ServerTlsBuilder::default()
     }
 
-    /// Takes the caller's configuration as it is, but for two things: ALPN becomes `h2` alone, and
-    /// early data is off.
+    /// Wraps a rustls configuration, with two changes: ALPN is `h2` only, and early data is off.
     ///
-    /// rustls takes a resumed client's certificate from the ticket and does not judge it again.
-    /// [`ServerTls::with_client_verifier`] adds that here.
+    /// rustls takes the certificate of a resumed client from the ticket and does not verify it again.
+    /// [`ServerTls::with_client_verifier`] adds that check.
     #[must_use]
     pub fn from_rustls(mut config: ServerConfig) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
@@ -69,19 +84,21 @@ impl ServerTls {
         Self { shared: Arc::new(Shared { current, counters: Counters::default() }) }
     }
 
-    /// Judges the certificates of resumed clients by `verifier`, usually the configuration's own.
-    /// The result is apart from earlier clones.
+    /// Verifies the certificates of resumed clients with `verifier`, usually the one of the configuration.
+    ///
+    /// The result shares nothing with earlier clones.
     #[must_use]
     pub fn with_client_verifier(self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
         let config = self.shared.current.lock().config.clone();
         Self::new(config, Some(verifier))
     }
 
-    /// Handshakes that begin from now on, at every clone, use `other`: a renewed certificate, new
-    /// client roots. Open connections stay; [`TlsInfo::generation`] tells which of them are older.
+    /// Replaces the configuration by `other`, for new handshakes of all clones.
     ///
-    /// Tickets of the old configuration are not accepted, unless both came `from_rustls` with one
-    /// ticketer. Even then a resumed client's certificate is judged by the new verifier.
+    /// Use it for a renewed certificate or new client roots. Open connections stay;
+    /// [`TlsInfo::generation`] tells which of them are older. Tickets of the old configuration are not
+    /// accepted, unless both were created by `from_rustls` with the same ticketer; even then, the new
+    /// verifier checks the certificate of a resumed client.
     pub fn replace(&self, other: &Self) {
         let new = other.shared.current.lock().clone();
         let mut current = self.shared.current.lock();
@@ -89,14 +106,13 @@ impl ServerTls {
         *current = Current { generation, ..new };
     }
 
-    /// Counts the configurations that this one and its clones have had: 1 at first, one more with
-    /// each [`ServerTls::replace`].
+    /// Returns the generation: 1 at first, one more after each [`ServerTls::replace`].
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.current.lock().generation
     }
 
-    /// What became of the handshakes.
+    /// Returns the handshakes of all clones, by outcome.
     #[must_use]
     pub fn stats(&self) -> TlsStats {
         self.shared.counters.read()
@@ -118,7 +134,7 @@ enum ClientAuth {
     Required,
 }
 
-/// Builds a [`ServerTls`]. What is given is read and checked by `build`.
+/// A builder for [`ServerTls`]. Only [`ServerTlsBuilder::build`] reads and checks the values.
 #[derive(Clone)]
 pub struct ServerTlsBuilder {
     provider: Provider,
@@ -150,14 +166,14 @@ impl fmt::Debug for ServerTlsBuilder {
 }
 
 impl ServerTlsBuilder {
-    /// Which cryptography; by default ring if it is built in.
+    /// Sets the cryptography. Default: ring if the feature `tls-ring` is on, else aws-lc-rs.
     #[must_use]
     pub const fn provider(mut self, provider: Provider) -> Self {
         self.provider = provider;
         self
     }
 
-    /// The server's chain, its own certificate first, and its key; PEM texts.
+    /// Sets the identity, as PEM texts: the chain, with the server's certificate first, and its key.
     #[must_use]
     pub fn identity_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         let chain = Material::Pem(chain.as_ref().to_vec());
@@ -165,7 +181,7 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// The server's certificate and its key.
+    /// Sets the identity, as DER: one certificate and its key.
     #[must_use]
     pub fn identity_der(mut self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         let certificate = Material::Der(certificate.as_ref().to_vec());
@@ -173,44 +189,56 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// Asks clients for a certificate that one of these signed. Required unless
-    /// [`client_certificate_optional`](Self::client_certificate_optional).
+    /// Requires a client certificate that chains to one of these roots, a PEM text. Default: none needed.
+    ///
+    /// [`client_certificate_optional`](Self::client_certificate_optional) also serves clients without one.
     #[must_use]
     pub fn client_roots_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.client_roots.push(Material::Pem(pem.as_ref().to_vec()));
         self
     }
 
-    /// Asks clients for a certificate that this one signed.
+    /// Requires a client certificate that chains to this root, one DER certificate.
     #[must_use]
     pub fn client_root_der(mut self, der: impl AsRef<[u8]>) -> Self {
         self.client_roots.push(Material::Der(der.as_ref().to_vec()));
         self
     }
 
-    /// Also serves clients without a certificate; one that is shown must be valid all the same.
+    /// Serves clients without a certificate as well. A certificate that is sent must still be valid.
     #[must_use]
     pub const fn client_certificate_optional(mut self) -> Self {
         self.client_auth = ClientAuth::Optional;
         self
     }
 
-    /// TLS 1.3 tickets a client gets: so many if it does not say, at most so many if it does
-    /// (RFC 9149). Default 16; 0 turns resumption off.
+    /// Sets the number of TLS 1.3 tickets for each client. Default: 16. Zero turns resumption off.
+    ///
+    /// For a client that requests a number (RFC 9149), it is the limit.
     #[must_use]
     pub const fn max_tls13_tickets(mut self, tickets: usize) -> Self {
         self.tickets = tickets;
         self
     }
 
-    /// Reads what was given.
+    /// Checks the values and builds the configuration.
     ///
     /// # Errors
     ///
-    /// PEM or DER that is none, no identity, or a key that does not fit its certificate.
+    /// If a PEM or DER value is malformed, there is no identity, or the key does not fit the certificate.
+    ///
+    /// ```
+    /// use framewire::tls::ServerTls;
+    ///
+    /// let error = ServerTls::builder().build().unwrap_err();
+    /// assert!(error.to_string().contains("identity: a server needs a certificate and a key"));
+    /// ```
     pub fn build(self) -> Result<ServerTls, TlsConfigError> {
         let Some((certificates, key)) = &self.identity else {
-            return Err(TlsConfigError::new("identity", "a server needs a certificate and a key"));
+            return Err(TlsConfigError::new(
+                "identity",
+                "a server needs a certificate and a key; set them with identity_pem or identity_der",
+            ));
         };
         let verifier = self.verifier()?;
         let config = ServerConfig::builder_with_provider(self.provider.crypto())
@@ -258,96 +286,13 @@ impl ServerTlsBuilder {
     }
 }
 
-/// Why a client was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AcceptErrorKind {
-    /// It sent the HTTP/2 preface in plaintext.
-    PlaintextHttp2,
-    /// It sent an HTTP/1 request in plaintext.
-    PlaintextHttp1,
-    /// It sent something that is neither TLS nor HTTP.
-    NotTls,
-    /// It offered no ALPN.
-    AlpnMissing,
-    /// It offered ALPN without `h2`.
-    AlpnMismatch,
-    /// It showed no certificate, and one is required.
-    ClientCertificateMissing,
-    /// Its certificate is not valid here.
-    ClientCertificateInvalid,
-    /// Its session was resumed, and its certificate is not valid here any more.
-    ResumedIdentityInvalid,
-    /// It ended the handshake with an alert: it does not trust our certificate, most likely.
-    RefusedByClient,
-    /// It left.
-    Closed,
-    /// The handshake failed for another reason.
-    Tls,
-}
-
-/// A handshake that failed. `Display` is one line that needs no other.
-#[derive(Debug)]
-pub struct AcceptError {
-    kind: AcceptErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl AcceptError {
-    const fn new(kind: AcceptErrorKind) -> Self {
-        Self { kind, source: None }
-    }
-
-    fn caused(kind: AcceptErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: Some(source.into()) }
-    }
-
-    /// Why.
-    #[must_use]
-    pub const fn kind(&self) -> AcceptErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use AcceptErrorKind as Kind;
-        f.write_str("TLS handshake failed: ")?;
-        f.write_str(match self.kind {
-            Kind::PlaintextHttp2 => {
-                "the client sent plaintext HTTP/2 to a TLS listener; it should use https://"
-            }
-            Kind::PlaintextHttp1 => "the client sent plaintext HTTP/1 to a TLS listener",
-            Kind::NotTls => "the client does not speak TLS",
-            Kind::AlpnMissing => "the client offered no ALPN; gRPC over TLS needs h2",
-            Kind::AlpnMismatch => "the client's ALPN offer lacks h2",
-            Kind::ClientCertificateMissing => "the client showed no certificate, one is required",
-            Kind::ClientCertificateInvalid => "the client's certificate is not valid here",
-            Kind::ResumedIdentityInvalid => {
-                "the resumed client's certificate is not valid here any more"
-            }
-            Kind::RefusedByClient => "the client ended it, this server's certificate may be why",
-            Kind::Closed => "the client left",
-            Kind::Tls => "the client and this server could not agree",
-        })?;
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Error for AcceptError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
-}
-
-/// The server's handshake. It has no time limit of its own: the caller drops the future.
+/// Performs the server's handshake on `io`.
+///
+/// It has no time limit; to give up, drop the future, which closes the connection.
 ///
 /// # Errors
 ///
-/// [`AcceptError`]; the client was sent the alert that TLS has for the case.
+/// [`AcceptError`]. The client has then been sent the TLS alert for the case.
 pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), AcceptError> {
     let attempt = tls.shared.counters.begin();
     let Current { config, verifier, generation } = tls.shared.current.lock().clone();
@@ -362,7 +307,7 @@ pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), 
     let mut info = info_of(stream.get_ref().1, generation);
     if let Err(error) = judge(stream.get_ref().1, &info, verifier.as_deref()) {
         attempt.failed();
-        // The verdict stands whether or not the client still hears the close_notify.
+        // The client may be gone: an error of close_notify changes nothing.
         drop(stream.shutdown().await);
         return Err(error);
     }
@@ -370,12 +315,14 @@ pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), 
     Ok((Box::new(stream), info))
 }
 
-/// As [`accept`] for a client whose first byte begins TLS; one that speaks plaintext is let in as
-/// it is, without [`TlsInfo`]. It has no time limit of its own either.
+/// Performs the server's handshake if the first byte of `io` begins TLS; else returns the plaintext
+/// stream without [`TlsInfo`].
+///
+/// It has no time limit; to give up, drop the future, which closes the connection.
 ///
 /// # Errors
 ///
-/// [`AcceptError`], also for a client that leaves without a word.
+/// [`AcceptError`], also if the client closes the connection before it sends a byte.
 pub async fn accept_either(
     mut io: BoxedIo,
     tls: &ServerTls,
@@ -389,7 +336,7 @@ pub async fn accept_either(
     accept(io, tls).await.map(|(io, info)| (io, Some(info)))
 }
 
-/// What rustls leaves open after a handshake it is content with.
+/// Checks what rustls does not check: the ALPN protocol, and the certificate of a resumed client.
 fn judge(
     session: &CommonState,
     info: &TlsInfo,

@@ -1,8 +1,8 @@
 //! A client's store of TLS sessions. Each channel has one for each generation of its configuration;
-//! connectors outside of channels share one a configuration.
+//! connectors without a channel share one per configuration.
 //!
-//! A pool that dials many connections to one server wants as many tickets as connections; rustls'
-//! own store keeps eight a server whatever its size.
+//! A pool that dials many connections to one server needs as many tickets as connections. The store of
+//! rustls keeps eight per server, whatever its size.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use rustls::pki_types::ServerName;
 
 use crate::rt::sync::Mutex;
 
-/// What stores have seen.
+/// The tickets of session stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionStats {
-    /// TLS 1.3 tickets that servers sent.
+    /// TLS 1.3 tickets received from servers.
     pub received: u64,
-    /// Tickets taken out to resume with, each once.
+    /// Tickets used to resume a session; each is used once.
     pub taken: u64,
-    /// Tickets held now.
+    /// Tickets held at present.
     pub held: usize,
 }
 
-/// The sum over all stores of one generation, those that are gone included.
+/// The sum over all stores of one generation, including those that were dropped.
 #[derive(Debug, Default)]
 pub(super) struct Totals(Mutex<SessionStats>);
 
@@ -34,7 +34,7 @@ impl Totals {
     }
 }
 
-/// Holds at most `capacity` tickets, and names of at most as many servers; the oldest go first.
+/// Holds at most `capacity` tickets, and the names of at most as many servers. The oldest are evicted.
 #[derive(Debug)]
 pub(super) struct SessionStore {
     inner: Mutex<Inner>,
@@ -47,7 +47,7 @@ struct Inner {
     servers: HashMap<ServerName<'static>, Sessions>,
     /// Tickets of all servers.
     held: usize,
-    /// Counts uses: the order of tickets and servers.
+    /// Counts uses; it orders tickets and servers by age.
     clock: u64,
 }
 
@@ -56,7 +56,7 @@ struct Sessions {
     used_at: u64,
     key_exchange: Option<NamedGroup>,
     tls12: Option<Tls12ClientSessionValue>,
-    /// Oldest first, each with when it came.
+    /// Oldest first, each with the count at which it was received.
     tickets: VecDeque<(u64, Tls13ClientSessionValue)>,
 }
 
@@ -66,13 +66,13 @@ impl SessionStore {
         Self { inner: Mutex::new(inner), totals }
     }
 
-    /// Holds more from now on; never fewer.
+    /// Raises the capacity; never lowers it.
     pub(super) fn grow(&self, capacity: usize) {
         let mut inner = self.inner.lock();
         inner.capacity = inner.capacity.max(capacity);
     }
 
-    /// Does something with a server's sessions and throws out what is too much.
+    /// Applies `edit` to a server's sessions and evicts what exceeds the capacity.
     fn edit(&self, name: ServerName<'static>, edit: impl FnOnce(&mut Sessions, u64)) {
         let inner = &mut *self.inner.lock();
         inner.clock += 1;
@@ -152,7 +152,7 @@ impl ClientSessionStore for SessionStore {
         self.edit(server_name, |sessions, now| sessions.tickets.push_back((now, value)));
     }
 
-    /// The newest: it has the longest life left. A ticket is used once (RFC 8446 §C.4).
+    /// Returns the newest ticket: it is valid the longest. A ticket is used once (RFC 8446 §C.4).
     fn take_tls13_ticket(
         &self,
         server_name: &ServerName<'static>,

@@ -1,4 +1,4 @@
-//! What became of handshakes, and how long they took.
+//! Counts handshakes by outcome, and their durations.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,31 @@ use crate::rt::sync::{AtomicU64, Ordering};
 
 /// The handshakes of a configuration, over all its generations and clones.
 ///
-/// The numbers are read one after another: while handshakes end, they may differ by those.
+/// The counters are read one after another, so a handshake that ends meanwhile may be in some only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TlsStats {
-    /// Those with certificates.
+    /// Full handshakes, which exchange certificates.
     pub full: Handshakes,
-    /// Those that resumed an earlier session.
+    /// Handshakes that resumed an earlier session.
     pub resumed: Handshakes,
-    /// Those that ended with an error, a protocol other than `h2` among them.
+    /// Handshakes that failed, also because ALPN did not choose `h2`.
     pub failed: Handshakes,
-    /// Those that the caller dropped, when its time limit had passed for instance.
+    /// Handshakes whose future was dropped, for example after a timeout.
     pub abandoned: Handshakes,
 }
 
 impl TlsStats {
-    /// The part of the successful handshakes that resumed a session, 0.0 to 1.0; `None` before the
+    /// Returns the share of successful handshakes that resumed a session, 0.0 to 1.0; `None` before the
     /// first one.
+    ///
+    /// ```
+    /// use framewire::tls::TlsStats;
+    ///
+    /// let mut stats = TlsStats::default();
+    /// assert_eq!(stats.resumption_ratio(), None);
+    /// (stats.full.count, stats.resumed.count) = (1, 3);
+    /// assert_eq!(stats.resumption_ratio(), Some(0.75));
+    /// ```
     #[must_use]
     pub fn resumption_ratio(&self) -> Option<f64> {
         let all = self.full.count + self.resumed.count;
@@ -30,19 +39,19 @@ impl TlsStats {
     }
 }
 
-/// Handshakes of one outcome.
+/// The handshakes with one outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// How many.
+    /// The number of handshakes.
     pub count: u64,
-    /// How long they took together, waiting for the peer included.
+    /// The sum of their durations, including the time spent waiting for the peer.
     pub time: Duration,
-    /// How long the longest took.
+    /// The longest duration.
     pub longest: Duration,
 }
 
 impl Handshakes {
-    /// How long one took on average; `None` before the first one.
+    /// Returns the mean duration; `None` before the first one.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         let nanos = self.time.as_nanos().checked_div(u128::from(self.count))?;
@@ -98,13 +107,13 @@ impl Counters {
         }
     }
 
-    /// A handshake begins now.
+    /// Starts to measure a handshake.
     pub(super) fn begin(&self) -> Attempt<'_> {
         Attempt { counters: self, began: rt::now(), ended: false }
     }
 }
 
-/// One handshake under way. Dropped without a verdict, it counts as abandoned.
+/// A handshake in progress. If it is dropped before it ends, it counts as abandoned.
 pub(super) struct Attempt<'a> {
     counters: &'a Counters,
     began: Instant,

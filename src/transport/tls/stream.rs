@@ -1,4 +1,4 @@
-//! Streams that remember how they began, or tell it again.
+//! Streams that keep a copy of their first bytes, or return a byte that was read before.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::io::BoxedIo;
 use crate::transport::sniff::ENOUGH;
 
-/// Keeps the first bytes read, so that a failed handshake can name what the client spoke.
+/// Keeps a copy of the first bytes read, so that the error of a failed handshake can name the protocol
+/// that the client used.
 pub(super) struct Remembering {
     io: BoxedIo,
     head: Vec<u8>,
@@ -72,7 +73,7 @@ impl AsyncWrite for Remembering {
     }
 }
 
-/// Gives back a byte that was read to see what it is, then what follows it.
+/// Returns a byte that was read before, then the bytes that follow it.
 pub(super) struct Replaying {
     io: BoxedIo,
     first: Option<u8>,

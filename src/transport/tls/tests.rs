@@ -5,6 +5,7 @@ mod not_http2;
 mod platform;
 mod reuse;
 mod scopes;
+mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ async fn dial(
     let connector = TlsConnector::new(connector, client.clone());
     let client_side = async {
         let mut connected = connector.connect(localhost()).await?;
-        // The server's tickets come before its byte; its alert comes in the place of it.
+        // The server's tickets come before its byte; its alert comes instead of it.
         drop(connected.io.read_u8().await);
         Ok(connected.info.tls.unwrap())
     };

@@ -68,7 +68,7 @@ impl World {
                 let builder = Channel::builder("http://test").connector(network.clone());
                 let builder = builder.resolver(network.clone());
                 let options = draw_options(seed, most, &cap, &mut random);
-                policy(builder.options(options)).build().unwrap()
+                policy(builder.unstable_pool(options)).build().unwrap()
             })
             .collect();
         let (mut callers, mut quotas) = (channels.clone(), HashMap::new());
@@ -226,7 +226,7 @@ impl World {
             });
             return;
         }
-        let handles = channel.connections();
+        let handles = channel.unstable_handles();
         if !handles.is_empty() {
             let which = self.random.below(handles.len() as u64) as usize;
             self.trace.note(format_args!("channel {n} says goodbye to its connection {which}"));
@@ -246,7 +246,7 @@ impl World {
             assert!(open <= most, "{open} of {most} open");
         }
         for (n, channel) in self.channels.iter().enumerate() {
-            for handle in channel.connections() {
+            for handle in channel.unstable_handles() {
                 let calls = handle.life().read().calls;
                 let allowed = self.limits.iter().max().unwrap().max(&BEFORE_SETTINGS);
                 assert!(calls <= *allowed, "{calls} calls on one connection");
@@ -297,7 +297,7 @@ impl World {
         }
         for channel in &self.channels {
             assert_eq!(channel.waiting(), 0);
-            for handle in channel.connections() {
+            for handle in channel.unstable_handles() {
                 assert_eq!(handle.life().read().calls, 0, "a place was not given back");
             }
             let stats = channel.stats();
@@ -306,7 +306,7 @@ impl World {
         let handles: Vec<_> = self
             .channels
             .iter()
-            .flat_map(Channel::connections)
+            .flat_map(Channel::unstable_handles)
             .map(|h| Arc::downgrade(&h))
             .collect();
         drop((self.channels, self.callers));
@@ -355,7 +355,7 @@ fn draw_options(
     most: u32,
     cap: &Arc<Cap>,
     random: &mut Random,
-) -> framewire::client::PoolOptions {
+) -> framewire::unstable::pool::PoolOptions {
     let mut options = options();
     (options.seed, options.driver.seed) = (Some(seed), Some(seed));
     options.cap = Some(Arc::clone(cap));

@@ -5,7 +5,7 @@ use super::stream::{Read, Sending, read};
 use super::{Clock, Sniffed, code, deadline, fail, lost, reason, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Initiator, Kind, Phase, Processed};
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::state::ending::{Wakers, wake};
 use framewire::unstable::call::state::{HeadArrival, HeadState, SharedCall};
 use framewire::unstable::connection::driver::ConnectionOptions;

@@ -5,7 +5,7 @@ use super::stream::{Read, Sending, read};
 use super::{Clock, PREFACE, Sniffed, deadline, fail, lost, reason, reset, stream_error};
 use bytes::Bytes;
 use framewire::error::{Error, Kind, Processed};
-use framewire::transport::io::BoxedIo;
+use framewire::transport::BoxedIo;
 use framewire::unstable::call::Permit;
 use framewire::unstable::call::served::ServerCall;
 use framewire::unstable::call::state::ending::wake;
@@ -317,7 +317,7 @@ impl Stream {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
         let mut x = self.slot.lock();
         if self.complete {
-            super::stream::release(&mut self.body, x.take_credit().owed());
+            super::stream::release(&mut self.body, x.take_credit().read());
             return None;
         }
         let before = x.recv().body().len();

@@ -113,7 +113,7 @@ pub(super) enum Read {
     Failed(h2::Error),
 }
 
-/// Gives credit for what the caller consumed.
+/// Gives credit for what the caller has read.
 pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
     if bytes > 0 {
         // An error is a stream that is over: its credit went back with it.
@@ -123,7 +123,7 @@ pub(super) fn release(stream: &mut RecvStream, bytes: u32) {
 
 /// Moves what has come into the slot.
 pub(super) fn read(stream: &mut RecvStream, x: &mut CallState, cx: &mut Context<'_>) -> Read {
-    release(stream, x.take_credit().owed());
+    release(stream, x.take_credit().read());
     loop {
         match stream.poll_data(cx) {
             Poll::Pending => return Read::Open,

@@ -1,5 +1,7 @@
 //! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
+mod published;
+
 use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
@@ -12,12 +14,13 @@ use crate::error::{ConnectionFacts, Error};
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
 use crate::rt;
-use crate::rt::sync::{AtomicBool, AtomicU32, Ordering, next_id};
+use crate::rt::sync::{AtomicBool, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
+use published::Published;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The owner of a connection: takes back its calls and receives its events.
 pub trait Owner: Send + Sync + 'static {
@@ -43,30 +46,20 @@ pub struct Handle {
     ready: AtomicBool,
     /// The owner is gone: the driver closes after the last call has ended.
     goodbye: AtomicBool,
-    /// Many bytes are unread: readers report consumed bytes at once.
+    /// Many bytes are unread, or credit is pending: readers report credit at once.
     pressed: AtomicBool,
-    streams: AtomicU32,
-    /// Concurrent calls that the peer allows.
-    limit: AtomicU32,
-    /// Bytes that wait for the socket or a window at the end of the driver's last turn.
-    queued: AtomicU32,
-    /// Microseconds that the slowest call of the last turn waited for the driver.
-    lag: AtomicU32,
-    /// Turns of the driver.
-    turns: AtomicU32,
+    published: Published,
     /// It is in its endpoint's queue of idle connections.
-    resting: AtomicBool,
-    /// Milliseconds that DATA waited for the connection's window.
-    stalled: AtomicU32,
+    idle: AtomicBool,
     /// Calls are held until the peer answers a probe.
     unproved: AtomicBool,
     /// Held calls must move to another connection.
-    let_go: AtomicBool,
+    move_held: AtomicBool,
     tally: ConnectionCounters,
     queued_bytes: Arc<QueuedBytes>,
-    /// Consumed bytes that a reader reports at once.
+    /// Credit in bytes that a reader reports at once.
     credit_step: u32,
-    /// The reader of a message larger than this reports consumed bytes at once.
+    /// The reader of a message larger than this reports credit at once.
     stream_window: u32,
 }
 
@@ -89,15 +82,10 @@ impl Handle {
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
-            streams: AtomicU32::new(0),
-            limit: AtomicU32::new(u32::MAX),
-            queued: AtomicU32::new(0),
-            lag: AtomicU32::new(0),
-            turns: AtomicU32::new(0),
-            resting: AtomicBool::new(false),
-            stalled: AtomicU32::new(0),
+            published: Published::default(),
+            idle: AtomicBool::new(false),
             unproved: AtomicBool::new(false),
-            let_go: AtomicBool::new(false),
+            move_held: AtomicBool::new(false),
             tally: ConnectionCounters::default(),
             queued_bytes: QueuedBytes::within(None),
             credit_step: (stream_window / 8).min(32 * 1024),
@@ -164,41 +152,6 @@ impl Handle {
         Ok(Permit::counted(self.clone()))
     }
 
-    /// Returns the number of concurrent calls that the peer allows.
-    #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_limit(&self, calls: u32) {
-        self.limit.store(calls, Ordering::Relaxed);
-    }
-
-    /// Returns the bytes that waited for the socket or a window at the end of the driver's last turn.
-    #[must_use]
-    pub fn queued(&self) -> u32 {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// Returns how long the slowest call of the driver's last turn had waited for it.
-    #[must_use]
-    pub fn lag(&self) -> Duration {
-        Duration::from_micros(self.lag.load(Ordering::Relaxed).into())
-    }
-
-    /// Returns how often the driver ran, modulo 2^32.
-    #[must_use]
-    pub fn turns(&self) -> u32 {
-        self.turns.load(Ordering::Relaxed)
-    }
-
-    /// Publishes numbers at the end of a driver's turn.
-    pub(crate) fn publish(&self, queued: usize, lag: Duration) {
-        self.queued.store(u32::try_from(queued).unwrap_or(u32::MAX), Ordering::Relaxed);
-        self.lag.store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
-    }
-
     /// Returns the counters of the driver.
     #[must_use]
     pub const fn tally(&self) -> &ConnectionCounters {
@@ -216,23 +169,23 @@ impl Handle {
     }
 
     /// Moves the held calls: another connection is available.
-    pub(crate) fn let_held_go(&self) {
-        self.let_go.store(true, Ordering::Release);
+    pub(crate) fn move_held_calls(&self) {
+        self.move_held.store(true, Ordering::Release);
         self.mailbox.wake();
     }
 
-    pub(crate) fn take_let_go(&self) -> bool {
-        self.let_go.load(Ordering::Relaxed) && self.let_go.swap(false, Ordering::AcqRel)
+    pub(crate) fn take_move_held(&self) -> bool {
+        self.move_held.load(Ordering::Relaxed) && self.move_held.swap(false, Ordering::AcqRel)
     }
 
     /// Marks it as queued among the idle connections. Returns `false` if it was queued already.
-    pub(crate) fn claim_rest(&self) -> bool {
-        !self.resting.swap(true, Ordering::AcqRel)
+    pub(crate) fn claim_idle(&self) -> bool {
+        !self.idle.swap(true, Ordering::AcqRel)
     }
 
     /// Marks it as taken out of that queue.
-    pub(crate) fn leave_rest(&self) {
-        self.resting.store(false, Ordering::Release);
+    pub(crate) fn leave_idle(&self) {
+        self.idle.store(false, Ordering::Release);
     }
 
     /// Returns whether the peer's first SETTINGS arrived.
@@ -256,30 +209,8 @@ impl Handle {
         self.goodbye.load(Ordering::Acquire)
     }
 
-    /// Returns the number of streams at the end of the driver's last turn.
-    #[must_use]
-    pub fn streams(&self) -> u32 {
-        self.streams.load(Ordering::Relaxed)
-    }
-
-    /// Returns the time in which bytes of any stream waited for the connection's window, in whole milliseconds,
-    /// as it was at the end of the driver's last turn.
-    #[must_use]
-    pub fn connection_stalled(&self) -> Duration {
-        Duration::from_millis(u64::from(self.stalled.load(Ordering::Relaxed)))
-    }
-
-    pub(crate) fn set_stalled(&self, stalled: Duration) {
-        let millis = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
-        self.stalled.store(millis, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_streams(&self, streams: u32) {
-        self.streams.store(streams, Ordering::Relaxed);
-    }
-
     /// Returns whether a reader reports this credit at once: it is large, or the message is larger
-    /// than a window, or many bytes are unread on the connection.
+    /// than a window, or many bytes are unread on the connection, or credit is pending there.
     #[must_use]
     pub fn is_worth(&self, credit: &Credit) -> bool {
         credit.bytes() >= self.credit_step

@@ -1,0 +1,197 @@
+//! The setters of a channel's options.
+
+use crate::client::advanced::Advanced;
+use crate::client::builder::ChannelBuilder;
+use crate::connection::engine::Engine;
+use crate::memory::budget::Budget;
+use crate::pool::{Balance, PoolOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections: how many, how long they live, how they are made and checked.
+///
+/// ```
+/// use framewire::client::Channel;
+/// use std::time::Duration;
+///
+/// let channel = Channel::builder("http://users.local:80")
+///     .connect_timeout(Duration::from_secs(5))
+///     .min_connections(1)
+///     .max_connections(8)
+///     .idle_timeout(Duration::from_secs(600))
+///     .backoff(Duration::from_millis(500), Duration::from_secs(30))
+///     .build()?;
+/// # Ok::<(), framewire::client::BuildError>(())
+/// ```
+impl ChannelBuilder {
+    /// Sets the time for connecting, TLS included. Default 20 s; 0 is an error.
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.settings.connect_timeout = Some(time);
+        self
+    }
+
+    /// Sets the silence after which a PING is sent while calls are in flight, again and again.
+    /// Default off: a connection without an answer for [`ChannelBuilder::keepalive_timeout`] is
+    /// checked anyway while calls wait.
+    ///
+    /// Less than 10 s counts as 10 s (gRFC A8). Default gRPC servers allow one PING in 5 min; after
+    /// `too_many_pings` the channel doubles the interval for its next connections.
+    pub fn keepalive_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.settings.keepalive_time = Some(time.into());
+        self
+    }
+
+    /// Sets the time that a peer has to answer a PING before the connection ends, and the silence
+    /// after which one PING is sent while calls wait. Default 10 s; 0 is an error.
+    pub fn keepalive_timeout(mut self, time: Duration) -> Self {
+        self.settings.keepalive_timeout = Some(time);
+        self
+    }
+
+    /// Sets whether [`ChannelBuilder::keepalive_time`] also applies without calls in flight. Default
+    /// `false`: gRPC servers then allow one PING in 2 h.
+    pub fn keepalive_without_calls(mut self, always: bool) -> Self {
+        self.settings.keepalive_without_calls = Some(always);
+        self
+    }
+
+    /// Sets the number of connections kept to each endpoint once the channel has been used; they are
+    /// dialled again after a loss. Default 0. More than the maximum is an error.
+    pub fn min_connections(mut self, connections: u32) -> Self {
+        self.settings.min_connections = Some(connections);
+        self
+    }
+
+    /// Sets the limit of connections to each endpoint that take calls or are being dialled. Default
+    /// 4; 0 is an error.
+    ///
+    /// As many again may be draining: they finish their calls and take no new ones. If no other
+    /// connection is left, four times as many may drain.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.settings.max_connections = Some(connections);
+        self
+    }
+
+    /// Sets the time without calls after which the last connection is closed too, down to
+    /// [`ChannelBuilder::min_connections`]. Default 30 min. Connections beyond the first close
+    /// after [`Advanced::shrink_after`].
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.settings.idle_timeout = Some(time);
+        self
+    }
+
+    /// Sets the age, ± 10 %, at which a connection is replaced: the new one is ready before the old
+    /// one stops taking calls. Default off.
+    pub fn max_connection_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.settings.max_connection_age = Some(age.into());
+        self
+    }
+
+    /// Sets the backoff after failed dials: `initial`, then times 1.6 up to `max`, each ± 20 %.
+    /// Default 1 s and 120 s. `initial` above `max` is an error.
+    ///
+    /// The second value stands for three dials: 1, 1.6, 1.6, 1.6, 2.6 s and so on.
+    pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
+        self.settings.backoff = Some((initial, max));
+        self
+    }
+
+    /// Sets how calls are spread over the endpoints of a
+    /// [`ChannelBuilder::resolver`]. Default [`Balance::PickFirst`].
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.settings.balance = Some(balance);
+        self
+    }
+}
+
+/// Limits: calls and bytes.
+///
+/// ```
+/// use framewire::Budget;
+/// use framewire::client::Channel;
+///
+/// let channel = Channel::builder("http://users.local:80")
+///     .max_queued_calls(1_000)
+///     .stream_window(2 * 1024 * 1024)
+///     .connection_window(8 * 1024 * 1024)
+///     .budget(Budget::new(256 * 1024 * 1024))
+///     .max_receive_message(1024 * 1024)
+///     .build()?;
+/// # Ok::<(), framewire::client::BuildError>(())
+/// ```
+impl ChannelBuilder {
+    /// Sets how many calls may wait for a connection; the next one fails with RESOURCE_EXHAUSTED.
+    /// Default 10,000; 0 is an error.
+    pub fn max_queued_calls(mut self, calls: u32) -> Self {
+        self.settings.max_queued_calls = Some(calls);
+        self
+    }
+
+    /// Sets the initial receive window of a stream, in bytes. Default 1 MiB. It grows by
+    /// bandwidth–delay product up to [`Limits::stream_window_max`](crate::Limits::stream_window_max),
+    /// or stays at a larger value given here. More than 2³¹ − 1 is an error.
+    pub fn stream_window(mut self, bytes: u32) -> Self {
+        self.settings.stream_window = Some(bytes);
+        self
+    }
+
+    /// Sets the initial receive window of a connection, in bytes. Default 4 MiB. It grows up to
+    /// [`Limits::connection_window_max`](crate::Limits::connection_window_max), or stays at a larger
+    /// value given here. More than 2³¹ − 1 is an error.
+    pub fn connection_window(mut self, bytes: u32) -> Self {
+        self.settings.connection_window = Some(bytes);
+        self
+    }
+
+    /// Sets the budget of bytes that the channel's connections may hold for their peers. Default
+    /// [`Budget::process`].
+    pub fn budget(mut self, budget: Arc<Budget>) -> Self {
+        self.settings.budget = Some(budget);
+        self
+    }
+
+    /// Sets the largest message received, in bytes, decompressed. Default 4 MiB. A larger one ends
+    /// the call with RESOURCE_EXHAUSTED.
+    pub const fn max_receive_message(mut self, bytes: usize) -> Self {
+        self.limits.receive = bytes;
+        self
+    }
+
+    /// Sets the largest message sent, in bytes. Default 2 GiB − 1. A larger one ends the call with
+    /// RESOURCE_EXHAUSTED.
+    pub const fn max_send_message(mut self, bytes: usize) -> Self {
+        self.limits.send = bytes;
+        self
+    }
+
+    /// Sets the largest body of a response to [`Channel::http`](crate::client::Channel::http), in
+    /// bytes. Default: the limit of [`ChannelBuilder::max_receive_message`]. A larger one ends the
+    /// call with RESOURCE_EXHAUSTED, kind `Limit`.
+    pub const fn max_http_body(mut self, bytes: usize) -> Self {
+        self.limits.http_body = Some(bytes);
+        self
+    }
+}
+
+/// Everything else.
+impl ChannelBuilder {
+    /// Sets the HTTP/2 engine. Default [`Engine::builtin`].
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.settings.engine = Some(engine);
+        self
+    }
+
+    /// Sets the options that few programs need. It replaces what an earlier call set.
+    pub fn advanced(mut self, advanced: Advanced) -> Self {
+        self.settings.advanced = advanced;
+        self
+    }
+
+    /// Sets the internal options to which all others are applied. For this crate's own tests; no
+    /// semver promise.
+    #[doc(hidden)]
+    pub fn unstable_pool(mut self, options: PoolOptions) -> Self {
+        self.settings.base = Some(options);
+        self
+    }
+}

@@ -1,0 +1,155 @@
+//! Options that contradict each other or will hurt, found before they do: the findings, and the
+//! options of one connection.
+//!
+//! An error cannot be meant; a warning works, but not as its author would expect. The texts name the
+//! setters of `client` and `server`.
+
+use crate::connection::options::ConnectionOptions;
+use crate::http2::settings::{MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE};
+use std::fmt;
+use std::time::Duration;
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// The options work, but not as they read. The channel or server is built.
+    Warning,
+    /// The options cannot work. The channel or server is not built.
+    Error,
+}
+
+/// Something about the options of a channel or server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Whether the channel or server is built all the same.
+    pub severity: Severity,
+    /// The options, by the names of their setters, and their values.
+    pub what: String,
+    /// What would come of it.
+    pub why: String,
+    /// What to set.
+    pub instead: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, what, why, instead } = self;
+        let severity = match severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{severity}: {what}: {why}; instead: {instead}")
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, what: String, why: &str, instead: String) {
+        self.0.push(Finding { severity, what, why: why.to_owned(), instead });
+    }
+
+    pub(crate) fn error(&mut self, what: String, why: &str, instead: impl Into<String>) {
+        self.add(Severity::Error, what, why, instead.into());
+    }
+
+    pub(crate) fn warn(&mut self, what: String, why: &str, instead: impl Into<String>) {
+        self.add(Severity::Warning, what, why, instead.into());
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Finding> {
+        self.0
+    }
+
+    /// Looks through the options of one connection.
+    pub(crate) fn connection(&mut self, options: &ConnectionOptions) {
+        self.times(options);
+        self.windows(options);
+        let bytes = options.limits.frame_bytes;
+        if !(MIN_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&bytes) {
+            self.error(
+                format!("Limits::frame_bytes is {bytes}"),
+                "SETTINGS_MAX_FRAME_SIZE does not allow it: peers end the connection",
+                format!("frame_bytes from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
+            );
+        }
+    }
+
+    /// Times after which a connection ends: none may be zero.
+    fn times(&mut self, options: &ConnectionOptions) {
+        let fields: [(&str, Duration, &str, &str); 3] = [
+            (
+                "Advanced::settings_timeout",
+                options.settings_time,
+                "every connection ends before its peer's SETTINGS can arrive",
+                "some seconds",
+            ),
+            (
+                "keepalive_timeout",
+                options.doubt_time,
+                "every connection with a call ends before its peer can answer",
+                "some seconds; the default is 10 s",
+            ),
+            (
+                "Advanced::write_stall_timeout",
+                options.write_stall_time,
+                "every connection ends when its socket's buffer is full once",
+                "some seconds; the default is 30 s",
+            ),
+        ];
+        for (name, time, why, instead) in fields {
+            if time.is_zero() {
+                self.error(format!("{name} is 0"), why, format!("{name} of {instead}"));
+            }
+        }
+    }
+
+    /// Windows and the bytes that are there for them.
+    fn windows(&mut self, options: &ConnectionOptions) {
+        let limits = &options.limits;
+        let (stream, stream_max) = (limits.stream_window, limits.stream_window_max);
+        let (whole, whole_max) = (limits.connection_window, limits.connection_window_max);
+        let pairs =
+            [("stream_window", stream, stream_max), ("connection_window", whole, whole_max)];
+        for (name, window, max) in pairs {
+            if window == 0 {
+                self.error(
+                    format!("{name} is 0"),
+                    "the peer may send no byte of a message",
+                    format!("{name} of at least 64 KiB"),
+                );
+            } else if window.max(max) > MAX_WINDOW {
+                self.error(
+                    format!("{name} is {window}, Limits::{name}_max {max}"),
+                    "no window may exceed 2^31-1 bytes: peers end the connection",
+                    format!("{name} and {name}_max of at most {MAX_WINDOW}"),
+                );
+            } else if max < window {
+                self.error(
+                    format!("Limits::{name}_max {max} is below {name} {window}"),
+                    "the window begins above its maximum",
+                    format!("{name}_max of at least {window}"),
+                );
+            }
+        }
+        if whole < stream {
+            self.warn(
+                format!("connection_window {whole} is below stream_window {stream}"),
+                "one stream whose reader is slow stops all others, and no stream can use its window",
+                format!("connection_window of at least {stream}, better several times that"),
+            );
+        }
+        let budget = options.budget.as_ref().map(|budget| budget.limit());
+        if let Some(bytes) = budget.filter(|bytes| *bytes < u64::from(whole)) {
+            self.warn(
+                format!("budget {bytes} is below connection_window {whole}"),
+                "it is not enough for one connection: all begin with windows of 64 KiB",
+                format!("a Budget of several times {whole}, or a smaller connection_window"),
+            );
+        }
+    }
+}

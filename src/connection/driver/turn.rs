@@ -1,0 +1,224 @@
+//! One turn of the driver: mailbox → read → events → deadlines → scheduled DATA → flush → park.
+
+use crate::connection::driver::Driver;
+use crate::connection::driver::QUIET_TIME;
+use crate::connection::handle::ConnectionEvent;
+use crate::http2::Role;
+use crate::rt;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::ReadBuf;
+
+/// Bytes read in one turn before other tasks run.
+const TURN_BYTES: usize = 1024 * 1024;
+/// One turn of so many yields to see whether yielding pays.
+const YIELD_SAMPLE: u32 = 32;
+
+/// Whether the driver yields once before a write, so that other tasks can submit calls to it. On a
+/// work-stealing runtime one woken task runs before its siblings, and a write would carry one call.
+#[derive(Default)]
+pub(super) struct Yield {
+    /// During the last yield, calls were submitted.
+    pays: bool,
+    /// While a yield is in progress: the calls taken before it.
+    taken: Option<usize>,
+    turns: u32,
+}
+
+impl Driver {
+    /// Takes the calls in the mailbox. `false` asks for another poll after the other tasks have run.
+    fn take_calls(&mut self, cx: &mut Context<'_>) -> bool {
+        self.handle.mailbox().drain(&mut self.inbox);
+        let taken = self.inbox.len();
+        if let Some(before) = self.yielding.taken.take() {
+            self.yielding.pays = taken > before;
+            return true;
+        }
+        self.yielding.turns = self.yielding.turns.wrapping_add(1);
+        let sample = self.yielding.turns.is_multiple_of(YIELD_SAMPLE);
+        if taken > 0 && self.core.conn.streams() + taken > 1 && (self.yielding.pays || sample) {
+            self.yielding.taken = Some(taken);
+            // To the back of the run queue. `yield_now` would poll the I/O driver as well.
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        true
+    }
+
+    /// Reads and handles what has arrived. Returns `true` if more may be available at once.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut bytes = 0;
+        while !self.read_done && self.core.may_read() {
+            if bytes >= TURN_BYTES {
+                return true;
+            }
+            let spare = self.recv.spare(self.core.conn.wanted());
+            let mut buf = ReadBuf::new(spare);
+            match Pin::new(&mut *self.io).poll_read(cx, &mut buf) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    self.read_done = true;
+                    self.core.lost(None);
+                }
+                Poll::Ready(Ok(())) => {
+                    let n = buf.filled().len();
+                    bytes += n;
+                    self.recv.filled(n);
+                    self.core.heard();
+                    self.events(cx);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.read_done = true;
+                    self.core.lost(Some(error));
+                }
+            }
+        }
+        self.held = !self.read_done && !self.core.may_read();
+        false
+    }
+
+    /// Handles every event in the receive buffer. Writes before the end of the turn if enough is
+    /// pending.
+    fn events(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let core = &mut self.core;
+            match core.next(&mut self.recv) {
+                Some(true) => {}
+                Some(false) => break,
+                None => {
+                    self.read_done = true;
+                    break;
+                }
+            }
+            if core.flush.is_due(core.out.len()) {
+                core.flush(&mut self.io, cx);
+                if !core.may_read() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.core.now = rt::now();
+        self.core.inline_time = Duration::ZERO;
+        self.handle.mailbox().unpark();
+        if !self.take_calls(cx) {
+            return Poll::Pending;
+        }
+        // Bytes that were left in the buffer when reading paused come first.
+        if !self.recv.is_empty() && self.core.may_read() && !self.read_done {
+            self.events(cx);
+        }
+        loop {
+            while let Some(call) = self.inbox.pop_front() {
+                self.core.intake(call);
+                if self.core.flush.is_due(self.core.out.len()) {
+                    self.core.flush(&mut self.io, cx);
+                }
+            }
+            let again = self.read(cx);
+            self.core.after_events();
+            self.core.timers();
+            self.core.send_pending(&mut self.io, cx);
+            if self.core.is_over() {
+                self.finish(cx);
+                return Poll::Ready(());
+            }
+            self.publish();
+            // While reading is paused, no waker is registered: this turn's writes may have ended the
+            // pause.
+            let resumed = self.held && self.core.may_read();
+            if again || resumed {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.release_if_quiet();
+            self.core.arm(cx);
+            if self.handle.mailbox().park(cx.waker()) {
+                return Poll::Pending;
+            }
+            self.handle.mailbox().drain(&mut self.inbox);
+        }
+    }
+
+    /// Releases the buffers of a connection that has been quiet for [`QUIET_TIME`].
+    fn release_if_quiet(&mut self) {
+        let quiet = self.core.conn.streams() == 0
+            && self.core.waiting.is_empty()
+            && self.recv.is_empty()
+            && self.core.out.is_empty();
+        if self.core.timers.note_quiet(quiet, QUIET_TIME, self.core.now) {
+            self.recv.release();
+            self.inbox = VecDeque::new();
+            self.core.release_buffers();
+        }
+    }
+
+    /// Publishes this connection's numbers.
+    fn publish(&mut self) {
+        let core = &mut self.core;
+        self.handle.set_streams(core.conn.streams() as u32);
+        self.handle.set_stalled(core.conn.connection_stalled(core.now));
+        if core.conn.role() == Role::Client {
+            let queued = core.out.len() + core.conn.waiting_bytes();
+            self.handle.publish(queued, std::mem::take(&mut core.lag));
+            let stats = core.conn.stats();
+            let (sent, received) = (stats.data_sent, stats.data_received);
+            let rtt = core.timers.rtt().max(core.conn.rtt().unwrap_or_default());
+            self.handle.tally().publish(sent, received, stats.stream_stalls, rtt);
+        }
+    }
+
+    /// Settles every call and closes the socket.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.core.settle();
+        let left = self.handle.mailbox().close();
+        self.handle.settle(left);
+        self.core.flush(&mut self.io, cx);
+        let _ = Pin::new(&mut *self.io).poll_shutdown(cx);
+        self.finished = true;
+        self.report_closed();
+    }
+
+    /// Reports the end of this connection to its drain and its owner.
+    fn report_closed(&self) {
+        if let Some(drain) = &self.core.drain {
+            drain.leave(&self.handle);
+        }
+        if let Some(owner) = self.handle.owner() {
+            let error = self.core.closing.error(&self.handle, self.core.now);
+            owner.changed(&self.handle, ConnectionEvent::Closed(error, self.core.closing.ending()));
+        }
+        tracing::debug!(connection = self.handle.id(), "connection closed");
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.turn(cx)
+    }
+}
+
+impl Drop for Driver {
+    /// Ends every call: a runtime that shuts down drops its tasks.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // There may be no runtime left to dial with, so no call moves to another connection.
+        self.core.closing.abandon();
+        self.core.lost(None);
+        self.core.settle();
+        for call in self.handle.mailbox().close() {
+            call.leave_queue();
+            self.core.redispatch(call);
+        }
+        self.report_closed();
+    }
+}

@@ -1,0 +1,96 @@
+//! The numbers that a connection's driver publishes, for the pool and for stats. The driver writes
+//! them, any thread reads them.
+
+use crate::connection::handle::Handle;
+use crate::rt::sync::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Published numbers.
+pub(super) struct Published {
+    /// Streams at the end of the driver's last turn.
+    streams: AtomicU32,
+    /// Concurrent calls that the peer allows.
+    limit: AtomicU32,
+    /// Bytes that wait for the socket or a window at the end of the driver's last turn.
+    queued: AtomicU32,
+    /// Microseconds that the slowest call of the last turn waited for the driver.
+    lag: AtomicU32,
+    /// Turns of the driver, modulo 2^32.
+    turns: AtomicU32,
+    /// Milliseconds that DATA waited for the connection's window.
+    stalled: AtomicU32,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            streams: AtomicU32::new(0),
+            limit: AtomicU32::new(u32::MAX),
+            queued: AtomicU32::new(0),
+            lag: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
+            stalled: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Handle {
+    /// Returns the number of concurrent calls that the peer allows.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.published.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, calls: u32) {
+        self.published.limit.store(calls, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes that waited for the socket or a window at the end of the driver's last turn.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.published.queued.load(Ordering::Relaxed)
+    }
+
+    /// Returns how long the slowest call of the driver's last turn had waited for it.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_micros(self.published.lag.load(Ordering::Relaxed).into())
+    }
+
+    /// Returns how often the driver ran, modulo 2^32.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        self.published.turns.load(Ordering::Relaxed)
+    }
+
+    /// Publishes numbers at the end of a driver's turn.
+    pub(crate) fn publish(&self, queued: usize, lag: Duration) {
+        self.published.queued.store(u32::try_from(queued).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.published
+            .lag
+            .store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.published.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns the number of streams at the end of the driver's last turn.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        self.published.streams.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time in which bytes of any stream waited for the connection's window, in whole milliseconds,
+    /// as it was at the end of the driver's last turn.
+    #[must_use]
+    pub fn connection_stalled(&self) -> Duration {
+        Duration::from_millis(u64::from(self.published.stalled.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn set_stalled(&self, stalled: Duration) {
+        let millis = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
+        self.published.stalled.store(millis, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_streams(&self, streams: u32) {
+        self.published.streams.store(streams, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,336 @@
+//! The memory that one connection holds for what its peer sends, and the flow-control credit for it:
+//! counters and named transitions, without I/O.
+//!
+//! hot: plain arithmetic; the budget's atomic is touched once per 64 KiB.
+//!
+//! # One byte, from DATA to WINDOW_UPDATE
+//!
+//! ```text
+//!   a byte                      its credit, and the budget
+//!
+//!   DATA frame                  the windows of its stream and of the connection shrink
+//!       │
+//!       ▼
+//!   unread ───────┐             connection credit returns on arrival; while more than
+//!       │         │             `Limits::unread_free_bytes` are unread, it is pending
+//!       │         │
+//!       │         │   prefetched    a byte that has not arrived: its stream credit
+//!       │         │         │       returned ahead, and the budget is charged
+//!       │         ▼         ▼
+//!       │       assembled       connection credit returns, if it was pending
+//!       │         │             the budget is charged, even if it is spent: the byte is here
+//!       │         │             stream credit returns, unless the budget refused the byte:
+//!       │         │             then it is pending, until it is the stream's turn, the budget
+//!       │         │             has capacity, or the byte is released
+//!       ▼         ▼
+//!   released                    the budget's charge returns, and all credit that has not
+//!       │
+//!       ▼
+//!   WINDOW_UPDATE               once half of a window is unannounced (`http2::flow`)
+//! ```
+//!
+//! | word | bytes | where they are counted | who moves them |
+//! | --- | --- | --- | --- |
+//! | *unread* | received; in the call's body, or in a reader that has not reported them | `http2`: `Stream::unread`, `Connection::unread` | the engine adds on arrival; `Connection::assemble`, `release` and `take` subtract |
+//! | *assembled* | in a message that is incomplete and that a reader waits for | [`Holding`] | [`ConnectionMemory::assemble`] adds, [`ConnectionMemory::release`] subtracts |
+//! | *prefetched* | not arrived; the rest of such a message, for which the stream's window was opened ahead | [`Holding`] | [`ConnectionMemory::prefetch`] adds, `assemble` subtracts |
+//! | *pending* | credit that is held back | a stream's in [`Holding`], the connection's in `http2`: `Connection::pending_credit` | `assemble` adds; `release` and [`ConnectionMemory::release_first`] subtract; `http2` moves its own |
+//! | *released* | with the application, or dropped | nowhere: nothing is held for them any more | the reader; it reports in [`Credit`](crate::call::recv::Credit) |
+//!
+//! A reader that finds a complete message takes it from unread to released; the budget is not asked.
+//! The driver assembles for calls that want the whole body (`driver/receiving.rs`), a `MessageReader`
+//! for the others. Both prefetch as soon as the length of a message is known.
+//!
+//! # Progress with a spent budget
+//!
+//! One stream of each connection is *never pending*: it gets its credit at once, until its message is
+//! released or it ends. So one message per connection proceeds, whatever the budget is. The others
+//! have pending credit, in the order in which they asked for it.
+//!
+//! # A message that nobody reads
+//!
+//! If the call is dropped, the stream is reset or the call ends, the driver takes the stream out of
+//! `http2`. Then `Connection::take` returns the connection credit of its unread bytes, and
+//! [`ConnectionMemory::forget`] returns what is charged for the others. The stream's own credit ends
+//! with its window. What a caller still reads of an ended call is memory of the call, and no longer
+//! of the connection: reports of an ended call are ignored.
+
+#[cfg(test)]
+#[cfg(not(framewire_loom))]
+mod tests;
+
+use crate::http2::settings::DEFAULT_WINDOW;
+use crate::http2::{Limits, StreamKey};
+use crate::memory::budget::{Budget, Reservation, Waiter};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes charged for each call that is served: its state, its task, and what is too small to be
+/// counted one by one.
+const SERVED: u64 = 8 * 1024;
+
+/// What one stream holds. See the [module](self) for the words.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    assembled: u64,
+    prefetched: u32,
+    /// Stream credit for some of the assembled bytes.
+    pending: u32,
+    /// A handler works on it: [`SERVED`] is charged.
+    served: bool,
+}
+
+impl Holding {
+    /// Returns the bytes that are charged for an incomplete message.
+    #[inline]
+    pub(super) fn charged(&self) -> u64 {
+        self.assembled + u64::from(self.prefetched)
+    }
+
+    /// Returns whether stream credit is pending.
+    #[inline]
+    pub(super) const fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+}
+
+/// What one connection holds.
+#[derive(Debug)]
+pub(super) struct ConnectionMemory {
+    reservation: Reservation,
+    /// Bytes charged for the connection's receive window; `None` while it has no streams.
+    window: Option<u64>,
+    /// The stream whose credit is never pending.
+    never_pending: Option<StreamKey>,
+    /// Streams with pending credit, in the order in which they get it. Some may have ended, or have
+    /// none any more.
+    pending: VecDeque<StreamKey>,
+    /// Wakes this connection when bytes return to the budget; made when it is first needed.
+    waiter: Option<Arc<Waiter>>,
+}
+
+impl ConnectionMemory {
+    /// Creates the memory of a connection without streams.
+    pub(super) const fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            reservation: Reservation::new(budget),
+            window: None,
+            never_pending: None,
+            pending: VecDeque::new(),
+            waiter: None,
+        }
+    }
+
+    // ---- messages ---------------------------------------------------------------------------
+
+    /// Moves unread bytes of a stream's message to assembled. Returns the stream credit that returns
+    /// now: zero if it is pending, or if the bytes were prefetched.
+    #[must_use]
+    pub(super) fn assemble(&mut self, key: StreamKey, holding: &mut Holding, bytes: u32) -> u32 {
+        holding.assembled += u64::from(bytes);
+        // Prefetched bytes are charged, and their credit has returned.
+        let prefetched = bytes.min(holding.prefetched);
+        holding.prefetched -= prefetched;
+        let bytes = bytes - prefetched;
+        if bytes == 0 {
+            return 0;
+        }
+        let never_pending = self.never_pending == Some(key);
+        if !never_pending && !holding.is_pending() && self.reservation.ask(bytes.into()) {
+            return bytes;
+        }
+        // The bytes are in memory, whatever the budget says. Only credit for more can be pending.
+        self.reservation.force(bytes.into());
+        if !holding.is_pending() {
+            if never_pending || self.never_pending.is_none() {
+                self.never_pending = Some(key);
+                return bytes;
+            }
+            self.pending.push_back(key);
+        }
+        holding.pending += bytes;
+        0
+    }
+
+    /// Charges bytes of a message that have not arrived, so that the stream's window can be opened for
+    /// them ahead. Returns `false` if the budget refuses them, or if the stream has pending credit.
+    #[must_use]
+    pub(super) fn prefetch(&mut self, holding: &mut Holding, bytes: u32) -> bool {
+        if holding.is_pending() || !self.reservation.ask(bytes.into()) {
+            return false;
+        }
+        holding.prefetched += bytes;
+        true
+    }
+
+    /// Moves assembled bytes of a stream to released: their message was taken. Returns the stream
+    /// credit that was pending for them.
+    #[must_use]
+    pub(super) fn release(&mut self, key: StreamKey, holding: &mut Holding, bytes: u32) -> u32 {
+        let pending = holding.pending.min(bytes);
+        holding.pending -= pending;
+        let released = holding.assembled.min(bytes.into());
+        holding.assembled -= released;
+        self.reservation.give(released);
+        if self.never_pending == Some(key) {
+            self.never_pending = None;
+        }
+        pending
+    }
+
+    /// Moves all assembled bytes of a stream to released: a handler has the whole request. Returns the
+    /// stream credit that was pending for them, or `None` if the stream held nothing.
+    #[inline]
+    #[must_use]
+    pub(super) fn release_all(&mut self, key: StreamKey, holding: &mut Holding) -> Option<u32> {
+        if holding.charged() == 0 && self.never_pending != Some(key) {
+            return None;
+        }
+        self.reservation.give(std::mem::take(&mut holding.prefetched).into());
+        let assembled = u32::try_from(holding.assembled).unwrap_or(u32::MAX);
+        Some(self.release(key, holding, assembled))
+    }
+
+    /// Forgets a stream that has ended: returns all that is charged for it.
+    #[inline]
+    pub(super) fn forget(&mut self, key: StreamKey, holding: &Holding) {
+        let charged = holding.charged();
+        if charged > 0 {
+            self.reservation.give(charged);
+        }
+        if holding.served {
+            self.reservation.give(SERVED);
+        }
+        if self.never_pending == Some(key) {
+            self.never_pending = None;
+        }
+    }
+
+    /// Charges a call whose handler begins.
+    #[inline]
+    pub(super) fn serve(&mut self, holding: &mut Holding) {
+        if !std::mem::replace(&mut holding.served, true) {
+            self.reservation.force(SERVED);
+        }
+    }
+
+    // ---- pending credit ---------------------------------------------------------------------
+
+    /// Returns whether streams may have pending credit.
+    #[inline]
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Returns the stream that gets its pending credit next. It may have ended.
+    pub(super) fn first_pending(&self) -> Option<StreamKey> {
+        self.pending.front().copied()
+    }
+
+    /// Returns the pending credit of that stream: `None` if it stays pending, because the budget is
+    /// spent and another stream is never pending; zero if the stream has ended or has none.
+    #[must_use]
+    pub(super) fn release_first(
+        &mut self,
+        key: StreamKey,
+        holding: Option<&mut Holding>,
+    ) -> Option<u32> {
+        let Some(holding) = holding.filter(|holding| holding.is_pending()) else {
+            self.pending.pop_front();
+            return Some(0);
+        };
+        if self.never_pending.is_none() {
+            self.never_pending = Some(key);
+        } else if self.reservation.budget().is_spent() {
+            return None;
+        }
+        // The bytes are charged already.
+        self.pending.pop_front();
+        Some(std::mem::take(&mut holding.pending))
+    }
+
+    /// Asks the budget to wake this connection when bytes return. Look for capacity again after this
+    /// call: they may have returned before it.
+    pub(super) fn wait(&mut self, waiter: impl FnOnce() -> Arc<Waiter>) {
+        let waiter = self.waiter.get_or_insert_with(waiter);
+        self.reservation.budget().wait(waiter);
+    }
+
+    // ---- the connection ---------------------------------------------------------------------
+
+    /// Returns whether the connection's window is charged.
+    #[inline]
+    pub(super) const fn is_window_charged(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Charges the connection's window of `bytes`. It was announced, so the budget is not asked.
+    pub(super) fn charge_window(&mut self, bytes: u64) {
+        self.reservation.force(bytes);
+        self.window = Some(bytes);
+    }
+
+    /// Charges growth of the window. Returns `false` if the budget refuses it, or if the window is not
+    /// charged. If `true`, [`ConnectionMemory::window_grown`] follows.
+    #[must_use]
+    pub(super) fn charge_growth(&mut self, bytes: u32) -> bool {
+        self.window.is_some() && self.reservation.ask(bytes.into())
+    }
+
+    /// Notes the window's size after growth by `bytes`: its maximum may have limited the growth.
+    pub(super) fn window_grown(&mut self, bytes: u32, window: u64) {
+        let before = self.window.replace(window).unwrap_or_default();
+        self.reservation.give((before + u64::from(bytes)).saturating_sub(window));
+    }
+
+    /// Returns everything to the budget: the connection has no streams.
+    pub(super) fn clear(&mut self) {
+        if let Some(window) = self.window.take() {
+            self.reservation.give(window);
+        }
+        self.pending = VecDeque::new();
+        self.reservation.return_unused();
+    }
+
+    /// Returns what is reserved and not used to the budget if it is tight. Returns whether it is still
+    /// tight.
+    pub(super) fn relieve(&mut self) -> bool {
+        if self.is_tight() {
+            self.reservation.return_unused();
+        }
+        self.is_tight()
+    }
+
+    /// Returns whether more than four fifths of the budget are used.
+    #[inline]
+    pub(super) fn is_tight(&self) -> bool {
+        self.reservation.budget().is_tight()
+    }
+
+    /// Returns whether more is held than the budget allows.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.reservation.budget().is_spent()
+    }
+
+    /// Returns whether a new call must be refused for want of memory, and counts the refusal.
+    #[inline]
+    pub(super) fn refuses_calls(&self) -> bool {
+        let budget = self.reservation.budget();
+        let refused = budget.is_overdrawn();
+        if refused {
+            budget.note_refused();
+        }
+        refused
+    }
+}
+
+/// Lowers the windows that a connection begins with to the protocol's default of 65,535 bytes if the
+/// budget has no capacity for more.
+pub(super) fn initial_windows(limits: &mut Limits, budget: &Budget) {
+    let more = limits.connection_window.saturating_sub(DEFAULT_WINDOW);
+    if !budget.has_capacity(more.into()) {
+        limits.connection_window = limits.connection_window.min(DEFAULT_WINDOW);
+        limits.stream_window = limits.stream_window.min(DEFAULT_WINDOW);
+    }
+}
