@@ -339,3 +339,44 @@ impl Lifecycle {
         handles
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Kind;
+    use crate::grpc::status::Code;
+    use crate::pool::subchannel::lifecycle::*;
+    use crate::transport::connect::ConnectionInfo;
+
+    fn connect(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> Arc<Handle> {
+        assert!(lifecycle.request_dial() && !lifecycle.request_dial(), "one dial in flight");
+        let socket = lifecycle.begin_dial(cap, now).unwrap();
+        let handle = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
+        lifecycle.connected(Arc::clone(&handle), socket, None);
+        handle
+    }
+
+    #[test]
+    fn a_dial_beside_a_ready_connection_changes_no_state() {
+        let (now, cap) = (Instant::now(), Cap::new(9, 9));
+        let mut lifecycle = Lifecycle::new(2);
+        let first = connect(&mut lifecycle, &cap, now);
+        assert_eq!((lifecycle.state(), lifecycle.ready()), (ChannelState::Connecting, 0));
+        assert!(!lifecycle.request_dial(), "its SETTINGS have not arrived");
+        lifecycle.settings_received(&first);
+        assert_eq!(lifecycle.state(), ChannelState::Ready);
+        assert!(lifecycle.request_dial());
+        lifecycle.begin_dial(&cap, now).unwrap();
+        let error = Error::local(Kind::Connect, Code::Unavailable, "refused");
+        lifecycle.dial_failed(now, error, |_| Duration::from_secs(1));
+        assert_eq!((lifecycle.state(), lifecycle.open()), (ChannelState::Ready, 1));
+        // The failure counts once nothing is ready.
+        assert!(lifecycle.drain(&first) && !lifecycle.drain(&first), "once");
+        assert_eq!(lifecycle.state(), ChannelState::TransientFailure);
+        lifecycle.drop_dial();
+        let second = connect(&mut lifecycle, &cap, now);
+        assert_eq!(lifecycle.state(), ChannelState::Connecting);
+        assert!(lifecycle.closed(&second).is_some() && lifecycle.closed(&second).is_none());
+        assert_eq!(lifecycle.shut_down().len(), 0);
+        assert!(lifecycle.is_shut_down() && !lifecycle.request_dial());
+    }
+}
