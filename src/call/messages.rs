@@ -50,8 +50,9 @@ impl Default for MessageLimits {
     }
 }
 
-/// Receives messages. Credit goes back to the peer for what was taken, and for the message that
-/// is waited for: a message larger than the window arrives all the same.
+/// Receives messages. It reports what was taken when it is polled and no complete message is left; then
+/// credit returns to the peer. It also returns for the message that is waited for, so a message larger
+/// than the window arrives.
 pub struct MessageReader<M> {
     reader: Reader,
     splitter: Splitter,
@@ -60,13 +61,14 @@ pub struct MessageReader<M> {
     /// How the message taken last came.
     last: Encoding,
     max: usize,
-    /// Bytes moved here and not reported: the driver counts them as unread.
+    /// Bytes moved here, and neither taken nor reported as assembled: the driver counts them as unread.
     unread: u32,
-    /// Bytes of the first message that were reported as assembled while it was waited for.
+    /// Bytes that were reported as assembled, of the message that is waited for.
     assembled: u32,
     /// How much of that message is to come was reported.
     told: bool,
-    due: Credit,
+    /// What was done since the last report.
+    unreported: Credit,
     ended: bool,
     types: PhantomData<fn() -> M>,
 }
@@ -97,7 +99,7 @@ impl<M: Decode> MessageReader<M> {
             unread: 0,
             assembled: 0,
             told: false,
-            due: Credit::default(),
+            unreported: Credit::default(),
             ended: false,
             types: PhantomData,
         }
@@ -140,13 +142,13 @@ impl<M: Decode> MessageReader<M> {
                 Ok(None) => {}
             }
             // What lies here belongs to the message that is waited for.
-            self.due.assembled += self.unread;
+            self.unreported.assembled += self.unread;
             self.assembled += std::mem::take(&mut self.unread);
             if !self.told && self.assembled as usize >= PREFIX {
                 self.told = true;
-                self.due.expected = self.splitter.awaiting().unwrap_or(0);
+                self.unreported.expected = self.splitter.awaiting().unwrap_or(0);
             }
-            let due = std::mem::take(&mut self.due);
+            let due = std::mem::take(&mut self.unreported);
             match std::task::ready!(self.reader.poll_body(cx, &mut self.inbox, due)) {
                 Ok(Body::Bytes) => {
                     self.unread += self.inbox.len() as u32;
@@ -172,8 +174,8 @@ impl<M: Decode> MessageReader<M> {
         self.assembled -= assembled;
         let unread = (bytes - assembled).min(self.unread);
         self.unread -= unread;
-        self.due.released_unread += unread;
-        self.due.released_assembled += assembled;
+        self.unreported.released_unread += unread;
+        self.unreported.released_assembled += assembled;
         self.told = false;
     }
 }

@@ -40,7 +40,7 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     /// Puts a call with news into the mailbox. The caller has claimed the call's queued bit.
     fn deliver(&self, call: Arc<SharedCall>);
     /// Returns whether a reader reports this credit at once.
-    fn is_worth(&self, credit: &Credit) -> bool;
+    fn reports_at_once(&self, credit: &Credit) -> bool;
     /// Returns the counter of bytes that wait to be sent.
     fn queued_bytes(&self) -> &Arc<QueuedBytes>;
     /// Counts a call that has ended.

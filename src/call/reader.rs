@@ -54,8 +54,8 @@ impl Reader {
         Poll::Pending
     }
 
-    /// Moves the bytes that have arrived behind `into`. `credit` says what became of earlier ones;
-    /// the peer has them back.
+    /// Moves the bytes that have arrived behind `into`. `credit` says what was done with bytes that were
+    /// moved before; it is passed to the connection.
     pub fn poll_body(
         &self,
         cx: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl Reader {
         let mut x = self.0.lock();
         let mut report = false;
         if credit.bytes() > 0 && !x.is_over() {
-            report = x.report_credit(credit);
+            report = x.note_read(credit);
         }
         let body = x.recv_mut().body_mut();
         let poll = if !body.is_empty() {

@@ -19,7 +19,7 @@ pub enum RecvEnd {
     Failed(Error),
 }
 
-/// What a reader did with unread bytes and has not reported to the driver. The words are those of
+/// What a reader did with received bytes and has not reported to the driver. The words are those of
 /// `connection::memory`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {

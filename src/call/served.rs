@@ -18,7 +18,7 @@ pub struct ServerCall {
 }
 
 impl ServerCall {
-    /// The call of a call that holds a request's head, for the handler.
+    /// Creates the handler's view of a call whose request head has come.
     #[must_use]
     pub const fn new(call: Arc<SharedCall>) -> Self {
         Self { call }

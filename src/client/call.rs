@@ -66,12 +66,12 @@ impl Options {
 #[derive(Debug)]
 pub(super) struct Call {
     channel: Channel,
-    /// `None` once the shared has been given back.
+    /// `None` once it was returned to the pool.
     shared: Option<Arc<SharedCall>>,
 }
 
 impl Call {
-    /// Fills a shared and submits it. `body` writes a whole request, or nothing for a stream.
+    /// Prepares a call and submits it. `body` writes a whole request, or nothing for a stream.
     pub(super) fn start(
         channel: &Channel,
         path: Path<'static>,

@@ -111,7 +111,7 @@ impl Intake {
         &self.handle
     }
 
-    /// The next call with news: a call to be begun, more to send, bytes consumed, a call given up.
+    /// The next call with news: a call to be begun, more to send, bytes read, a call cancelled.
     /// A call that the engine knows is told apart by its address, which is its own as long as
     /// the engine holds it. Pending also covers [`Intake::is_goodbye`] and [`Intake::grace`]:
     /// their change wakes.
@@ -158,11 +158,11 @@ impl Intake {
         self.handle.set_streams(streams);
     }
 
-    /// Whether every consumed byte is worth a notice. Without, a reader speaks up when an eighth
-    /// of a stream window, at most 32 KiB, is consumed: too late where the connection's window is
+    /// Sets whether readers report every byte that they read. Otherwise a reader reports once an eighth
+    /// of a stream window, at most 32 KiB, is read: too late where the connection's window is
     /// smaller than what all streams may hold back.
-    pub fn set_pressed(&self, pressed: bool) {
-        self.handle.set_pressed(pressed);
+    pub fn set_report_at_once(&self, at_once: bool) {
+        self.handle.set_report_at_once(at_once);
     }
 
     /// Whether the channel is gone: the connection closes once its last call has ended.

@@ -116,7 +116,7 @@ impl RecvWindow {
         true
     }
 
-    /// Adds credit for released bytes.
+    /// Adds credit, to be announced later.
     pub const fn credit(&mut self, bytes: u32) {
         self.unannounced = self.unannounced.saturating_add(bytes);
     }

@@ -53,7 +53,8 @@ pub struct Limits {
     pub stream_window_max: u32,
     /// Largest receive window of the connection, in bytes. Default: 16 MiB.
     pub connection_window_max: u32,
-    /// Unread bytes up to which connection credit returns on arrival; above, it is pending. Default: 1 MiB.
+    /// Unread bytes of a connection up to which its credit returns on arrival. Above, credit returns when
+    /// bytes are read or their stream ends. Default: 1 MiB.
     pub unread_free_bytes: u64,
     /// Premature resets in a burst that are tolerated. Default: 200.
     pub premature_resets: u32,

@@ -13,8 +13,9 @@
 //!    [`SendBuffer`]; DATA that the windows do not allow waits inside.
 //! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], note what left
 //!    with [`SendBuffer::advance`], and say [`Connection::flushed`] when nothing is left.
-//! 5. [`Connection::release`] returns credit for bytes that were read; [`Connection::take`] removes a
-//!    stream that is over.
+//! 5. [`Connection::release`] returns credit for bytes that were read. A driver with a memory budget
+//!    splits it into [`Connection::assemble`] and [`Connection::credit`], and opens windows ahead with
+//!    [`Connection::prefetch`]. [`Connection::take`] removes a stream that is over.
 //! 6. [`Connection::handle_timeout`] when [`Connection::poll_timeout`] has come.
 //!
 //! Every call leaves the connection in a consistent state.

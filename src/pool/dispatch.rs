@@ -44,9 +44,12 @@ impl Shared {
     /// Picks a connection, and dials where the picker wants one.
     #[inline]
     fn pick(&self) -> Pick {
-        let decision = self.picker.pick(|n| self.random.lock().below(n));
-        decision.dial.iter().for_each(|subchannel| self.start_dial(subchannel));
-        decision.pick
+        let mut dial = Vec::new();
+        let pick = self.picker.pick(|n| self.random.lock().below(n), &mut dial);
+        for subchannel in dial {
+            self.start_dial(&subchannel);
+        }
+        pick
     }
 
     fn spare(&self, not_on: &[u64]) -> Option<Permit> {

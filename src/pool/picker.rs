@@ -26,13 +26,6 @@ pub(super) enum Pick {
     None,
 }
 
-/// A pick, and the subchannels that it passed over because they have no connection.
-#[derive(Debug)]
-pub(super) struct Decision {
-    pub(super) pick: Pick,
-    pub(super) dial: Vec<Arc<Subchannel>>,
-}
-
 /// A subchannel and its connections that take calls, oldest first.
 #[derive(Debug)]
 pub(super) struct Candidate {
@@ -90,31 +83,39 @@ impl Picker {
         self.candidates.read().iter().any(Candidate::is_connected)
     }
 
-    /// Looks for a permit; `draw` returns a random number below its argument.
+    /// Looks for a permit; `draw` returns a random number below its argument. Adds the subchannels
+    /// that should dial to `dial`.
     #[inline]
-    pub(super) fn pick(&self, draw: impl FnMut(u64) -> u64) -> Decision {
+    pub(super) fn pick(
+        &self,
+        draw: impl FnMut(u64) -> u64,
+        dial: &mut Vec<Arc<Subchannel>>,
+    ) -> Pick {
         let candidates = self.candidates.read();
         match &candidates[..] {
-            [only] => Decision { pick: only.pick(&self.target), dial: Vec::new() },
-            _ => self.balance(&candidates, draw),
+            [only] => only.pick(&self.target),
+            _ => self.balance(&candidates, draw, dial),
         }
     }
 
-    fn balance(&self, candidates: &[Candidate], draw: impl FnMut(u64) -> u64) -> Decision {
-        let mut dial = Vec::new();
-        let pick = match self.balance {
+    fn balance(
+        &self,
+        candidates: &[Candidate],
+        draw: impl FnMut(u64) -> u64,
+        dial: &mut Vec<Arc<Subchannel>>,
+    ) -> Pick {
+        match self.balance {
             _ if candidates.is_empty() => Pick::None,
             Balance::PickFirst => self.pick_first(candidates),
             Balance::RoundRobin => {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
-                self.pick_from(candidates, turn % candidates.len(), &mut dial)
+                self.pick_from(candidates, turn % candidates.len(), dial)
             }
             Balance::LeastLoaded => {
-                let first = less_loaded(candidates, draw, &mut dial);
-                self.pick_from(candidates, first, &mut dial)
+                let first = less_loaded(candidates, draw, dial);
+                self.pick_from(candidates, first, dial)
             }
-        };
-        Decision { pick, dial }
+        }
     }
 
     /// The index of the subchannel that PickFirst uses.

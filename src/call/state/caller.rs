@@ -51,10 +51,12 @@ impl CallState {
         self.spec = spec;
     }
 
-    /// Notes what a reader did with bytes; returns whether the connection is told at once.
-    pub fn report_credit(&mut self, credit: Credit) -> bool {
+    /// Notes what a reader did with bytes; returns whether the connection must be notified now.
+    pub fn note_read(&mut self, credit: Credit) -> bool {
         self.recv.add_credit(credit);
-        self.permit.as_ref().is_some_and(|permit| permit.carrier().is_worth(self.recv.credit()))
+        self.permit
+            .as_ref()
+            .is_some_and(|permit| permit.carrier().reports_at_once(self.recv.credit()))
     }
 
     /// Returns whether nothing more can be sent: the call is over, or this side was ended.

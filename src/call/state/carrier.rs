@@ -73,6 +73,7 @@ impl CallState {
     }
 
     /// Client: the head was written to a stream; `end` with END_STREAM.
+    #[inline]
     pub fn opened(&mut self, key: Option<StreamKey>, stream_id: Option<u32>, end: bool) {
         self.attempts += 1;
         self.stage = Stage::Open(key);
@@ -88,6 +89,7 @@ impl CallState {
     /// Client: a response's head has come. `head` is swapped with an empty one. An engine calls this
     /// before it looks at any byte of the body: a page of HTML has no message length, and may never
     /// end.
+    #[inline]
     pub fn response_head(&mut self, head: &mut Head, end_stream: bool) -> HeadArrival {
         self.recv.set_head(head);
         if end_stream {
@@ -110,6 +112,7 @@ impl CallState {
     ///
     /// # Errors
     /// The message, or plain body, is over its limit; checked for a call that wants the whole.
+    #[inline]
     pub fn body_received(&mut self, data: &[u8]) -> Result<(), Error> {
         if !self.spec.whole {
             self.recv.push_body(data);
@@ -127,12 +130,14 @@ impl CallState {
 
     /// Returns the bytes that are still to come of the message that a whole body consists of.
     #[must_use]
+    #[inline]
     pub fn body_expected(&self) -> usize {
         let body = self.recv.body();
         self.announced(body).saturating_sub(body.len())
     }
 
     /// The peer's side has ended: `trailers` are swapped with empty ones, or there are none.
+    #[inline]
     pub fn peer_ended(&mut self, trailers: Option<&mut Fields>) {
         match trailers {
             Some(trailers) => {
@@ -154,6 +159,7 @@ impl CallState {
     }
 
     /// Takes who waits to send, once a message may be accepted again.
+    #[inline]
     pub fn take_writer(&mut self) -> Option<Waker> {
         self.count_queued();
         self.writer.take_if(|_| self.send.queued() < SEND_QUEUE)
@@ -167,7 +173,7 @@ impl CallState {
         }
     }
 
-    /// Frees large buffers: nobody reads on.
+    /// Frees large buffers. Unread bytes of the body are discarded with them.
     pub fn shrink(&mut self) {
         self.recv.shrink();
         self.send.forget_body();

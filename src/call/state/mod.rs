@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | [`caller`] | `client`, `server`, [`Reader`](super::reader::Reader), [`Writer`](super::writer::Writer) | `prepare`, `cancel`, `answer`, `wait_*` |
 //! | [`queue`] | `pool`, and the connection that sends a call back | `assign`, `detach`, `sent_back`, tenant permits |
-//! | [`carrier`] | `connection` | `request_received`, `opened`, `parked`, `response_head`, `response_body`, … |
+//! | [`carrier`] | `connection` | `request_received`, `opened`, `parked`, `response_head`, `body_received`, … |
 //! | [`ending`] | whoever ends an attempt | `complete`, `fail`, `end_cancelled` |
 //! | [`policy`] | `client`'s retry policy | `set_policy`, `attempt`, `retry`, `settle`, `abandon` |
 //!

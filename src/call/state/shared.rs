@@ -47,7 +47,7 @@ impl SharedCall {
         self.queued.store(false, Ordering::Release);
     }
 
-    /// Tells the connection that something changed: more to send, bytes consumed, cancelled.
+    /// Tells the connection that something changed: more to send, bytes read, cancelled.
     pub fn notify(self: &Arc<Self>) {
         if !self.claim_queue() {
             return;

@@ -151,12 +151,12 @@ impl Core {
         if self.memory.has_pending() {
             self.release_pending();
         }
-        // With pending credit, too: what readers have not reported may be all that it waits for.
+        // A pending stream may wait for exactly what its reader has not reported.
         let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
             || self.memory.has_pending();
         // While a stream may be reset for want of progress, every byte of its message is news.
         let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
-        self.handle.set_pressed(pressed || watched);
+        self.handle.set_report_at_once(pressed || watched);
         if pressed {
             self.collect_credit();
         }

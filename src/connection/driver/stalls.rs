@@ -20,7 +20,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Stall {
     /// Bytes that wait for a window, and since when none of them moved.
     sending: Option<(Instant, usize)>,
-    /// While part of a message is charged: when bytes of it arrived last, or were prefetched.
+    /// While part of a message is charged: when a reader last reported bytes of it, or bytes were prefetched.
     receiving: Option<Instant>,
 }
 
@@ -158,8 +158,8 @@ impl Core {
                 seconds(since)
             ),
             (None, Some(since)) => format!(
-                "the peer sent no more of a message for {} s while this side kept {} bytes for it \
-                 and was short of memory",
+                "no byte of a message arrived or was read for {} s while this side kept {} bytes \
+                 for it and was short of memory",
                 seconds(since),
                 entry.holding.charged()
             ),

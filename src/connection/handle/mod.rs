@@ -46,8 +46,9 @@ pub struct Handle {
     ready: AtomicBool,
     /// The owner is gone: the driver closes after the last call has ended.
     goodbye: AtomicBool,
-    /// Many bytes are unread, or credit is pending: readers report credit at once.
-    pressed: AtomicBool,
+    /// Readers report at once: many bytes are unread, credit is pending, or a partial message may be
+    /// reset for want of progress.
+    report_at_once: AtomicBool,
     published: Published,
     /// It is in its endpoint's queue of idle connections.
     idle: AtomicBool,
@@ -81,7 +82,7 @@ impl Handle {
             life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
-            pressed: AtomicBool::new(false),
+            report_at_once: AtomicBool::new(false),
             published: Published::default(),
             idle: AtomicBool::new(false),
             unproved: AtomicBool::new(false),
@@ -212,14 +213,14 @@ impl Handle {
     /// Returns whether a reader reports this credit at once: it is large, or the message is larger
     /// than a window, or many bytes are unread on the connection, or credit is pending there.
     #[must_use]
-    pub fn is_worth(&self, credit: &Credit) -> bool {
+    pub fn reports_at_once(&self, credit: &Credit) -> bool {
         credit.bytes() >= self.credit_step
             || credit.expected > self.stream_window as usize
-            || self.pressed.load(Ordering::SeqCst)
+            || self.report_at_once.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn set_pressed(&self, pressed: bool) {
-        self.pressed.store(pressed, Ordering::SeqCst);
+    pub(crate) fn set_report_at_once(&self, at_once: bool) {
+        self.report_at_once.store(at_once, Ordering::SeqCst);
     }
 
     /// Returns the facts about the connection that an error carries.
@@ -334,8 +335,8 @@ impl Carrier for Handle {
         self.push(call);
     }
 
-    fn is_worth(&self, credit: &Credit) -> bool {
-        Self::is_worth(self, credit)
+    fn reports_at_once(&self, credit: &Credit) -> bool {
+        Self::reports_at_once(self, credit)
     }
 
     fn queued_bytes(&self) -> &Arc<QueuedBytes> {

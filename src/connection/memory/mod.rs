@@ -43,17 +43,24 @@
 //!
 //! # Progress with a spent budget
 //!
-//! One stream of each connection is *never pending*: it gets its credit at once, until its message is
-//! released or it ends. So one message per connection proceeds, whatever the budget is. The others
-//! have pending credit, in the order in which they asked for it.
+//! One stream of each connection is *privileged*: it gets its credit at once, until its message is
+//! released or it ends. So one message per connection proceeds, whatever the budget is, as long as
+//! its reader reads. The others have pending credit, in the order in which they asked for it.
 //!
 //! # A message that nobody reads
 //!
-//! If the call is dropped, the stream is reset or the call ends, the driver takes the stream out of
-//! `http2`. Then `Connection::take` returns the connection credit of its unread bytes, and
-//! [`ConnectionMemory::forget`] returns what is charged for the others. The stream's own credit ends
-//! with its window. What a caller still reads of an ended call is memory of the call, and no longer
-//! of the connection: reports of an ended call are ignored.
+//! * *The call is held and never polled.* Its bytes are unread. The stream's credit does not return, so
+//!   the peer stops at the stream's window. The connection's credit returned on arrival, except for
+//!   what is above `Limits::unread_free_bytes`: that is pending.
+//! * *The call is held in the middle of a message.* Its last poll assembled what had arrived, and
+//!   prefetched the rest. What arrives later is unread.
+//! * *The call is dropped, the stream is reset, or the peer ends a response.* The driver takes the
+//!   stream out of `http2`. `Connection::take` returns the connection credit that is pending for its
+//!   unread bytes, and [`ConnectionMemory::forget`] returns the charge for its assembled and
+//!   prefetched bytes. The stream's own credit ends with its window. What a caller still reads of an
+//!   ended call is memory of the call: reports of an ended call are ignored.
+//! * *A server's handler ignores its request.* The end of the request ends nothing. The stream, and
+//!   with it the unread bytes, stay until the handler has answered.
 
 #[cfg(test)]
 #[cfg(not(framewire_loom))]
@@ -101,7 +108,7 @@ pub(super) struct ConnectionMemory {
     /// Bytes charged for the connection's receive window; `None` while it has no streams.
     window: Option<u64>,
     /// The stream whose credit is never pending.
-    never_pending: Option<StreamKey>,
+    privileged: Option<StreamKey>,
     /// Streams with pending credit, in the order in which they get it. Some may have ended, or have
     /// none any more.
     pending: VecDeque<StreamKey>,
@@ -115,7 +122,7 @@ impl ConnectionMemory {
         Self {
             reservation: Reservation::new(budget),
             window: None,
-            never_pending: None,
+            privileged: None,
             pending: VecDeque::new(),
             waiter: None,
         }
@@ -135,15 +142,15 @@ impl ConnectionMemory {
         if bytes == 0 {
             return 0;
         }
-        let never_pending = self.never_pending == Some(key);
-        if !never_pending && !holding.is_pending() && self.reservation.ask(bytes.into()) {
+        let privileged = self.privileged == Some(key);
+        if !privileged && !holding.is_pending() && self.reservation.ask(bytes.into()) {
             return bytes;
         }
         // The bytes are in memory, whatever the budget says. Only credit for more can be pending.
         self.reservation.force(bytes.into());
         if !holding.is_pending() {
-            if never_pending || self.never_pending.is_none() {
-                self.never_pending = Some(key);
+            if privileged || self.privileged.is_none() {
+                self.privileged = Some(key);
                 return bytes;
             }
             self.pending.push_back(key);
@@ -172,8 +179,8 @@ impl ConnectionMemory {
         let released = holding.assembled.min(bytes.into());
         holding.assembled -= released;
         self.reservation.give(released);
-        if self.never_pending == Some(key) {
-            self.never_pending = None;
+        if self.privileged == Some(key) {
+            self.privileged = None;
         }
         pending
     }
@@ -183,7 +190,7 @@ impl ConnectionMemory {
     #[inline]
     #[must_use]
     pub(super) fn release_all(&mut self, key: StreamKey, holding: &mut Holding) -> Option<u32> {
-        if holding.charged() == 0 && self.never_pending != Some(key) {
+        if holding.charged() == 0 && self.privileged != Some(key) {
             return None;
         }
         self.reservation.give(std::mem::take(&mut holding.prefetched).into());
@@ -201,8 +208,8 @@ impl ConnectionMemory {
         if holding.served {
             self.reservation.give(SERVED);
         }
-        if self.never_pending == Some(key) {
-            self.never_pending = None;
+        if self.privileged == Some(key) {
+            self.privileged = None;
         }
     }
 
@@ -239,8 +246,8 @@ impl ConnectionMemory {
             self.pending.pop_front();
             return Some(0);
         };
-        if self.never_pending.is_none() {
-            self.never_pending = Some(key);
+        if self.privileged.is_none() {
+            self.privileged = Some(key);
         } else if self.reservation.budget().is_spent() {
             return None;
         }

@@ -73,7 +73,7 @@ impl Model {
                 let (key, holding, memory) = self.holding(i);
                 let credit = memory.assemble(key, holding, bytes);
                 if credit > 0 && memory.is_spent() {
-                    assert_eq!(memory.never_pending, Some(key), "one stream exceeds the budget");
+                    assert_eq!(memory.privileged, Some(key), "one stream exceeds the budget");
                 }
                 self.accounts[i].arrived += u64::from(bytes);
                 self.accounts[i].credited += u64::from(credit);
@@ -88,7 +88,7 @@ impl Model {
                 let (key, holding, memory) = self.holding(i);
                 let bytes = holding.assembled as u32;
                 let credit = memory.release(key, holding, bytes);
-                assert_ne!(memory.never_pending, Some(key), "another stream's turn");
+                assert_ne!(memory.privileged, Some(key), "another stream's turn");
                 self.accounts[i].credited += u64::from(credit);
             }
             Op::ReleaseAll(i) => {
@@ -150,7 +150,7 @@ impl Model {
         }
         assert_eq!(self.budget.used(), charged + self.others, "{ops:?}");
         if any_pending {
-            assert!(self.memory.never_pending.is_some(), "{ops:?}: no message proceeds");
+            assert!(self.memory.privileged.is_some(), "{ops:?}: no message proceeds");
             assert!(self.budget.is_spent(), "{ops:?}: credit is pending with bytes to spare");
         }
     }
@@ -160,7 +160,7 @@ impl Model {
             self.end(i);
             self.release_pending();
         }
-        assert!(self.memory.never_pending.is_none(), "{ops:?}");
+        assert!(self.memory.privileged.is_none(), "{ops:?}");
         assert!(!self.memory.has_pending(), "{ops:?}");
         self.memory.clear();
         assert_eq!(self.budget.used(), self.others, "{ops:?}");

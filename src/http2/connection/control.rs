@@ -11,8 +11,8 @@ use crate::http2::stream_id::StreamId;
 use std::time::Instant;
 
 impl<T> Connection<T> {
-    /// Releases unread bytes of `key`: returns their credit to both windows. WINDOW_UPDATE leaves
-    /// at half a window.
+    /// Releases unread bytes of `key`: returns their credit to both windows. Each window is announced
+    /// once half of it is unannounced.
     pub fn release(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32, now: Instant) {
         let bytes = self.assemble(out, key, bytes);
         self.credit(out, key, bytes, now);
@@ -89,8 +89,8 @@ impl<T> Connection<T> {
     }
 
     /// Notes that bytes arrived. Connection credit returns at once while at most
-    /// `Limits::unread_free_bytes` are unread, so that a slow reader of one stream does not stop the
-    /// others; above that it is pending.
+    /// `Limits::unread_free_bytes` are unread, so that a reader that holds no more than that does not
+    /// stop the other streams; above, it is pending until bytes are read or their stream ends.
     pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
         let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
         let pending = excess.saturating_sub(self.pending_credit).min(u64::from(bytes));

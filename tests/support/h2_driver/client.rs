@@ -81,7 +81,7 @@ impl Client {
             // A caller may give up as many calls as it likes.
             .max_concurrent_reset_streams(4096)
             .max_local_error_reset_streams(None);
-        intake.set_pressed(true);
+        intake.set_report_at_once(true);
         Self {
             intake: Some(intake),
             link: Link::Preface(Box::pin(async move { builder.handshake(io).await })),

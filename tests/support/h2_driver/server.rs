@@ -74,7 +74,7 @@ impl Server {
             .initial_connection_window_size(limits.connection_window)
             .max_concurrent_streams(limits.concurrent_streams)
             .max_header_list_size(limits.header_list_bytes as u32);
-        intake.set_pressed(true);
+        intake.set_report_at_once(true);
         Self {
             intake: Some(intake),
             link: Link::Preface(Box::new(builder.handshake(io))),
