@@ -374,6 +374,30 @@ async fn halves_of_messages_go_when_memory_is_short() {
     assert!(!budget.is_tight(), "{} of {}", budget.used(), budget.limit());
 }
 
+/// A request that ended with trailers is complete: while its handler works, nothing is charged for
+/// its message, and it is not reset although memory is short.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_ended_with_trailers_holds_nothing() {
+    let budget = Budget::new(1 << 20);
+    let (_pair, mut peer) = narrow_server(&budget).await;
+    let begin = async |peer: &mut Peer, id: u32, path: &str, message: &[u8]| {
+        peer.headers(id, false, &request(path, &[])).await;
+        for piece in message.chunks(16_384) {
+            peer.data(id, piece, false).await;
+        }
+        settle().await;
+    };
+    begin(&mut peer, 1, "/test.Echo/Silent", &framed(&[7; 100_000])).await;
+    peer.headers(1, true, &[("x-checksum", "7")]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for id in (3..41).step_by(2) {
+        begin(&mut peer, id, "/test.Echo/Bidi", &framed(&[7; 100_000])[..50_000]).await;
+    }
+    assert!(budget.is_tight(), "{} of {}", budget.used(), budget.limit());
+    let resets = resets(&mut peer, 70, Duration::from_secs(1)).await;
+    assert!(!resets.is_empty() && !resets.contains(&1), "{resets:?}");
+}
+
 /// A message that is announced and does not come takes none of the budget for ever.
 #[tokio::test(start_paused = true)]
 async fn announced_messages_that_do_not_come_go_when_memory_is_short() {

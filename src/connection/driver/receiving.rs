@@ -94,10 +94,7 @@ impl Core {
                 self.conn.assemble(&mut self.out, key, bytes);
                 match self.conn.role() {
                     Role::Client => self.response_ended(key),
-                    Role::Server => {
-                        self.release_all(key);
-                        self.request_complete(key);
-                    }
+                    Role::Server => self.request_complete(key),
                 }
             }
             Then::Fail(key, error) => {

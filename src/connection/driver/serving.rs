@@ -62,6 +62,8 @@ impl Core {
         let Some(entry) = self.conn.user_mut(key) else { return };
         let Some(handler) = entry.handler.take() else { return };
         let Some(call) = entry.call.clone() else { return };
+        // The handler gets the whole request, whether DATA or trailers ended it: nothing is held for it.
+        self.release_all(key);
         self.run(key, call, handler.as_ref());
     }
 
