@@ -1,7 +1,7 @@
 //! Why a channel cannot be built.
 
 use crate::pool::Finding;
-use crate::transport::connect::TargetError;
+use crate::transport::target::TargetError;
 use std::fmt;
 
 /// Why [`ChannelBuilder::build`](crate::client::ChannelBuilder::build) failed.

@@ -12,7 +12,8 @@ use crate::memory::replay::ReplayBudget;
 use crate::pool;
 use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve, Severity};
 use crate::rt::sync::Mutex;
-use crate::transport::connect::{Connect, Scheme, Target, TargetError};
+use crate::transport::connect::{Connect, Target};
+use crate::transport::target::{Scheme, TargetError};
 use crate::transport::tcp::TcpConnector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 use crate::transport::tls::{ClientTls, TlsConnector};

@@ -3,13 +3,14 @@
 use crate::advisor::sizing::ControllerOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
-use crate::connection::options::{ConnectionOptions, TIME_MAX};
+use crate::connection::options::ConnectionOptions;
 use crate::pool::balance::Balance;
 use crate::pool::cap::Cap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The most connections to one endpoint: more than a host has ports.
+#[cfg(feature = "client")]
 const CONNECTIONS_MAX: u32 = 1 << 20;
 
 /// How connections are made, how many, and how long they live.
@@ -125,6 +126,7 @@ impl PoolOptions {
 
     /// Reduces values that overflow when they are added or multiplied: times to ten years,
     /// connections to [`CONNECTIONS_MAX`].
+    #[cfg(feature = "client")]
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         self.driver = self.driver.bounded();
@@ -138,7 +140,7 @@ impl PoolOptions {
             &mut self.resolve_interval,
         ];
         for time in times.into_iter().chain(self.max_age.as_mut()) {
-            *time = (*time).min(TIME_MAX);
+            *time = (*time).min(crate::connection::options::TIME_MAX);
         }
         self.max_connections = self.max_connections.min(CONNECTIONS_MAX);
         self

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 pub(crate) use crate::transport::connect_error::ConnectError;
 pub(crate) use crate::transport::connect_error_kind::ConnectErrorKind;
-pub(crate) use crate::transport::info::{
-    ConnectTimings, Connected, ConnectionInfo, PeerAddr, TlsInfo,
-};
+pub(crate) use crate::transport::info::{ConnectTimings, Connected, ConnectionInfo, PeerAddr};
 pub(crate) use crate::transport::progress::ConnectPhase;
 pub(crate) use crate::transport::progress::Progress;
-pub(crate) use crate::transport::target::{Scheme, Target, TargetError};
+pub(crate) use crate::transport::target::Target;
 
 /// The future of one dial. Dropping it abandons the dial and closes what it opened.
 pub type ConnectFuture = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>;

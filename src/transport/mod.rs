@@ -14,6 +14,7 @@ pub(crate) mod io;
 pub(crate) mod memory;
 pub(crate) mod options;
 mod progress;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub(crate) mod sniff;
 mod socket;
 pub(crate) mod target;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use crate::transport::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Scheme,
-    Target, TlsInfo,
+    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
 };
+use crate::transport::info::TlsInfo;
+use crate::transport::target::Scheme;
 use crate::transport::tls::apart::Apart;
 use crate::transport::tls::client::ClientTls;
 use crate::transport::tls::{ALPN_H2, info_of};

@@ -65,7 +65,7 @@ pub use server::{ServerTls, ServerTlsBuilder, accept, accept_either};
 pub use session::SessionStats;
 pub use stats::{Handshakes, TlsStats};
 
-use crate::transport::connect::TlsInfo;
+use crate::transport::info::TlsInfo;
 
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
 const ALPN_H2: &[u8] = b"h2";

@@ -11,7 +11,7 @@ use rustls::{CommonState, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::rt::sync::Mutex;
-use crate::transport::connect::TlsInfo;
+use crate::transport::info::TlsInfo;
 use crate::transport::io::BoxedIo;
 use crate::transport::sniff;
 use crate::transport::tls::accept_error::{AcceptError, AcceptErrorKind};
