@@ -4,83 +4,22 @@
 //! Metadata is a field list, not a map: a call carries a handful of entries, and scanning one flat
 //! buffer is cheaper than hashing them. Values of `-bin` keys are kept in their wire form, base64.
 
+mod entry;
+mod error;
+mod names;
+
 use std::fmt;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http2::{FieldRef, Fields};
 
-/// The longest value that an application may set, in bytes before base64: 16 MiB.
-pub const MAX_VALUE: usize = 16 << 20;
-
-/// The longest key that an application may set, in bytes: 64 KiB.
-pub const MAX_KEY: usize = 64 << 10;
-
-// gRPC PROTOCOL-HTTP2 §Requests: implementations accept padded and unpadded values and should emit unpadded ones.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// The reason why an entry was refused.
-///
-/// Received metadata is never refused as a whole: a broken entry affects only its own value.
-///
-/// ```
-/// use framewire::Metadata;
-/// use framewire::metadata::MetadataError;
-///
-/// let mut metadata = Metadata::new();
-/// assert_eq!(metadata.append("X-Trace", "1"), Err(MetadataError::InvalidKey));
-/// assert_eq!(metadata.append("content-type", "text/html"), Err(MetadataError::ReservedKey));
-/// assert_eq!(metadata.append("trace-bin", "1"), Err(MetadataError::WrongKind));
-/// assert_eq!(metadata.append("x-note", "two\nlines"), Err(MetadataError::InvalidValue));
-/// assert!(metadata.is_empty());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MetadataError {
-    /// The key is empty, or has a character other than `a-z 0-9 _ - .`; upper case is not allowed.
-    InvalidKey,
-    /// The key belongs to HTTP or to gRPC, such as `content-type` or `grpc-timeout`.
-    ReservedKey,
-    /// The key ends in `-bin` and the method takes text, or the other way round. The `_bin` methods
-    /// are for `-bin` keys, and only for them.
-    WrongKind,
-    /// The text value has a byte outside 0x20 to 0x7e.
-    InvalidValue,
-    /// The key is longer than 64 KiB, or the value longer than 16 MiB.
-    TooLong,
-    /// The received `-bin` value is not base64.
-    InvalidBase64,
-}
-
-impl fmt::Display for MetadataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InvalidKey => "the metadata key is empty or has a character other than a-z 0-9 _ - .",
-            Self::ReservedKey => "the metadata key is reserved by HTTP or gRPC; use another key",
-            Self::WrongKind => {
-                "the metadata key does not fit the value; binary values need a key that ends in -bin, \
-                 text values one that does not"
-            }
-            Self::InvalidValue => {
-                "the metadata value has a byte outside 0x20-0x7e; send it under a key that ends in -bin"
-            }
-            Self::TooLong => "the metadata key is over 64 KiB or the value over 16 MiB",
-            Self::InvalidBase64 => "the received binary metadata value is not base64",
-        })
-    }
-}
-
-impl std::error::Error for MetadataError {}
+pub use entry::Entry;
+pub use error::MetadataError;
+pub use names::{MAX_KEY, MAX_VALUE};
+use names::{check, is_bin, is_reserved};
+pub(crate) use names::{decode_bin, encode_bin, is_transport, split_bin};
 
 /// The metadata of a call: an ordered multimap of text and binary values.
 ///
@@ -319,10 +258,7 @@ impl Metadata {
     /// # Ok::<(), framewire::metadata::MetadataError>(())
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.fields
-            .iter()
-            .filter(|f| !is_transport(f.name))
-            .filter_map(|field| Some(Entry { key: std::str::from_utf8(field.name).ok()?, field }))
+        self.fields.iter().filter(|f| !is_transport(f.name)).filter_map(Entry::new)
     }
 
     /// Returns the number of entries. It takes time linear in that number.
@@ -407,152 +343,6 @@ impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
-}
-
-/// One entry of [`Metadata`]: a key and its value, or several joined binary values.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
-    key: &'a str,
-    field: FieldRef<'a>,
-}
-
-impl<'a> Entry<'a> {
-    fn new(field: FieldRef<'a>) -> Option<Self> {
-        Some(Self { key: std::str::from_utf8(field.name).ok()?, field })
-    }
-
-    /// Returns the key.
-    #[must_use]
-    pub const fn key(&self) -> &'a str {
-        self.key
-    }
-
-    /// Returns whether the key ends in `-bin`, so that its values are bytes.
-    #[must_use]
-    pub fn is_binary(&self) -> bool {
-        is_bin(self.field.name)
-    }
-
-    /// Returns whether the value is marked as a secret (RFC 7541 §7.1.3).
-    #[must_use]
-    pub const fn is_sensitive(&self) -> bool {
-        self.field.sensitive
-    }
-
-    /// Returns the text value; `None` if it is binary or not UTF-8.
-    #[must_use]
-    pub fn as_str(&self) -> Option<&'a str> {
-        if self.is_binary() { None } else { std::str::from_utf8(self.field.value).ok() }
-    }
-
-    /// Returns the value as it is sent: base64 if it is binary.
-    #[must_use]
-    pub const fn as_wire(&self) -> &'a [u8] {
-        self.field.value
-    }
-
-    /// Returns the binary values, decoded; a field line may join several by commas. Empty for text.
-    pub fn bytes(&self) -> impl Iterator<Item = Result<Bytes, MetadataError>> + use<'a> {
-        let binary = self.is_binary();
-        split_bin(self.field.value).filter(move |_| binary).map(decode_bin)
-    }
-}
-
-impl fmt::Debug for Entry<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.field, f)
-    }
-}
-
-/// Encodes in base64 without padding.
-pub(crate) fn encode_bin(value: &[u8]) -> String {
-    BASE64.encode(value)
-}
-
-/// Decodes one value of a `-bin` field.
-pub(crate) fn decode_bin(value: &[u8]) -> Result<Bytes, MetadataError> {
-    let decoded = BASE64.decode(value.trim_ascii());
-    decoded.map(Bytes::from).map_err(|_| MetadataError::InvalidBase64)
-}
-
-/// Splits a `-bin` field line into its values.
-pub(crate) fn split_bin(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // gRPC PROTOCOL-HTTP2 §Requests: binary values may be joined by commas and are split before decoding.
-    value.split(|byte| *byte == b',')
-}
-
-fn check(key: &str, value: &[u8], binary: bool) -> Result<(), MetadataError> {
-    let name = key.as_bytes();
-    if name.len() > MAX_KEY || value.len() > MAX_VALUE {
-        return Err(MetadataError::TooLong);
-    }
-    // gRPC PROTOCOL-HTTP2 §Requests: Header-Name is made of 0-9 a-z _ - .
-    let allowed = |o: &u8| matches!(o, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.');
-    if is_reserved(name) {
-        return Err(MetadataError::ReservedKey);
-    }
-    if name.is_empty() || !name.iter().all(allowed) {
-        return Err(MetadataError::InvalidKey);
-    }
-    if is_bin(name) != binary {
-        return Err(MetadataError::WrongKind);
-    }
-    // gRPC PROTOCOL-HTTP2 §Requests: ASCII-Value is made of 0x20-0x7e.
-    if !binary && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
-        return Err(MetadataError::InvalidValue);
-    }
-    Ok(())
-}
-
-fn is_bin(name: &[u8]) -> bool {
-    name.ends_with(b"-bin")
-}
-
-/// Returns whether the field belongs to the transport: the application neither sees nor sets it.
-pub(crate) fn is_transport(name: &[u8]) -> bool {
-    match name.first() {
-        Some(b':') => true,
-        Some(b'g') => matches!(
-            name,
-            b"grpc-accept-encoding"
-                | b"grpc-encoding"
-                | b"grpc-message"
-                | b"grpc-message-type"
-                | b"grpc-status"
-                | b"grpc-status-details-bin"
-                | b"grpc-timeout"
-        ),
-        // RFC 9113 §8.2.2: connection-specific fields do not exist in HTTP/2.
-        _ => matches!(
-            name,
-            b"connection"
-                | b"content-length"
-                | b"content-type"
-                | b"host"
-                | b"keep-alive"
-                | b"proxy-connection"
-                | b"te"
-                | b"trailer"
-                | b"transfer-encoding"
-                | b"upgrade"
-        ),
-    }
-}
-
-/// Returns whether the application may not set the field. It may read `user-agent` and names that
-/// later versions of gRPC add.
-fn is_reserved(name: &[u8]) -> bool {
-    // gRPC PROTOCOL-HTTP2 §Requests: names that start with grpc- are reserved.
-    let later = name.starts_with(b"grpc-") && !is_settable(name);
-    later || is_transport(name) || name == b"user-agent"
-}
-
-/// Returns whether the application may set the field although its name begins with `grpc-`.
-fn is_settable(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"grpc-retry-pushback-ms" | b"grpc-server-stats-bin" | b"grpc-tags-bin" | b"grpc-trace-bin"
-    )
 }
 
 #[cfg(test)]
