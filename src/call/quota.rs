@@ -1,4 +1,4 @@
-//! A call's seat among those that its tenant may have under way.
+//! A call's permit among those that its tenant may have in flight.
 //!
 //! It belongs to the call, not to a connection: a call that moves keeps it, and gives it back once,
 //! when it has ended, whatever the end.
@@ -18,7 +18,7 @@ pub trait TenantQuota: Send + Sync + 'static {
     fn serve(&self);
 }
 
-/// One call's seat: asked for, then taken. Dropped, it is given back; drop it with no lock held.
+/// One call's permit: asked for, then taken. Dropping it returns it; drop it with no lock held.
 pub struct TenantPermit {
     quota: Arc<dyn TenantQuota>,
     state: State,
@@ -32,7 +32,7 @@ enum State {
 }
 
 impl TenantPermit {
-    /// A seat that is asked for, or `taken` already.
+    /// Creates a permit that is asked for, or `taken` already.
     #[must_use]
     pub fn new(quota: Arc<dyn TenantQuota>, taken: bool) -> Self {
         Self { quota, state: if taken { State::Taken } else { State::Asked } }
@@ -44,7 +44,7 @@ impl TenantPermit {
         &*self.quota
     }
 
-    /// Whether the call counts as under way.
+    /// Returns whether the tenant's quota counts the call.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.state == State::Taken
@@ -60,7 +60,7 @@ impl TenantPermit {
     }
 
     /// The call has ended, but who comes next is decided when what is returned is dropped: a place
-    /// that the call gives back in between is then shared out with this seat in the count.
+    /// that the call gives back in between is then shared out with this permit in the count.
     #[must_use]
     pub fn leave(mut self) -> Self {
         if self.state == State::Taken {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_given_back_once_and_only_if_taken() {
+    fn a_permit_is_returned_once_and_only_if_taken() {
         let told = Arc::new(Told::default());
         let of = |taken| TenantPermit::new(told.clone(), taken);
         let heard = || std::mem::take(&mut *told.0.lock());
@@ -124,9 +124,9 @@ mod tests {
         assert!(heard().is_empty());
         drop(of(true));
         assert_eq!(heard(), ["leave", "serve"]);
-        let mut seat = of(false);
-        assert!(seat.take() && !seat.take() && seat.is_taken());
-        let left = seat.leave();
+        let mut permit = of(false);
+        assert!(permit.take() && !permit.take() && permit.is_taken());
+        let left = permit.leave();
         assert_eq!(heard(), ["leave"]);
         drop(left.leave());
         assert_eq!(heard(), ["serve"]);

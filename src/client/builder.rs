@@ -1,4 +1,5 @@
-//! Building a channel: target, connector, TLS, resolver, interceptors, policies.
+//! Building a channel: target, connector, TLS, resolver, interceptors, policies. Limits and times are set
+//! in `options.rs`.
 
 use crate::call::messages::MessageLimits;
 use crate::client::build_error::BuildError;

@@ -138,7 +138,7 @@ impl Pause {
         drop(x);
         if let Some(channel) = self.retrying.channel.upgrade() {
             self.error = None;
-            channel.pool.submit(call);
+            channel.pool.resubmit(call);
         }
     }
 }

@@ -119,7 +119,7 @@ impl Intake {
         self.handle.mailbox().unpark();
         loop {
             while let Some(call) = self.inbox.pop_front() {
-                call.leave_queue();
+                call.leave_mailbox();
                 let done = {
                     let mut x = call.lock();
                     x.is_over().then(|| x.take_counted())
@@ -230,7 +230,7 @@ impl Drop for Intake {
         left.append(&mut self.handle.mailbox().close());
         // There may be no runtime left to dial with, so nothing moves to another connection.
         for call in left {
-            call.leave_queue();
+            call.leave_mailbox();
             let done = call.lock().is_over();
             if let (false, Some(call)) = (done, self.handle.forward(call)) {
                 self.handle.send_back(call, false, || error.clone());

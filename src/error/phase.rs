@@ -24,8 +24,8 @@ pub enum Phase {
     Tls,
     /// The connection waits for the peer's SETTINGS (RFC 9113 §3.4).
     Settings,
-    /// The call waits for the peer's SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2), or in the
-    /// queue of its tenant.
+    /// The call waits for capacity: every connection is full by the peer's
+    /// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2), or the call waits for its tenant's quota.
     StreamQuota,
     /// The request waits for the stream's flow-control window (RFC 9113 §6.9.1).
     StreamWindow,
@@ -67,7 +67,7 @@ impl Phase {
             Self::Dial => "connecting",
             Self::Tls => "in the TLS handshake",
             Self::Settings => "waiting for the peer's SETTINGS",
-            Self::StreamQuota => "waiting for the peer's stream limit",
+            Self::StreamQuota => "waiting for capacity on a connection",
             Self::StreamWindow => "waiting for the stream's flow-control window",
             Self::ConnectionWindow => "waiting for the connection's flow-control window",
             Self::WriteQueue => "writing the request",

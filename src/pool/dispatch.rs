@@ -29,7 +29,7 @@ impl Pool {
 impl Shared {
     pub(super) fn submit(&self, call: Arc<SharedCall>) {
         // A call never overtakes those that wait.
-        match if self.waiting.is_empty() { self.pick() } else { Pick::Full } {
+        match if self.queue.is_empty() { self.pick() } else { Pick::Full } {
             Pick::Permit(permit) => Handle::submit(permit, call),
             Pick::AboveTarget(permit, subchannel) => {
                 Handle::submit(permit, call);
@@ -37,7 +37,7 @@ impl Shared {
                     self.start_dial(&subchannel);
                 }
             }
-            Pick::Full | Pick::None => self.wait(call),
+            Pick::Full | Pick::None => self.enqueue(call),
         }
     }
 
@@ -53,19 +53,19 @@ impl Shared {
     }
 
     fn spare(&self, not_on: &[u64]) -> Option<Permit> {
-        let none = !self.waiting.is_empty() || self.is_shut_down();
+        let none = !self.queue.is_empty() || self.is_shut_down();
         if none { None } else { self.picker.spare(not_on) }
     }
 
     /// No permit is free: the call waits, or fails immediately.
-    pub(super) fn wait(&self, call: Arc<SharedCall>) {
+    pub(super) fn enqueue(&self, call: Arc<SharedCall>) {
         let now = rt::now();
-        let Some((deadline, standing)) = self.admit(&call, now) else { return };
-        match self.waiting.join(Arc::clone(&call), standing, deadline, now) {
+        let Some((deadline, standing)) = self.begin_wait(&call, now) else { return };
+        match self.queue.join(Arc::clone(&call), standing, deadline, now) {
             Ok(earliest) => {
                 // A caller that cancelled meanwhile did not find it in the queue.
                 if call.lock().is_over() {
-                    self.waiting.forget(&call, standing.map(|standing| standing.tenant));
+                    self.queue.forget(&call, standing.map(|standing| standing.tenant));
                 }
                 self.maintain();
                 if earliest.is_some() {
@@ -77,14 +77,14 @@ impl Shared {
                     Refusal::Full(_) => Count::RefusedFull,
                     Refusal::Hopeless { .. } => Count::RefusedHopeless,
                 });
-                let permit = call.lock().take_tenant();
-                let tenant = permit.as_ref().map(|permit| permit.quota().label());
-                return fail(&call, refusal.error(tenant, deadline, now));
+                // The call keeps its tenant: a retry policy may submit it again.
+                let label = call.lock().tenant().map(|permit| permit.quota().label().to_owned());
+                return fail(&call, refusal.error(label.as_deref(), deadline, now));
             }
         }
         // A permit that was released since the pick would serve nobody.
         self.serve(now);
-        if !self.waiting.is_empty() {
+        if !self.queue.is_empty() {
             self.grow();
         }
         if self.is_shut_down() {
@@ -92,8 +92,8 @@ impl Shared {
         }
     }
 
-    /// Until when a call may wait, and its tenant; `None` if it has ended, or fails here.
-    fn admit(
+    /// Begins a call's wait, or ends the call. Returns its deadline and its tenant while it waits.
+    fn begin_wait(
         &self,
         call: &Arc<SharedCall>,
         now: Instant,
@@ -124,9 +124,9 @@ impl Shared {
 
     /// Gives free permits to the calls that wait, in order.
     pub(super) fn serve(&self, now: Instant) {
-        while !self.waiting.is_empty() {
+        while !self.queue.is_empty() {
             let (Pick::Permit(permit) | Pick::AboveTarget(permit, _)) = self.pick() else { return };
-            let Some(call) = self.waiting.pop(now) else { return };
+            let Some(call) = self.queue.pop(now) else { return };
             let began = call.lock().timeline().since();
             self.note_waited(now.saturating_duration_since(began));
             Handle::submit(permit, call);
@@ -136,14 +136,14 @@ impl Shared {
     /// Serves the calls that wait, and dials if that was not enough.
     pub(super) fn serve_or_grow(&self, now: Instant) {
         self.serve(now);
-        if !self.waiting.is_empty() {
+        if !self.queue.is_empty() {
             self.grow();
         }
     }
 
     /// Fails the calls that wait and for which `which` holds.
     pub(super) fn fail_waiting(&self, which: impl Fn(&Arc<SharedCall>) -> bool, error: &Error) {
-        for call in self.waiting.take_if(which) {
+        for call in self.queue.take_if(which) {
             fail(&call, error.clone());
         }
     }

@@ -187,7 +187,7 @@ impl Shared {
         self.publish();
         self.maintenance.notify_one();
         self.resolve();
-        if self.is_shut_down() || self.waiting.is_empty() {
+        if self.is_shut_down() || self.queue.is_empty() {
             return;
         }
         match self.options.balance {

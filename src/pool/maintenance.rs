@@ -8,7 +8,7 @@ use crate::grpc::status::Code;
 use crate::pool::counters::Count;
 use crate::pool::observer::Observer;
 use crate::pool::subchannel::Limits;
-use crate::pool::tenant::late;
+use crate::pool::tenant::deadline_error_of_line;
 use crate::pool::{Shared, fail};
 use crate::rt;
 use crate::rt::sync::Ordering;
@@ -31,7 +31,7 @@ impl Shared {
     }
 
     fn needs_maintenance(&self) -> bool {
-        let calls = !self.waiting.is_empty() || self.waiting.blocked() > 0;
+        let calls = !self.queue.is_empty() || self.queue.blocked() > 0;
         let dialing =
             || self.candidates().iter().any(|one| one.subchannel.lifecycle().is_dialing());
         let busy = calls || self.min_connections() > 0 || !self.live.lock().is_empty() || dialing();
@@ -40,7 +40,7 @@ impl Shared {
 
     /// Fails the calls whose deadline passed in the queue; returns the next deadline.
     fn expire(&self, now: Instant) -> Option<Instant> {
-        let (expired, next) = self.waiting.expire(now);
+        let (expired, next) = self.queue.expire(now);
         if expired.is_empty() {
             return next;
         }
@@ -56,7 +56,10 @@ impl Shared {
                 _ => Phase::Dial,
             };
             self.counters.note(Count::Expired);
-            fail(&call, late(&call, deadline_error(Processed::No).with_phase(phase)));
+            fail(
+                &call,
+                deadline_error_of_line(&call, deadline_error(Processed::No).with_phase(phase)),
+            );
         }
         next
     }

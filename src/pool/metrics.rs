@@ -339,7 +339,7 @@ impl crate::pool::Shared {
 
     /// Copies the present state to the handles.
     pub(super) fn publish_metrics(&self) {
-        let mut levels = Levels { waiting: self.waiting.len(), ..Levels::default() };
+        let mut levels = Levels { waiting: self.queue.len(), ..Levels::default() };
         for handle in self.live.lock().iter() {
             let reading = handle.life().read();
             levels.active += u64::from(reading.calls);

@@ -71,7 +71,7 @@ struct Shared {
     driver: Mutex<Arc<ConnectionOptions>>,
     cap: Arc<Cap>,
     picker: Picker,
-    waiting: Arc<CallQueue>,
+    queue: Arc<CallQueue>,
     random: Mutex<Random>,
     watch: watch::Sender<ChannelState>,
     spare_calls: SegQueue<Arc<SharedCall>>,
@@ -129,7 +129,7 @@ impl Pool {
             driver: Mutex::new(Arc::new(options.driver.clone())),
             cap: options.cap.clone().unwrap_or_else(Cap::process),
             picker: Picker::new(&options, subchannels),
-            waiting: Arc::new(CallQueue::new(options.max_waiting)),
+            queue: Arc::new(CallQueue::new(options.max_waiting)),
             random: Mutex::new(Random::new(seed)),
             watch: watch::Sender::new(ChannelState::Idle),
             spare_calls: SegQueue::new(),
@@ -186,7 +186,7 @@ impl Pool {
 
     /// Takes a call that was cancelled, of a tenant or of none, out of the queue.
     pub fn forget(&self, call: &Arc<SharedCall>, tenant: Option<&Arc<Tenant>>) {
-        self.shared.waiting.forget(call, tenant.map(|tenant| tenant.id()));
+        self.shared.queue.forget(call, tenant.map(|tenant| tenant.id()));
     }
 
     /// Returns a receiver of the channel's state.
@@ -204,7 +204,7 @@ impl Pool {
     /// Returns the number of calls that wait for a permit.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.shared.waiting.len()
+        self.shared.queue.len()
     }
 
     /// Returns `duration` ± `fraction` of it, drawn by the pool's seed.

@@ -272,7 +272,7 @@ impl View {
         Self {
             tallies,
             calls,
-            waiting: shared.waiting.len(),
+            waiting: shared.queue.len(),
             open: open.iter().sum(),
             streams,
             cap: streams.saturating_mul(most),

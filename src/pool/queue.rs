@@ -72,7 +72,7 @@ impl CallQueue {
     fn publish(&self, inner: &mut Inner) {
         let mut count = inner.line.len();
         if let Some(shares) = &mut inner.shares {
-            shares.own(count);
+            shares.set_ready_without_tenant(count);
             count += shares.ready();
             self.blocked.store(shares.waiting() - shares.ready(), Ordering::Relaxed);
         }
@@ -101,8 +101,8 @@ impl CallQueue {
         free && inner.shares.as_mut().is_some_and(|shares| shares.admit(tenant))
     }
 
-    /// The call waits, in its tenant's line if it has a tenant; the earliest deadline when it is
-    /// this call's.
+    /// The call waits, in its tenant's line if it has a tenant. Returns its deadline if that is now the
+    /// earliest one, so that the caller wakes the maintenance task.
     pub(super) fn join(
         &self,
         call: Arc<SharedCall>,
@@ -196,6 +196,33 @@ mod tests {
         let deadline = deadline.map(|time| now + time);
         call.lock().prepare(CallSpec { deadline, ..CallSpec::default() });
         call
+    }
+
+    /// What ended without a permit leaves no rate behind: a pause is no service time.
+    #[test]
+    fn a_line_that_was_emptied_forgets_its_rate() {
+        let now = Instant::now();
+        let after = |ms| now + Duration::from_millis(ms);
+        let queue = CallQueue::new(9);
+        let join = |deadline: Option<Duration>, at| {
+            let call = call(at, deadline);
+            let deadline = deadline.map(|time| at + time);
+            queue.join(Arc::clone(&call), None, deadline, at).map(|_| call).map_err(|_| ())
+        };
+        for _ in 0..2 {
+            join(None, now).unwrap();
+        }
+        let last = join(None, now).unwrap();
+        assert!(queue.pop(now).is_some() && queue.pop(after(10)).is_some());
+        queue.forget(&last, None);
+        for _ in 0..3 {
+            join(None, after(600_000)).unwrap();
+        }
+        assert!(queue.pop(after(600_000)).is_some());
+        assert!(
+            join(Some(Duration::from_secs(1)), after(600_000)).is_ok(),
+            "it need not wait long"
+        );
     }
 
     #[test]

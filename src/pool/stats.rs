@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 pub struct PoolStats {
     /// The channel's state.
     pub state: ChannelState,
-    /// Calls that wait for a permit of a connection.
+    /// Calls in the queue.
     pub waiting: u32,
     /// Of them, those that wait for their tenant's quota, whatever capacity is free.
     pub waiting_for_quota: u32,
@@ -179,9 +179,9 @@ impl Shared {
         };
         PoolStats {
             state: *self.watch.borrow(),
-            waiting: self.waiting.len(),
-            waiting_for_quota: self.waiting.blocked(),
-            tenants: self.waiting.shares(Shares::stats).unwrap_or_default(),
+            waiting: self.queue.len(),
+            waiting_for_quota: self.queue.blocked(),
+            tenants: self.queue.shares(Shares::stats).unwrap_or_default(),
             endpoints: candidates.iter().map(endpoint).collect(),
             connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),
             resolve_error: self.resolving.lock().error().cloned(),

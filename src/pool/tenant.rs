@@ -131,17 +131,17 @@ impl TenantQuota for Tenant {
 
     fn leave(&self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.waiting.share(|shares| shares.leave(self.id));
+            pool.queue.share(|shares| shares.leave(self.id));
         }
     }
 
     fn serve(&self) {
         let Some(pool) = self.pool.upgrade() else { return };
-        if pool.waiting.is_empty() {
+        if pool.queue.is_empty() {
             return;
         }
         pool.serve(rt::now());
-        if !pool.waiting.is_empty() && pool.may_grow() {
+        if !pool.queue.is_empty() && pool.may_grow() {
             // The end of a call may be outside of a runtime: the maintenance task dials.
             pool.maintenance.notify_one();
         }
@@ -151,7 +151,7 @@ impl TenantQuota for Tenant {
 impl Drop for Tenant {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            let line = pool.waiting.share(|shares| shares.remove(self.id, &self.label));
+            let line = pool.queue.share(|shares| shares.remove(self.id, &self.label));
             drop(line);
         }
     }
@@ -186,7 +186,7 @@ impl Pool {
     pub fn tenant(&self, label: &str, share: Share) -> Arc<Tenant> {
         let shared = &self.shared;
         let make = |label| Tenant::new(label, shared.me.clone());
-        let tenant = shared.waiting.share(|shares| shares.tenant(label, share, make));
+        let tenant = shared.queue.share(|shares| shares.tenant(label, share, make));
         // With a larger share, calls that wait may continue.
         tenant.serve();
         tenant
@@ -196,18 +196,35 @@ impl Pool {
     #[must_use]
     pub fn tenant_permit(&self, tenant: &Arc<Tenant>) -> Option<TenantPermit> {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
-        self.shared.waiting.admit(tenant.id).then(|| TenantPermit::new(quota, true))
+        self.shared.queue.admit(tenant.id).then(|| TenantPermit::new(quota, true))
     }
 
     /// Submits a tenant's call.
     pub fn submit_for(&self, call: Arc<SharedCall>, tenant: &Arc<Tenant>) {
         let quota: Arc<dyn TenantQuota> = Arc::clone(tenant) as _;
-        let counted = self.shared.waiting.admit(tenant.id);
+        let counted = self.shared.queue.admit(tenant.id);
         call.lock().set_tenant(TenantPermit::new(quota, counted));
         if counted {
             self.shared.submit(call);
         } else {
-            self.shared.wait(call);
+            self.shared.enqueue(call);
+        }
+    }
+
+    /// Submits a call again, after a retry policy's pause. A tenant's call that its quota does not
+    /// count yet asks for it again.
+    pub fn resubmit(&self, call: Arc<SharedCall>) {
+        let uncounted = {
+            let x = call.lock();
+            x.tenant().filter(|permit| !permit.is_taken()).map(|permit| permit.quota().id())
+        };
+        match uncounted {
+            None => self.shared.submit(call),
+            Some(tenant) if self.shared.queue.admit(tenant) => {
+                call.lock().take_tenant_turn();
+                self.shared.submit(call);
+            }
+            Some(_) => self.shared.enqueue(call),
         }
     }
 }
@@ -223,14 +240,14 @@ impl Shared {
 
     /// Dials for calls that waited for their tenant's quota before: nothing else dials for them.
     pub(super) fn grow_for_tenants(&self) {
-        if !self.waiting.is_empty() && self.waiting.shares(|_| ()).is_some() {
+        if !self.queue.is_empty() && self.queue.shares(|_| ()).is_some() {
             self.grow();
         }
     }
 }
 
 /// Returns the error of a call whose deadline passed in a line: `error`, or one that names its tenant.
-pub(super) fn late(call: &SharedCall, error: Error) -> Error {
+pub(super) fn deadline_error_of_line(call: &SharedCall, error: Error) -> Error {
     let x = call.lock();
     let Some(permit) = x.tenant().filter(|permit| !permit.is_taken()) else { return error };
     let label = permit.quota().label();

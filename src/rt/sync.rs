@@ -1,4 +1,4 @@
-//! The only place floors 3 and 4 import atomics, lock-free queues and their mutex from.
+//! The only module from which layers 4 to 7 import atomics, lock-free queues and their mutex.
 //!
 //! Under `--cfg framewire_loom` the same names are loom's: the queues become modelled ones (a
 //! sequence behind loom's mutex, so loom explores their interleavings as single steps), and the

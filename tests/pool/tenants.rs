@@ -77,6 +77,31 @@ const fn share(weight: u32, calls: u32) -> Share {
     Share::new().weight(weight).max_calls(calls).max_waiting(20_000)
 }
 
+/// A call that failed while it waited for its tenant's quota, and is retried by policy, asks for the
+/// quota again.
+#[tokio::test(start_paused = true)]
+async fn a_retried_call_stays_within_its_quota() {
+    let shared = shared(10, options());
+    let second = Duration::from_secs(1);
+    shared.network.slow(addr(1), 5 * second);
+    let retry = RetryPolicy::new(3).backoff(8 * second, 1.0, 8 * second);
+    let mut options = options();
+    options.dial_time = second;
+    let builder = Channel::builder("http://test").connector(shared.network.clone());
+    let channel = builder.retry(retry).unstable_pool(options).build().unwrap();
+    let tenant = channel.tenant("one", share(1, 1));
+    let calls: Vec<_> = (0..4).map(|_| begin(&tenant, &[1, 5])).collect();
+    // Their dial fails, and a connection is there before they are retried.
+    ms(2000).await;
+    assert_eq!(channel.waiting(), 0, "all have failed and pause");
+    shared.network.slow(addr(1), Duration::ZERO);
+    channel.warm(1).await.unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(shared.seen.lock().unwrap().most[&1], 1);
+}
+
 /// Weights 1 and 3, both with more to do than there is room for: served one to three.
 #[tokio::test(start_paused = true)]
 async fn service_follows_the_weights() {

@@ -1,6 +1,6 @@
 //! Transitions of the caller: a client's call, a server's handler, and the halves that they hold.
 
-use super::{CallState, HeadState, RecvEnd, SEND_QUEUE, SendEnd, SendState, ending::Wakers};
+use super::{CallState, HeadState, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, ending::Wakers};
 use crate::call::Credit;
 use crate::call::timeline::Timeline;
 use crate::error::{Error, Kind, Phase};
@@ -170,7 +170,7 @@ impl CallState {
                 .as_ref()
                 .is_some_and(|permit| permit.carrier().queued_bytes().is_over_limit())
         };
-        queued == 0 || (queued < SEND_QUEUE && !much())
+        queued == 0 || (queued < SEND_BUFFER_LIMIT && !much())
     }
 
     /// Counts what is queued to be sent.

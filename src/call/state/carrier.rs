@@ -1,6 +1,6 @@
 //! Transitions of the connection that carries the call.
 
-use super::{CallState, RecvEnd, SEND_QUEUE, Stage};
+use super::{CallState, RecvEnd, SEND_BUFFER_LIMIT, Stage};
 use crate::call::{Credit, Permit};
 use crate::error::{Error, Phase};
 use crate::grpc::message;
@@ -162,7 +162,7 @@ impl CallState {
     #[inline]
     pub fn take_writer(&mut self) -> Option<Waker> {
         self.count_queued();
-        self.writer.take_if(|_| self.send.queued() < SEND_QUEUE)
+        self.writer.take_if(|_| self.send.queued() < SEND_BUFFER_LIMIT)
     }
 
     /// Server: answers with a head alone, in place of whatever the handler wrote.

@@ -7,7 +7,7 @@
 //! | module | who calls it | transitions |
 //! | --- | --- | --- |
 //! | [`caller`] | `client`, `server`, [`Reader`](super::reader::Reader), [`Writer`](super::writer::Writer) | `prepare`, `cancel`, `answer`, `wait_*` |
-//! | [`queue`] | `pool`, and the connection that sends a call back | `assign`, `detach`, `sent_back`, tenant permits |
+//! | [`pool`] | `pool`, and the connection that sends a call back | `assign`, `detach`, `sent_back`, tenant permits |
 //! | [`carrier`] | `connection` | `request_received`, `opened`, `parked`, `response_head`, `body_received`, … |
 //! | [`ending`] | whoever ends an attempt | `complete`, `fail`, `end_cancelled` |
 //! | [`policy`] | `client`'s retry policy | `set_policy`, `attempt`, `retry`, `settle`, `abandon` |
@@ -28,7 +28,7 @@ pub mod caller;
 pub mod carrier;
 pub mod ending;
 pub mod policy;
-pub mod queue;
+pub mod pool;
 mod shared;
 #[cfg(all(test, not(framewire_loom)))]
 mod tests;
@@ -48,7 +48,7 @@ pub use carrier::HeadArrival;
 pub use shared::SharedCall;
 
 /// Bytes queued on a call above which a sender waits.
-pub const SEND_QUEUE: usize = 64 * 1024;
+pub const SEND_BUFFER_LIMIT: usize = 64 * 1024;
 
 /// Where a call stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

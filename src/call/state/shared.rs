@@ -37,26 +37,26 @@ impl SharedCall {
     }
 
     /// Claims the queue flag; returns `false` when the call is in a mailbox already.
-    pub(crate) fn claim_queue(&self) -> bool {
+    pub(crate) fn claim_mailbox(&self) -> bool {
         !self.queued.swap(true, Ordering::AcqRel)
     }
 
     /// Clears the queue flag. Whoever does so reads the state afterwards, or holds its lock: a change
     /// that found the flag set would be lost otherwise.
-    pub(crate) fn leave_queue(&self) {
+    pub(crate) fn leave_mailbox(&self) {
         self.queued.store(false, Ordering::Release);
     }
 
     /// Tells the connection that something changed: more to send, bytes read, cancelled.
     pub fn notify(self: &Arc<Self>) {
-        if !self.claim_queue() {
+        if !self.claim_mailbox() {
             return;
         }
         // A hand-over stores its permit under this lock and claims the flag afterwards. The flag is
         // cleared under the lock, too: a hand-over that comes later finds it clear and delivers.
         let x = self.lock();
         let Some(carrier) = x.permit().map(|permit| Arc::clone(permit.carrier())) else {
-            self.leave_queue();
+            self.leave_mailbox();
             return;
         };
         drop(x);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 impl Core {
     /// Handles a call from the mailbox.
     pub(super) fn intake(&mut self, call: Arc<SharedCall>) {
-        call.leave_queue();
+        call.leave_mailbox();
         let (stage, ours) = {
             let mut x = call.lock();
             if x.is_over() {

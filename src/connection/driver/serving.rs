@@ -94,7 +94,7 @@ impl Core {
     ) {
         let timed = !cost.is_fast() || cost.is_sample();
         // The queue flag is claimed, so the handler does not push the call: `pump` below handles it.
-        let claimed = call.claim_queue();
+        let claimed = call.claim_mailbox();
         // A handler that waits is polled again by its own task, with that task's waker.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = contain(|| {
@@ -106,7 +106,7 @@ impl Core {
             (time, (!ready).then_some(future))
         });
         if claimed {
-            call.leave_queue();
+            call.leave_mailbox();
         }
         match polled {
             Ok((time, pending)) => {

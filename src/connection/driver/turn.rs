@@ -216,7 +216,7 @@ impl Drop for Driver {
         self.core.lost(None);
         self.core.settle();
         for call in self.handle.mailbox().close() {
-            call.leave_queue();
+            call.leave_mailbox();
             self.core.redispatch(call);
         }
         self.report_closed();

@@ -240,7 +240,7 @@ impl Handle {
         let before = call.lock().assign(permit);
         drop(before);
         // A call that is still queued in an old mailbox is forwarded by the thread that takes it out.
-        if call.claim_queue() {
+        if call.claim_mailbox() {
             carrier.deliver(call);
         }
     }
@@ -257,7 +257,7 @@ impl Handle {
     /// back to the owner; the driver has settled the others.
     pub(crate) fn settle(&self, left: VecDeque<Arc<SharedCall>>) {
         for call in left {
-            call.leave_queue();
+            call.leave_mailbox();
             let Some(call) = self.forward(call) else { continue };
             let Some(owner) = &self.owner else { continue };
             // Two threads may settle one call, and the first may have moved it already: the call
@@ -301,7 +301,7 @@ impl Handle {
         let handle = call.lock().permit().map(|permit| Arc::clone(permit.carrier()));
         match handle {
             Some(handle) if handle.id() != self.id => {
-                if call.claim_queue() {
+                if call.claim_mailbox() {
                     handle.deliver(call);
                 }
                 None

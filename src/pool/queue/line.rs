@@ -120,6 +120,13 @@ impl Line {
         None
     }
 
+    /// Forgets how fast calls left: the time until the next call joins is no service time.
+    fn forget_rate_if_empty(&mut self) {
+        if self.calls.is_empty() {
+            (self.last, self.interval) = (None, None);
+        }
+    }
+
     /// Takes those out for which `which` holds.
     pub(crate) fn take_if(
         &mut self,
@@ -137,12 +144,15 @@ impl Line {
                 self.calls.push_back(call);
             }
         }
+        self.forget_rate_if_empty();
     }
 
     /// Takes one out; `false` if it is not there.
     pub(crate) fn remove(&mut self, call: &Arc<SharedCall>) -> bool {
         let found = self.calls.iter().position(|other| Arc::ptr_eq(other, call));
-        found.and_then(|at| self.calls.remove(at)).is_some()
+        let removed = found.and_then(|at| self.calls.remove(at)).is_some();
+        self.forget_rate_if_empty();
+        removed
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<SharedCall>> {

@@ -137,7 +137,7 @@ impl Shares {
     }
 
     /// So many calls without a tenant wait.
-    pub(crate) fn own(&mut self, waiting: u32) {
+    pub(crate) fn set_ready_without_tenant(&mut self, waiting: u32) {
         list(&mut self.turns, self.clock, OWN, &mut self.own, waiting > 0);
     }
 

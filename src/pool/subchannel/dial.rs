@@ -59,7 +59,7 @@ impl Shared {
 
     /// Whether somebody needs a connection of this subchannel.
     fn is_wanted(&self, subchannel: &Subchannel) -> bool {
-        let wanted = !self.waiting.is_empty()
+        let wanted = !self.queue.is_empty()
             || self.needs_connection(subchannel)
             || subchannel.lifecycle().is_probing();
         wanted && !subchannel.lifecycle().is_shut_down() && !self.is_shut_down()
@@ -238,7 +238,7 @@ fn arrived(
     // From here on the next dial may start.
     drop(claim);
     shared.publish();
-    shared.waiting.each(|call| charge(call, timings, started, now));
+    shared.queue.each(|call| charge(call, timings, started, now));
     shared.serve(now);
     if shared.is_shut_down() || subchannel.lifecycle().is_shut_down() {
         subchannel.lifecycle().drain(&handle);

@@ -91,7 +91,7 @@ impl Owner for PoolOwner {
 
 impl PoolOwner {
     pub(super) fn new(shared: &Arc<Shared>, subchannel: Arc<Subchannel>) -> Self {
-        Self { shared: Arc::downgrade(shared), waiting: Arc::clone(&shared.waiting), subchannel }
+        Self { shared: Arc::downgrade(shared), waiting: Arc::clone(&shared.queue), subchannel }
     }
 
     /// A connection without calls is queued for calls that need one.

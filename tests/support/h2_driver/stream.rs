@@ -3,7 +3,7 @@
 use super::fields::{self, Unsendable};
 use bytes::Bytes;
 use framewire::error::Error;
-use framewire::unstable::call::state::{CallState, SEND_QUEUE, SendEnd, SendState};
+use framewire::unstable::call::state::{CallState, SEND_BUFFER_LIMIT, SendEnd, SendState};
 use framewire::unstable::http2::Fields;
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
@@ -50,7 +50,7 @@ impl Sending {
         if self.ended {
             x.send_mut().end_was_sent();
         }
-        Ok(if x.send().queued() < SEND_QUEUE { x.take_writer() } else { None })
+        Ok(if x.send().queued() < SEND_BUFFER_LIMIT { x.take_writer() } else { None })
     }
 
     fn gather(&mut self, out: &mut SendState) {

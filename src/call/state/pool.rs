@@ -59,12 +59,6 @@ impl CallState {
             tenant.take();
         }
     }
-
-    /// Takes the tenant's permit; the caller drops it with no lock held.
-    #[must_use]
-    pub const fn take_tenant(&mut self) -> Option<TenantPermit> {
-        self.tenant.take()
-    }
 }
 
 impl super::SendState {
