@@ -90,7 +90,7 @@ async fn a_retried_call_stays_within_its_quota() {
     let builder = Channel::builder("http://test").connector(shared.network.clone());
     let channel = builder.retry(retry).unstable_pool(options).build().unwrap();
     let tenant = channel.tenant("one", share(1, 1));
-    let calls: Vec<_> = (0..4).map(|_| begin(&tenant, &[1, 5])).collect();
+    let calls: Vec<_> = (0..4).map(|_| begin(&tenant, &[1, 255])).collect();
     // Their dial fails, and a connection is there before they are retried.
     ms(2000).await;
     assert_eq!(channel.waiting(), 0, "all have failed and pause");
