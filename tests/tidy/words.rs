@@ -7,7 +7,7 @@ use crate::reader::Source;
 pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("at rest", 0, "idle"),
     ("door", 1, "the name of the API"),
-    ("floor", 2, "layer"),
+    ("floor", 1, "layer"),
     ("for ever", 1, "until what ends it"),
     ("home", 2, "owner"),
     ("house", 0, "structure or module"),
@@ -17,12 +17,12 @@ pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("patience", 1, "deadline or timeout"),
     ("riddle", 0, "the fact"),
     ("room", 9, "capacity or space"),
-    ("seat", 20, "permit"),
+    ("seat", 10, "permit"),
     ("stir", 0, "wake"),
     ("stranger", 10, "unknown peer"),
     ("surely", 2, "definitely"),
     ("their rest", 0, "idle"),
-    ("under way", 13, "in flight"),
+    ("under way", 11, "in flight"),
     ("whoever", 5, "who: the caller, the peer, the pool"),
 ];
 
