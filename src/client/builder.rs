@@ -1,5 +1,4 @@
-//! Building a channel: target, connector, TLS, resolver, interceptors, policies. Limits and times are set
-//! in `options.rs`.
+//! Building a channel; limits and times are set in `options.rs`.
 
 use crate::call::messages::MessageLimits;
 use crate::client::build_error::BuildError;

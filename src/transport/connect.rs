@@ -61,7 +61,7 @@ pub trait Connect: Send + Sync + 'static {
     fn connect(&self, target: Target) -> ConnectFuture;
 
     /// Returns the generation of the TLS configuration that a dial would use now, for comparison
-    /// with [`TlsInfo::generation`]. Default `None`: no configuration that can be replaced.
+    /// with [`TlsInfo::generation`](crate::transport::TlsInfo::generation). Default `None`: no configuration that can be replaced.
     fn tls_generation(&self) -> Option<u64> {
         None
     }

@@ -106,7 +106,7 @@ impl ClientTls {
     ///
     /// Use it for a renewed certificate or another certificate authority. Each clone keeps its server
     /// name. No earlier session is resumed, and none is shared with `other`. Open connections stay;
-    /// [`TlsInfo::generation`](crate::transport::connect::TlsInfo) tells which of them are older.
+    /// [`TlsInfo::generation`](crate::transport::TlsInfo) tells which of them are older.
     ///
     /// ```
     /// use framewire::tls::ClientTls;
