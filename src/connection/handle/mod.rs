@@ -60,7 +60,8 @@ pub struct Handle {
     queued_bytes: Arc<QueuedBytes>,
     /// Credit in bytes that a reader reports at once.
     credit_step: u32,
-    /// The reader of a message larger than this reports credit at once.
+    /// The stream window of the options, in bytes. A reader that expects more bytes of its message than
+    /// this reports at once.
     stream_window: u32,
 }
 
