@@ -5,7 +5,7 @@
 use framewire::client::{self, Balance, Cap, Channel, ChannelBuilder, ControllerOptions, Preset};
 use framewire::server::{self, Router, Server, ServerBuilder};
 use framewire::transport::in_memory;
-use framewire::{Budget, Engine, Limits, Method, Raw, Request, Response};
+use framewire::{Budget, Code, Engine, Limits, Method, Raw, Request, Response, Status};
 use std::time::Duration;
 
 const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Echo");
@@ -255,6 +255,37 @@ async fn limits_of_both() {
 }
 
 /// What a setter was given holds, whatever a preset says, before it or after it.
+/// The longest backoff and a deadline: the call ends by its deadline, and nobody else notices.
+#[tokio::test(start_paused = true)]
+async fn the_longest_backoff_of_a_retry() {
+    const DOWN: Method<Raw, Raw> = Method::new("/test.Echo/Down");
+    for multiplier in [1.0, f64::INFINITY, f64::NAN] {
+        let (connector, listener) = in_memory(64 * 1024);
+        let router = router().unary(&DOWN, |_context, _request| async move {
+            Err(Status::new(Code::Unavailable, "down"))
+        });
+        let _server = Server::builder(router).serve(listener).unwrap();
+        let retry = client::RetryPolicy::new(3).backoff(Duration::MAX, multiplier, Duration::MAX);
+        let builder = Channel::builder("http://test").connector(connector);
+        let channel = builder.retry(retry).build().unwrap();
+        let request = Request::new(Raw::default()).with_timeout(Duration::from_secs(20));
+        let error = channel.unary(&DOWN, request).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        channel.unary(&ECHO, Raw::default()).await.unwrap();
+        assert_eq!(channel.stats().connections.len(), 1, "the connection lives");
+    }
+}
+
+#[test]
+fn a_user_agent_is_one_line_of_ascii() {
+    for name in ["a\r\nx: y", "a\nb", "a\0", "\u{fc}"] {
+        let built = Channel::builder("http://test").user_agent(name).build();
+        let Err(client::BuildError::Options(findings)) = built else { panic!("{name:?} is taken") };
+        assert!(findings[0].what.starts_with("user_agent"), "{findings:?}");
+    }
+    assert!(Channel::builder("http://test").user_agent("billing/2.1 (blue)").build().is_ok());
+}
+
 #[tokio::test]
 async fn a_setter_wins_over_a_preset() {
     let long = Duration::from_secs(1_000);

@@ -7,7 +7,7 @@ use crate::client::policy::{HedgePolicy, Policy, Retries, RetryPolicy};
 use crate::client::settings::Settings;
 use crate::client::shard_key::{Part, ShardKey};
 use crate::connection::keepalive::Preset;
-use crate::grpc::{Metadata, Status, request};
+use crate::grpc::{Metadata, Status};
 use crate::memory::replay::ReplayBudget;
 use crate::pool;
 use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve, Severity};
@@ -57,7 +57,6 @@ pub struct ChannelBuilder {
     path: Option<Preset>,
     /// The options take their times from `path`.
     follow_path: bool,
-    user_agent: Option<String>,
     interceptors: Vec<Interceptor>,
     retries: Option<Box<Retries>>,
 }
@@ -98,7 +97,6 @@ impl ChannelBuilder {
             limits: MessageLimits::new(),
             path: None,
             follow_path: false,
-            user_agent: None,
             interceptors: Vec::new(),
             retries: None,
         }
@@ -241,19 +239,15 @@ impl ChannelBuilder {
     /// ```
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        pool::check(&self.pool_options(), &self.limits, self.path.as_ref())
+        let mut findings = pool::check(&self.pool_options(), &self.limits, self.path.as_ref());
+        findings.extend(self.settings.check_user_agent());
+        findings
     }
 
     /// Sets the `:authority` of requests, `host` or `host:port`. Default the target's. Dialling and
     /// TLS keep the target's host. One that is not valid is an error of [`ChannelBuilder::build`].
     pub fn authority(mut self, authority: &str) -> Self {
         self.target = self.target.and_then(|target| target.with_authority(authority));
-        self
-    }
-
-    /// Sets what precedes this crate's own `user-agent`, such as `billing/2.1`. Default nothing.
-    pub fn user_agent(mut self, name: &str) -> Self {
-        self.user_agent = Some(format!("{name} {}", request::USER_AGENT));
         self
     }
 
@@ -372,7 +366,7 @@ impl ChannelBuilder {
             findings: findings.into(),
             scheme: if https { "https" } else { "http" },
             authority: target.authority().into(),
-            user_agent: self.user_agent.map_or_else(|| request::USER_AGENT.into(), Into::into),
+            user_agent: self.settings.user_agent().into(),
             limits: self.limits,
             interceptors: self.interceptors.into(),
             keep: ReplayBudget::new(options.keep_bytes, options.keep_total_bytes),

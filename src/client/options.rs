@@ -181,6 +181,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// Sets what precedes this crate's own `user-agent`, such as `billing/2.1`. Default nothing. Text other
+    /// than printable ASCII is an error of [`ChannelBuilder::build`].
+    pub fn user_agent(mut self, name: &str) -> Self {
+        self.settings.user_agent = Some(name.to_owned());
+        self
+    }
+
     /// Sets the options that few programs need. It replaces what an earlier call set.
     pub fn advanced(mut self, advanced: Advanced) -> Self {
         self.settings.advanced = advanced;

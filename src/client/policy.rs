@@ -1,6 +1,7 @@
 //! What a method may have of further attempts (gRFC A6): a policy for retries or one for hedges, and
 //! the throttle that all policies of a channel share.
 
+use crate::connection::options::TIME_MAX;
 use crate::error::{Error, Kind};
 use crate::grpc::status::Code;
 use crate::rt::sync::{AtomicU32, Ordering};
@@ -71,7 +72,8 @@ impl RetryPolicy {
         self
     }
 
-    /// Waits `initial` before the second attempt, then times `multiplier` (at least 1) up to `max`.
+    /// Waits `initial` before the second attempt, then times `multiplier` up to `max`, and at most ten
+    /// years. A `multiplier` below 1, or that is no number, counts as 1.
     #[must_use]
     pub const fn backoff(mut self, initial: Duration, multiplier: f64, max: Duration) -> Self {
         self.initial = initial;
@@ -95,7 +97,7 @@ impl RetryPolicy {
     pub(super) fn pause(&self, next: u32) -> Duration {
         let factor = self.multiplier.powi(next.saturating_sub(2).min(64) as i32);
         let wait = self.initial.as_secs_f64() * factor;
-        Duration::try_from_secs_f64(wait).unwrap_or(self.max).min(self.max)
+        Duration::try_from_secs_f64(wait).unwrap_or(self.max).min(self.max).min(TIME_MAX)
     }
 }
 
@@ -242,6 +244,10 @@ mod tests {
         let waits: Vec<_> = (2..=5).map(|next| policy.pause(next).as_millis()).collect();
         assert_eq!((policy.attempts(), waits), (5, vec![10, 30, 90, 200]));
         assert_eq!(RetryPolicy::new(0).attempts(), 2);
+        for multiplier in [1.0, f64::INFINITY, f64::NAN] {
+            let policy = RetryPolicy::new(5).backoff(Duration::MAX, multiplier, Duration::MAX);
+            assert_eq!([2, 5].map(|next| policy.pause(next)), [TIME_MAX; 2]);
+        }
     }
 
     #[test]

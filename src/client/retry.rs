@@ -62,7 +62,8 @@ impl Retrying {
             Some(Pushback::After(time)) => time,
             _ => channel.pool.jitter(self.policy.pause(made.0 + 1), 0.2),
         };
-        if attempt.deadline.is_some_and(|at| rt::now() + pause >= at) {
+        let next = rt::now().checked_add(pause);
+        if attempt.deadline.is_some_and(|at| next.is_none_or(|next| next >= at)) {
             return None;
         }
         made.0 += 1;

@@ -3,8 +3,9 @@
 use crate::client::advanced::{Advanced, put};
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
+use crate::grpc::request;
 use crate::memory::budget::Budget;
-use crate::pool::{Balance, Cap, PoolOptions};
+use crate::pool::{Balance, Cap, Finding, PoolOptions, Severity};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,31 @@ pub(super) struct Settings {
     pub(super) connection_window: Option<u32>,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) engine: Option<Engine>,
+    pub(super) user_agent: Option<String>,
 }
 
 impl Settings {
+    /// Returns the `user-agent` of requests.
+    pub(super) fn user_agent(&self) -> String {
+        match &self.user_agent {
+            Some(name) => format!("{name} {}", request::USER_AGENT),
+            None => request::USER_AGENT.to_owned(),
+        }
+    }
+
+    /// Returns what is wrong with the `user-agent`: a line break in it would begin another field behind
+    /// a lenient proxy (RFC 9113 §8.2.1).
+    pub(super) fn check_user_agent(&self) -> Option<Finding> {
+        let name = self.user_agent.as_deref()?;
+        let printable = name.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+        (!printable).then(|| Finding {
+            severity: Severity::Error,
+            what: "user_agent has a byte that is not printable ASCII".to_owned(),
+            why: "peers reject such a field, and every call with it".to_owned(),
+            instead: "a name and a version, such as billing/2.1".to_owned(),
+        })
+    }
+
     /// Makes the pool's options: defaults, then the preset, then what was set.
     pub(super) fn pool_options(&self, preset: Option<&Preset>) -> PoolOptions {
         let mut to = self.base.clone().unwrap_or_default();

@@ -44,8 +44,8 @@ pub trait Encode {
     fn encoded_len(&self) -> usize;
 
     /// Appends the encoded message: exactly as many bytes as [`encoded_len`](Self::encoded_len)
-    /// returned. If the number differs, the call fails with INTERNAL and nothing of the message is
-    /// sent.
+    /// returned. If the number differs, sending fails with INTERNAL and nothing of the message is
+    /// sent: a unary call ends with that error, a stream stays open.
     fn encode(&self, out: &mut EncodeBuf<'_>);
 }
 
