@@ -146,7 +146,7 @@ impl Intake {
         self.tell_owner(ConnectionEvent::Ready);
     }
 
-    /// No new call is welcome: GOAWAY came, or identifiers run out. Calls that come all the same
+    /// The connection takes no new calls: GOAWAY came, or identifiers run out. Calls that come all the same
     /// are sent back.
     pub fn draining(&self) {
         self.handle.stop_accepting();

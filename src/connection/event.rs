@@ -12,8 +12,8 @@ pub enum ConnectionEvent {
     Ready,
     /// The peer changed SETTINGS_MAX_CONCURRENT_STREAMS.
     StreamLimit,
-    /// The connection takes no new calls: GOAWAY was sent or received, or stream identifiers run
-    /// out.
+    /// The connection takes no new calls: GOAWAY was received, a probe had no answer, or stream
+    /// identifiers ran out.
     Draining,
     /// The peer sent GOAWAY.
     Goaway(ErrorCode),

@@ -109,7 +109,7 @@ fn loom_submit_close() {
     });
 }
 
-/// wake/cancel: one side at a time claims a call's queue flag, so a cancellation that meets a notice
+/// wake/cancel: one side at a time claims a call's mailbox flag, so a cancellation that meets a notice
 /// is still seen by a driver that takes the call afterwards.
 #[test]
 fn loom_wake_cancel() {

@@ -2,12 +2,14 @@
 //! call ends, its error tells the truth about whether it was processed, nothing hangs or panics.
 
 use crate::link::{Faults, FaultyConnector, FaultyListener, Trace};
-use crate::memory_pair::{BIDI, UNARY, raw};
+use crate::memory_pair::{BIDI, UNARY, lone_channel, raw};
+use crate::peer::Peer;
 use framewire::client::Channel;
-use framewire::error::{Error, Kind, Processed};
+use framewire::error::{Error, ErrorCode, Kind, Processed};
 use framewire::server::{Router, Server};
 use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Response};
+use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::pool::PoolOptions;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -184,4 +186,17 @@ async fn at_every_byte() {
     }
     assert!(words.iter().all(|times| *times > 100), "both words were said: {words:?}");
     assert_eq!(PANICS.get(), 0, "a task panicked");
+}
+
+/// A peer that answers a call and then says that it has not processed it: a retry is not safe.
+#[tokio::test(start_paused = true)]
+async fn a_goaway_below_a_response_that_has_begun() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    let call = tokio::spawn(async move { channel.unary(&UNARY, raw([1])).await });
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    peer.response(1).await;
+    peer.goaway(0, ErrorCode::NO_ERROR, "").await;
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::GoAway, Processed::Maybe), "{error}");
 }

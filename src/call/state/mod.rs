@@ -10,16 +10,17 @@
 //! | [`pool`] | `pool`, and the connection that sends a call back | `assign`, `detach`, `sent_back`, tenant permits |
 //! | [`carrier`] | `connection` | `request_received`, `opened`, `parked`, `response_head`, `body_received`, … |
 //! | [`ending`] | whoever ends an attempt | `complete`, `fail`, `end_cancelled` |
-//! | [`policy`] | `client`'s retry policy | `set_policy`, `attempt`, `retry`, `settle`, `abandon` |
+//! | [`policy`] | `client`'s retry policy | `set_policy`, `attempt`, `retry`, `settle`, `abandon_retry` |
 //!
-//! ```text
-//!            assign            opened
-//!  Pending ----------> Pending -------> Open --- complete, fail ---> Over
-//!     ^      parked |     ^               |  (with a retry policy)
-//!     |             v     | unparked      v
-//!     |            Parked-+           Undecided --- settle --------> Over
-//!     +------ sent_back, retry -----------+
-//! ```
+//! | from | transition | to |
+//! | --- | --- | --- |
+//! | Pending | `parked` | Parked |
+//! | Parked | `unparked` | Pending |
+//! | Pending | `opened`, `request_received` | Open |
+//! | Pending, Parked, Open | `sent_back` (Open: `refused`, too) | Pending |
+//! | Pending, Parked, Open | `complete`, `fail`, `end_cancelled` | Over; with a retry policy and not cancelled Undecided |
+//! | Undecided | `retry` | Pending |
+//! | Undecided | `settle`, `abandon_retry` | Over |
 //!
 //! hot: recycled, so that a call allocates nothing here.
 
@@ -53,7 +54,8 @@ pub const SEND_BUFFER_LIMIT: usize = 64 * 1024;
 /// Where a call stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Stage {
-    /// It has no stream: its caller fills it, or it is in the pool's queue or in a mailbox.
+    /// It has no stream: its caller fills it, it is in the pool's queue or in a mailbox, or it pauses
+    /// between two attempts.
     #[default]
     Pending,
     /// A connection has queued it, for the peer's stream limit or behind a probe.
@@ -90,7 +92,7 @@ pub struct CallState {
     detached: bool,
     permit: Option<Permit>,
     tenant: Option<TenantPermit>,
-    /// The identifier of the stream, or of the last one: errors name it.
+    /// The identifier of the stream, until the call is sent back: errors name it.
     stream_id: Option<u32>,
     /// Why the call failed, whatever had come before.
     failure: Option<Error>,

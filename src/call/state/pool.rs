@@ -22,8 +22,9 @@ impl CallState {
         self.permit.take_if(|permit| pending && permit.carrier().id() == connection)
     }
 
-    /// Returns the call to [`Stage::Pending`], for another connection; the caller drops the permit with
-    /// no lock held. What was written is replayed if it is kept: `false` when it is not.
+    /// Returns the call to [`Stage::Pending`]: the connection carries it no longer. Returns the permit,
+    /// which the caller drops with no lock held, and whether all that was written is kept, so that another
+    /// connection can carry the call.
     #[must_use]
     pub fn sent_back(&mut self, now: Instant) -> (Option<Permit>, bool) {
         let movable = self.send.is_movable();

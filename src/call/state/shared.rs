@@ -36,12 +36,12 @@ impl SharedCall {
         true
     }
 
-    /// Claims the queue flag; returns `false` when the call is in a mailbox already.
+    /// Claims the mailbox flag; returns `false` when the call is in a mailbox already.
     pub(crate) fn claim_mailbox(&self) -> bool {
         !self.queued.swap(true, Ordering::AcqRel)
     }
 
-    /// Clears the queue flag. Whoever does so reads the state afterwards, or holds its lock: a change
+    /// Clears the mailbox flag. Whoever does so reads the state afterwards, or holds its lock: a change
     /// that found the flag set would be lost otherwise.
     pub(crate) fn leave_mailbox(&self) {
         self.queued.store(false, Ordering::Release);

@@ -263,7 +263,7 @@ impl Core {
     }
 
     /// Returns a call that the peer definitely did not process to the owner, which replays it on another
-    /// connection.
+    /// connection or ends it.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
         self.handle.send_back(call, !self.closing.abandoned, || self.not_processed());
     }

@@ -93,7 +93,7 @@ impl Core {
         cost: &Cost,
     ) {
         let timed = !cost.is_fast() || cost.is_sample();
-        // The queue flag is claimed, so the handler does not push the call: `pump` below handles it.
+        // The mailbox flag is claimed, so the handler does not push the call: `pump` below handles it.
         let claimed = call.claim_mailbox();
         // A handler that waits is polled again by its own task, with that task's waker.
         let mut cx = Context::from_waker(Waker::noop());

@@ -10,7 +10,7 @@ use crate::connection::counters::ConnectionCounters;
 pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
-use crate::error::{ConnectionFacts, Error};
+use crate::error::{ConnectionFacts, Error, Processed};
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
 use crate::rt;
@@ -246,7 +246,7 @@ impl Handle {
         }
     }
 
-    /// Queues a call, whose queue flag the caller has claimed, for the driver. If the driver is gone,
+    /// Queues a call, whose mailbox flag the caller has claimed, for the driver. If the driver is gone,
     /// settles it.
     pub(crate) fn push(&self, call: Arc<SharedCall>) {
         if let Err(left) = self.mailbox.submit(call) {
@@ -285,13 +285,17 @@ impl Handle {
             drop(x);
             return wake(wakers);
         }
+        // A peer that answers a call and then disowns it has processed it all the same.
+        let answered = x.recv().is_head_ready();
         let (permit, movable) = x.sent_back(rt::now());
         drop(x);
         drop(permit);
         match self.owner.as_ref().filter(|_| movable && may_move) {
             Some(owner) => owner.redispatch(call),
             None => {
-                let wakers = call.lock().fail(otherwise());
+                let error = otherwise();
+                let error = if answered { error.with_processed(Processed::Maybe) } else { error };
+                let wakers = call.lock().fail(error);
                 wake(wakers);
             }
         }

@@ -77,8 +77,8 @@ pub enum Event<'a, T> {
     },
     /// The peer acknowledged a PING.
     Pong([u8; 8]),
-    /// The peer sent GOAWAY. [`Connection::unprocessed`](super::Connection::unprocessed) returns the
-    /// streams that it will not process.
+    /// The peer sent GOAWAY. [`Connection::unprocessed`](super::Connection::unprocessed) closes and
+    /// returns the streams that it will not process; take each of them.
     GoAway {
         /// The last stream that it may have processed.
         last_stream_id: StreamId,

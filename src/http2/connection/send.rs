@@ -25,7 +25,7 @@ const DIRECT_FULL: usize = 512 * 1024;
 pub enum OpenRefusal {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is reached (RFC 9113 §5.1.2); wait.
     StreamLimit,
-    /// The connection received GOAWAY or is closed (RFC 9113 §6.8).
+    /// The connection sent or received GOAWAY, or is closed (RFC 9113 §6.8).
     GoingAway,
     /// Stream identifiers are used up (RFC 9113 §5.1.1); another connection is needed.
     IdsExhausted,
