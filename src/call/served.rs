@@ -29,7 +29,7 @@ impl ServerCall {
         f(self.call.lock().recv_mut().head_mut())
     }
 
-    /// When the caller's patience ends.
+    /// Returns the deadline of the call.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.call.lock().deadline()

@@ -1,6 +1,7 @@
 //! The options of a channel that few programs need.
 
 use crate::advisor::sizing::ControllerOptions;
+use crate::connection::options::{AdvancedConnection, put};
 use crate::http2::Limits;
 use crate::pool::{Cap, PoolOptions};
 use std::sync::Arc;
@@ -27,10 +28,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Advanced {
-    limits: Option<Limits>,
-    settings_timeout: Option<Duration>,
-    write_stall_timeout: Option<Duration>,
-    stream_stall_timeout: Option<Option<Duration>>,
+    connection: AdvancedConnection,
     probe_after: Option<Option<Duration>>,
     leak_after: Option<Option<Duration>>,
     fill_percent: Option<u32>,
@@ -56,21 +54,21 @@ impl Advanced {
     ///
     /// `ChannelBuilder::stream_window` and `connection_window` replace the windows in it.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Some(limits);
+        self.connection.limits = Some(limits);
         self
     }
 
     /// Sets the time for the peer's first SETTINGS frame; without it the connection ends and its
     /// calls move. Default 20 s. At most `ChannelBuilder::connect_timeout` is useful; 0 is an error.
     pub fn settings_timeout(mut self, time: Duration) -> Self {
-        self.settings_timeout = Some(time);
+        self.connection.settings_timeout = Some(time);
         self
     }
 
     /// Sets the time after which a connection ends whose socket accepts no byte. Default 30 s; 0 is
     /// an error.
     pub fn write_stall_timeout(mut self, time: Duration) -> Self {
-        self.write_stall_timeout = Some(time);
+        self.connection.write_stall_timeout = Some(time);
         self
     }
 
@@ -78,7 +76,7 @@ impl Advanced {
     /// (CANCEL); its call fails with RESOURCE_EXHAUSTED. Default `None`: slow readers are legitimate,
     /// and only a process that is short of memory resets them, after one minute.
     pub fn stream_stall_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.stream_stall_timeout = Some(time.into());
+        self.connection.stream_stall_timeout = Some(time.into());
         self
     }
 
@@ -176,10 +174,7 @@ impl Advanced {
     /// Writes what was set into the pool's options.
     pub(super) fn apply(&self, to: &mut PoolOptions) {
         let from = self.clone();
-        put(from.limits, &mut to.driver.limits);
-        put(from.settings_timeout, &mut to.driver.settings_time);
-        put(from.write_stall_timeout, &mut to.driver.write_stall_time);
-        put(from.stream_stall_timeout, &mut to.driver.stream_stall_time);
+        from.connection.apply(&mut to.driver);
         put(from.probe_after, &mut to.driver.probe_after);
         put(from.leak_after, &mut to.driver.leak_after);
         put(from.fill_percent, &mut to.fill_percent);
@@ -192,12 +187,5 @@ impl Advanced {
         put(from.replay_total_bytes, &mut to.keep_total_bytes);
         put(from.cap.map(Some), &mut to.cap);
         put(from.sizing, &mut to.sizing);
-    }
-}
-
-/// Replaces `to` if there is a value.
-pub(super) fn put<T>(from: Option<T>, to: &mut T) {
-    if let Some(value) = from {
-        *to = value;
     }
 }

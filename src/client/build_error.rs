@@ -1,5 +1,6 @@
 //! Why a channel cannot be built.
 
+use crate::connection::check::write_lines;
 use crate::pool::Finding;
 use crate::transport::target::TargetError;
 use std::fmt;
@@ -40,12 +41,7 @@ impl fmt::Display for BuildError {
                 "all {most} channels that Channels::new allows are in use; raise the limit, or drop \
                  channels that are no longer needed"
             ),
-            Self::Options(findings) => {
-                for (i, finding) in findings.iter().enumerate() {
-                    write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
-                }
-                Ok(())
-            }
+            Self::Options(findings) => write_lines(findings, f),
         }
     }
 }

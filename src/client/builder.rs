@@ -6,11 +6,12 @@ use crate::client::channel::{Channel, Inner, Interceptor, Templates};
 use crate::client::policy::{HedgePolicy, Policy, Retries, RetryPolicy};
 use crate::client::settings::Settings;
 use crate::client::shard_key::{Part, ShardKey};
+use crate::connection::check::split;
 use crate::connection::keepalive::Preset;
 use crate::grpc::{Metadata, Status};
 use crate::memory::replay::ReplayBudget;
 use crate::pool;
-use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve, Severity};
+use crate::pool::{Cap, Finding, Pool, PoolOptions, Resolve};
 use crate::rt::sync::Mutex;
 use crate::transport::connect::{Connect, Target};
 use crate::transport::target::{Scheme, TargetError};
@@ -240,7 +241,7 @@ impl ChannelBuilder {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = pool::check(&self.pool_options(), &self.limits, self.path.as_ref());
-        findings.extend(self.settings.check_user_agent());
+        findings.extend(self.settings.findings());
         findings
     }
 
@@ -334,8 +335,7 @@ impl ChannelBuilder {
     ///   [`ChannelBuilder::tls`] do not agree;
     /// - [`BuildError::Options`] if options contradict each other or cannot work.
     pub fn build(self) -> Result<Channel, BuildError> {
-        let (errors, findings): (Vec<_>, Vec<_>) =
-            self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
+        let (errors, findings) = split(self.findings());
         let options = self.pool_options();
         let target = self.target.map_err(BuildError::Target)?;
         let https = target.scheme() == Scheme::Https;

@@ -45,8 +45,9 @@ impl Retrying {
         x.set_policy(Waker::from(retrying));
     }
 
-    /// Returns the pause before the next attempt, `None` when this one was the last.
-    fn decide(&self, attempt: &Attempt) -> Option<Duration> {
+    /// Returns how many attempts were made and the pause before the next one, `None` when this one was
+    /// the last.
+    fn decide(&self, attempt: &Attempt) -> Option<(u32, Duration)> {
         // Not the last owner: the call holds its channel until it is over.
         let channel = self.channel.upgrade()?;
         let error = attempt.result.as_ref().err();
@@ -66,17 +67,17 @@ impl Retrying {
         if attempt.deadline.is_some_and(|at| next.is_none_or(|next| next >= at)) {
             return None;
         }
+        let previous = made.0;
         made.0 += 1;
         made.1 += pause;
-        Some(pause)
+        Some((previous, pause))
     }
 
     /// Returns the pause that begins now and the error that calls for it, or `None` when the attempt was
     /// the last. `x` is the call's state, in which an attempt has ended.
     fn next(&self, attempt: Attempt, x: &mut CallState) -> Option<(Duration, Error)> {
-        let pause = self.decide(&attempt)?;
+        let (previous, pause) = self.decide(&attempt)?;
         let error = attempt.result.err()?;
-        let previous = self.made.lock().0 - 1;
         let extra = x.send_mut().extra_mut();
         extra.rewind(self.mark);
         announce_previous(extra, previous);

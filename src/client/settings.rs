@@ -1,11 +1,13 @@
 //! What a channel's setters were given, and the pool's options that are made of it.
 
-use crate::client::advanced::{Advanced, put};
+use crate::client::advanced::Advanced;
+use crate::connection::check::Findings;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
+use crate::connection::options::put;
 use crate::grpc::request;
 use crate::memory::budget::Budget;
-use crate::pool::{Balance, Cap, Finding, PoolOptions, Severity};
+use crate::pool::{Balance, Cap, Finding, PoolOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,17 +46,19 @@ impl Settings {
         }
     }
 
-    /// Returns what is wrong with the `user-agent`: a line break in it would begin another field behind
-    /// a lenient proxy (RFC 9113 §8.2.1).
-    pub(super) fn check_user_agent(&self) -> Option<Finding> {
-        let name = self.user_agent.as_deref()?;
-        let printable = name.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
-        (!printable).then(|| Finding {
-            severity: Severity::Error,
-            what: "user_agent has a byte that is not printable ASCII".to_owned(),
-            why: "peers reject such a field, and every call with it".to_owned(),
-            instead: "a name and a version, such as billing/2.1".to_owned(),
-        })
+    /// Returns what is wrong with what is no option of the pool.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Findings::default();
+        let name = self.user_agent.as_deref().unwrap_or_default();
+        // A line break would begin another field behind a lenient proxy.
+        if !name.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+            found.error(
+                "user_agent has a byte that is not printable ASCII".into(),
+                "peers reject such a field, and every call with it",
+                "a name and a version, such as billing/2.1",
+            );
+        }
+        found.into_vec()
     }
 
     /// Makes the pool's options: defaults, then the preset, then what was set.

@@ -44,6 +44,19 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Writes findings, a line each.
+pub(crate) fn write_lines(findings: &[Finding], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, finding) in findings.iter().enumerate() {
+        write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
+    }
+    Ok(())
+}
+
+/// Separates errors from warnings.
+pub(crate) fn split(findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
+    findings.into_iter().partition(|finding| finding.severity == Severity::Error)
+}
+
 /// What was found so far.
 #[derive(Default)]
 pub(crate) struct Findings(Vec<Finding>);

@@ -10,6 +10,32 @@ use std::time::Duration;
 /// they are added.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// Replaces `to` if there is a value.
+pub(crate) fn put<T>(from: Option<T>, to: &mut T) {
+    if let Some(value) = from {
+        *to = value;
+    }
+}
+
+/// What the `Advanced` options of a client and of a server both set; `None` keeps the default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AdvancedConnection {
+    pub(crate) limits: Option<Limits>,
+    pub(crate) settings_timeout: Option<Duration>,
+    pub(crate) write_stall_timeout: Option<Duration>,
+    pub(crate) stream_stall_timeout: Option<Option<Duration>>,
+}
+
+impl AdvancedConnection {
+    /// Writes what was set into the options of connections.
+    pub(crate) fn apply(&self, to: &mut ConnectionOptions) {
+        put(self.limits.clone(), &mut to.limits);
+        put(self.settings_timeout, &mut to.settings_time);
+        put(self.write_stall_timeout, &mut to.write_stall_time);
+        put(self.stream_stall_timeout, &mut to.stream_stall_time);
+    }
+}
+
 /// How one connection behaves; the limits of the HTTP/2 engine are in [`Limits`].
 ///
 /// Internal: `client` and `server` build it from their own option types.

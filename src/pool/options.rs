@@ -61,7 +61,7 @@ pub struct PoolOptions {
     /// Connections on which a call may be tried before it fails. Default 8.
     pub attempts: u32,
     /// Bytes that a stream has sent and keeps until the response begins, so that the call can move
-    /// to another connection: what the peer surely did not process, or what a retry policy covers. A
+    /// to another connection: what the peer definitely did not process, or what a retry policy covers. A
     /// stream that sends more moves no longer. Default 256 KiB; 0 keeps none.
     pub keep_bytes: u32,
     /// The same for all calls of a channel together; whole requests of more than 64 KiB count, too,

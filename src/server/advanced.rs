@@ -1,6 +1,6 @@
 //! The options of a server that few programs need.
 
-use crate::connection::options::ConnectionOptions;
+use crate::connection::options::{AdvancedConnection, ConnectionOptions};
 use crate::http2::Limits;
 use std::time::Duration;
 
@@ -23,10 +23,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Advanced {
-    limits: Option<Limits>,
-    settings_timeout: Option<Duration>,
-    write_stall_timeout: Option<Duration>,
-    stream_stall_timeout: Option<Option<Duration>>,
+    connection: AdvancedConnection,
 }
 
 impl Advanced {
@@ -40,21 +37,21 @@ impl Advanced {
     /// `ServerBuilder::stream_window`, `connection_window` and `max_concurrent_streams` replace
     /// their values in it.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Some(limits);
+        self.connection.limits = Some(limits);
         self
     }
 
     /// Sets the time for the client's preface and first SETTINGS frame, after which the connection
     /// ends. Default 10 s; 0 is an error.
     pub fn settings_timeout(mut self, time: Duration) -> Self {
-        self.settings_timeout = Some(time);
+        self.connection.settings_timeout = Some(time);
         self
     }
 
     /// Sets the time after which a connection ends whose socket accepts no byte. Default 30 s; 0 is
     /// an error.
     pub fn write_stall_timeout(mut self, time: Duration) -> Self {
-        self.write_stall_timeout = Some(time);
+        self.connection.write_stall_timeout = Some(time);
         self
     }
 
@@ -62,23 +59,12 @@ impl Advanced {
     /// (CANCEL). Default `None`: slow readers are legitimate, and only a process that is short of
     /// memory resets them, after one minute.
     pub fn stream_stall_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.stream_stall_timeout = Some(time.into());
+        self.connection.stream_stall_timeout = Some(time.into());
         self
     }
 
     /// Writes what was set into the options of connections.
     pub(super) fn apply(&self, to: &mut ConnectionOptions) {
-        if let Some(limits) = &self.limits {
-            to.limits = limits.clone();
-        }
-        if let Some(time) = self.settings_timeout {
-            to.settings_time = time;
-        }
-        if let Some(time) = self.write_stall_timeout {
-            to.write_stall_time = time;
-        }
-        if let Some(time) = self.stream_stall_timeout {
-            to.stream_stall_time = time;
-        }
+        self.connection.apply(to);
     }
 }

@@ -1,9 +1,9 @@
 //! Building a server: its options, and how the options of connections are made of them.
 
-use crate::connection::check::{Finding, Findings, Severity};
+use crate::connection::check::{Finding, Findings, split, write_lines};
 use crate::connection::driver::Drain;
 use crate::connection::engine::Engine;
-use crate::connection::options::{ConnectionOptions, TIME_MAX};
+use crate::connection::options::{ConnectionOptions, TIME_MAX, put};
 use crate::http2::Role;
 use crate::memory::budget::Budget;
 use crate::rt;
@@ -32,10 +32,7 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Options(findings) = self;
-        for (i, finding) in findings.iter().enumerate() {
-            write!(f, "{}{finding}", if i == 0 { "" } else { "\n" })?;
-        }
-        Ok(())
+        write_lines(findings, f)
     }
 }
 
@@ -213,8 +210,7 @@ impl ServerBuilder {
     }
 
     fn checked(&self) -> Result<(), BuildError> {
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            self.findings().into_iter().partition(|finding| finding.severity == Severity::Error);
+        let (errors, warnings) = split(self.findings());
         for finding in warnings {
             tracing::warn!(%finding, "options of a server");
         }
@@ -246,25 +242,13 @@ impl ServerBuilder {
         let mut to = self.base.clone();
         self.advanced.apply(&mut to);
         to.set_windows(self.stream_window, self.connection_window);
-        if let Some(streams) = self.max_concurrent_streams {
-            to.limits.concurrent_streams = streams;
-        }
-        if let Some(budget) = &self.budget {
-            to.budget = Some(Arc::clone(budget));
-        }
-        if let Some(time) = self.keepalive_timeout {
-            to.doubt_time = time;
-        }
-        for (from, to) in [
-            (self.keepalive_time, &mut to.keepalive),
-            (self.max_connection_age, &mut to.max_age),
-            (self.max_connection_age_grace, &mut to.max_age_grace),
-            (self.max_connection_idle, &mut to.max_idle),
-        ] {
-            if let Some(time) = from {
-                *to = time;
-            }
-        }
+        put(self.max_concurrent_streams, &mut to.limits.concurrent_streams);
+        put(self.budget.clone().map(Some), &mut to.budget);
+        put(self.keepalive_timeout, &mut to.doubt_time);
+        put(self.keepalive_time, &mut to.keepalive);
+        put(self.max_connection_age, &mut to.max_age);
+        put(self.max_connection_age_grace, &mut to.max_age_grace);
+        put(self.max_connection_idle, &mut to.max_idle);
         to.bounded()
     }
 }

@@ -14,16 +14,16 @@ pub(crate) const WORDS: &[(&str, usize, &str)] = &[
     ("in vain", 2, "why it fails"),
     ("let go", 1, "release, drop or close"),
     ("octet", 0, "byte"),
-    ("patience", 1, "deadline or timeout"),
+    ("patience", 0, "deadline or timeout"),
     ("riddle", 0, "the fact"),
     ("room", 9, "capacity or space"),
     ("seat", 10, "permit"),
     ("stir", 0, "wake"),
     ("stranger", 10, "unknown peer"),
-    ("surely", 2, "definitely"),
+    ("surely", 1, "definitely"),
     ("their rest", 0, "idle"),
     ("under way", 11, "in flight"),
-    ("whoever", 5, "who: the caller, the peer, the pool"),
+    ("whoever", 3, "who: the caller, the peer, the pool"),
 ];
 
 /// Occurrences of a word in a line, in any case, in the plural, and as a part of an identifier.

@@ -81,11 +81,6 @@ impl CallState {
         self.send.head_sent(end);
     }
 
-    /// Client: the peer refused the stream without processing it; the call is about to be sent back.
-    pub const fn refused(&mut self) {
-        self.stage = Stage::Pending;
-    }
-
     /// Client: a response's head has come. `head` is swapped with an empty one. An engine calls this
     /// before it looks at any byte of the body: a page of HTML has no message length, and may never
     /// end.

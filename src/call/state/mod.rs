@@ -9,7 +9,7 @@
 //! | [`caller`] | `client`, `server`, [`Reader`](super::reader::Reader), [`Writer`](super::writer::Writer) | `prepare`, `cancel`, `answer`, `wait_*` |
 //! | [`pool`] | `pool`, and the connection that sends a call back | `assign`, `detach`, `sent_back`, tenant permits |
 //! | [`carrier`] | `connection` | `request_received`, `opened`, `parked`, `response_head`, `body_received`, … |
-//! | [`ending`] | whoever ends an attempt | `complete`, `fail`, `end_cancelled` |
+//! | [`ending`] | the component that ends an attempt | `complete`, `fail`, `end_cancelled` |
 //! | [`policy`] | `client`'s retry policy | `set_policy`, `attempt`, `retry`, `settle`, `abandon_retry` |
 //!
 //! | from | transition | to |
@@ -17,7 +17,7 @@
 //! | Pending | `parked` | Parked |
 //! | Parked | `unparked` | Pending |
 //! | Pending | `opened`, `request_received` | Open |
-//! | Pending, Parked, Open | `sent_back` (Open: `refused`, too) | Pending |
+//! | Pending, Parked, Open | `sent_back` | Pending |
 //! | Pending, Parked, Open | `complete`, `fail`, `end_cancelled` | Over; with a retry policy and not cancelled Undecided |
 //! | Undecided | `retry` | Pending |
 //! | Undecided | `settle`, `abandon_retry` | Over |

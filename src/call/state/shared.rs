@@ -41,7 +41,7 @@ impl SharedCall {
         !self.queued.swap(true, Ordering::AcqRel)
     }
 
-    /// Clears the mailbox flag. Whoever does so reads the state afterwards, or holds its lock: a change
+    /// Clears the mailbox flag. The component that does so reads the state afterwards, or holds its lock: a change
     /// that found the flag set would be lost otherwise.
     pub(crate) fn leave_mailbox(&self) {
         self.queued.store(false, Ordering::Release);

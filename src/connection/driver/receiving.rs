@@ -143,7 +143,6 @@ impl Core {
         let mut x = call.lock();
         let refused = matches!(cause, Cause::ByPeer(code) if status_map::is_unprocessed(code));
         if refused && x.send().is_replayable() && !x.recv().is_head_ready() {
-            x.refused();
             drop(x);
             if let Some(entry) = self.conn.take(key, &mut self.out) {
                 self.forget(key, &entry);
