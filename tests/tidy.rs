@@ -20,7 +20,7 @@ use graph::graph;
 use layers::{
     BANS, CIRCLES_LEFT, HTTP2_WORDS, LAYERS, allowed, contains, exports, is_root, layer_of,
 };
-use notes::{Requirement, check_place, cited, faults, requirements};
+use notes::{Requirement, check_place, cited, faults, invariants, requirements};
 use reader::{Source, code_only, files, has_word, item_end, names, paths, source};
 use std::collections::BTreeSet;
 use std::fs;
@@ -286,6 +286,29 @@ fn every_fault_has_its_tests() {
         }
     }
     report(&findings, "name each test as `path::function` in the last column");
+}
+
+/// Each section has the sentence, what breaks it, and tests that exist; none stands twice in one.
+#[test]
+fn every_invariant_has_its_tests() {
+    let mut findings = Vec::new();
+    for section in invariants() {
+        let place = &section.place;
+        if !section.sentence || !section.breaks || section.tests.is_empty() {
+            findings.push(format!("{place} lacks *sentence*, `What breaks it: `, or a test"));
+        }
+        for (i, (place, test)) in section.tests.iter().enumerate() {
+            let why = match test.contains("::") {
+                true => check_place(test, true).err(),
+                false => Some("write - `path::function`: what it shows".to_owned()),
+            };
+            findings.extend(why.map(|why| format!("{place} {test}: {why}")));
+            if section.tests[..i].iter().any(|(_, other)| other == test) {
+                findings.push(format!("{place} {test} stands twice"));
+            }
+        }
+    }
+    report(&findings, "the form of an invariant is that of its neighbours");
 }
 
 #[test]

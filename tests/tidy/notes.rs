@@ -74,6 +74,36 @@ pub(crate) fn faults() -> Vec<(String, Vec<String>)> {
     found
 }
 
+/// A section of `spec-notes/invariants.md`: where it begins, whether it has its sentence and says
+/// what breaks it, and the list of its tests, each with its place.
+pub(crate) struct Invariant {
+    pub(crate) place: String,
+    pub(crate) sentence: bool,
+    pub(crate) breaks: bool,
+    pub(crate) tests: Vec<(String, String)>,
+}
+
+pub(crate) fn invariants() -> Vec<Invariant> {
+    let mut found: Vec<Invariant> = Vec::new();
+    for note in files("spec-notes/invariants.md", &["md"]) {
+        for line in &note.lines {
+            let place = format!("{}:{}", note.path, line.number);
+            if line.text.starts_with("## ") {
+                found.push(Invariant { place, sentence: false, breaks: false, tests: vec![] });
+            } else if let Some(last) = found.last_mut() {
+                last.sentence |= line.text.starts_with('*');
+                last.breaks |= line.text.starts_with("What breaks it: ");
+                if let Some(item) = line.text.strip_prefix("- ") {
+                    let test = item.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
+                    last.tests.push((place, test.map_or("", |(test, _)| test).to_owned()));
+                }
+            }
+        }
+    }
+    assert!(found.len() >= 9, "the reader does not find the invariants");
+    found
+}
+
 /// `path`, `path::item`, or `none`, which wants a sentence in the note and no file.
 pub(crate) fn check_place(place: &str, test: bool) -> Result<(), String> {
     if place == "none" {
