@@ -1,6 +1,6 @@
 //! The accept loop: limits, handshakes in tasks of their own, graceful shutdown.
 
-use crate::connection::driver::{Drain, DrainReport, Driver};
+use crate::connection::driver::{Drain, DrainReport, Driver, Opening};
 use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
 use crate::connection::options::{ConnectionOptions, TIME_MAX};
@@ -9,7 +9,7 @@ use crate::server::router::Routes;
 use crate::transport::accept::Accept;
 use crate::transport::connect::Connected;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use crate::transport::tls::{self, ServerTls};
+use crate::transport::tls::{self, FirstByte, Secured, ServerTls};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,8 +201,8 @@ enum Driving {
 async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let peer = connected.info.peer.clone();
     let secured = rt::timeout(shared.handshake_timeout, secure(connected, shared)).await;
-    let connected = match secured {
-        Ok(Ok(connected)) => connected,
+    let (connected, opening) = match secured {
+        Ok(Ok(secured)) => secured,
         Ok(Err(error)) => {
             tracing::debug!(?peer, error, "handshake failed");
             return None;
@@ -222,7 +222,7 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     Some(match shared.engine.foreign() {
         None => {
             let options = Arc::clone(&shared.options);
-            Driving::Ours(Driver::server(io, handle, options, dispatch, drain))
+            Driving::Ours(Driver::server_after(opening, io, handle, options, dispatch, drain))
         }
         Some(engine) => {
             let (intake, options) = (Intake::new(handle, Some(drain)), (*shared.options).clone());
@@ -231,24 +231,37 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     })
 }
 
+/// Performs the TLS handshake, if the server has TLS. The second value is what the handshake has sent for
+/// the connection.
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-async fn secure(connected: Connected, shared: &Shared) -> Result<Connected, String> {
-    let Some(tls) = &shared.tls else { return Ok(connected) };
-    let (io, mut parts) = connected.into_parts();
-    let accepted = if shared.plaintext_too {
-        tls::accept_either(io, tls).await
-    } else {
-        tls::accept(io, tls).await.map(|(io, secured)| (io, Some(secured)))
-    };
-    let (io, secured) = accepted.map_err(|error| error.to_string())?;
-    parts.info.timings.tls = secured.as_ref().map_or(Duration::ZERO, |tls| tls.handshake);
-    parts.info.tls = secured;
-    Ok(Connected::from_parts(io, parts))
+async fn secure(
+    connected: Connected,
+    shared: &Shared,
+) -> Result<(Connected, Option<Opening>), String> {
+    let Some(tls) = &shared.tls else { return Ok((connected, None)) };
+    let (mut io, mut parts) = connected.into_parts();
+    if shared.plaintext_too {
+        io = match tls::read_kind(io).await.map_err(|error| error.to_string())? {
+            FirstByte::Tls(io) => io,
+            FirstByte::Plaintext(io) => return Ok((Connected::from_parts(io, parts), None)),
+        };
+    }
+    // Another engine has SETTINGS of its own.
+    let opening = shared.engine.foreign().is_none().then(|| Opening::new(&shared.options));
+    let first = opening.as_ref().map_or(&[][..], Opening::bytes);
+    let secured = tls::accept_speaking(io, tls, first).await.map_err(|error| error.to_string())?;
+    let Secured { io, info, spoken } = secured;
+    parts.info.timings.tls = info.handshake;
+    parts.info.tls = Some(info);
+    Ok((Connected::from_parts(io, parts), opening.filter(|_| spoken)))
 }
 
 #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
-async fn secure(connected: Connected, _shared: &Shared) -> Result<Connected, String> {
-    Ok(connected)
+async fn secure(
+    connected: Connected,
+    _shared: &Shared,
+) -> Result<(Connected, Option<Opening>), String> {
+    Ok((connected, None))
 }
 
 #[cfg(test)]

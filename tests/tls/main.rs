@@ -9,6 +9,7 @@
 #![cfg(feature = "tls-ring")]
 
 mod either;
+mod flight;
 #[path = "../support/identity.rs"]
 mod identity;
 mod parties;

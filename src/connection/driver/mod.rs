@@ -23,7 +23,8 @@ use crate::call::state::SharedCall;
 use crate::connection::dispatch::{Dispatch, Handler};
 use crate::connection::handle::Handle;
 use crate::connection::memory::{ConnectionMemory, Holding, initial_windows};
-use crate::http2::{Connection, RecvBuffer, Role, SendBuffer, StreamKey};
+use crate::http2::connection::server_opening;
+use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
 use crate::rt;
 use crate::transport::io::BoxedIo;
 use flush::Flush;
@@ -99,6 +100,32 @@ pub(crate) struct Core {
     leak_check: Option<Instant>,
 }
 
+/// What a server has to say first, for a transport that sends it before the driver exists: in the flight
+/// of the TLS handshake's Finished.
+pub(crate) struct Opening {
+    /// The limits that `bytes` announce.
+    limits: Limits,
+    bytes: Vec<u8>,
+}
+
+impl Opening {
+    pub(crate) fn new(options: &ConnectionOptions) -> Self {
+        let limits = opening_limits(options);
+        Self { bytes: server_opening(&limits), limits }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The limits that a new connection announces.
+fn opening_limits(options: &ConnectionOptions) -> Limits {
+    let mut limits = options.limits.clone();
+    initial_windows(&mut limits, &options.shared_budget());
+    limits
+}
+
 impl Driver {
     /// Creates a client's driver. Connections may share their options.
     #[must_use]
@@ -107,7 +134,7 @@ impl Driver {
         handle: Arc<Handle>,
         options: impl Into<Arc<ConnectionOptions>>,
     ) -> Self {
-        Self::new(Role::Client, io, handle, options.into(), None, None)
+        Self::new(Role::Client, io, handle, options.into(), None, None, None)
     }
 
     /// Creates a server's driver. Connections may share their options.
@@ -119,7 +146,19 @@ impl Driver {
         dispatch: Arc<dyn Dispatch>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self::new(Role::Server, io, handle, options.into(), Some(dispatch), Some(drain))
+        Self::new(Role::Server, io, handle, options.into(), Some(dispatch), Some(drain), None)
+    }
+
+    /// As [`Driver::server`], for a connection on which `opening` was sent, if there is one.
+    pub(crate) fn server_after(
+        opening: Option<Opening>,
+        io: BoxedIo,
+        handle: Arc<Handle>,
+        options: Arc<ConnectionOptions>,
+        dispatch: Arc<dyn Dispatch>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self::new(Role::Server, io, handle, options, Some(dispatch), Some(drain), opening)
     }
 
     fn new(
@@ -129,14 +168,23 @@ impl Driver {
         options: Arc<ConnectionOptions>,
         dispatch: Option<Arc<dyn Dispatch>>,
         drain: Option<Arc<Drain>>,
+        opening: Option<Opening>,
     ) -> Self {
         let now = rt::now();
         let budget = options.shared_budget();
-        let mut limits = options.limits.clone();
-        initial_windows(&mut limits, &budget);
-        let mut conn = Connection::new(role, limits, now);
         let mut out = SendBuffer::new();
-        conn.start(&mut out);
+        let conn = match opening {
+            Some(opening) => {
+                let mut conn = Connection::new(role, opening.limits, now);
+                conn.started();
+                conn
+            }
+            None => {
+                let mut conn = Connection::new(role, opening_limits(&options), now);
+                conn.start(&mut out);
+                conn
+            }
+        };
         if let Some(drain) = &drain {
             drain.join(&handle);
         }

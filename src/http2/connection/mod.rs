@@ -9,6 +9,7 @@ mod field_block;
 mod field_rules;
 mod head;
 pub mod lifecycle;
+mod opening;
 mod outgoing;
 mod recv;
 mod recv_control;
@@ -19,13 +20,13 @@ mod send;
 
 pub use event::{Cause, Event};
 pub use head::Head;
+pub use opening::server_opening;
 pub use outgoing::{Payload, SendHead};
 pub use send::{OpenRefusal, SendError};
 
 use crate::http2::bdp::Bdp;
 use crate::http2::buffer::SendBuffer;
 use crate::http2::flow::{RecvWindow, SendWindow};
-use crate::http2::frame::write;
 use crate::http2::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, Prepared};
 use crate::http2::limits::Limits;
 use crate::http2::settings::{DEFAULT_WINDOW, Settings};
@@ -150,30 +151,18 @@ impl<T> Connection<T> {
     /// Returns the settings that this endpoint announces (RFC 9113 §6.5.2).
     #[must_use]
     pub fn local_settings(&self) -> Settings {
-        let server = self.role == Role::Server;
-        Settings {
-            header_table_size: self.limits.header_table_bytes as u32,
-            // RFC 9113 §6.5.2: a client switches push off, a server must not name it on
-            enable_push: server,
-            max_concurrent_streams: server.then_some(self.limits.concurrent_streams),
-            initial_window_size: self.limits.stream_window,
-            max_frame_size: self.limits.frame_bytes,
-            max_header_list_size: Some(self.limits.header_list_bytes as u32),
-        }
+        opening::settings(self.role, &self.limits)
     }
 
     /// Writes the preface, the SETTINGS and the window of the connection (RFC 9113 §3.4).
     pub fn start(&mut self, out: &mut SendBuffer) {
-        if self.role == Role::Client {
-            out.tail().extend_from_slice(PREFACE);
-        }
-        write::settings(out.tail(), self.local_settings().entries());
-        // RFC 9113 §6.9.2: only WINDOW_UPDATE changes the connection's window
-        self.recv_window.grow(self.limits.connection_window);
-        let increment = self.recv_window.flush();
-        if increment > 0 {
-            write::window_update(out.tail(), StreamId::CONNECTION, increment);
-        }
+        self.recv_window = opening::write(self.role, &self.limits, out.tail());
+    }
+
+    /// Does what [`Connection::start`] does for an endpoint that has sent the bytes of
+    /// [`server_opening`](super::server_opening) with the same limits already.
+    pub fn started(&mut self) {
+        self.recv_window = opening::write(self.role, &self.limits, &mut Vec::new());
     }
 
     /// Returns the role.

@@ -34,6 +34,7 @@
 //! # fn main() {}
 //! ```
 
+mod accept;
 mod accept_error;
 mod apart;
 mod client;
@@ -55,13 +56,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::{CommonState, HandshakeKind};
 
+pub(crate) use accept::{FirstByte, Secured, accept_speaking, read_kind};
+pub use accept::{accept, accept_either};
 pub use accept_error::{AcceptError, AcceptErrorKind};
 pub use client::{ClientTls, ClientTlsBuilder};
 pub use connector::TlsConnector;
 pub use material::TlsConfigError;
 pub use provider::Provider;
 pub use rustls_error::connect_error_kind;
-pub use server::{ServerTls, ServerTlsBuilder, accept, accept_either};
+pub use server::{ServerTls, ServerTlsBuilder};
 pub use session::SessionStats;
 pub use stats::{Handshakes, TlsStats};
 

@@ -1,26 +1,17 @@
-//! The TLS configuration of a server: identity, client roots, tickets; and the server's handshake.
+//! The TLS configuration of a server: identity, client roots, tickets.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
-use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{CommonState, RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::rt::sync::Mutex;
-use crate::transport::info::TlsInfo;
-use crate::transport::io::BoxedIo;
-use crate::transport::sniff;
-use crate::transport::tls::accept_error::{AcceptError, AcceptErrorKind};
 use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
 use crate::transport::tls::provider::Provider;
-use crate::transport::tls::rustls_error::rustls_error;
 use crate::transport::tls::stats::{Counters, TlsStats};
-use crate::transport::tls::stream::{Remembering, Replaying};
-use crate::transport::tls::{ALPN_H2, FIRST_GENERATION, info_of};
+use crate::transport::tls::{ALPN_H2, FIRST_GENERATION};
 
 /// The number of TLS 1.3 tickets sent to a client, or the limit if the client requests a number.
 const TICKETS: usize = 16;
@@ -49,15 +40,17 @@ pub struct ServerTls {
 
 pub(super) struct Shared {
     pub(super) current: Mutex<Current>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) config: Arc<ServerConfig>,
     /// Checks the certificate of a resumed client again.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    generation: u64,
+    pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(super) generation: u64,
+    /// The server may speak in the flight of its Finished: no client certificate is asked for.
+    pub(super) speaks_first: bool,
 }
 
 impl ServerTls {
@@ -72,15 +65,22 @@ impl ServerTls {
     /// rustls takes the certificate of a resumed client from the ticket and does not verify it again.
     /// [`ServerTls::with_client_verifier`] adds that check.
     #[must_use]
-    pub fn from_rustls(mut config: ServerConfig) -> Self {
+    pub fn from_rustls(config: ServerConfig) -> Self {
+        // Whether a client certificate is asked for, rustls does not tell.
+        Self::new(config, None, false)
+    }
+
+    fn new(
+        mut config: ServerConfig,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        speaks_first: bool,
+    ) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         // A request in early data can be replayed (RFC 8446 §8).
         config.max_early_data_size = 0;
-        Self::new(Arc::new(config), None)
-    }
-
-    fn new(config: Arc<ServerConfig>, verifier: Option<Arc<dyn ClientCertVerifier>>) -> Self {
-        let current = Mutex::new(Current { config, verifier, generation: FIRST_GENERATION });
+        config.send_half_rtt_data = speaks_first;
+        let (config, generation) = (Arc::new(config), FIRST_GENERATION);
+        let current = Mutex::new(Current { config, verifier, generation, speaks_first });
         Self { shared: Arc::new(Shared { current, counters: Counters::default() }) }
     }
 
@@ -90,7 +90,7 @@ impl ServerTls {
     #[must_use]
     pub fn with_client_verifier(self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
         let config = self.shared.current.lock().config.clone();
-        Self::new(config, Some(verifier))
+        Self::new(ServerConfig::clone(&config), Some(verifier), false)
     }
 
     /// Replaces the configuration by `other`, for new handshakes of all clones.
@@ -264,11 +264,8 @@ impl ServerTlsBuilder {
                 .ticketer()
                 .map_err(|error| TlsConfigError::new("session tickets", error))?;
         }
-        let tls = ServerTls::from_rustls(config);
-        Ok(match verifier {
-            Some(verifier) => tls.with_client_verifier(verifier),
-            None => tls,
-        })
+        let speaks_first = verifier.is_none();
+        Ok(ServerTls::new(config, verifier, speaks_first))
     }
 
     fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsConfigError> {
@@ -283,97 +280,5 @@ impl ServerTlsBuilder {
             builder = builder.allow_unauthenticated();
         }
         builder.build().map(Some).map_err(|error| TlsConfigError::new("client roots", error))
-    }
-}
-
-/// Performs the server's handshake on `io`.
-///
-/// It has no time limit; to give up, drop the future, which closes the connection.
-///
-/// # Errors
-///
-/// [`AcceptError`]. The client has then been sent the TLS alert for the case.
-pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), AcceptError> {
-    let attempt = tls.shared.counters.begin();
-    let Current { config, verifier, generation } = tls.shared.current.lock().clone();
-    let handshake = tokio_rustls::TlsAcceptor::from(config).accept(Remembering::new(io));
-    let mut stream = match handshake.into_fallible().await {
-        Ok(stream) => stream,
-        Err((error, io)) => {
-            attempt.failed();
-            return Err(AcceptError::caused(kind_of(&error, io.head()), error));
-        }
-    };
-    let mut info = info_of(stream.get_ref().1, generation);
-    if let Err(error) = judge(stream.get_ref().1, &info, verifier.as_deref()) {
-        attempt.failed();
-        // The client may be gone: an error of close_notify changes nothing.
-        drop(stream.shutdown().await);
-        return Err(error);
-    }
-    info.handshake = attempt.succeeded(info.resumed);
-    Ok((Box::new(stream), info))
-}
-
-/// Performs the server's handshake if the first byte of `io` begins TLS; else returns the plaintext
-/// stream without [`TlsInfo`].
-///
-/// It has no time limit; to give up, drop the future, which closes the connection.
-///
-/// # Errors
-///
-/// [`AcceptError`], also if the client closes the connection before it sends a byte.
-pub async fn accept_either(
-    mut io: BoxedIo,
-    tls: &ServerTls,
-) -> Result<(BoxedIo, Option<TlsInfo>), AcceptError> {
-    let first = io.read_u8().await;
-    let first = first.map_err(|error| AcceptError::caused(AcceptErrorKind::Closed, error))?;
-    let io = Box::new(Replaying::new(first, io));
-    if !sniff::begins_tls(first) {
-        return Ok((io, None));
-    }
-    accept(io, tls).await.map(|(io, info)| (io, Some(info)))
-}
-
-/// Checks what rustls does not check: the ALPN protocol, and the certificate of a resumed client.
-fn judge(
-    session: &CommonState,
-    info: &TlsInfo,
-    verifier: Option<&dyn ClientCertVerifier>,
-) -> Result<(), AcceptError> {
-    // RFC 9113 §3.2: over TLS, HTTP/2 is agreed on by ALPN and by nothing else.
-    if info.alpn.as_deref() != Some(ALPN_H2) {
-        return Err(AcceptError::new(AcceptErrorKind::AlpnMissing));
-    }
-    let (true, Some(verifier)) = (info.resumed, verifier) else { return Ok(()) };
-    let fail = AcceptErrorKind::ResumedIdentityInvalid;
-    match session.peer_certificates() {
-        Some([own, intermediates @ ..]) => verifier
-            .verify_client_cert(own, intermediates, UnixTime::now())
-            .map(drop)
-            .map_err(|error| AcceptError::caused(fail, error)),
-        _ if verifier.client_auth_mandatory() => Err(AcceptError::new(fail)),
-        _ => Ok(()),
-    }
-}
-
-fn kind_of(error: &io::Error, head: &[u8]) -> AcceptErrorKind {
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http2_preface(head) => {
-            AcceptErrorKind::PlaintextHttp2
-        }
-        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http1(head) => {
-            AcceptErrorKind::PlaintextHttp1
-        }
-        Some(rustls::Error::InvalidMessage(_)) if !sniff::looks_like_tls_client_hello(head) => {
-            AcceptErrorKind::NotTls
-        }
-        Some(rustls::Error::NoApplicationProtocol) => AcceptErrorKind::AlpnMismatch,
-        Some(rustls::Error::NoCertificatesPresented) => AcceptErrorKind::ClientCertificateMissing,
-        Some(rustls::Error::InvalidCertificate(_)) => AcceptErrorKind::ClientCertificateInvalid,
-        Some(rustls::Error::AlertReceived(_)) => AcceptErrorKind::RefusedByClient,
-        Some(_) => AcceptErrorKind::Tls,
-        None => AcceptErrorKind::Closed,
     }
 }

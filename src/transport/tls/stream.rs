@@ -14,15 +14,21 @@ use crate::transport::sniff::ENOUGH;
 pub(super) struct Remembering {
     io: BoxedIo,
     head: Vec<u8>,
+    has_written: bool,
 }
 
 impl Remembering {
     pub(super) const fn new(io: BoxedIo) -> Self {
-        Self { io, head: Vec::new() }
+        Self { io, head: Vec::new(), has_written: false }
     }
 
     pub(super) fn head(&self) -> &[u8] {
         &self.head
+    }
+
+    /// Returns whether anything was written.
+    pub(super) const fn has_written(&self) -> bool {
+        self.has_written
     }
 }
 
@@ -49,6 +55,7 @@ impl AsyncWrite for Remembering {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -57,6 +64,7 @@ impl AsyncWrite for Remembering {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
