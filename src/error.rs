@@ -54,6 +54,9 @@ use std::fmt;
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+/// Bytes of a GOAWAY's debug data that an error keeps: enough for a sentence.
+pub(crate) const DEBUG_BYTES: usize = 256;
+
 #[derive(Clone)]
 struct Inner {
     kind: Kind,
@@ -151,10 +154,11 @@ impl Error {
 
     /// Sets the debug data of a GOAWAY (RFC 9113 §6.8) and escapes what is not printable ASCII.
     ///
-    /// Empty data changes nothing.
+    /// At most 256 bytes are kept. Empty data changes nothing.
     #[must_use]
     pub fn with_debug(mut self, debug: &[u8]) -> Self {
         if !debug.is_empty() {
+            let debug = debug.get(..DEBUG_BYTES).unwrap_or(debug);
             self.0.debug = Some(debug.escape_ascii().to_string());
         }
         self

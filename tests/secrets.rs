@@ -68,6 +68,15 @@ fn without_line(pem: &str, unwanted: impl Fn(&str) -> bool) -> String {
     pem.lines().filter(|line| !unwanted(line)).map(|line| format!("{line}\n")).collect()
 }
 
+fn cut_end(pem: &str) -> String {
+    without_line(pem, |line| line.contains("END"))
+}
+
+/// RFC 1421 §4.6.1: the header lines of a key that OpenSSL encrypted.
+fn headed(pem: &str) -> String {
+    pem.replacen('\n', &format!("\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES,{SECRET}\n\n"), 1)
+}
+
 /// Broken texts made of one good text, each with a word that the error must say.
 fn broken(pem: &str, label: &str) -> Vec<(&'static str, String, &'static str)> {
     let line = pem.lines().nth(1).unwrap();
@@ -88,6 +97,13 @@ fn broken(pem: &str, label: &str) -> Vec<(&'static str, String, &'static str)> {
         ("a secret as the label", labelled(SECRET), "another kind"),
         ("a trusted certificate", labelled("TRUSTED CERTIFICATE"), "openssl x509"),
         ("an encrypted key", labelled("ENCRYPTED PRIVATE KEY"), "openssl pkey"),
+        ("certificates of another form", labelled("PKCS7"), "openssl pkcs7"),
+        ("an old label", labelled("X509 CERTIFICATE"), "openssl x509"),
+        ("indentation", pem.replace("-----BEGIN", "  -----BEGIN"), "without indentation"),
+        ("two sections, one END line", format!("{}{pem}", cut_end(pem)), "END line"),
+        ("two sections, a newline lost", format!("{}{pem}", pem.trim_end()), "BEGIN or END line"),
+        ("a header of an encrypted key", headed(pem), "decrypt it"),
+        ("padding in the middle", pem.replacen('\n', "\nAA==", 1), "not complete"),
         ("nothing but a secret", SECRET.to_owned(), "BEGIN"),
         ("nothing", String::new(), "BEGIN"),
     ]
@@ -143,6 +159,53 @@ fn a_broken_pem_is_not_repeated() {
             silent_pem(&error, &good.key, case);
             assert!(error.to_string().contains(word), "{case}: {error}");
         }
+    }
+}
+
+/// What is not ASCII text at all, and what only looks broken.
+#[test]
+fn encodings_of_a_pem() {
+    let good = pair();
+    let wide = |text: &str, little: bool| {
+        let mark = std::iter::once(0xfeff).chain(text.encode_utf16());
+        let bytes = |unit: u16| if little { unit.to_le_bytes() } else { unit.to_be_bytes() };
+        mark.flat_map(bytes).collect::<Vec<u8>>()
+    };
+    let der: Vec<u8> = KeyPair::generate().unwrap().serialize_der();
+    let cases = [
+        (wide(&good.key, true), "the PEM text is UTF-16; save it as ASCII or UTF-8"),
+        (wide(&good.key, false), "the PEM text is UTF-16; save it as ASCII or UTF-8"),
+        (
+            der,
+            "the bytes are DER or PKCS #12, and PEM text is expected; convert them with openssl, \
+               or use the setter for DER",
+        ),
+    ];
+    for (bytes, want) in cases {
+        let server = ServerTls::builder().identity_pem(&good.certificate, &bytes).build();
+        let text = "TLS configuration: identity's key: ";
+        assert_eq!(server.unwrap_err().to_string(), format!("{text}{want}"));
+        let error = ClientTls::builder().roots_pem(&bytes).build().unwrap_err();
+        silent_pem(&error, &good.key, want);
+        assert_eq!(error.to_string(), format!("TLS configuration: roots: {want}"));
+    }
+    let error = ServerTls::builder().identity_der(&good.certificate, &good.key).build();
+    let error = error.unwrap_err();
+    silent_pem(&error, &good.key, "PEM as DER");
+    assert!(error.to_string().contains("PEM text, and DER is expected"), "{error}");
+    // These are read: Windows' line ends and byte order mark, old line ends, comments.
+    let also: [fn(&str) -> String; 4] = [
+        |pem| pem.replace('\n', "\r\n"),
+        |pem| format!("\u{feff}{pem}"),
+        |pem| pem.replace('\n', "\r"),
+        |pem| format!("# a comment\n\n{pem}\n\nanother\n"),
+    ];
+    for change in also {
+        let (chain, key) = (change(&good.certificate), change(&good.key));
+        ServerTls::builder().identity_pem(&chain, &key).build().unwrap();
+        // One file with both, in either order.
+        let (first, last) = (format!("{chain}{key}"), format!("{}{chain}", key));
+        ServerTls::builder().identity_pem(&first, &last).build().unwrap();
     }
 }
 
@@ -208,6 +271,18 @@ fn credentials_paths_and_queries_of_a_target_are_not_repeated() {
         format!("dns:{s}?"),
         format!("unix:/{s}\0"),
         format!("\u{e4}{s}://"),
+        s.to_owned(),
+        format!("eyJhbGciOi.{s}.c2ln"),
+        format!("Bearer {s}"),
+        format!("https://a.example:443@{s}"),
+        format!("https://a.example/%3Ftoken%3D{s}"),
+        format!("https://a.example%2F{s}"),
+        format!("https://{s}%40a.example"),
+        format!("https://a.example\\{s}"),
+        format!("https://a.example:443:{s}"),
+        format!("https:////{s}@a.example"),
+        format!("http://[v1.{s}]"),
+        format!("http://[fe80::1%{s}]"),
     ];
     for uri in &targets {
         let error = Target::parse(uri).expect_err(uri);
@@ -277,6 +352,73 @@ fn values_of_metadata_are_not_printed() {
     for (key, value) in [(SECRET, "x"), ("x", "\u{7f}hunter2Secret"), ("x-bin", SECRET)] {
         silent_error(&refused.append(key, value).unwrap_err(), SECRET, key);
     }
+}
+
+/// Everything that is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What goes wrong is logged without the values of metadata, the queries of paths and the messages.
+#[tokio::test]
+async fn logs_have_no_secret() {
+    let log = Log::default();
+    let (made, writer) = (log.clone(), log.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // One thread: the default of this thread is that of all tasks of the test.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let router = Router::new()
+        .unary(&TELL, |_, _: Raw| async {
+            Err::<Response<Raw>, _>(Status::new(Code::Unavailable, "no"))
+        })
+        .http("/pages", |_request| async { panic!("on purpose") })
+        .http("/not.grpc.At/All", |_request| async {
+            HttpReply::new(503).with_field("content-type", &format!("Bearer {SECRET}"))
+        });
+    let (connector, listener) = in_memory(1 << 16);
+    let server = Server::builder(router).serve(listener).unwrap();
+    let retry = framewire::client::RetryPolicy::new(2).on(Code::Unavailable);
+    let builder = Channel::builder("http://a.example").connector(connector).retry(retry);
+    let channel = builder.build().unwrap();
+    let request = || {
+        let message = Raw(Bytes::from_static(SECRET.as_bytes()));
+        Request::new(message).with_metadata(secrets())
+    };
+    let mut errors = vec![channel.unary(&TELL, request()).await.unwrap_err()];
+    let other = Method::<Raw, Raw>::new("/not.grpc.At/All");
+    errors.push(channel.unary(&other, request()).await.unwrap_err());
+    let panics = HttpRequest::new("POST", &format!("/pages?token={SECRET}")).with_body(SECRET);
+    silent_values(&channel.http(panics.with_field("authorization", SECRET)).await, "a panic");
+    for query in ["/pages/none", "/none.At/All"] {
+        let request = HttpRequest::new("POST", &format!("{query}?token={SECRET}"));
+        let request = request.with_field("content-type", "application/grpc");
+        silent_values(&channel.http(request).await, "no such path");
+    }
+    for error in &errors {
+        silent_error(error, SECRET, "a call");
+    }
+    assert!(errors[1].to_string().contains("content-type of 20 bytes"), "{}", errors[1]);
+    server.shutdown(std::time::Duration::from_secs(1)).await;
+    drop(channel);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let text = String::from_utf8(made.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("panicked") && text.contains("/pages"), "something was logged: {text}");
+    assert!(text.contains("retried by policy"), "{text}");
+    silent_values(&format_args!("{text}"), "the log");
 }
 
 const TELL: Method<Raw, Raw> = Method::new("/secrets.Secrets/Tell");

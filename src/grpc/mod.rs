@@ -13,6 +13,7 @@ pub mod method;
 pub mod percent;
 pub mod request;
 pub mod response;
+pub(crate) mod shown;
 pub mod status;
 pub mod status_map;
 pub mod timeout;

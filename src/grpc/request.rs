@@ -4,6 +4,7 @@
 use crate::grpc::compression::Encoding;
 use crate::grpc::method::Path;
 use crate::grpc::response;
+use crate::grpc::shown;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::timeout;
 use crate::http2::{Fields, Head};
@@ -68,7 +69,7 @@ pub fn check(head: &Head) -> Result<Received, Fields> {
                 Some(encoding) => received.encoding = encoding,
                 // gRPC COMPRESSION: an unknown encoding is UNIMPLEMENTED, with what is accepted
                 None => {
-                    let name = field.value.escape_ascii();
+                    let name = shown::name(field.value);
                     let text = format!("grpc-encoding {name} is not supported");
                     let mut fields = refuse(Code::Unimplemented, text);
                     fields.push("grpc-accept-encoding", Encoding::accepted());

@@ -3,6 +3,7 @@
 
 use crate::grpc::compression::Encoding;
 use crate::grpc::metadata::Metadata;
+use crate::grpc::shown;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::grpc::status_map::Missing;
@@ -62,7 +63,7 @@ pub fn check_head(head: &Head) -> Result<Encoding, Status> {
     if status == 200 && is_grpc(head.fields().get("content-type").unwrap_or_default()) {
         let encoding = head.fields().get("grpc-encoding").unwrap_or(b"identity");
         return Encoding::parse(encoding).ok_or_else(|| {
-            let name = encoding.escape_ascii();
+            let name = shown::name(encoding);
             Status::new(
                 Code::Internal,
                 format!("the response has the unknown grpc-encoding {name}"),
@@ -74,7 +75,7 @@ pub fn check_head(head: &Head) -> Result<Encoding, Status> {
         return Err(status);
     }
     let content_type = match head.fields().get("content-type") {
-        Some(content_type) => format!("content-type {}", content_type.escape_ascii()),
+        Some(content_type) => format!("content-type {}", shown::name(content_type)),
         None => "no content-type".to_owned(),
     };
     let code = if status == 200 { Code::Unknown } else { status_map::from_http(status) };

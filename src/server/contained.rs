@@ -6,6 +6,7 @@
 
 use crate::call::served::ServerCall;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
+use crate::grpc::shown;
 use crate::rt::contain::{Panicked, contain};
 use std::future::Future;
 use std::pin::Pin;
@@ -113,7 +114,7 @@ fn end_after_panic(call: &ServerCall, on_panic: OnPanic) {
 }
 
 fn log(call: &ServerCall) {
-    let path = call.with_head(|head| head.path().escape_ascii().to_string());
+    let path = call.with_head(|head| shown::path(head.path()));
     tracing::error!(
         path,
         "a handler, an interceptor or a codec panicked; its call ends with INTERNAL (500 for plain HTTP)"

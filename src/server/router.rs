@@ -3,7 +3,7 @@
 
 use crate::call::messages::MessageLimits;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
-use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request};
+use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request, shown};
 use crate::http2::{Fields, Head};
 use crate::server::context::{Context, Interceptor};
 use crate::server::grpc::{Shape, refusing};
@@ -373,9 +373,7 @@ impl Router {
 fn unknown(head: &Head) -> Fields {
     match request::check(head) {
         Ok(_) => {
-            // A query may contain a secret, and statuses are logged.
-            let path = head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
-            let path = path.escape_ascii();
+            let path = shown::path(head.path());
             request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
         }
         Err(answer) if head.method() == b"POST" => answer,

@@ -4,7 +4,7 @@ use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
-use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
@@ -36,6 +36,7 @@ impl Closing {
     }
 
     pub(super) fn peer_said(&mut self, code: ErrorCode, debug: &[u8]) {
+        let debug = debug.get(..DEBUG_BYTES).unwrap_or(debug);
         self.goaway = Some((code, debug.to_vec()));
     }
 

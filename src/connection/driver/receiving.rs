@@ -6,7 +6,7 @@ use crate::call::Permit;
 use crate::call::state::{HeadArrival, SharedCall};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
-use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
 use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
@@ -179,7 +179,7 @@ impl Core {
         tracing::debug!(
             connection = self.handle.id(),
             code = %code,
-            text = %said.escape_ascii(),
+            text = %said.get(..DEBUG_BYTES).unwrap_or(said).escape_ascii(),
             "GOAWAY received"
         );
         self.handle.stop_accepting();

@@ -42,11 +42,13 @@ pub struct TargetError {
 impl TargetError {
     /// `rest` is the text behind the scheme.
     pub(super) fn new(kind: TargetErrorKind, rest: &str) -> Self {
-        // Text before an @ may be credentials, slashes included; text before // may be a scheme.
+        // Text before an @ may be credentials, slashes included; text before // may be a scheme; a word
+        // without scheme and port may be a token.
         let unclear = rest.contains('@') || rest.contains("//");
         let clean = !unclear && kind != TargetErrorKind::MissingHost;
         let authority = rest.split(['/', '?', '#']).next().filter(|_| clean).unwrap_or_default();
-        let parts = split_authority(authority).ok();
+        let bare = kind == TargetErrorKind::MissingScheme;
+        let parts = split_authority(authority).ok().filter(|(_, port)| !bare || port.is_some());
         Self { kind, authority: parts.map(|(host, port)| join_authority(&host, port)) }
     }
 

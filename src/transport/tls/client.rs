@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rustls::client::{TicketRequest, WantsClientCert};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder};
 
 use crate::rt::sync::{Mutex, next_id};
 use crate::transport::tls::current::{Current, StorePlan};
-use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
+use crate::transport::tls::material::{Material, TlsConfigError, identity, roots};
 use crate::transport::tls::provider::Provider;
 use crate::transport::tls::session::{SessionStats, SessionStore, Totals};
 use crate::transport::tls::stats::{Counters, TlsStats};
@@ -327,12 +327,12 @@ impl ClientTlsBuilder {
         let config = self.trusting()?;
         let mut config = match &self.identity {
             None => config.with_no_client_auth(),
-            Some((certificates, key)) => config
-                .with_client_auth_cert(
-                    chain(std::slice::from_ref(certificates), "identity")?,
-                    key.key("identity's key")?,
-                )
-                .map_err(|error| TlsConfigError::new("identity", error))?,
+            Some((certificates, key)) => {
+                let (chain, key) = identity(certificates, key, config.crypto_provider())?;
+                config
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| TlsConfigError::new("identity", error))?
+            }
         };
         let plan = StorePlan::new(self.session_capacity);
         let totals = Arc::new(Totals::default());
@@ -361,20 +361,20 @@ impl ClientTlsBuilder {
             let verifier = self.platform()?;
             return Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)));
         }
-        let mut roots = RootCertStore::empty();
-        add_roots(&mut roots, &self.roots, "roots")?;
+        let (mut store, _) = roots(&self.roots, "roots")?;
         #[cfg(feature = "webpki-roots")]
         if self.webpki_roots || self.roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        if roots.is_empty() {
+        if store.is_empty() {
             return Err(TlsConfigError::new(
                 "roots",
                 "there are none; add roots, or enable the feature webpki-roots",
             ));
         }
-        Ok(config.with_root_certificates(roots))
+        Ok(config.with_root_certificates(store))
     }
+
     #[cfg(feature = "platform-verifier")]
     fn platform(&self) -> Result<rustls_platform_verifier::Verifier, TlsConfigError> {
         #[cfg(feature = "webpki-roots")]
@@ -383,7 +383,7 @@ impl ClientTlsBuilder {
                 "the platform verifier cannot be combined with Mozilla's roots; use one of them";
             return Err(TlsConfigError::new("roots", why));
         }
-        let own = chain(&self.roots, "roots")?;
+        let (_, own) = roots(&self.roots, "roots")?;
         rustls_platform_verifier::Verifier::new_with_extra_roots(own, self.provider.crypto())
             .map_err(|error| TlsConfigError::new("platform verifier", error))
     }

@@ -37,11 +37,13 @@
 mod accept;
 mod accept_error;
 mod apart;
+mod certificate_error;
 mod client;
 mod connector;
 mod current;
 mod material;
-mod misread;
+mod pem;
+
 mod provider;
 pub(super) mod rustls_error;
 mod server;

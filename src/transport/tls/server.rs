@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
 use crate::rt::sync::Mutex;
-use crate::transport::tls::material::{Material, TlsConfigError, add_roots, chain};
+use crate::transport::tls::material::{Material, TlsConfigError, identity, roots};
 use crate::transport::tls::provider::Provider;
 use crate::transport::tls::stats::{Counters, TlsStats};
 use crate::transport::tls::{ALPN_H2, FIRST_GENERATION};
@@ -241,6 +241,7 @@ impl ServerTlsBuilder {
             ));
         };
         let verifier = self.verifier()?;
+        let (chain, key) = identity(certificates, key, &self.provider.crypto())?;
         let config = ServerConfig::builder_with_provider(self.provider.crypto())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsConfigError::new("provider", error))?;
@@ -249,10 +250,7 @@ impl ServerTlsBuilder {
             None => config.with_no_client_auth(),
         };
         let mut config = config
-            .with_single_cert(
-                chain(std::slice::from_ref(certificates), "identity")?,
-                key.key("identity's key")?,
-            )
+            .with_single_cert(chain, key)
             .map_err(|error| TlsConfigError::new("identity", error))?;
         config.send_tls13_tickets = self.tickets;
         config.max_tls13_tickets = self.tickets;
@@ -272,8 +270,7 @@ impl ServerTlsBuilder {
         if self.client_roots.is_empty() {
             return Ok(None);
         }
-        let mut roots = RootCertStore::empty();
-        add_roots(&mut roots, &self.client_roots, "client roots")?;
+        let (roots, _) = roots(&self.client_roots, "client roots")?;
         let crypto = self.provider.crypto();
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto);
         if self.client_auth == ClientAuth::Optional {

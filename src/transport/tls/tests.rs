@@ -1,5 +1,6 @@
 mod apart;
 mod hello;
+mod material;
 mod not_http2;
 #[cfg(feature = "platform-verifier")]
 mod platform;
