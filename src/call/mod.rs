@@ -37,7 +37,7 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     fn info(&self) -> &ConnectionInfo;
     /// Returns the connection's facts for an error.
     fn facts(&self, now: Instant) -> ConnectionFacts;
-    /// Puts a call with news into the mailbox. The caller has claimed the call's queued bit.
+    /// Puts a call into the mailbox that its state names ([`News`](state::News)).
     fn deliver(&self, call: Arc<SharedCall>);
     /// Returns whether a reader reports this credit at once.
     fn reports_at_once(&self, credit: &Credit) -> bool;

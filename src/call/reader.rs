@@ -63,10 +63,10 @@ impl Reader {
         credit: Credit,
     ) -> Poll<Result<Body, Error>> {
         let mut x = self.0.lock();
-        let mut report = false;
-        if credit.bytes() > 0 && !x.is_over() {
-            report = x.note_read(credit);
-        }
+        let news = match credit.bytes() > 0 && !x.is_over() {
+            true => x.note_read(credit),
+            false => None,
+        };
         let body = x.recv_mut().body_mut();
         let poll = if !body.is_empty() {
             if into.is_empty() {
@@ -87,8 +87,8 @@ impl Reader {
             }
         };
         drop(x);
-        if report {
-            self.0.notify();
+        if let Some(news) = news {
+            news.deliver(&self.0);
         }
         poll
     }

@@ -89,8 +89,7 @@ impl ServerCall {
         if !x.answer(template, end, body) {
             return Err(Closed);
         }
-        drop(x);
-        self.call.notify();
+        self.call.tell(x);
         Ok(())
     }
 }
@@ -101,7 +100,6 @@ impl Drop for ServerCall {
         if !x.abandon_answer() {
             return;
         }
-        drop(x);
-        self.call.notify();
+        self.call.tell(x);
     }
 }

@@ -35,8 +35,7 @@ impl Writer {
             return Err(Closed);
         }
         x.send_mut().set_head(template, extra);
-        drop(x);
-        self.0.notify();
+        self.0.tell(x);
         Ok(())
     }
 
@@ -51,8 +50,7 @@ impl Writer {
         }
         x.send_mut().set_head(None, head);
         x.send_mut().set_end(SendEnd::Finish);
-        drop(x);
-        self.0.notify();
+        self.0.tell(x);
         Ok(())
     }
 
@@ -94,8 +92,7 @@ impl Writer {
             send.chain(large);
         }
         x.count_queued();
-        drop(x);
-        self.0.notify();
+        self.0.tell(x);
         Ok(())
     }
 
@@ -125,8 +122,7 @@ impl Writer {
             x.send_mut().add_trailers(trailers);
         }
         x.send_mut().set_end(end);
-        drop(x);
-        self.0.notify();
+        self.0.tell(x);
         Ok(())
     }
 
@@ -135,9 +131,8 @@ impl Writer {
     pub fn cancel(&self, code: ErrorCode) {
         let mut x = self.0.lock();
         let Some(wakers) = x.cancel(code) else { return };
-        drop(x);
+        self.0.tell(x);
         wake(wakers);
-        self.0.notify();
     }
 
     /// How long this side's bytes have waited for windows, up to now.

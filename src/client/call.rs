@@ -327,7 +327,7 @@ impl Drop for Call {
         let abandoned = shared.lock().abandon_call();
         match abandoned {
             Abandoned::Over => {}
-            Abandoned::Carried => shared.notify(),
+            Abandoned::Carried(news) => news.deliver(&shared),
             Abandoned::Unassigned(wakers) => {
                 wake(wakers);
                 let inner = &self.channel.inner;

@@ -15,9 +15,7 @@ use crate::connection::dispatch::Dispatch;
 use crate::connection::driver::Drain;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::connection::options::ConnectionOptions;
-use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::status::{Code, Status};
-use crate::rt;
+use crate::error::Error;
 use crate::transport::io::BoxedIo;
 use std::collections::VecDeque;
 use std::fmt;
@@ -119,15 +117,14 @@ impl Intake {
         self.handle.mailbox().unpark();
         loop {
             while let Some(call) = self.inbox.pop_front() {
-                call.leave_mailbox();
-                let done = {
-                    let mut x = call.lock();
-                    x.is_over().then(|| x.take_counted())
-                };
-                if done.is_some() {
-                    continue;
-                }
-                if let Some(call) = self.handle.forward(call) {
+                let id = self.handle.id();
+                let mut x = call.lock();
+                x.taken(id);
+                let (over, ours) = (x.is_over(), x.is_carried_by(id));
+                let permit = if over { x.take_counted() } else { None };
+                drop(x);
+                drop(permit);
+                if ours && !over {
                     return Poll::Ready(call);
                 }
             }
@@ -223,19 +220,9 @@ impl Drop for Intake {
             return;
         }
         self.handle.stop_accepting();
-        let status = Status::new(Code::Unavailable, "the connection's task was dropped");
-        let error = Error::new(Kind::ConnectionLost, status, Initiator::Local, Processed::No)
-            .with_connection(self.handle.facts(rt::now()));
         let mut left = std::mem::take(&mut self.inbox);
         left.append(&mut self.handle.mailbox().close());
-        // There may be no runtime left to dial with, so nothing moves to another connection.
-        for call in left {
-            call.leave_mailbox();
-            let done = call.lock().is_over();
-            if let (false, Some(call)) = (done, self.handle.forward(call)) {
-                self.handle.send_back(call, false, || error.clone());
-            }
-        }
-        self.leave(Some(error));
+        self.handle.end_left(left);
+        self.leave(Some(self.handle.task_ended()));
     }
 }

@@ -1,12 +1,16 @@
 //! Models of the lock-free protocols, run with
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
-use crate::call::state::SharedCall;
+use crate::call::state::caller::Abandoned;
+use crate::call::state::ending::wake;
+use crate::call::state::{Credit, SharedCall};
 use crate::connection::handle::{ConnectionEvent, Handle, Owner};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading};
+use crate::http2::ErrorCode;
+use crate::memory::budget::{Budget, Waiter};
 use crate::rt;
-use crate::rt::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::rt::sync::{AtomicUsize, Ordering};
 use crate::transport::connect::ConnectionInfo;
 use loom::sync::Arc;
 use loom::thread;
@@ -109,44 +113,6 @@ fn loom_submit_close() {
     });
 }
 
-/// wake/cancel: one side at a time claims a call's mailbox flag, so a cancellation that meets a notice
-/// is still seen by a driver that takes the call afterwards.
-#[test]
-fn loom_wake_cancel() {
-    model(|| {
-        let mailbox = Arc::new(Mailbox::new());
-        let queued = Arc::new(AtomicBool::new(false));
-        // Behind the call's lock, as in the call itself.
-        let cancelled = Arc::new(Mutex::new(false));
-        let notify = |mailbox: &Mailbox<u8>, queued: &AtomicBool| {
-            if !queued.swap(true, Ordering::AcqRel) {
-                assert!(mailbox.submit(1).is_ok());
-            }
-        };
-        // The caller has something to send ...
-        notify(&mailbox, &queued);
-        let canceller = {
-            let (mailbox, queued) = (Arc::clone(&mailbox), Arc::clone(&queued));
-            let cancelled = Arc::clone(&cancelled);
-            thread::spawn(move || {
-                // ... and the other half of the call cancels it.
-                *cancelled.lock() = true;
-                notify(&mailbox, &queued);
-            })
-        };
-        let mut inbox = VecDeque::new();
-        mailbox.drain(&mut inbox);
-        let mut saw = false;
-        while inbox.pop_front().is_some() {
-            queued.store(false, Ordering::Release);
-            saw |= *cancelled.lock();
-        }
-        canceller.join().unwrap();
-        mailbox.drain(&mut inbox);
-        assert!(saw || inbox.len() == 1, "the cancellation reaches nobody");
-    });
-}
-
 /// Counts the calls that come back.
 struct Returned(StdArc<AtomicUsize>);
 
@@ -158,6 +124,16 @@ impl Owner for Returned {
     fn changed(&self, _: &StdArc<Handle>, _: ConnectionEvent) {}
 
     fn released(&self, _: &StdArc<Handle>, _: Reading) {}
+}
+
+/// Takes the calls out of a connection's mailbox, as its driver does.
+fn take(handle: &StdArc<Handle>) -> VecDeque<StdArc<SharedCall>> {
+    let mut inbox = VecDeque::new();
+    handle.mailbox().drain(&mut inbox);
+    for call in &inbox {
+        call.lock().taken(handle.id());
+    }
+    inbox
 }
 
 fn connection(owner: Option<StdArc<dyn Owner>>) -> StdArc<Handle> {
@@ -178,9 +154,164 @@ fn loom_notify_submit() {
         let permit = handle.reserve().unwrap();
         Handle::submit(permit, StdArc::clone(&call));
         sender.join().unwrap();
-        let mut inbox = VecDeque::new();
-        handle.mailbox().drain(&mut inbox);
-        assert_eq!(inbox.len(), 1, "the call is in no mailbox: its driver never gets it");
+        assert_eq!(take(&handle).len(), 1, "the call is in no mailbox: its driver never gets it");
+    });
+}
+
+/// notify/move: a call that moves to another connection while a sender notifies is in the new connection's
+/// mailbox afterwards, although the old connection's driver never runs again.
+#[test]
+fn loom_notify_move() {
+    model(|| {
+        let (old, new) = (connection(None), connection(None));
+        let call = SharedCall::new(rt::now());
+        Handle::submit(old.reserve().unwrap(), StdArc::clone(&call));
+        assert_eq!(take(&old).len(), 1);
+        let sender = {
+            let call = StdArc::clone(&call);
+            thread::spawn(move || call.notify())
+        };
+        let (permit, _) = call.lock().sent_back(rt::now());
+        drop(permit);
+        Handle::submit(new.reserve().unwrap(), call);
+        sender.join().unwrap();
+        assert_eq!(take(&new).len(), 1, "the call is in no mailbox of its connection, or twice");
+    });
+}
+
+/// notify/cancel: a cancellation that meets other news is still seen by a driver that takes the call.
+#[test]
+fn loom_notify_cancel() {
+    model(|| {
+        let handle = connection(None);
+        let call = SharedCall::new(rt::now());
+        Handle::submit(handle.reserve().unwrap(), StdArc::clone(&call));
+        let canceller = {
+            let call = StdArc::clone(&call);
+            thread::spawn(move || {
+                let mut x = call.lock();
+                let wakers = x.cancel(ErrorCode::CANCEL).expect("not over");
+                call.tell(x);
+                drop(wakers);
+            })
+        };
+        let seen = take(&handle).iter().any(|call| call.lock().cancel_code().is_some());
+        canceller.join().unwrap();
+        assert!(seen || take(&handle).len() == 1, "the cancellation reaches nobody");
+    });
+}
+
+/// abandon/submit: a caller gives its call up while the pool gives it a permit. The call has ended, or its
+/// driver finds it cancelled.
+#[test]
+fn loom_abandon_submit() {
+    model(|| {
+        let handle = connection(None);
+        let call = SharedCall::new(rt::now());
+        let caller = {
+            let call = StdArc::clone(&call);
+            thread::spawn(move || {
+                let abandoned = call.lock().abandon_call();
+                match abandoned {
+                    Abandoned::Over => {}
+                    Abandoned::Carried(news) => news.deliver(&call),
+                    Abandoned::Unassigned(wakers) => wake(wakers),
+                }
+            })
+        };
+        Handle::submit(handle.reserve().unwrap(), StdArc::clone(&call));
+        caller.join().unwrap();
+        assert_eq!(take(&handle).len(), 1, "nobody returns its permit");
+        let x = call.lock();
+        assert!(x.is_over() || x.cancel_code().is_some());
+    });
+}
+
+/// report/collect: what a reader did with bytes is taken by a driver under pressure, or told to it.
+#[test]
+fn loom_report_collect() {
+    model(|| {
+        let handle = connection(None);
+        let call = SharedCall::new(rt::now());
+        Handle::submit(handle.reserve().unwrap(), StdArc::clone(&call));
+        assert_eq!(take(&handle).len(), 1);
+        let reader = {
+            let call = StdArc::clone(&call);
+            thread::spawn(move || {
+                let read = Credit { released_unread: 1, ..Credit::NONE };
+                let news = call.lock().note_read(read);
+                if let Some(news) = news {
+                    news.deliver(&call);
+                }
+            })
+        };
+        handle.set_report_at_once(true);
+        let collected = call.lock().take_credit();
+        reader.join().unwrap();
+        let told = take(&handle).len() == 1;
+        assert!(collected.bytes() > 0 || told, "the credit is out of reach");
+    });
+}
+
+/// goodbye/park: a driver that goes to sleep while its owner says goodbye sees it, or is woken.
+#[test]
+fn loom_goodbye_park() {
+    model(|| {
+        let handle = connection(None);
+        let (wakes, waker) = counting_waker();
+        let owner = {
+            let handle = StdArc::clone(&handle);
+            thread::spawn(move || handle.goodbye())
+        };
+        let seen = handle.is_goodbye();
+        let slept = handle.mailbox().park(&waker);
+        let seen = seen || (!slept && handle.is_goodbye());
+        owner.join().unwrap();
+        let woken = wakes.0.load(Ordering::SeqCst) > 0;
+        assert!(seen || (slept && woken), "the driver sleeps through its owner's end");
+    });
+}
+
+/// hold/move: an owner that finds calls held, and asks to move them, is heard.
+#[test]
+fn loom_hold_move() {
+    model(|| {
+        let handle = connection(None);
+        // An earlier probe's request, which came too late.
+        handle.move_held_calls();
+        let owner = {
+            let handle = StdArc::clone(&handle);
+            thread::spawn(move || {
+                let held = handle.is_unproved();
+                if held {
+                    handle.move_held_calls();
+                }
+                held
+            })
+        };
+        handle.hold_calls();
+        let asked = owner.join().unwrap();
+        assert_eq!(handle.take_move_held(), asked);
+    });
+}
+
+/// give/wait: a connection that waits for bytes of the budget gets them or is woken.
+#[test]
+fn loom_budget_give_wait() {
+    model(|| {
+        let budget = Budget::new(10);
+        budget.force(20);
+        let (wakes, waker) = counting_waker();
+        let giver = {
+            let budget = StdArc::clone(&budget);
+            thread::spawn(move || budget.give(20))
+        };
+        let waiter = Waiter::new(waker);
+        budget.wait(&waiter);
+        let granted = budget.has_capacity(5);
+        giver.join().unwrap();
+        let woken = wakes.0.load(Ordering::SeqCst) > 0;
+        assert!(granted || woken, "the connection waits for bytes that are there");
     });
 }
 

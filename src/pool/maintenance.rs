@@ -11,7 +11,7 @@ use crate::pool::subchannel::Limits;
 use crate::pool::tenant::deadline_error_of_line;
 use crate::pool::{Shared, fail};
 use crate::rt;
-use crate::rt::sync::Ordering;
+use crate::rt::sync::{AtomicBool, Ordering, fence};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,41 @@ use std::time::{Duration, Instant};
 /// that is shorter; otherwise connections of a channel without calls would replace each other.
 const OLD_IDLE: Duration = Duration::from_secs(1);
 
+/// Whether a pool's one maintenance task runs.
+#[derive(Debug)]
+pub(super) struct Running(AtomicBool);
+
+impl Running {
+    pub(super) fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Returns whether the caller starts the task.
+    pub(super) fn start(&self) -> bool {
+        !self.0.load(Ordering::Acquire) && !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// The task was dropped.
+    pub(super) fn stop(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// The task has found nothing to do. Returns whether it ends: nothing has come meanwhile, or another
+    /// one runs.
+    pub(super) fn end(&self, needed: impl FnOnce() -> bool) -> bool {
+        self.stop();
+        // Either this thread sees what is new, or its owner sees that no task runs.
+        fence(Ordering::SeqCst);
+        !needed() || self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
 impl Shared {
     /// Starts the maintenance task if it does not run.
     pub(super) fn maintain(&self) {
-        if self.maintained.load(Ordering::Acquire) || self.maintained.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(me) = self.me.upgrade() {
+        if let Some(me) = self.me.upgrade()
+            && self.maintained.start()
+        {
             rt::spawn(run(Task { shared: me, over: false }));
         }
     }
@@ -105,7 +133,7 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.over {
-            self.shared.maintained.store(false, Ordering::Release);
+            self.shared.maintained.stop();
             let text = "the runtime on which the channel waited has ended";
             let error = Error::local(Kind::Shutdown, Code::Unavailable, text);
             self.shared.fail_waiting(|_| true, &error);
@@ -123,9 +151,7 @@ async fn run(mut task: Task) {
         let watch = observer.look(&shared, now);
         shared.grow_for_tenants();
         if !shared.needs_maintenance() {
-            shared.maintained.store(false, Ordering::Release);
-            // A call may have found this task running just before it ends.
-            if !shared.needs_maintenance() || shared.maintained.swap(true, Ordering::AcqRel) {
+            if shared.maintained.end(|| shared.needs_maintenance()) {
                 task.over = true;
                 shared.publish_metrics();
                 return;

@@ -11,6 +11,8 @@ mod check;
 mod counters;
 mod dispatch;
 mod growth;
+#[cfg(all(test, framewire_loom))]
+mod loom_tests;
 mod maintenance;
 pub mod metrics;
 mod observer;
@@ -77,7 +79,7 @@ struct Shared {
     spare_calls: SegQueue<Arc<SharedCall>>,
     shutdown: AtomicBool,
     /// The maintenance task runs.
-    maintained: AtomicBool,
+    maintained: maintenance::Running,
     /// Wakes the maintenance task.
     maintenance: Notify,
     /// Connections that are not closed.
@@ -134,7 +136,7 @@ impl Pool {
             watch: watch::Sender::new(ChannelState::Idle),
             spare_calls: SegQueue::new(),
             shutdown: AtomicBool::new(false),
-            maintained: AtomicBool::new(false),
+            maintained: maintenance::Running::new(),
             maintenance: Notify::new(),
             live: Mutex::new(Vec::new()),
             resolving: Mutex::new(resolve::Resolving::new()),

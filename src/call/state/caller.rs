@@ -1,6 +1,8 @@
 //! Transitions of the caller: a client's call, a server's handler, and the halves that they hold.
 
-use super::{CallState, HeadState, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, ending::Wakers};
+use super::{
+    CallState, HeadState, News, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, ending::Wakers,
+};
 use crate::call::Credit;
 use crate::call::timeline::Timeline;
 use crate::error::{Error, Kind, Phase};
@@ -51,12 +53,11 @@ impl CallState {
         self.spec = spec;
     }
 
-    /// Notes what a reader did with bytes; returns whether the connection must be notified now.
-    pub fn note_read(&mut self, credit: Credit) -> bool {
+    /// Notes what a reader did with bytes.
+    pub fn note_read(&mut self, credit: Credit) -> Option<News> {
         self.recv.add_credit(credit);
-        self.permit
-            .as_ref()
-            .is_some_and(|permit| permit.carrier().reports_at_once(self.recv.credit()))
+        let permit = self.permit.as_ref()?;
+        permit.carrier().reports_at_once(self.recv.credit()).then(|| self.news())
     }
 
     /// Returns whether nothing more can be sent: the call is over, or this side was ended.
@@ -111,7 +112,7 @@ impl CallState {
         } else if told {
             Abandoned::Over
         } else {
-            Abandoned::Carried
+            Abandoned::Carried(self.news())
         }
     }
 
@@ -189,7 +190,7 @@ pub enum Abandoned {
     /// No connection carries it: it has ended here, and may be in the pool's queue.
     Unassigned(Wakers),
     /// The connection that carries it must be told.
-    Carried,
+    Carried(News),
 }
 
 fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {

@@ -34,11 +34,12 @@ mod shared;
 #[cfg(all(test, not(framewire_loom)))]
 mod tests;
 
-use super::Permit;
+use super::{Carrier, Permit};
 use crate::call::quota::TenantPermit;
 use crate::call::timeline::Timeline;
 use crate::error::{ConnectionFacts, Error, Kind, Phase};
 use crate::http2::{ErrorCode, StreamKey};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -91,6 +92,8 @@ pub struct CallState {
     /// A server's handler goes on although nobody waits for its answer.
     detached: bool,
     permit: Option<Permit>,
+    /// The connection whose mailbox the call is in, or is being put into; 0 for none.
+    mailbox: u64,
     tenant: Option<TenantPermit>,
     /// The identifier of the stream, until the call is sent back: errors name it.
     stream_id: Option<u32>,
@@ -101,6 +104,12 @@ pub struct CallState {
     /// Who waits for the end and nothing else.
     watchers: Vec<Waker>,
 }
+
+/// A call that must be put into the mailbox of the connection that carries it. Its state names that
+/// mailbox already, so nobody else puts it there: the holder delivers it, with no lock held.
+#[derive(Debug)]
+#[must_use]
+pub struct News(Option<Arc<dyn Carrier>>);
 
 impl CallState {
     fn new(now: Instant) -> Self {
@@ -117,6 +126,7 @@ impl CallState {
             cancel: None,
             detached: false,
             permit: None,
+            mailbox: 0,
             tenant: None,
             stream_id: None,
             failure: None,
@@ -139,6 +149,7 @@ impl CallState {
         self.cancel = None;
         self.detached = false;
         self.permit = None;
+        self.mailbox = 0;
         self.tenant = None;
         self.stream_id = None;
         self.failure = None;

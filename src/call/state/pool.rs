@@ -1,6 +1,6 @@
 //! Transitions of the pool, and of a connection that sends a call back to it.
 
-use super::{CallState, Stage};
+use super::{CallState, News, Stage};
 use crate::call::Permit;
 use crate::call::quota::TenantPermit;
 use crate::http2::Blocked;
@@ -9,17 +9,22 @@ use std::time::Instant;
 impl CallState {
     /// Gives the call a permit for the connection that is to carry it; returns the one it had. The
     /// caller drops it with no lock held.
-    #[must_use]
-    pub const fn assign(&mut self, permit: Permit) -> Option<Permit> {
-        self.permit.replace(permit)
+    pub fn assign(&mut self, permit: Permit) -> (Option<Permit>, News) {
+        let before = self.permit.replace(permit);
+        (before, self.news())
     }
 
-    /// Takes the permit for this connection from a call that is still pending, if it has it. So of two
-    /// threads that settle one call, one finds it.
+    /// Takes the permit for this connection, which has ended, from a call that has no stream, if it has
+    /// it: the call is [`Stage::Pending`] then. So of two threads that settle one call, one finds it, and
+    /// a call that has moved is left alone.
     #[must_use]
     pub fn detach(&mut self, connection: u64) -> Option<Permit> {
+        self.taken(connection);
         let pending = matches!(self.stage, Stage::Pending | Stage::Parked);
-        self.permit.take_if(|permit| pending && permit.carrier().id() == connection)
+        let permit =
+            self.permit.take_if(|permit| pending && permit.carrier().id() == connection)?;
+        self.stage = Stage::Pending;
+        Some(permit)
     }
 
     /// Returns the call to [`Stage::Pending`]: the connection carries it no longer. Returns the permit,

@@ -1,15 +1,13 @@
-//! A call's state behind its lock, and the flag that keeps it in one mailbox at most.
+//! A call's state behind its lock, and how its connection is told that it changed.
 
-use super::CallState;
-use crate::rt::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use super::{CallState, News};
+use crate::rt::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A call, shared by its caller, the pool and the connection that carries it.
 #[derive(Debug)]
 pub struct SharedCall {
-    /// The call is in a mailbox.
-    queued: AtomicBool,
     state: Mutex<CallState>,
 }
 
@@ -17,7 +15,7 @@ impl SharedCall {
     /// Creates a call.
     #[must_use]
     pub fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self { queued: AtomicBool::new(false), state: Mutex::new(CallState::new(now)) })
+        Arc::new(Self { state: Mutex::new(CallState::new(now)) })
     }
 
     /// Locks the state. Nobody holds the lock over I/O, a wait, a wake-up or user code.
@@ -31,35 +29,63 @@ impl SharedCall {
         if Arc::get_mut(self).is_none() {
             return false;
         }
-        self.queued.store(false, Ordering::Relaxed);
         self.state.lock().clear();
         true
     }
 
-    /// Claims the mailbox flag; returns `false` when the call is in a mailbox already.
-    pub(crate) fn claim_mailbox(&self) -> bool {
-        !self.queued.swap(true, Ordering::AcqRel)
-    }
-
-    /// Clears the mailbox flag. The component that does so reads the state afterwards, or holds its lock: a change
-    /// that found the flag set would be lost otherwise.
-    pub(crate) fn leave_mailbox(&self) {
-        self.queued.store(false, Ordering::Release);
-    }
-
     /// Tells the connection that something changed: more to send, bytes read, cancelled.
     pub fn notify(self: &Arc<Self>) {
-        if !self.claim_mailbox() {
-            return;
-        }
-        // A hand-over stores its permit under this lock and claims the flag afterwards. The flag is
-        // cleared under the lock, too: a hand-over that comes later finds it clear and delivers.
-        let x = self.lock();
-        let Some(carrier) = x.permit().map(|permit| Arc::clone(permit.carrier())) else {
-            self.leave_mailbox();
-            return;
-        };
+        self.tell(self.lock());
+    }
+
+    /// As [`SharedCall::notify`], for a change that was made under this lock.
+    pub(crate) fn tell(self: &Arc<Self>, mut x: MutexGuard<'_, CallState>) {
+        let news = x.news();
         drop(x);
-        carrier.deliver(Arc::clone(self));
+        news.deliver(self);
+    }
+}
+
+impl News {
+    /// Puts the call into the mailbox, unless it is there.
+    pub(crate) fn deliver(self, call: &Arc<SharedCall>) {
+        if let Some(carrier) = self.0 {
+            carrier.deliver(Arc::clone(call));
+        }
+    }
+
+    /// Puts the call into the mailbox, unless it is there.
+    pub(crate) fn deliver_owned(self, call: Arc<SharedCall>) {
+        if let Some(carrier) = self.0 {
+            carrier.deliver(call);
+        }
+    }
+}
+
+/// Which mailbox the call is in. A change and the note that it must be told are one step under the call's
+/// lock, and so are reading a change and clearing the note. So a call with a permit and unread changes is
+/// in the mailbox of that connection, or one thread is about to put it there.
+impl CallState {
+    /// Notes that the connection that carries the call must look at it. A call without a connection is
+    /// told when it gets one.
+    pub fn news(&mut self) -> News {
+        let Some(permit) = &self.permit else { return News(None) };
+        let carrier = permit.carrier();
+        let id = carrier.id();
+        let before = std::mem::replace(&mut self.mailbox, id);
+        News((before != id).then(|| Arc::clone(carrier)))
+    }
+
+    /// The connection looks at the call: later changes are to be told again.
+    pub(crate) fn taken(&mut self, connection: u64) {
+        // It may have moved while it was in this connection's mailbox; then it is in another one.
+        if self.mailbox == connection {
+            self.mailbox = 0;
+        }
+    }
+
+    /// The connection will look at the call without being told.
+    pub(crate) const fn will_look(&mut self, connection: u64) {
+        self.mailbox = connection;
     }
 }

@@ -3,7 +3,7 @@
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
-use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, TASK_ENDED};
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
@@ -31,8 +31,10 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    pub(super) const fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.abandoned = true;
+        self.because(TASK_ENDED.to_owned(), Initiator::Local, None);
+        self.ending.get_or_insert(DisconnectReason::Shutdown);
     }
 
     pub(super) fn peer_said(&mut self, code: ErrorCode, debug: &[u8]) {
@@ -270,6 +272,9 @@ impl Core {
     }
 
     fn not_processed(&self) -> Error {
+        if self.closing.abandoned {
+            return self.handle.task_ended();
+        }
         let status = Status::new(
             Code::Unavailable,
             "the peer went away before it acted on the call, and more of it was sent than is kept for \

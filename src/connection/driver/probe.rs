@@ -60,8 +60,7 @@ impl Core {
         let timeout = self.probe_timeout();
         self.timers.probe = Some(asked + timeout);
         self.timers.overdue = Some(asked + timeout / 2);
-        self.handle.set_unproved(true);
-        self.handle.take_move_held();
+        self.handle.hold_calls();
         self.tell_owner(ConnectionEvent::Probing);
     }
 
@@ -71,7 +70,7 @@ impl Core {
         let silence = self.now.saturating_duration_since(self.timers.heard_at());
         self.timers.heard(self.now);
         if probed {
-            self.handle.set_unproved(false);
+            self.handle.set_proved();
             self.tell_owner(ConnectionEvent::Proved(silence));
         }
     }

@@ -13,18 +13,19 @@ use std::sync::Arc;
 impl Core {
     /// Handles a call from the mailbox.
     pub(super) fn intake(&mut self, call: Arc<SharedCall>) {
-        call.leave_mailbox();
+        let id = self.handle.id();
         let (stage, ours) = {
             let mut x = call.lock();
+            x.taken(id);
             if x.is_over() {
                 let permit = x.take_counted();
                 drop(x);
                 return drop(permit);
             }
-            (x.stage(), x.is_carried_by(self.handle.id()))
+            (x.stage(), x.is_carried_by(id))
         };
         if !ours {
-            self.handle.forward(call);
+            // It has moved: the connection that carries it has been told.
             return;
         }
         match stage {
@@ -175,6 +176,7 @@ impl Core {
     /// Handles the news of a call that has a stream.
     pub(super) fn pump(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let mut x = call.lock();
+        x.taken(self.handle.id());
         if x.stream() != Some(key) {
             return;
         }

@@ -93,8 +93,8 @@ impl Core {
         cost: &Cost,
     ) {
         let timed = !cost.is_fast() || cost.is_sample();
-        // The mailbox flag is claimed, so the handler does not push the call: `pump` below handles it.
-        let claimed = call.claim_mailbox();
+        // So that the handler does not push the call: `pump` below looks at it.
+        call.lock().will_look(self.handle.id());
         // A handler that waits is polled again by its own task, with that task's waker.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = contain(|| {
@@ -105,9 +105,6 @@ impl Core {
             // Dropped before `pump`, so that an unfinished answer is settled in this turn.
             (time, (!ready).then_some(future))
         });
-        if claimed {
-            call.leave_mailbox();
-        }
         match polled {
             Ok((time, pending)) => {
                 if let Some(time) = time {

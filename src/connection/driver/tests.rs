@@ -86,3 +86,57 @@ async fn a_goodbye_moves_the_calls_that_wait() {
     assert!(Arc::ptr_eq(&moved[0], &calls[1]));
     assert_eq!(handle.life().read().calls, 1, "the other one goes on");
 }
+
+fn dropped(inbox: bool) -> (Arc<SharedCall>, Arc<Handle>) {
+    let (near, _far) = tokio::io::duplex(1024);
+    let now = rt::now();
+    let handle = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
+    let options = ConnectionOptions::new(Role::Client);
+    let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
+    let call = SharedCall::new(now);
+    Handle::submit(handle.reserve().unwrap(), Arc::clone(&call));
+    if inbox {
+        // As when the driver yields between taking calls and beginning them.
+        handle.mailbox().drain(&mut driver.inbox);
+    } else {
+        let other = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
+        let (permit, _) = call.lock().sent_back(now);
+        drop(permit);
+        Handle::submit(other.reserve().unwrap(), Arc::clone(&call));
+    }
+    drop(driver);
+    (call, handle)
+}
+
+/// A runtime that ends drops a driver at any time. What it has taken and not begun ends.
+#[tokio::test]
+async fn a_dropped_driver_ends_the_calls_in_its_inbox() {
+    let (call, handle) = dropped(true);
+    let failure = call.lock().failure().cloned().expect("the call has ended");
+    assert_eq!(failure.processed(), crate::error::Processed::No);
+    assert!(failure.to_string().contains("the connection's task was dropped"), "{failure}");
+    assert_eq!(handle.life().read().calls, 0);
+}
+
+/// A call that was in its mailbox and has moved belongs to another connection.
+#[tokio::test]
+async fn a_dropped_driver_leaves_the_calls_that_have_moved() {
+    let (call, handle) = dropped(false);
+    let x = call.lock();
+    assert!(!x.is_over() && x.permit().is_some() && !x.is_carried_by(handle.id()));
+}
+
+/// A call that a connection had queued can be begun by another one.
+#[test]
+fn a_settled_call_is_pending() {
+    let told = Arc::new(Told::default());
+    let now = Instant::now();
+    let handle = Handle::new(ConnectionInfo::default(), Some(told.clone()), 65_535, now);
+    let handle = Arc::new(handle);
+    let call = SharedCall::new(now);
+    Handle::submit(handle.reserve().unwrap(), Arc::clone(&call));
+    call.lock().parked(crate::error::Phase::StreamQuota, now);
+    handle.settle(handle.mailbox().close());
+    assert_eq!(call.lock().stage(), crate::call::state::Stage::Pending);
+    assert_eq!((told.moved.lock().len(), handle.life().read().calls), (1, 0));
+}

@@ -215,10 +215,10 @@ impl Drop for Driver {
         self.core.closing.abandon();
         self.core.lost(None);
         self.core.settle();
-        for call in self.handle.mailbox().close() {
-            call.leave_mailbox();
-            self.core.redispatch(call);
-        }
+        // The driver may have stopped between taking calls from the mailbox and beginning them.
+        let mut left = std::mem::take(&mut self.inbox);
+        left.append(&mut self.handle.mailbox().close());
+        self.handle.end_left(left);
         self.report_closed();
     }
 }

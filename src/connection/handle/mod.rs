@@ -10,7 +10,8 @@ use crate::connection::counters::ConnectionCounters;
 pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
-use crate::error::{ConnectionFacts, Error, Processed};
+use crate::error::{ConnectionFacts, Error, Kind, Processed};
+use crate::grpc::Code;
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
 use crate::rt;
@@ -21,6 +22,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Why calls end whose connection's task was dropped before its end.
+pub(crate) const TASK_ENDED: &str = "the connection's task was dropped, as when its runtime ends";
 
 /// The owner of a connection: takes back its calls and receives its events.
 pub trait Owner: Send + Sync + 'static {
@@ -163,11 +167,19 @@ impl Handle {
     /// Returns whether calls are held here until the peer answers a probe.
     #[must_use]
     pub fn is_unproved(&self) -> bool {
-        self.unproved.load(Ordering::Relaxed)
+        self.unproved.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_unproved(&self, unproved: bool) {
-        self.unproved.store(unproved, Ordering::Relaxed);
+    /// Calls are held from now on.
+    pub(crate) fn hold_calls(&self) {
+        // First: an owner that sees that calls are held may ask at once to move them.
+        self.take_move_held();
+        self.unproved.store(true, Ordering::Release);
+    }
+
+    /// Calls are held no longer.
+    pub(crate) fn set_proved(&self) {
+        self.unproved.store(false, Ordering::Relaxed);
     }
 
     /// Moves the held calls: another connection is available.
@@ -185,9 +197,10 @@ impl Handle {
         !self.idle.swap(true, Ordering::AcqRel)
     }
 
-    /// Marks it as taken out of that queue.
+    /// Marks it as taken out of that queue. A thread that found it marked meanwhile has released its
+    /// permit first, and the caller sees that from now on.
     pub(crate) fn leave_idle(&self) {
-        self.idle.store(false, Ordering::Release);
+        self.idle.swap(false, Ordering::AcqRel);
     }
 
     /// Returns whether the peer's first SETTINGS arrived.
@@ -237,17 +250,12 @@ impl Handle {
 
     /// Hands a call to the connection whose permit it holds.
     pub fn submit(permit: Permit, call: Arc<SharedCall>) {
-        let carrier = Arc::clone(permit.carrier());
-        let before = call.lock().assign(permit);
+        let (before, news) = call.lock().assign(permit);
         drop(before);
-        // A call that is still queued in an old mailbox is forwarded by the thread that takes it out.
-        if call.claim_mailbox() {
-            carrier.deliver(call);
-        }
+        news.deliver_owned(call);
     }
 
-    /// Queues a call, whose mailbox flag the caller has claimed, for the driver. If the driver is gone,
-    /// settles it.
+    /// Queues a call for the driver. If the driver is gone, settles it.
     pub(crate) fn push(&self, call: Arc<SharedCall>) {
         if let Err(left) = self.mailbox.submit(call) {
             self.settle(left);
@@ -257,10 +265,8 @@ impl Handle {
     /// Settles calls found in the mailbox of a driver that is gone. Calls that never had a stream go
     /// back to the owner; the driver has settled the others.
     pub(crate) fn settle(&self, left: VecDeque<Arc<SharedCall>>) {
+        let Some(owner) = &self.owner else { return };
         for call in left {
-            call.leave_mailbox();
-            let Some(call) = self.forward(call) else { continue };
-            let Some(owner) = &self.owner else { continue };
             // Two threads may settle one call, and the first may have moved it already: the call
             // goes back with the permit for this connection, hence once.
             let permit = call.lock().detach(self.id);
@@ -269,6 +275,28 @@ impl Handle {
                 owner.redispatch(call);
             }
         }
+    }
+
+    /// Ends the calls that a driver had not begun when its task was dropped. There may be no runtime
+    /// left to dial with, so they do not move.
+    pub(crate) fn end_left(&self, left: VecDeque<Arc<SharedCall>>) {
+        for call in left {
+            let mut x = call.lock();
+            let Some(permit) = x.detach(self.id) else { continue };
+            let wakers = match x.cancel_code() {
+                Some(_) => x.end_cancelled(),
+                None => x.fail(self.task_ended()),
+            };
+            drop(x);
+            drop(permit);
+            wake(wakers);
+        }
+    }
+
+    /// Returns the error of a call that was not sent because the connection's task was dropped.
+    pub(crate) fn task_ended(&self) -> Error {
+        Error::local(Kind::ConnectionLost, Code::Unavailable, TASK_ENDED)
+            .with_connection(self.facts(rt::now()))
     }
 
     /// Returns a call that the peer definitely did not process to the owner if it may move. A call
@@ -298,21 +326,6 @@ impl Handle {
                 let wakers = call.lock().fail(error);
                 wake(wakers);
             }
-        }
-    }
-
-    /// Forwards a call that has moved to another connection; returns it if it belongs to this one.
-    pub(crate) fn forward(&self, call: Arc<SharedCall>) -> Option<Arc<SharedCall>> {
-        let handle = call.lock().permit().map(|permit| Arc::clone(permit.carrier()));
-        match handle {
-            Some(handle) if handle.id() != self.id => {
-                if call.claim_mailbox() {
-                    handle.deliver(call);
-                }
-                None
-            }
-            Some(_) => Some(call),
-            None => None,
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) struct IdleConnections(ArrayQueue<Arc<Handle>>);
 
 impl IdleConnections {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self(ArrayQueue::new(capacity))
     }
 
@@ -22,7 +22,7 @@ impl IdleConnections {
     }
 
     /// Queues a connection that has no calls.
-    pub(super) fn push(&self, connection: &Arc<Handle>) {
+    pub(crate) fn push(&self, connection: &Arc<Handle>) {
         if !connection.claim_idle() {
             return;
         }
@@ -40,7 +40,7 @@ impl IdleConnections {
     }
 
     /// Takes out a connection that is closed: it owns its subchannel, which must not own it.
-    pub(super) fn remove(&self, connection: &Handle) {
+    pub(crate) fn remove(&self, connection: &Handle) {
         fence(Ordering::SeqCst);
         if !connection.claim_idle() {
             self.sweep();

@@ -11,7 +11,7 @@ use crate::connection::handle::Handle;
 use crate::pool::options::PoolOptions;
 use crate::rt::sync::{AtomicU32, Mutex, MutexGuard, Ordering, next_id};
 use crate::transport::connect::{Progress, Target};
-use idle::IdleConnections;
+pub(super) use idle::IdleConnections;
 use lifecycle::Lifecycle;
 use std::sync::Arc;
 use tokio::sync::Notify;
