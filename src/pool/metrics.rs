@@ -291,7 +291,9 @@ impl Meter {
             | ConnectErrorKind::AlpnOther
             | ConnectErrorKind::AlpnRefused => "NO_APPLICATION_PROTOCOL",
             ConnectErrorKind::CertificateExpired => "CERTIFICATE_EXPIRED",
-            ConnectErrorKind::CertificateName => "BAD_CERTIFICATE",
+            ConnectErrorKind::CertificateName | ConnectErrorKind::CertificateInvalid => {
+                "BAD_CERTIFICATE"
+            }
             ConnectErrorKind::CertificateUntrusted => "UNKNOWN_CA",
             ConnectErrorKind::ClientCertificate => "CERTIFICATE_REQUIRED",
             ConnectErrorKind::TimedOut => "HANDSHAKE_TIMEOUT",

@@ -75,7 +75,8 @@ impl ConnectError {
     /// `error` decides the kind.
     #[must_use]
     pub fn from_io(phase: ConnectPhase, target: &Target, error: io::Error) -> Self {
-        Self::new(kind_of(&error), phase, target).with_source(error)
+        let detail = detail_of(&error);
+        Self { detail, ..Self::new(kind_of(&error), phase, target) }.with_source(error)
     }
 
     /// Returns what failed.
@@ -119,6 +120,7 @@ impl ConnectError {
             | Kind::AlpnRefused
             | Kind::AlpnOther
             | Kind::CertificateName
+            | Kind::CertificateInvalid
             | Kind::CertificateExpired => Fault::Server,
             // Either the chain is wrong or the roots are; the roots are ours to look at first.
             Kind::CertificateUntrusted => Fault::Client,
@@ -175,6 +177,7 @@ impl ConnectError {
                  client's if it is right"
             }
             Kind::CertificateExpired => "the server's certificate is not valid at this time",
+            Kind::CertificateInvalid => "the server's certificate cannot be used",
             Kind::ClientCertificate => {
                 "the server did not accept the client's certificate, or got none"
             }
@@ -200,6 +203,16 @@ impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
+}
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+fn detail_of(error: &io::Error) -> Option<String> {
+    crate::transport::tls::rustls_error::connect_error_detail(error)
+}
+
+#[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
+const fn detail_of(_: &io::Error) -> Option<String> {
+    None
 }
 
 fn kind_of(error: &io::Error) -> ConnectErrorKind {
@@ -320,6 +333,11 @@ mod tests {
             Kind::CertificateExpired,
             ConnectPhase::Tls,
             "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate is not valid at this time: cause [fault: server]",
+        ),
+        (
+            Kind::CertificateInvalid,
+            ConnectPhase::Tls,
+            "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate cannot be used: cause [fault: server]",
         ),
         (
             Kind::ClientCertificate,

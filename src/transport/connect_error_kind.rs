@@ -36,6 +36,9 @@ pub enum ConnectErrorKind {
     CertificateUntrusted,
     /// The server's certificate is expired, not yet valid, or revoked.
     CertificateExpired,
+    /// The server's certificate cannot be used by a server: that of a CA, of X.509 version 1, for
+    /// another purpose, or malformed.
+    CertificateInvalid,
     /// The server requires a client certificate and got none, or does not accept it.
     ClientCertificate,
     /// Another error; see the source.

@@ -12,6 +12,7 @@
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod certificates;
 mod connecting;
 #[path = "../support/identity.rs"]
 mod identity;

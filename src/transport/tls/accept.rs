@@ -52,8 +52,7 @@ pub(crate) async fn accept_speaking(
     let Current { config, verifier, generation, speaks_first } = tls.shared.current.lock().clone();
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), Remembering::new(io));
     let failed = |error: io::Error, io: Option<&Remembering>| {
-        let kind = kind_of(&error, io.map_or(&[], Remembering::head));
-        AcceptError::caused(kind, error)
+        AcceptError::from_io(error, io.map_or(&[], Remembering::head))
     };
     let start = match (&mut hello).await {
         Ok(start) => start,
@@ -121,7 +120,7 @@ pub(crate) enum FirstByte {
 /// Waits for the first byte of `io`.
 pub(crate) async fn read_kind(mut io: BoxedIo) -> Result<FirstByte, AcceptError> {
     let first = io.read_u8().await;
-    let first = first.map_err(|error| AcceptError::caused(AcceptErrorKind::Closed, error))?;
+    let first = first.map_err(|error| AcceptError::from_io(error, &[]))?;
     let io = Box::new(Replaying::new(first, io));
     Ok(if sniff::begins_tls(first) { FirstByte::Tls(io) } else { FirstByte::Plaintext(io) })
 }
@@ -156,25 +155,5 @@ fn judge(
             .map_err(|error| AcceptError::caused(fail, error)),
         _ if verifier.client_auth_mandatory() => Err(AcceptError::new(fail)),
         _ => Ok(()),
-    }
-}
-
-fn kind_of(error: &io::Error, head: &[u8]) -> AcceptErrorKind {
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http2_preface(head) => {
-            AcceptErrorKind::PlaintextHttp2
-        }
-        Some(rustls::Error::InvalidMessage(_)) if sniff::looks_like_http1(head) => {
-            AcceptErrorKind::PlaintextHttp1
-        }
-        Some(rustls::Error::InvalidMessage(_)) if !sniff::looks_like_tls_client_hello(head) => {
-            AcceptErrorKind::NotTls
-        }
-        Some(rustls::Error::NoApplicationProtocol) => AcceptErrorKind::AlpnMismatch,
-        Some(rustls::Error::NoCertificatesPresented) => AcceptErrorKind::ClientCertificateMissing,
-        Some(rustls::Error::InvalidCertificate(_)) => AcceptErrorKind::ClientCertificateInvalid,
-        Some(rustls::Error::AlertReceived(_)) => AcceptErrorKind::RefusedByClient,
-        Some(_) => AcceptErrorKind::Tls,
-        None => AcceptErrorKind::Closed,
     }
 }

@@ -63,7 +63,7 @@ impl fmt::Display for BadCertificate {
         f.write_str(" cannot be used: ")?;
         match explain(&self.source) {
             _ if self.is_pem => f.write_str(PEM_AS_DER),
-            Some(reason) => f.write_str(reason),
+            Some(reason) => f.write_str(&reason),
             None => write!(f, "{}", self.source),
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::transport::connect_error_kind::ConnectErrorKind;
+use crate::transport::tls::certificate_error::{explain, refusal};
 
 /// Returns the rustls error inside an I/O error, if there is one.
 pub(super) fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
@@ -30,19 +31,31 @@ pub fn connect_error_kind(error: &io::Error) -> Option<ConnectErrorKind> {
 }
 
 fn alert_kind(alert: AlertDescription) -> ConnectErrorKind {
-    use AlertDescription as Alert;
     match alert {
-        Alert::NoApplicationProtocol => ConnectErrorKind::AlpnRefused,
-        Alert::CertificateRequired
-        | Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-        | Alert::AccessDenied => ConnectErrorKind::ClientCertificate,
+        AlertDescription::NoApplicationProtocol => ConnectErrorKind::AlpnRefused,
+        alert if refusal(alert).is_some() => ConnectErrorKind::ClientCertificate,
         _ => ConnectErrorKind::Tls,
     }
+}
+
+/// Returns what an error of TLS means to a client, for the text of a connect error; `None` if the text
+/// of rustls, or that of the kind, says as much.
+pub(crate) fn connect_error_detail(error: &io::Error) -> Option<String> {
+    let error = rustls_error(error)?;
+    let &rustls::Error::AlertReceived(alert) = error else { return explain(error) };
+    let text = match alert {
+        AlertDescription::CertificateRequired => {
+            "it requires one and got none; set it with ClientTlsBuilder::identity_pem"
+        }
+        AlertDescription::HandshakeFailure => {
+            "the server found no version, cipher suite or key exchange in common, or requires a \
+             client certificate"
+        }
+        AlertDescription::ProtocolVersion => "the server supports neither TLS 1.3 nor TLS 1.2",
+        AlertDescription::UnrecognisedName => "the server does not serve this name",
+        alert => refusal(alert)?,
+    };
+    Some(format!("{text} (alert {alert:?})"))
 }
 
 fn certificate_kind(reason: &CertificateError) -> ConnectErrorKind {
@@ -57,6 +70,8 @@ fn certificate_kind(reason: &CertificateError) -> ConnectErrorKind {
         | Reason::NotValidYetContext { .. }
         | Reason::Revoked => ConnectErrorKind::CertificateExpired,
         Reason::UnknownIssuer | Reason::BadSignature => ConnectErrorKind::CertificateUntrusted,
-        _ => ConnectErrorKind::Tls,
+        // What the verifier of the application or of the system says for itself.
+        Reason::ApplicationVerificationFailure => ConnectErrorKind::CertificateUntrusted,
+        _ => ConnectErrorKind::CertificateInvalid,
     }
 }

@@ -291,7 +291,7 @@ async fn a_certificate_for_another_name() {
     let error = dialled.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::CertificateName);
     assert!(error.to_string().contains("other.example"), "{error}");
-    assert_eq!(accepted.err().unwrap().kind(), AcceptErrorKind::RefusedByClient);
+    assert_eq!(accepted.err().unwrap().kind(), AcceptErrorKind::RefusedServerCertificate);
 
     let named = client.with_server_name("other.example").unwrap();
     meet(&named, &server).await.0.0.unwrap();

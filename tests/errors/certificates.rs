@@ -1,0 +1,333 @@
+//! What a caller and a server read when certificates, or the two ends' protocols, do not fit: real
+//! handshakes through a channel and a server.
+
+use crate::{UNARY, normal};
+use framewire::client::Channel;
+use framewire::error::{Error, Initiator, Kind, Processed};
+use framewire::server::{Router, Server};
+use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
+use framewire::transport::in_memory;
+use framewire::unstable::grpc::{Raw, Response};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::filter::LevelFilter;
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A chain and its key, as PEM.
+type Pair = (String, String);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+fn ca(params: &mut CertificateParams) {
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+}
+
+fn past(params: &mut CertificateParams) {
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+}
+
+fn future(params: &mut CertificateParams) {
+    params.not_before = rcgen::date_time_ymd(4000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(4001, 1, 1);
+}
+
+/// What the server logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A call from `client` to `server`, over memory: the caller's error, and what the server has logged of
+/// the handshake.
+async fn call(
+    scheme: &str,
+    client: Option<ClientTls>,
+    server: Option<ServerTls>,
+) -> (Error, String) {
+    let (connector, listener) = in_memory(64 * 1024);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let router =
+        Router::new().unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) });
+    let mut builder = Server::builder(router);
+    if let Some(tls) = server {
+        builder = builder.tls(tls);
+    }
+    let _server = builder.serve(listener).unwrap();
+    let mut builder = Channel::builder(&format!("{scheme}://localhost")).connector(connector);
+    if let Some(tls) = client {
+        builder = builder.tls(tls);
+    }
+    let error = builder.build().unwrap().unary(&UNARY, Raw::default()).await.unwrap_err();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    (error, text)
+}
+
+/// The reason in a caller's error, and the reason that the server logs.
+type Row = (&'static str, Pair, &'static str, &'static str);
+
+fn client(root: &Authority) -> ClientTlsBuilder {
+    ClientTls::builder().roots_pem(&root.pem)
+}
+
+fn server(pair: &Pair) -> ServerTlsBuilder {
+    ServerTls::builder().identity_pem(&pair.0, &pair.1)
+}
+
+/// Numbers of days differ from day to day.
+fn without_days(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_days = |i: usize| words.get(i + 1).is_some_and(|word| word.starts_with("days"));
+    let word = |i: usize| if is_days(i) { "N" } else { words[i] };
+    (0..words.len()).map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn check(what: &str, (error, log): &(Error, String), step: &str, reason: &str, logged: &str) {
+    let facts = (error.kind(), error.initiator(), error.processed(), error.is_retry_safe());
+    assert_eq!(facts, (Kind::Connect, Initiator::Io, Processed::No, true), "{what}: {error}");
+    let line = without_days(&normal(error));
+    let want = format!("UNAVAILABLE: cannot connect to {step}: {reason}");
+    assert!(line.starts_with(&want), "{what}\n  wanted {want}\n  got    {line}");
+    assert!(line.ends_with("; not processed, a retry is safe"), "{line}");
+    assert!(without_days(log).contains(logged), "{what}\n  wanted {logged}\n  got    {log}");
+}
+
+const HANDSHAKE: &str = "https://localhost:443 (the TLS handshake)";
+
+#[tokio::test(start_paused = true)]
+async fn a_server_certificate_that_is_not_accepted() {
+    let (root, other) = (Authority::new("root"), Authority::new("other"));
+    let for_clients = |p: &mut CertificateParams| {
+        p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let rows: [Row; 7] = [
+        (
+            "a CA",
+            root.sign(&["localhost"], ca),
+            "the server's certificate cannot be used: it is the certificate of a CA \
+             (basicConstraints CA:TRUE), which may not identify a peer; issue one with CA:FALSE \
+             [fault: server]",
+            "the client did not accept this server's certificate: the log of the peer may say why \
+             (alert CertificateUnknown)",
+        ),
+        (
+            "expired",
+            root.sign(&["localhost"], past),
+            "the server's certificate is not valid at this time: it expired N days ago, by the \
+             clock of this machine [fault: server]",
+            "the client did not accept this server's certificate: it is not valid at this time, by \
+             the peer's clock (alert CertificateExpired)",
+        ),
+        (
+            "not yet valid",
+            root.sign(&["localhost"], future),
+            "the server's certificate is not valid at this time: it becomes valid in N days, by \
+             the clock of this machine [fault: server]",
+            "this server's certificate: it is not valid at this time",
+        ),
+        (
+            "another name",
+            root.sign(&["a.example", "*.b.example"], |_| {}),
+            "the server's certificate is not valid for this name: invalid peer certificate: \
+             certificate not valid for name \"localhost\"; certificate is only valid for \
+             DnsName(\"a.example\") or DnsName(\"*.b.example\") [fault: server]",
+            "this server's certificate: it is malformed, for another name, or was not sent (alert \
+             BadCertificate)",
+        ),
+        (
+            "no name",
+            root.sign(&[], |_| {}),
+            "the server's certificate is not valid for this name: invalid peer certificate: \
+             certificate not valid for name \"localhost\"; certificate is not valid for any names \
+             (according to its subjectAltName extension) [fault: server]",
+            "this server's certificate: ",
+        ),
+        (
+            "unknown issuer",
+            other.sign(&["localhost"], |_| {}),
+            "the server's certificate is not signed by a trusted root; add its root to the \
+             client's if it is right: invalid peer certificate: UnknownIssuer [fault: client]",
+            "this server's certificate: it does not trust the CA that signed it (alert UnknownCA)",
+        ),
+        (
+            "another purpose",
+            root.sign(&["localhost"], for_clients),
+            "the server's certificate cannot be used: invalid peer certificate: certificate does \
+             not allow extended key usage for server authentication, allows client authentication \
+             [fault: server]",
+            "this server's certificate: it is of a type or for a purpose that is not accepted \
+             (alert UnsupportedCertificate)",
+        ),
+    ];
+    for (what, pair, reason, logged) in rows {
+        let tls = (client(&root).build().unwrap(), server(&pair).build().unwrap());
+        let found = call("https", Some(tls.0), Some(tls.1)).await;
+        check(what, &found, HANDSHAKE, reason, logged);
+    }
+}
+
+/// A server that presents what this crate does not: `tests/data` of the TLS module, made with OpenSSL.
+#[derive(Debug)]
+struct Presents(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Presents {
+    fn resolve(
+        &self,
+        _: rustls::server::ClientHello<'_>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_certificate_of_version_1() {
+    let root = include_str!("../../src/transport/tls/tests/data/root.pem");
+    let chain = include_bytes!("../../src/transport/tls/tests/data/v1.pem");
+    let key = include_bytes!("../../src/transport/tls/tests/data/v1.key");
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+    let key = crypto.key_provider.load_private_key(key).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(chain).unwrap()];
+    let config = rustls::ServerConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Presents(Arc::new(rustls::sign::CertifiedKey::new(
+            chain, key,
+        )))));
+    let client = ClientTls::builder().roots_pem(root).build().unwrap();
+    let found = call("https", Some(client), Some(ServerTls::from_rustls(config))).await;
+    let reason = "the server's certificate cannot be used: it has X.509 version 1; issue it with \
+                  version 3, that is with extensions such as subjectAltName [fault: server]";
+    check("version 1", &found, HANDSHAKE, reason, "this server's certificate: ");
+}
+
+/// Reasons for which a server refuses a client: what the client reads, and what the server logs.
+fn refused_clients(
+    root: &Authority,
+    other: &Authority,
+) -> [(&'static str, Option<Pair>, &'static str, &'static str); 5] {
+    let for_servers = |p: &mut CertificateParams| {
+        p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    };
+    [
+        (
+            "none",
+            None,
+            "it requires one and got none; set it with ClientTlsBuilder::identity_pem (alert \
+             CertificateRequired) [fault: client]",
+            "the client sent no certificate, and this server requires one",
+        ),
+        (
+            "a CA",
+            Some(root.sign(&["c"], ca)),
+            "the log of the peer may say why (alert CertificateUnknown) [fault: client]",
+            "the client's certificate is not valid here: it is the certificate of a CA \
+             (basicConstraints CA:TRUE), which may not identify a peer; issue one with CA:FALSE",
+        ),
+        (
+            "expired",
+            Some(root.sign(&["c"], past)),
+            "it is not valid at this time, by the peer's clock (alert CertificateExpired) [fault: \
+             client]",
+            "the client's certificate is not valid here: it expired N days ago, by the clock of \
+             this machine",
+        ),
+        (
+            "unknown issuer",
+            Some(other.sign(&["c"], |_| {})),
+            "it does not trust the CA that signed it (alert UnknownCA) [fault: client]",
+            "the client's certificate is not valid here: none of the client roots has signed it",
+        ),
+        (
+            "another purpose",
+            Some(root.sign(&["c"], for_servers)),
+            "it is of a type or for a purpose that is not accepted (alert UnsupportedCertificate) \
+             [fault: client]",
+            "the client's certificate is not valid here: invalid peer certificate: certificate \
+             does not allow extended key usage for client authentication, allows server \
+             authentication",
+        ),
+    ]
+}
+
+/// In TLS 1.2 the refusal is part of the handshake.
+#[tokio::test(start_paused = true)]
+async fn a_client_certificate_that_is_not_accepted_in_tls_1_2() {
+    let (root, other) = (Authority::new("root"), Authority::new("other"));
+    let good = root.sign(&["localhost"], |_| {});
+    for (what, pair, reason, logged) in refused_clients(&root, &other) {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(root.pem.as_bytes()).unwrap()).unwrap();
+        let crypto = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(crypto)
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match &pair {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => {
+                let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let server = server(&good).client_roots_pem(&root.pem).build().unwrap();
+        let found = call("https", Some(ClientTls::from_rustls(config)), Some(server)).await;
+        let base = "the server did not accept the client's certificate, or got none";
+        check(what, &found, HANDSHAKE, &format!("{base}: {reason}"), logged);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_to_a_plaintext_port() {
+    let root = Authority::new("root");
+    let found = call("https", Some(client(&root).build().unwrap()), None).await;
+    let reason = "the server does not speak TLS on this port; use http:// if it is a plaintext \
+                  server: received corrupt message of type InvalidContentType [fault: server]";
+    let logged = "a TLS ClientHello on a plaintext port; use http://, or TLS on both sides";
+    check("TLS to plaintext", &found, HANDSHAKE, reason, logged);
+}
