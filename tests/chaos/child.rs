@@ -1,0 +1,186 @@
+//! Processes of this test's binary, each in its part, and what they write down.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child as System, ChildStdin, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+/// Set in such a process: its part, where it listens, its seed, its log, and words of its own.
+const PART: &str = "FRAMEWIRE_CHAOS_PART";
+const LISTEN: &str = "FRAMEWIRE_CHAOS_LISTEN";
+const SEED: &str = "FRAMEWIRE_CHAOS_CHILD_SEED";
+const LOG: &str = "FRAMEWIRE_CHAOS_LOG";
+const MORE: &str = "FRAMEWIRE_CHAOS_MORE";
+/// What a busy machine may need to start a process, or to end one.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// What this process is told, if it is a child.
+pub struct Told {
+    pub part: String,
+    pub listen: SocketAddr,
+    pub seed: u64,
+    pub log: PathBuf,
+    pub more: String,
+}
+
+pub fn told() -> Option<Told> {
+    let get = |key| std::env::var(key).unwrap_or_default();
+    Some(Told {
+        part: std::env::var(PART).ok()?,
+        listen: get(LISTEN).parse().unwrap(),
+        seed: get(SEED).parse().unwrap(),
+        log: get(LOG).into(),
+        more: get(MORE),
+    })
+}
+
+/// Says a line to the parent.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The harness may be in the middle of a line.
+    let _ = writeln!(out, "\n{line}");
+    let _ = out.flush();
+}
+
+/// What ran, written at once: nothing is lost with the process.
+pub struct Log(Mutex<std::fs::File>);
+
+/// In a log: the handler of this call began, or had its answer ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    Ran = b'R' as isize,
+    Done = b'D' as isize,
+}
+
+impl Log {
+    pub fn open(path: &Path) -> Self {
+        let file = std::fs::File::options().append(true).create(true).open(path);
+        Self(Mutex::new(file.unwrap()))
+    }
+
+    pub fn note(&self, id: u64, note: Note) {
+        let mut line = [note as u8; 9];
+        line[1..].copy_from_slice(&id.to_be_bytes());
+        self.0.lock().unwrap().write_all(&line).unwrap();
+    }
+}
+
+/// How often each call ran, and was done, by one process.
+pub fn read(log: &Path) -> HashMap<u64, (u32, u32)> {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    assert!(bytes.len() % 9 == 0, "a log ends within a line");
+    let mut found: HashMap<u64, (u32, u32)> = HashMap::new();
+    for line in bytes.chunks(9) {
+        let entry = found.entry(u64::from_be_bytes(line[1..].try_into().unwrap())).or_default();
+        match line[0] {
+            b'R' => entry.0 += 1,
+            _ => entry.1 += 1,
+        }
+    }
+    found
+}
+
+/// A process. Dropped, it is killed.
+pub struct Child {
+    system: System,
+    lines: Lines<BufReader<ChildStdout>>,
+    input: ChildStdin,
+    pub address: SocketAddr,
+}
+
+/// What to start.
+#[derive(Clone)]
+pub struct Start {
+    pub part: &'static str,
+    pub listen: SocketAddr,
+    pub seed: u64,
+    pub log: PathBuf,
+    pub more: String,
+}
+
+impl Child {
+    pub async fn start(start: &Start) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", crate::CHILD, "--nocapture", "--test-threads", "1"]);
+        command.env(PART, start.part).env(LISTEN, start.listen.to_string());
+        command.env(SEED, start.seed.to_string()).env(LOG, &start.log).env(MORE, &start.more);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut system = command.spawn().unwrap();
+        let lines = BufReader::new(system.stdout.take().unwrap()).lines();
+        let input = system.stdin.take().unwrap();
+        let mut child = Self { system, lines, input, address: start.listen };
+        child.address = child.line("listens on ").await.parse().unwrap();
+        child
+    }
+
+    /// What stands behind these words in the next line that begins with them.
+    pub async fn line(&mut self, words: &str) -> String {
+        let search = async {
+            while let Ok(Some(line)) = self.lines.next_line().await {
+                if let Some(rest) = line.strip_prefix(words) {
+                    return rest.to_owned();
+                }
+            }
+            panic!("a process ended without saying {words:?}")
+        };
+        timeout(PATIENT, search).await.unwrap_or_else(|_| panic!("no {words:?} in {PATIENT:?}"))
+    }
+
+    /// Says a line to it.
+    pub async fn tell(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`.
+    pub async fn signal(&self, name: &str) {
+        let Some(id) = self.system.id() else { return };
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -\"$0\" \"$1\"", name, &id.to_string()]);
+        assert!(command.status().await.unwrap().success(), "no signal could be sent");
+    }
+
+    /// Waits for its end after a signal; whether it ended well.
+    pub async fn ended(&mut self) -> bool {
+        let status = timeout(PATIENT, self.system.wait()).await;
+        status.expect("a process does not end").unwrap().success()
+    }
+}
+
+/// Lines that the parent says, until it is gone; then this process ends.
+pub fn told_more() -> tokio::sync::mpsc::UnboundedReceiver<String> {
+    let (send, receive) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+        std::process::exit(1);
+    });
+    receive
+}
+
+/// Descriptors of this process.
+pub fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Waits until it holds, at most so long.
+pub async fn until(limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let late = tokio::time::Instant::now() + limit;
+    loop {
+        if holds().await {
+            return true;
+        }
+        if tokio::time::Instant::now() > late {
+            return false;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
