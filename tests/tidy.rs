@@ -37,6 +37,9 @@ const LONG_FILES: &[(&str, &str)] = &[];
 /// Functions that may be longer, as `path::name`, each with its reason.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 
+/// A MUST without code and test: rustls knows neither compression nor renegotiation.
+const WITHOUT_LINKS: [&str; 1] = ["rfc9113/9.2.1-a"];
+
 /// Fails with every finding, one a line.
 fn report(findings: &[String], what_to_do: &str) {
     assert!(findings.is_empty(), "\n{}\n=> {what_to_do}\n", findings.join("\n"));
@@ -250,6 +253,11 @@ fn notes_have_their_form() {
         }
         if note.code.is_empty() || note.test.is_empty() {
             findings.push(format!("{place} {id}: needs a `code: ` and a `test: ` line"));
+        }
+        let none = |places: &[String]| places.iter().any(|place| place == "none");
+        let excused = WITHOUT_LINKS.contains(&format!("{folder}/{id}").as_str());
+        if level == "MUST" && (none(&note.code) || none(&note.test)) && !excused {
+            findings.push(format!("{place} {id}: a MUST without code or without a test"));
         }
     }
     report(&findings, "the form of a note is in spec-notes/README.md");

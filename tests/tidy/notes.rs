@@ -1,6 +1,6 @@
 //! Reads the requirements of `spec-notes` and the citations that lead to them.
 
-use crate::reader::{Line, code_only, files, has_word, root};
+use crate::reader::{Line, files, has_word, root, source};
 use std::fs;
 
 /// One requirement of a note: `### 6.9.1-a MUST …` and the lines below it.
@@ -117,17 +117,26 @@ pub(crate) fn check_place(place: &str, test: bool) -> Result<(), String> {
     if !full.exists() {
         return Err("no such file".to_owned());
     }
-    if item.is_empty() {
-        return Ok(());
+    if test && item.is_empty() {
+        return Err("name the test: `path::function`".to_owned());
     }
-    let text = code_only(&fs::read_to_string(full).map_err(|error| error.to_string())?);
+    if item.is_empty() {
+        return if full.is_file() { Ok(()) } else { Err("not a file".to_owned()) };
+    }
+    let text = fs::read_to_string(full).map_err(|error| error.to_string())?;
     let name = item.rsplit("::").next().unwrap_or(item);
     let kinds: &[&str] = if test {
         &["fn"]
     } else {
         &["fn", "struct", "enum", "trait", "const", "static", "type", "mod", "macro_rules!"]
     };
-    let stands = kinds.iter().any(|kind| has_word(&text, &format!("{kind} {name}")));
+    // A test in `src` stands under `#[cfg(test)]`, and what obeys a rule does not.
+    let here = |line: &Line| path.starts_with("tests/") || line.test == test;
+    let stands = source(path, &text)
+        .lines
+        .iter()
+        .filter(|line| here(line))
+        .any(|line| kinds.iter().any(|kind| has_word(&line.code, &format!("{kind} {name}"))));
     if stands { Ok(()) } else { Err(format!("the file has no {} {name}", kinds.join("/"))) }
 }
 
