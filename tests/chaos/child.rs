@@ -20,6 +20,24 @@ const MORE: &str = "FRAMEWIRE_CHAOS_MORE";
 /// What a busy machine may need to start a process, or to end one.
 const PATIENT: Duration = Duration::from_secs(30);
 
+/// Runs the storm in a process of its own, since it counts descriptors and bytes; `before` are a
+/// command and its arguments that run it. Whether it passed.
+pub fn apart(before: &[&str]) -> bool {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match before {
+        [] => std::process::Command::new(&this),
+        [program, arguments @ ..] => {
+            let mut command = std::process::Command::new(program);
+            command.args(arguments).arg(&this);
+            command
+        }
+    };
+    command.args(["--exact", crate::CHILD, "--nocapture"]).env(PART, crate::STORM);
+    let said = command.stdin(Stdio::null()).output().unwrap();
+    print!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    said.status.success()
+}
+
 /// What this process is told, if it is a child.
 pub struct Told {
     pub part: String,
@@ -33,8 +51,8 @@ pub fn told() -> Option<Told> {
     let get = |key| std::env::var(key).unwrap_or_default();
     Some(Told {
         part: std::env::var(PART).ok()?,
-        listen: get(LISTEN).parse().unwrap(),
-        seed: get(SEED).parse().unwrap(),
+        listen: get(LISTEN).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
+        seed: get(SEED).parse().unwrap_or(0),
         log: get(LOG).into(),
         more: get(MORE),
     })

@@ -21,8 +21,8 @@ fn tool(words: &[&str]) {
     assert!(said.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said.stderr));
 }
 
-/// Runs `test` there; whether it passed. Without `FRAMEWIRE_NETNS=1` nothing is done.
-pub fn run(test: &str) -> bool {
+/// Runs the storm there; whether it passed. Without `FRAMEWIRE_NETNS=1` nothing is done.
+pub fn run() -> bool {
     if std::env::var("FRAMEWIRE_NETNS").as_deref() != Ok("1") {
         let line =
             "chaos: loss skipped; FRAMEWIRE_NETNS=1 runs it, as root, in a network namespace";
@@ -39,7 +39,5 @@ pub fn run(test: &str) -> bool {
          add rule inet fw in numgen random mod 1000 < {LOST} drop"
     );
     tool(&["ip", "netns", "exec", name, "nft", &lose]);
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", name]).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).status().unwrap().success()
+    crate::child::apart(&["ip", "netns", "exec", name])
 }

@@ -179,7 +179,7 @@ pub async fn through(proxy: Proxy, seed: u64, seconds: u64) -> Findings {
         lives[life].end = retire(child, "server").await;
     }
     let runs = audit::runs(&lives);
-    audit::calls(&records, &runs, &mut findings);
+    audit::calls(&records, &runs, true, &mut findings);
     audit::ends(&lives, &mut findings);
     println!("{}: {} lives, {}", proxy.program, lives.len(), crate::tally(&records));
     if findings.report().is_none() {
