@@ -133,8 +133,14 @@ impl Advanced {
         self
     }
 
-    /// Sets the number of connections on which a call may be tried before it fails, if each of them
-    /// definitely did not process it (gRFC A6, transparent retries). Default 8, at least 1.
+    /// Sets how often a call is written to servers that refuse its stream with REFUSED_STREAM before it
+    /// fails with UNAVAILABLE, which is safe to retry. Default 3, at least 1.
+    ///
+    /// The second time is immediate (gRFC A6, transparent retry). After a second refusal the call waits
+    /// in the queue for the connection that refused it, until a call there has ended or the server's
+    /// SETTINGS raise the limit; that connection takes no more calls meanwhile. With no other call in
+    /// flight there, the call fails. Calls that were never written, or that a GOAWAY leaves unprocessed,
+    /// move without a limit.
     pub fn max_transparent_attempts(mut self, attempts: u32) -> Self {
         self.max_transparent_attempts = Some(attempts);
         self

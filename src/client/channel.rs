@@ -95,7 +95,7 @@ impl Channel {
     /// ended. A tenant of a tenant's channel is one of the channel's.
     ///
     /// Calls beyond [`Share::max_calls`] wait, and those beyond [`Share::max_waiting`] fail with
-    /// RESOURCE_EXHAUSTED; one whose deadline cannot be met fails at once with DEADLINE_EXCEEDED.
+    /// RESOURCE_EXHAUSTED; one whose deadline passes meanwhile fails with DEADLINE_EXCEEDED.
     /// A call that moves, or that a policy tries again, keeps its seat.
     #[must_use]
     pub fn tenant(&self, label: &str, share: Share) -> Self {

@@ -1,7 +1,7 @@
 //! The events that a connection reports to its pool.
 
 use crate::error::{Error, Phase};
-use crate::http2::ErrorCode;
+use crate::http2::{ErrorCode, StreamId};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ pub enum ConnectionEvent {
     /// The connection takes no new calls: GOAWAY was received, a probe had no answer, or stream
     /// identifiers ran out.
     Draining,
-    /// The peer sent GOAWAY.
-    Goaway(ErrorCode),
+    /// The peer sent GOAWAY with this code, and with this last stream that it may have processed.
+    Goaway(ErrorCode, StreamId),
     /// The peer's GOAWAY said `too_many_pings`.
     TooManyPings,
     /// Calls are held until a PING is answered: the connection was silent for long.

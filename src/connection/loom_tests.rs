@@ -4,7 +4,7 @@
 use crate::call::state::caller::Abandoned;
 use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
-use crate::connection::handle::{ConnectionEvent, Handle, Owner};
+use crate::connection::handle::{ConnectionEvent, Handle, Owner, Refusal};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading};
 use crate::http2::ErrorCode;
@@ -119,6 +119,10 @@ struct Returned(StdArc<AtomicUsize>);
 impl Owner for Returned {
     fn redispatch(&self, _: StdArc<SharedCall>) {
         self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn refused(&self, _: &StdArc<Handle>, call: StdArc<SharedCall>, _: Refusal) {
+        self.redispatch(call);
     }
 
     fn changed(&self, _: &StdArc<Handle>, _: ConnectionEvent) {}

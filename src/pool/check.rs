@@ -93,7 +93,7 @@ impl Findings {
             self.error(
                 "Advanced::max_transparent_attempts is 0".into(),
                 "no call may be tried on any connection",
-                "max_transparent_attempts of 1 to try once; the default is 8",
+                "max_transparent_attempts of 1 to try once; the default is 3",
             );
         }
         let (call, all) = (options.keep_bytes, options.keep_total_bytes);

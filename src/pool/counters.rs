@@ -13,8 +13,6 @@ pub enum Count {
     Waited,
     /// Calls refused because `max_waiting` others waited.
     RefusedFull,
-    /// Calls refused because their deadline would have passed before their turn.
-    RefusedHopeless,
     /// Calls whose deadline passed while they waited.
     Expired,
     /// Calls replayed on another connection because the peer definitely had not processed them.
@@ -70,11 +68,10 @@ pub enum Count {
 
 impl Count {
     /// Every one, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 28] = [
         Self::Ended,
         Self::Waited,
         Self::RefusedFull,
-        Self::RefusedHopeless,
         Self::Expired,
         Self::Moved,
         Self::Retried,

@@ -4,17 +4,18 @@
 use crate::call::Permit;
 use crate::call::state::SharedCall;
 use crate::call::state::ending::wake;
-use crate::connection::handle::Handle;
+use crate::connection::handle::{Handle, Refusal};
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
+use crate::http2::ErrorCode;
 use crate::pool::counters::Count;
 use crate::pool::picker::Pick;
-use crate::pool::queue::Refusal;
+use crate::pool::queue::{Arrival, Full};
 use crate::pool::tenant::Standing;
 use crate::pool::{Pool, Shared, fail, shut_down};
 use crate::rt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Pool {
     /// Returns a permit for a hedge: on a ready connection below its soft target, while no call
@@ -28,6 +29,11 @@ impl Pool {
 
 impl Shared {
     pub(super) fn submit(&self, call: Arc<SharedCall>) {
+        self.submit_as(call, Arrival::New);
+    }
+
+    #[inline]
+    fn submit_as(&self, call: Arc<SharedCall>, arrival: Arrival) {
         // A call never overtakes those that wait.
         match if self.queue.is_empty() { self.pick() } else { Pick::Full } {
             Pick::Permit(permit) => Handle::submit(permit, call),
@@ -37,7 +43,7 @@ impl Shared {
                     self.start_dial(&subchannel);
                 }
             }
-            Pick::Full | Pick::None => self.enqueue(call),
+            Pick::Full | Pick::None => self.enqueue(call, arrival),
         }
     }
 
@@ -58,29 +64,12 @@ impl Shared {
     }
 
     /// No permit is free: the call waits, or fails immediately.
-    pub(super) fn enqueue(&self, call: Arc<SharedCall>) {
+    pub(super) fn enqueue(&self, call: Arc<SharedCall>, arrival: Arrival) {
         let now = rt::now();
         let Some((deadline, standing)) = self.begin_wait(&call, now) else { return };
-        match self.queue.join(Arc::clone(&call), standing, deadline, now) {
-            Ok(earliest) => {
-                // A caller that cancelled meanwhile did not find it in the queue.
-                if call.lock().is_over() {
-                    self.queue.forget(&call, standing.map(|standing| standing.tenant));
-                }
-                self.maintain();
-                if earliest.is_some() {
-                    self.maintenance.notify_one();
-                }
-            }
-            Err((refusal, call)) => {
-                self.counters.note(match refusal {
-                    Refusal::Full(_) => Count::RefusedFull,
-                    Refusal::Hopeless { .. } => Count::RefusedHopeless,
-                });
-                // The call keeps its tenant: a retry policy may submit it again.
-                let label = call.lock().tenant().map(|permit| permit.quota().label().to_owned());
-                return fail(&call, refusal.error(label.as_deref(), deadline, now));
-            }
+        let joined = self.queue.join(Arc::clone(&call), arrival, standing, deadline);
+        if !self.joined(&call, joined) {
+            return;
         }
         // A permit that was released since the pick would serve nobody.
         self.serve(now);
@@ -89,6 +78,37 @@ impl Shared {
         }
         if self.is_shut_down() {
             self.fail_waiting(|_| true, &shut_down());
+        }
+    }
+
+    /// A call waits, with its deadline if that is the earliest; or the queue is full, and the call ends.
+    fn joined(
+        &self,
+        call: &Arc<SharedCall>,
+        joined: Result<Option<Instant>, (Full, Arc<SharedCall>)>,
+    ) -> bool {
+        match joined {
+            Ok(earliest) => {
+                let x = call.lock();
+                let (over, tenant) = (x.is_over(), x.tenant().map(|permit| permit.quota().id()));
+                drop(x);
+                // A caller that cancelled meanwhile did not find it in the queue.
+                if over {
+                    self.queue.forget(call, tenant);
+                }
+                self.maintain();
+                if earliest.is_some() {
+                    self.maintenance.notify_one();
+                }
+                true
+            }
+            Err((full, call)) => {
+                self.counters.note(Count::RefusedFull);
+                // The call keeps its tenant: a retry policy may submit it again.
+                let label = call.lock().tenant().map(|permit| permit.quota().label().to_owned());
+                fail(&call, full.error(label.as_deref()));
+                false
+            }
         }
     }
 
@@ -126,7 +146,7 @@ impl Shared {
     pub(super) fn serve(&self, now: Instant) {
         while !self.queue.is_empty() {
             let (Pick::Permit(permit) | Pick::AboveTarget(permit, _)) = self.pick() else { return };
-            let Some(call) = self.queue.pop(now) else { return };
+            let Some(call) = self.queue.pop() else { return };
             let began = call.lock().timeline().since();
             self.note_waited(now.saturating_duration_since(began));
             Handle::submit(permit, call);
@@ -153,60 +173,99 @@ impl Shared {
         self.fail_waiting(|call| !call.lock().spec().wait_for_ready, error);
     }
 
-    /// Sends a call that the peer definitely did not process to another connection.
+    /// Sends a call that was never written, or that the peer left unprocessed, to another connection:
+    /// immediately, and however often that happens.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
-        let (attempts, spare) = {
+        let spare = {
             let mut x = call.lock();
             x.enter(Phase::PoolWait, rt::now());
-            (x.attempts(), x.is_hedge())
+            x.is_hedge()
         };
         self.counters.note(Count::Moved);
-        if attempts >= self.options.attempts {
-            let text = format!("{attempts} connections refused the call without acting on it");
-            let status = Status::new(Code::Unavailable, text);
-            let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
-            return fail(&call, error);
+        if !spare {
+            return self.submit_as(call, Arrival::Returned);
         }
-        if spare {
-            return match self.spare(&[]) {
-                Some(permit) => Handle::submit(permit, call),
-                None => {
-                    let text = "no connection has spare capacity for a hedge";
-                    fail(&call, Error::local(Kind::GoAway, Code::Unavailable, text));
-                }
-            };
+        match self.spare(&[]) {
+            Some(permit) => Handle::submit(permit, call),
+            None => {
+                let text = "no connection has spare capacity for a hedge";
+                fail(&call, Error::local(Kind::GoAway, Code::Unavailable, text));
+            }
         }
-        // Never written, or once: immediately. More often: after a pause.
-        if attempts < 2 {
-            return self.submit(call);
+    }
+
+    /// Sends a call whose stream the peer refused again: the first time immediately, later once a call
+    /// on that connection has ended or its limit has risen. With nothing in flight there, or too many
+    /// refusals, it fails.
+    // gRFC A6: one transparent retry of a call that the peer's library refused
+    pub(super) fn refused(&self, handle: &Arc<Handle>, call: Arc<SharedCall>, refusal: Refusal) {
+        let Refusal { times, alone, permit } = refusal;
+        if alone {
+            // No end of a call could change the peer's mind. What it has taught is void.
+            for waiting in self.queue.take_refused(handle.id()) {
+                fail(&waiting, refused_by_peer(handle, &waiting));
+            }
+            handle.forget_learned();
         }
-        let Some(me) = self.me.upgrade() else { return };
-        let pause = self.jitter(Duration::from_millis(25) * (1 << attempts.min(6)), 0.2);
-        let mut pausing = Pausing(Some((me, call)));
-        rt::spawn(async move {
-            rt::sleep(pause).await;
-            pausing.end();
-        });
+        drop(permit);
+        if times >= self.options.attempts || (times > 1 && alone) {
+            fail(&call, refused_by_peer(handle, &call));
+        } else if times > 1 && !call.lock().is_hedge() {
+            self.wait_for_refuser(handle, call);
+        } else {
+            self.redispatch(call);
+        }
+        if alone {
+            self.serve_or_grow(rt::now());
+        }
+    }
+
+    /// The call waits until the connection that refused it can carry it.
+    fn wait_for_refuser(&self, handle: &Arc<Handle>, call: Arc<SharedCall>) {
+        self.counters.note(Count::Moved);
+        let Some((deadline, _)) = self.begin_wait(&call, rt::now()) else { return };
+        let joined = self.queue.join_refused(Arc::clone(&call), handle.id(), deadline);
+        if !self.joined(&call, joined) {
+            return;
+        }
+        // What has ended since the refusal would serve nobody.
+        if handle.is_accepting() {
+            self.serve_refused(handle);
+        } else {
+            self.release_refused(handle);
+        }
+        if self.is_shut_down() {
+            self.fail_waiting(|_| true, &shut_down());
+        }
+    }
+
+    /// Gives free permits of a connection to the calls that it refused.
+    pub(super) fn serve_refused(&self, handle: &Arc<Handle>) {
+        while self.queue.has_refused(handle.id()) {
+            let Ok(permit) = handle.reserve() else { return };
+            let Some(call) = self.queue.pop_refused(handle.id()) else { return };
+            let began = call.lock().timeline().since();
+            self.note_waited(rt::now().saturating_duration_since(began));
+            Handle::submit(permit, call);
+        }
+    }
+
+    /// The connection takes no more calls: those that it refused go elsewhere.
+    pub(super) fn release_refused(&self, handle: &Handle) {
+        for call in self.queue.take_refused(handle.id()) {
+            self.submit_as(call, Arrival::Returned);
+        }
     }
 }
 
-/// A call that is submitted after a pause. If it is dropped before, as when a runtime ends, the call
-/// fails.
-struct Pausing(Option<(Arc<Shared>, Arc<SharedCall>)>);
-
-impl Pausing {
-    fn end(&mut self) {
-        if let Some((shared, call)) = self.0.take() {
-            shared.submit(call);
-        }
-    }
-}
-
-impl Drop for Pausing {
-    fn drop(&mut self) {
-        if let Some((_, call)) = self.0.take() {
-            let text = "the runtime on which the call paused has ended";
-            fail(&call, Error::local(Kind::Shutdown, Code::Unavailable, text));
-        }
-    }
+/// Returns the error of a call that the peer has refused too often.
+fn refused_by_peer(handle: &Handle, call: &SharedCall) -> Error {
+    let times = call.lock().refusals();
+    let text = format!(
+        "the peer refused the call with REFUSED_STREAM, {times} times, and did not act on it"
+    );
+    let status = Status::new(Code::Unavailable, text);
+    Error::new(Kind::Reset, status, Initiator::Remote, Processed::No)
+        .with_h2_code(ErrorCode::REFUSED_STREAM)
+        .with_connection(handle.facts(rt::now()))
 }

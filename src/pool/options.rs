@@ -58,7 +58,7 @@ pub struct PoolOptions {
     pub backoff: Duration,
     /// Default 120 s.
     pub backoff_max: Duration,
-    /// Connections on which a call may be tried before it fails. Default 8.
+    /// Times that a call is written to peers that refuse its stream (REFUSED_STREAM). Default 3.
     pub attempts: u32,
     /// Bytes that a stream has sent and keeps until the response begins, so that the call can move
     /// to another connection: what the peer definitely did not process, or what a retry policy covers. A
@@ -101,7 +101,7 @@ impl PoolOptions {
             dial_time: Duration::from_secs(20),
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(120),
-            attempts: 8,
+            attempts: 3,
             keep_bytes: 256 * 1024,
             keep_total_bytes: 16 * 1024 * 1024,
             balance: Balance::PickFirst,

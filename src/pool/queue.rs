@@ -1,21 +1,23 @@
-//! The queue of calls that wait for a permit: bounded, in FIFO order, and without calls whose deadline
-//! cannot be met. Each tenant has a line of its own, and `shares` chooses among them.
+//! The queue of calls that wait for a permit: bounded and in FIFO order. Each tenant has a line of its
+//! own, and `shares` chooses among them. Calls that a peer refuses wait apart (`refused`).
 //!
 //! Protocol, with a loom model: a call that joins tries to get a permit once more afterwards, and the
 //! release of a permit serves the queue. So a free permit and a waiting call never both remain.
 
 mod line;
+mod refused;
 pub(super) mod shares;
 
 use crate::call::state::SharedCall;
 use crate::pool::tenant::Standing;
 use crate::rt::sync::{AtomicU32, Mutex, Ordering, fence};
 use line::Line;
+use refused::RefusedCalls;
 use shares::Shares;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) use line::Refusal;
+pub(super) use line::{Arrival, Full};
 
 /// The queue.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct CallQueue {
     count: AtomicU32,
     /// Calls that wait for their tenant's quota.
     blocked: AtomicU32,
+    /// Calls that wait for a connection that refused them.
+    refused: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -32,6 +36,7 @@ pub(super) struct CallQueue {
 struct Inner {
     /// Calls of no tenant.
     line: Line,
+    refused: RefusedCalls,
     /// The earliest deadline among those that wait, or earlier.
     next: Option<Instant>,
     /// Most channels have no tenants.
@@ -42,19 +47,26 @@ impl Inner {
     /// Every call that waits.
     fn calls(&self) -> impl Iterator<Item = &Arc<SharedCall>> {
         let shares = self.shares.as_deref().into_iter().flat_map(Shares::calls);
-        self.line.iter().chain(shares)
+        self.line.iter().chain(self.refused.iter()).chain(shares)
+    }
+
+    /// A call with this deadline waits. Returns it if it is the earliest now.
+    fn note_deadline(&mut self, deadline: Option<Instant>) -> Option<Instant> {
+        let earlier = deadline.filter(|at| self.next.is_none_or(|next| *at < next));
+        self.next = earlier.or(self.next);
+        earlier
     }
 }
 
 impl CallQueue {
     pub(super) fn new(most: u32) -> Self {
-        let (count, blocked) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self { most, count, blocked, inner: Mutex::new(Inner::default()) }
+        let [count, blocked, refused] = std::array::from_fn(|_| AtomicU32::new(0));
+        Self { most, count, blocked, refused, inner: Mutex::new(Inner::default()) }
     }
 
-    /// Calls that wait, for a permit or a quota.
+    /// Calls that wait, whatever for.
     pub(super) fn len(&self) -> u32 {
-        self.count.load(Ordering::Relaxed) + self.blocked()
+        self.count.load(Ordering::Relaxed) + self.blocked() + self.refused.load(Ordering::Relaxed)
     }
 
     /// Calls that wait for their tenant's quota.
@@ -68,6 +80,11 @@ impl CallQueue {
         self.count.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether a released permit is of no use to a call that waits.
+    pub(super) fn needs_no_permit(&self) -> bool {
+        self.is_empty() && self.refused.load(Ordering::Relaxed) == 0
+    }
+
     /// Publishes how many wait; to be called under the lock after every change.
     fn publish(&self, inner: &mut Inner) {
         let mut count = inner.line.len();
@@ -76,7 +93,11 @@ impl CallQueue {
             count += shares.ready();
             self.blocked.store(shares.waiting() - shares.ready(), Ordering::Relaxed);
         }
+        self.refused.store(inner.refused.len(), Ordering::Relaxed);
         self.count.store(count, Ordering::Relaxed);
+        if self.len() == 0 {
+            inner.next = None;
+        }
     }
 
     /// Changes the tenants' lines. Code that serves the queue afterwards sees the change.
@@ -106,39 +127,78 @@ impl CallQueue {
     pub(super) fn join(
         &self,
         call: Arc<SharedCall>,
+        arrival: Arrival,
         standing: Option<Standing>,
         deadline: Option<Instant>,
-        now: Instant,
-    ) -> Result<Option<Instant>, (Refusal, Arc<SharedCall>)> {
+    ) -> Result<Option<Instant>, (Full, Arc<SharedCall>)> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         match (standing, &mut inner.shares) {
-            (Some(standing), Some(shares)) => shares.join(call, standing, deadline, now)?,
-            _ => inner.line.join(call, self.most, deadline, now)?,
+            (Some(standing), Some(shares)) => shares.join(call, standing)?,
+            _ => inner.line.join(call, arrival, self.most)?,
         }
+        let earlier = inner.note_deadline(deadline);
         self.publish(inner);
-        let earlier = deadline.filter(|at| inner.next.is_none_or(|next| *at < next));
-        if earlier.is_some() {
-            inner.next = earlier;
-        }
         drop(guard);
         fence(Ordering::SeqCst);
         Ok(earlier)
     }
 
+    /// The call waits for the connection that refused it, within the bound. As [`CallQueue::join`].
+    pub(super) fn join_refused(
+        &self,
+        call: Arc<SharedCall>,
+        connection: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Instant>, (Full, Arc<SharedCall>)> {
+        let mut inner = self.inner.lock();
+        let waiting = self.len();
+        if waiting >= self.most {
+            return Err((Full(waiting), call));
+        }
+        inner.refused.push(connection, call);
+        let earlier = inner.note_deadline(deadline);
+        self.publish(&mut inner);
+        drop(inner);
+        fence(Ordering::SeqCst);
+        Ok(earlier)
+    }
+
+    /// Whether a call waits for this connection, which refused it.
+    pub(super) fn has_refused(&self, connection: u64) -> bool {
+        fence(Ordering::SeqCst);
+        self.refused.load(Ordering::Relaxed) > 0 && self.inner.lock().refused.has(connection)
+    }
+
+    /// Takes out the next call that waits for this connection.
+    pub(super) fn pop_refused(&self, connection: u64) -> Option<Arc<SharedCall>> {
+        let mut inner = self.inner.lock();
+        let call = inner.refused.pop(connection);
+        self.publish(&mut inner);
+        call
+    }
+
+    /// Takes out all calls that wait for this connection.
+    pub(super) fn take_refused(&self, connection: u64) -> Vec<Arc<SharedCall>> {
+        let mut taken = Vec::new();
+        fence(Ordering::SeqCst);
+        if self.refused.load(Ordering::Relaxed) > 0 {
+            let mut inner = self.inner.lock();
+            inner.refused.take_if(|of, _| of == connection, &mut taken);
+            self.publish(&mut inner);
+        }
+        taken
+    }
+
     /// Takes out the next call that has not ended.
-    pub(super) fn pop(&self, now: Instant) -> Option<Arc<SharedCall>> {
+    pub(super) fn pop(&self) -> Option<Arc<SharedCall>> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let call = match &mut inner.shares {
-            Some(shares) => shares.pop(&mut inner.line, now),
-            None => inner.line.pop(now),
+            Some(shares) => shares.pop(&mut inner.line),
+            None => inner.line.pop(),
         };
         self.publish(inner);
-        let left = self.len();
-        if left == 0 {
-            inner.next = None;
-        }
         call
     }
 
@@ -151,6 +211,7 @@ impl CallQueue {
     pub(super) fn forget(&self, call: &Arc<SharedCall>, tenant: Option<u64>) {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
+        inner.refused.remove(call);
         match (tenant, &mut inner.shares) {
             (Some(tenant), Some(shares)) => shares.forget(call, tenant),
             _ => _ = inner.line.remove(call),
@@ -163,6 +224,7 @@ impl CallQueue {
         let mut inner = self.inner.lock();
         let mut taken = Vec::new();
         inner.line.take_if(&which, &mut taken);
+        inner.refused.take_if(|_, call| which(call), &mut taken);
         if let Some(shares) = &mut inner.shares {
             shares.take_if(&which, &mut taken);
         }
@@ -198,74 +260,57 @@ mod tests {
         call
     }
 
-    /// What ended without a permit leaves no rate behind: a pause is no service time.
-    #[test]
-    fn a_line_that_was_emptied_forgets_its_rate() {
-        let now = Instant::now();
-        let after = |ms| now + Duration::from_millis(ms);
-        let queue = CallQueue::new(9);
-        let join = |deadline: Option<Duration>, at| {
-            let call = call(at, deadline);
-            let deadline = deadline.map(|time| at + time);
-            queue.join(Arc::clone(&call), None, deadline, at).map(|_| call).map_err(|_| ())
-        };
-        for _ in 0..2 {
-            join(None, now).unwrap();
-        }
-        let last = join(None, now).unwrap();
-        assert!(queue.pop(now).is_some() && queue.pop(after(10)).is_some());
-        queue.forget(&last, None);
-        for _ in 0..3 {
-            join(None, after(600_000)).unwrap();
-        }
-        assert!(queue.pop(after(600_000)).is_some());
-        assert!(
-            join(Some(Duration::from_secs(1)), after(600_000)).is_ok(),
-            "it need not wait long"
-        );
-    }
-
     #[test]
     fn first_come_first_served_and_bounded() {
         let now = Instant::now();
         let queue = CallQueue::new(2);
         let calls: Vec<_> = (0..3).map(|_| call(now, None)).collect();
-        assert!(queue.join(calls[0].clone(), None, None, now).is_ok());
-        assert!(queue.join(calls[1].clone(), None, None, now).is_ok());
-        let refused = queue.join(calls[2].clone(), None, None, now).unwrap_err();
-        assert_eq!(refused.0, Refusal::Full(2));
-        assert!(Arc::ptr_eq(&queue.pop(now).unwrap(), &calls[0]));
+        assert!(queue.join(calls[0].clone(), Arrival::New, None, None).is_ok());
+        assert!(queue.join(calls[1].clone(), Arrival::New, None, None).is_ok());
+        let refused = queue.join(calls[2].clone(), Arrival::New, None, None).unwrap_err();
+        assert_eq!(refused.0, Full(2));
+        assert!(Arc::ptr_eq(&queue.pop().unwrap(), &calls[0]));
         assert_eq!(queue.len(), 1);
         queue.forget(&calls[1], None);
-        assert!(queue.is_empty() && queue.pop(now).is_none());
+        assert!(queue.is_empty() && queue.pop().is_none());
     }
 
+    /// What a connection returned goes first, in its order, and is not refused for want of space.
     #[test]
-    fn a_hopeless_call_is_told_at_once() {
-        let mut now = Instant::now();
-        let queue = CallQueue::new(100);
-        for _ in 0..20 {
-            assert!(queue.join(call(now, None), None, None, now).is_ok());
+    fn returned_calls_go_first_and_have_no_bound() {
+        let now = Instant::now();
+        let queue = CallQueue::new(2);
+        let calls: Vec<_> = (0..5).map(|_| call(now, None)).collect();
+        let join = |at: usize, arrival| queue.join(calls[at].clone(), arrival, None, None);
+        assert!(join(0, Arrival::New).is_ok() && join(1, Arrival::New).is_ok());
+        assert!(join(2, Arrival::Returned).is_ok() && join(3, Arrival::Returned).is_ok());
+        assert_eq!(join(4, Arrival::New).unwrap_err().0, Full(4));
+        for at in [2, 3, 0, 1] {
+            assert!(Arc::ptr_eq(&queue.pop().unwrap(), &calls[at]));
         }
-        // Nothing is known yet of how fast the queue moves.
-        let second = Some(now + Duration::from_secs(1));
-        assert!(queue.join(call(now, Some(Duration::from_secs(1))), None, second, now).is_ok());
-        for _ in 0..10 {
-            now += Duration::from_millis(200);
-            assert!(queue.pop(now).is_some());
-        }
-        // Eleven wait, 200 ms each.
-        let wait = |millis| {
-            let deadline = now + Duration::from_millis(millis);
-            queue.join(call(now, Some(Duration::from_millis(millis))), None, Some(deadline), now)
-        };
-        match wait(2000) {
-            Err((Refusal::Hopeless { before: 11, wait }, _)) => {
-                assert_eq!(wait, Duration::from_millis(2200));
-            }
-            other => panic!("{other:?}"),
-        }
-        assert!(wait(2300).is_ok());
+        assert!(queue.pop().is_none());
+    }
+
+    /// What a peer refused waits for that connection alone, counts for the bound, and has its deadline.
+    #[test]
+    fn refused_calls_wait_for_their_connection() {
+        let now = Instant::now();
+        let queue = CallQueue::new(3);
+        let calls: Vec<_> = (0..4).map(|_| call(now, Some(Duration::from_millis(50)))).collect();
+        let at = Some(now + Duration::from_millis(50));
+        let join = |i: usize, connection| queue.join_refused(calls[i].clone(), connection, at);
+        assert_eq!(join(0, 7).unwrap(), at);
+        assert!(join(1, 8).is_ok() && join(2, 7).is_ok());
+        assert_eq!(join(3, 8).unwrap_err().0, Full(3));
+        assert_eq!(queue.len(), 3);
+        assert!(queue.is_empty() && queue.pop().is_none(), "no permit serves them");
+        assert!(queue.has_refused(7) && !queue.has_refused(9) && !queue.needs_no_permit());
+        assert!(Arc::ptr_eq(&queue.pop_refused(7).unwrap(), &calls[0]));
+        queue.forget(&calls[2], None);
+        assert!(queue.pop_refused(7).is_none() && queue.take_refused(7).is_empty());
+        let (late, next) = queue.expire(now + Duration::from_millis(50));
+        assert!(late.len() == 1 && Arc::ptr_eq(&late[0], &calls[1]) && next.is_none());
+        assert!(queue.needs_no_permit() && queue.len() == 0);
     }
 
     #[test]
@@ -275,7 +320,7 @@ mod tests {
         let queue = CallQueue::new(100);
         for (time, first) in [(50, true), (70, false), (20, true), (30, false)] {
             let deadline = Some(now + ms(time));
-            let told = queue.join(call(now, Some(ms(time))), None, deadline, now).unwrap();
+            let told = queue.join(call(now, Some(ms(time))), Arrival::New, None, deadline).unwrap();
             assert_eq!(told, deadline.filter(|_| first));
         }
         let (late, next) = queue.expire(now + ms(10));
@@ -308,7 +353,7 @@ mod loom_models {
                 if queue.is_empty() || life.reserve(1).is_err() {
                     return false;
                 }
-                if queue.pop(now).is_some() {
+                if queue.pop().is_some() {
                     return true;
                 }
                 life.release();
@@ -321,7 +366,7 @@ mod loom_models {
                     serve(&life, &queue)
                 })
             };
-            assert!(queue.join(SharedCall::new(now), None, None, now).is_ok());
+            assert!(queue.join(SharedCall::new(now), Arrival::New, None, None).is_ok());
             let mine = serve(&life, &queue);
             let theirs = releaser.join().unwrap();
             assert!(mine || theirs, "the call waits beside a free permit");

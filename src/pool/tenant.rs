@@ -5,6 +5,7 @@ use crate::call::quota::{TenantPermit, TenantQuota};
 use crate::call::state::{CallState, SharedCall};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
+use crate::pool::queue::Arrival;
 use crate::pool::{Pool, Shared};
 use crate::rt;
 use crate::rt::sync::next_id;
@@ -207,7 +208,7 @@ impl Pool {
         if counted {
             self.shared.submit(call);
         } else {
-            self.shared.enqueue(call);
+            self.shared.enqueue(call, Arrival::New);
         }
     }
 
@@ -224,7 +225,7 @@ impl Pool {
                 call.lock().take_tenant_turn();
                 self.shared.submit(call);
             }
-            Some(_) => self.shared.enqueue(call),
+            Some(_) => self.shared.enqueue(call, Arrival::New),
         }
     }
 }

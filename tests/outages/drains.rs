@@ -91,8 +91,6 @@ async fn a_thousand_abrupt_goaways_lose_nothing_and_repeat_nothing() {
     let ran = Ran::default();
     let mut options = options();
     options.max_connections = 1;
-    // A call may be unlucky with many connections in a row.
-    options.attempts = 100;
     let channel = lone(network.clone(), options);
     tokio::spawn(abrupt(network.listen(addr(1)), Ran::clone(&ran)));
     for burst in 0..1000u32 {

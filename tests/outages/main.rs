@@ -23,6 +23,7 @@ mod drains;
 mod herd;
 mod names;
 mod places;
+mod refusals;
 mod silence;
 mod slow;
 

@@ -1,4 +1,4 @@
-//! Calls that wait for a place: in order, bounded, and told at once when it is in vain.
+//! Calls that wait for a permit: in order, bounded, and until their deadline.
 
 use crate::{WORK, allowing, begin, ms, one, options, raw, router};
 use framewire::error::{Kind, Phase, Processed};
@@ -43,27 +43,29 @@ async fn no_more_wait_than_allowed() {
     }
 }
 
-/// Two calls in 10 ms: with a hundred before it, a call that has 100 ms need not wait to learn that
-/// it is too late.
+/// One stall says nothing about the calls that come after it: only the deadline ends a wait.
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_in_time_is_told_at_once() {
+async fn a_stall_makes_no_call_hopeless() {
     let mut options = options();
     options.max_connections = 1;
     let one = one(2, options);
     one.channel.warm(1).await.unwrap();
-    let calls: Vec<_> = (0..150).map(|_| begin(&one.channel, 1)).collect();
-    ms(101).await;
-    let before = tokio::time::Instant::now();
-    let request = Request::new(raw([0])).with_timeout(Duration::from_millis(100));
-    let error = one.channel.unary(&WORK, request).await.unwrap_err();
-    assert_eq!(before.elapsed(), Duration::ZERO, "at once");
-    assert_eq!((error.kind(), error.code()), (Kind::Deadline, Code::DeadlineExceeded), "{error}");
-    assert!(error.to_string().contains("refused immediately"), "{error}");
-    assert_eq!((error.processed(), error.phase()), (Processed::No, Some(Phase::PoolWait)));
-    // One that has the time waits for it.
-    let request = Request::new(raw([0])).with_timeout(Duration::from_secs(2));
-    one.channel.unary(&WORK, request).await.unwrap();
-    for call in calls {
+    // A stall of 2.5 s, while two more wait.
+    let stalled: Vec<_> =
+        (0..4).map(|i| begin(&one.channel, if i < 2 { 250 } else { 1 })).collect();
+    ms(2400).await;
+    let timed = |millis| {
+        let request = Request::new(raw([1])).with_timeout(Duration::from_millis(millis));
+        let channel = one.channel.clone();
+        tokio::spawn(async move { channel.unary(&WORK, request).await })
+    };
+    let calls: Vec<_> = (0..40).map(|_| timed(500)).collect();
+    ms(110).await;
+    let more: Vec<_> = (0..40).map(|_| timed(1000)).collect();
+    for call in calls.into_iter().chain(more) {
+        call.await.unwrap().unwrap();
+    }
+    for call in stalled {
         call.await.unwrap().unwrap();
     }
 }

@@ -81,6 +81,8 @@ pub struct CallState {
     timeline: Timeline,
     /// Times that the head was written to a connection, since the last retry by policy.
     attempts: u32,
+    /// Times that a peer answered with REFUSED_STREAM, retries by policy included.
+    refusals: u32,
     /// The peer may have processed an earlier attempt.
     maybe_processed: bool,
     /// Decides whether another attempt follows; woken when one has ended.
@@ -120,6 +122,7 @@ impl CallState {
             stage: Stage::Pending,
             timeline: Timeline::new(Phase::PoolWait, now),
             attempts: 0,
+            refusals: 0,
             maybe_processed: false,
             policy: None,
             hedge: false,
@@ -143,6 +146,7 @@ impl CallState {
         self.recv.clear();
         self.stage = Stage::Pending;
         self.attempts = 0;
+        self.refusals = 0;
         self.maybe_processed = false;
         self.policy = None;
         self.hedge = false;

@@ -42,6 +42,18 @@ impl CallState {
         (self.permit.take(), movable)
     }
 
+    /// Notes that a peer refused the call's stream. Returns how often that has happened.
+    pub const fn note_refused(&mut self) -> u32 {
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusals
+    }
+
+    /// Returns how often peers have refused the call's stream.
+    #[must_use]
+    pub const fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
     /// Makes the call a hedge with its tenant's permit.
     pub fn set_hedge(&mut self, tenant: Option<TenantPermit>) {
         self.hedge = true;

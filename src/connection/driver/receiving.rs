@@ -9,7 +9,7 @@ use crate::connection::handle::ConnectionEvent;
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
-use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamKey};
+use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamId, StreamKey};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ enum Then {
     Reset(StreamKey, Cause),
     Settings(bool),
     Pong([u8; 8]),
-    GoAway(ErrorCode, Vec<u8>),
+    GoAway(ErrorCode, StreamId, Vec<u8>),
 }
 
 impl Core {
@@ -75,7 +75,9 @@ impl Core {
                 Event::Reset { key, cause, .. } => Then::Reset(key, cause),
                 Event::Settings { first } => Then::Settings(first),
                 Event::Pong(opaque) => Then::Pong(opaque),
-                Event::GoAway { code, debug, .. } => Then::GoAway(code, debug.to_vec()),
+                Event::GoAway { code, last_stream_id, debug } => {
+                    Then::GoAway(code, last_stream_id, debug.to_vec())
+                }
             },
         };
         self.then(then);
@@ -123,7 +125,7 @@ impl Core {
                 });
             }
             Then::Pong(opaque) => self.pong(opaque),
-            Then::GoAway(code, debug) => self.goaway(code, &debug),
+            Then::GoAway(code, last, debug) => self.goaway(code, last, &debug),
         }
     }
 
@@ -175,7 +177,7 @@ impl Core {
     }
 
     /// Handles GOAWAY: calls that the peer has not processed move, the others continue.
-    fn goaway(&mut self, code: ErrorCode, said: &[u8]) {
+    fn goaway(&mut self, code: ErrorCode, last: StreamId, said: &[u8]) {
         tracing::debug!(
             connection = self.handle.id(),
             code = %code,
@@ -184,7 +186,7 @@ impl Core {
         );
         self.handle.stop_accepting();
         self.closing.peer_said(code, said);
-        self.tell_owner(ConnectionEvent::Goaway(code));
+        self.tell_owner(ConnectionEvent::Goaway(code, last));
         self.tell_owner(ConnectionEvent::Draining);
         if code == ErrorCode::ENHANCE_YOUR_CALM && said == b"too_many_pings" {
             self.tell_owner(ConnectionEvent::TooManyPings);

@@ -1,5 +1,5 @@
 use crate::connection::driver::*;
-use crate::connection::handle::{ConnectionEvent, Owner};
+use crate::connection::handle::{ConnectionEvent, Owner, Refusal};
 use crate::connection::permits::Reading;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
@@ -14,6 +14,10 @@ struct Told {
 impl Owner for Told {
     fn redispatch(&self, call: Arc<SharedCall>) {
         self.moved.lock().push(call);
+    }
+
+    fn refused(&self, _: &Arc<Handle>, call: Arc<SharedCall>, _: Refusal) {
+        self.redispatch(call);
     }
 
     fn changed(&self, _handle: &Arc<Handle>, change: ConnectionEvent) {

@@ -1,6 +1,7 @@
 //! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
 mod published;
+mod refusals;
 
 use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
@@ -18,6 +19,7 @@ use crate::rt;
 use crate::rt::sync::{AtomicBool, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
 use published::Published;
+pub use refusals::Refusal;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -28,8 +30,11 @@ pub(crate) const TASK_ENDED: &str = "the connection's task was dropped, as when 
 
 /// The owner of a connection: takes back its calls and receives its events.
 pub trait Owner: Send + Sync + 'static {
-    /// Takes back a call that the peer definitely did not process.
+    /// Takes back a call that was never written, or that a GOAWAY or the connection's end left
+    /// unprocessed.
     fn redispatch(&self, call: Arc<SharedCall>);
+    /// Takes back a call whose stream the peer refused, on a connection that continues.
+    fn refused(&self, handle: &Arc<Handle>, call: Arc<SharedCall>, refusal: Refusal);
     /// Receives an event.
     fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent);
     /// Notes that a call has released its permit.
@@ -302,7 +307,7 @@ impl Handle {
     /// Returns a call that the peer definitely did not process to the owner if it may move. A call
     /// that was cancelled, or whose request is not kept, ends here.
     pub(crate) fn send_back(
-        &self,
+        self: &Arc<Self>,
         call: Arc<SharedCall>,
         may_move: bool,
         otherwise: impl FnOnce() -> Error,
@@ -315,12 +320,19 @@ impl Handle {
         }
         // A peer that answers a call and then disowns it has processed it all the same.
         let answered = x.recv().is_head_ready();
+        let refusal = self.refusal(&mut x);
         let (permit, movable) = x.sent_back(rt::now());
         drop(x);
-        drop(permit);
-        match self.owner.as_ref().filter(|_| movable && may_move) {
-            Some(owner) => owner.redispatch(call),
-            None => {
+        match (self.owner.as_ref().filter(|_| movable && may_move), refusal) {
+            (Some(owner), Some(refusal)) => {
+                owner.refused(self, call, Refusal { permit, ..refusal });
+            }
+            (Some(owner), None) => {
+                drop(permit);
+                owner.redispatch(call);
+            }
+            (None, _) => {
+                drop(permit);
                 let error = otherwise();
                 let error = if answered { error.with_processed(Processed::Maybe) } else { error };
                 let wakers = call.lock().fail(error);

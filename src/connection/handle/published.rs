@@ -9,8 +9,12 @@ use std::time::Duration;
 pub(super) struct Published {
     /// Streams at the end of the driver's last turn.
     streams: AtomicU32,
-    /// Concurrent calls that the peer allows.
+    /// Concurrent calls that the peer allows, or fewer, as its refusals have taught.
     limit: AtomicU32,
+    /// Concurrent calls that the peer's SETTINGS allow.
+    announced: AtomicU32,
+    /// Calls that have ended since `limit` changed, while others waited and it was below `announced`.
+    ended_below: AtomicU32,
     /// Bytes that wait for the socket or a window at the end of the driver's last turn.
     queued: AtomicU32,
     /// Microseconds that the slowest call of the last turn waited for the driver.
@@ -26,6 +30,8 @@ impl Default for Published {
         Self {
             streams: AtomicU32::new(0),
             limit: AtomicU32::new(u32::MAX),
+            announced: AtomicU32::new(u32::MAX),
+            ended_below: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             lag: AtomicU32::new(0),
             turns: AtomicU32::new(0),
@@ -35,14 +41,49 @@ impl Default for Published {
 }
 
 impl Handle {
-    /// Returns the number of concurrent calls that the peer allows.
+    /// Returns the number of concurrent calls that the peer allows, or fewer while it refuses streams.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.published.limit.load(Ordering::Relaxed)
     }
 
+    /// Sets the limit of the peer's SETTINGS. What its refusals have taught stays unless it raises it.
     pub(crate) fn set_limit(&self, calls: u32) {
-        self.published.limit.store(calls, Ordering::Relaxed);
+        let before = self.published.announced.swap(calls, Ordering::Relaxed);
+        let limit = if calls > before { calls } else { calls.min(self.limit()) };
+        self.published.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Lowers the limit to what is in flight when the peer refuses more.
+    pub(super) fn learn(&self, in_flight: u32) {
+        // The end of the refused call itself is not counted.
+        self.published.ended_below.store(u32::MAX, Ordering::Relaxed);
+        self.published.limit.fetch_min(in_flight, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_learned(&self) -> bool {
+        self.limit() < self.published.announced.load(Ordering::Relaxed)
+    }
+
+    /// The limit is what the peer's SETTINGS allow.
+    pub(crate) fn forget_learned(&self) {
+        let announced = self.published.announced.load(Ordering::Relaxed);
+        self.published.limit.store(announced, Ordering::Relaxed);
+    }
+
+    /// A call has ended while others wait. As many of them as the learned limit raise it by one.
+    pub(crate) fn grow_learned(&self) {
+        if !self.has_learned() {
+            return;
+        }
+        let ended = self.published.ended_below.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let limit = self.limit();
+        if ended >= limit && ended != u32::MAX {
+            self.published.ended_below.store(0, Ordering::Relaxed);
+            let (relaxed, raised) = (Ordering::Relaxed, limit.saturating_add(1));
+            // Of two threads, or of this one and new SETTINGS, one changes it.
+            let _ = self.published.limit.compare_exchange(limit, raised, relaxed, relaxed);
+        }
     }
 
     /// Returns the bytes that waited for the socket or a window at the end of the driver's last turn.

@@ -6,11 +6,10 @@
 //! a long line of one tenant delays another tenant by one call at most.
 
 use crate::call::state::SharedCall;
-use crate::pool::queue::line::{Line, Refusal};
+use crate::pool::queue::line::{Arrival, Full, Line};
 use crate::pool::tenant::{Share, Standing, Tenant, TenantStats};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 /// Virtual time between two turns of a tenant of weight one.
 const STRIDE: u128 = 1 << 32;
@@ -76,7 +75,7 @@ impl TenantLine {
         self.admitted.len() as u32 + self.line.len().min(free)
     }
 
-    fn pop(&mut self, now: Instant) -> Option<Arc<SharedCall>> {
+    fn pop(&mut self) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.admitted.pop_front() {
             if !call.lock().is_over() {
                 return Some(call);
@@ -85,7 +84,7 @@ impl TenantLine {
         if self.in_flight >= self.share.calls() {
             return None;
         }
-        let call = self.line.pop(now)?;
+        let call = self.line.pop()?;
         self.in_flight += 1;
         Some(call)
     }
@@ -162,16 +161,14 @@ impl Shares {
         &mut self,
         call: Arc<SharedCall>,
         standing: Standing,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Result<(), (Refusal, Arc<SharedCall>)> {
+    ) -> Result<(), (Full, Arc<SharedCall>)> {
         // A call's channel holds its tenant, so its line is there.
         let Some(line) = self.lines.get_mut(&standing.tenant) else {
-            return Err((Refusal::Full(0), call));
+            return Err((Full(0), call));
         };
         if standing.counted {
             line.admitted.push_back(call);
-        } else if let Err(refused) = line.line.join(call, line.share.waiting(), deadline, now) {
+        } else if let Err(refused) = line.line.join(call, Arrival::New, line.share.waiting()) {
             line.refused += 1;
             return Err(refused);
         }
@@ -180,11 +177,11 @@ impl Shares {
     }
 
     /// Takes out and counts the next call: of a tenant, or of `own`, the line of calls without one.
-    pub(crate) fn pop(&mut self, own: &mut Line, now: Instant) -> Option<Arc<SharedCall>> {
+    pub(crate) fn pop(&mut self, own: &mut Line) -> Option<Arc<SharedCall>> {
         while let Some((at, id)) = self.turns.pop_first() {
             if id == OWN {
                 self.own.listed = false;
-                if let Some(call) = own.pop(now) {
+                if let Some(call) = own.pop() {
                     (self.clock, self.own.at) = (at, at + STRIDE);
                     return Some(call);
                 }
@@ -192,7 +189,7 @@ impl Shares {
             }
             let Some(line) = self.lines.get_mut(&id) else { continue };
             line.turn.listed = false;
-            let call = line.pop(now);
+            let call = line.pop();
             if call.is_some() {
                 self.clock = at;
                 line.turn.at = at + STRIDE / u128::from(line.share.weight_of());

@@ -32,8 +32,8 @@ pub(crate) struct Lifecycle {
     replacing: bool,
     /// Calls wait for the answer to a PING on a connection: one more than `max` may be dialled.
     probing: bool,
-    /// Young connections in a row that the peer ended with an error.
-    early_errors: u32,
+    /// Connections in a row that the peer ended early: young, with an error or before any call ended.
+    ended_early: u32,
     /// Whether the endpoint spoke HTTP/2 at the last attempt; `None` until that is known.
     http2: Option<bool>,
 }
@@ -57,6 +57,8 @@ struct Connection {
     ready: bool,
     /// The code of the first GOAWAY from the peer.
     goaway: Option<ErrorCode>,
+    /// Whether its end was early is known.
+    judged: bool,
     /// The epoch in which it was found without calls, and when.
     idle: Option<(u32, Instant)>,
     replace_at: Option<Instant>,
@@ -72,7 +74,7 @@ impl Lifecycle {
             connections: Vec::new(),
             replacing: false,
             probing: false,
-            early_errors: 0,
+            ended_early: 0,
             http2: None,
         }
     }
@@ -265,6 +267,7 @@ impl Lifecycle {
             accepting: true,
             ready: false,
             goaway: None,
+            judged: false,
             idle: None,
             replace_at,
         });
@@ -300,20 +303,23 @@ impl Lifecycle {
         true
     }
 
-    /// Notes a GOAWAY from the peer; `true` for the first one of the connection.
-    pub(crate) fn goaway(&mut self, handle: &Handle, code: ErrorCode) -> bool {
-        let Some(connection) = self.find(handle) else { return false };
-        let first = connection.goaway.is_none();
-        connection.goaway.get_or_insert(code);
-        first
+    /// Notes a GOAWAY from the peer.
+    pub(crate) fn goaway(&mut self, handle: &Handle, code: ErrorCode) {
+        if let Some(connection) = self.find(handle) {
+            connection.goaway.get_or_insert(code);
+        }
     }
 
-    /// The peer ended a connection with an error. From the second young one in a row on, this counts
-    /// as a failed dial. Returns how many there are in a row.
-    pub(crate) fn ended_with_error(&mut self, young: bool) -> u32 {
-        self.early_errors = if young { self.early_errors.saturating_add(1) } else { 0 };
-        self.backoff.at_least(self.early_errors.saturating_sub(2));
-        self.early_errors
+    /// The peer ends a connection, `early` or not. From the second early end in a row on, each counts as
+    /// a failed dial. Returns how many there are in a row; 0 if the connection was judged before.
+    pub(crate) fn judge(&mut self, handle: &Handle, early: bool) -> u32 {
+        let known = self.find(handle).is_none_or(|one| std::mem::replace(&mut one.judged, true));
+        if known {
+            return 0;
+        }
+        self.ended_early = if early { self.ended_early.saturating_add(1) } else { 0 };
+        self.backoff.at_least(self.ended_early.saturating_sub(2));
+        self.ended_early
     }
 
     /// A connection is closed. Returns its socket and the code of its first GOAWAY.

@@ -2,11 +2,11 @@
 
 use crate::call::state::SharedCall;
 use crate::connection::driver::ConnectionOptions;
-use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, Owner};
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, Owner, Refusal};
 use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
-use crate::http2::ErrorCode;
+use crate::http2::{ErrorCode, StreamId};
 use crate::pool::balance::Balance;
 use crate::pool::counters::Count;
 use crate::pool::queue::CallQueue;
@@ -16,8 +16,8 @@ use crate::rt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// If the peer ends connections with an error before this age, each counts as a failed dial, from the
-/// second in a row on.
+/// If the peer ends connections with an error, or without the end of a call, before this age, each counts
+/// as a failed dial, from the second in a row on.
 const YOUNG: Duration = Duration::from_secs(10);
 
 /// The owner of one connection.
@@ -35,6 +35,13 @@ impl Owner for PoolOwner {
         }
     }
 
+    fn refused(&self, handle: &Arc<Handle>, call: Arc<SharedCall>, refusal: Refusal) {
+        match self.shared.upgrade() {
+            Some(shared) => shared.refused(handle, call, refusal),
+            None => fail(&call, shut_down()),
+        }
+    }
+
     fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent) {
         let Some(shared) = self.shared.upgrade() else {
             if matches!(change, ConnectionEvent::Closed(..)) {
@@ -47,22 +54,25 @@ impl Owner for PoolOwner {
             ConnectionEvent::Ready => self.ready(&shared, handle, now),
             ConnectionEvent::StreamLimit => {
                 self.note_idle(handle, handle.life().read());
+                shared.serve_refused(handle);
                 shared.serve(now);
             }
             ConnectionEvent::Draining => {
                 let first = self.subchannel.lifecycle().drain(handle);
                 let used = first && handle.life().read().calls > 0;
                 shared.lost(&self.subchannel);
+                shared.release_refused(handle);
                 if used && !self.subchannel.is_connected() {
                     // More calls are likely: the next one need not wait for the whole dial.
                     shared.start_dial(&self.subchannel);
                 }
             }
-            ConnectionEvent::Goaway(code) => {
+            ConnectionEvent::Goaway(code, last) => {
                 shared.counters.note(Count::Goaways);
-                let first = self.subchannel.lifecycle().goaway(handle, code);
-                if first && code != ErrorCode::NO_ERROR {
-                    self.ended_with_error(&shared, handle, code, now);
+                self.subchannel.lifecycle().goaway(handle, code);
+                let failed = code != ErrorCode::NO_ERROR;
+                if failed || last == StreamId::CONNECTION {
+                    self.ended(&shared, handle, failed, &format!("GOAWAY {code}"), now);
                 }
             }
             ConnectionEvent::TooManyPings => shared.ping_less(),
@@ -81,9 +91,14 @@ impl Owner for PoolOwner {
     fn released(&self, handle: &Arc<Handle>, reading: Reading) {
         self.note_idle(handle, reading);
         if reading.open
-            && !self.waiting.is_empty()
+            && !self.waiting.needs_no_permit()
             && let Some(shared) = self.shared.upgrade()
         {
+            shared.serve_refused(handle);
+            if !shared.queue.has_refused(handle.id()) {
+                // The next new call finds out whether the peer carries more again.
+                handle.grow_learned();
+            }
             shared.serve(rt::now());
         }
     }
@@ -152,14 +167,16 @@ impl PoolOwner {
         }
     }
 
-    /// The peer ended the connection with an error, mostly ENHANCE_YOUR_CALM. After the first one the
-    /// pool connects again; several young ones in a row count as failed dials.
-    fn ended_with_error(&self, shared: &Shared, handle: &Handle, code: ErrorCode, now: Instant) {
+    /// The peer ends the connection: with an error, mostly ENHANCE_YOUR_CALM, or otherwise. After one
+    /// early end the pool connects again; from the second in a row on, they count as failed dials.
+    fn ended(&self, shared: &Shared, handle: &Handle, failed: bool, how: &str, now: Instant) {
         let facts = handle.facts(now);
+        let unused = handle.tally().read().ended == 0;
+        let early = facts.age < YOUNG && (failed || unused);
         let mut lifecycle = self.subchannel.lifecycle();
-        let in_a_row = lifecycle.ended_with_error(facts.age < YOUNG);
+        let in_a_row = lifecycle.judge(handle, early);
         if in_a_row > 1 {
-            let text = format!("the peer ended {in_a_row} connections in a row with GOAWAY {code}");
+            let text = format!("the peer ended {in_a_row} connections in a row with {how}");
             let status = Status::new(Code::Unavailable, text);
             let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
             let delay = |failures| shared.backoff_delay(failures);
@@ -182,6 +199,9 @@ impl PoolOwner {
         reason: DisconnectReason,
         now: Instant,
     ) {
+        if handle.is_ready() && !handle.is_goodbye() {
+            self.ended(shared, handle, false, reason.words(), now);
+        }
         let goaway = self.leave(handle);
         shared.live.lock().retain(|other| other.id() != handle.id());
         let stalled = handle.connection_stalled().as_millis() as u64;
@@ -206,6 +226,7 @@ impl PoolOwner {
             }
         }
         shared.lost(&self.subchannel);
+        shared.release_refused(handle);
     }
 }
 
