@@ -142,7 +142,6 @@ impl Pair {
         }
         let extra = Fields::new();
         for key in self.asked.drain(..) {
-            connection.dispatched(key);
             let head = SendHead { template: Some(&self.response), extra: &extra };
             connection.send_head(output, key, head, false).unwrap();
             let body = Payload::Borrowed(&self.message);

@@ -230,12 +230,12 @@ async fn limits_of_both() {
         |l| l.field_block_time = Duration::MAX,
         |l| l.field_block_time = Duration::ZERO,
         |l| (l.premature_age, l.ping_interval_min) = (Duration::MAX, Duration::MAX),
-        |l| (l.premature_resets, l.premature_resets_per_second) = (u32::MAX, u32::MAX),
+        |l| (l.wasted_work, l.wasted_time) = (Duration::MAX, Duration::MAX),
         |l| (l.control_frames_queued, l.empty_frames) = (u32::MAX, u32::MAX),
         |l| (l.data_slice_bytes, l.recent_streams) = (usize::MAX, usize::MAX),
         |l| (l.data_slice_bytes, l.recent_streams) = (0, 0),
         |l| l.unread_free_bytes = u64::MAX,
-        |l| (l.ping_strikes, l.refused_streams) = (Some(u32::MAX), u32::MAX),
+        |l| l.ping_strikes = Some(u32::MAX),
     ];
     for set in sets {
         let (mut near, mut far) = (Limits::client(), Limits::server());

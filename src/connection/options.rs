@@ -166,6 +166,7 @@ impl ConnectionOptions {
         }
         self.limits.field_block_time = self.limits.field_block_time.min(TIME_MAX);
         self.limits.premature_age = self.limits.premature_age.min(TIME_MAX);
+        self.limits.wasted_time = self.limits.wasted_time.min(TIME_MAX);
         self.limits.ping_interval_min = self.limits.ping_interval_min.min(TIME_MAX);
         self
     }

@@ -56,15 +56,19 @@ pub struct Limits {
     /// Unread bytes of a connection up to which its credit returns on arrival. Above, credit returns when
     /// bytes are read or their stream ends. Default: 1 MiB.
     pub unread_free_bytes: u64,
-    /// Premature resets in a burst that are tolerated. Default: 200.
-    pub premature_resets: u32,
-    /// Premature resets per second that are tolerated after the burst. Default: 33.
-    pub premature_resets_per_second: u32,
-    /// Age below which a reset of a stream is premature, unless most of its `grpc-timeout` has passed.
-    /// Default: 100 ms.
+    /// Work for nothing per second, as CPU time by weight, that a peer may cause (RFC 9113 §10.5): streams
+    /// that it resets before their answer, and frames that belong to no stream. A peer that causes more,
+    /// and more of it than of useful work, has new streams refused with REFUSED_STREAM; after
+    /// `wasted_time`, the connection ends with ENHANCE_YOUR_CALM. Default: 250 ms, a quarter of a core.
+    ///
+    /// A request that is reset at once weighs about 50 µs, so 5,000 such resets a second are allowed; a
+    /// PING or SETTINGS weighs 1.5 µs, any other frame 0.3 µs.
+    pub wasted_work: Duration,
+    /// Time for which more than `wasted_work` ends the connection. Default: 4 s.
+    pub wasted_time: Duration,
+    /// Age from which a stream that the peer resets costs a tenth, as one does whose `grpc-timeout` of at
+    /// least 10 ms has passed. Default: 100 ms.
     pub premature_age: Duration,
-    /// Streams above `concurrent_streams` that are refused before the connection ends. Default: 200.
-    pub refused_streams: u32,
     /// Frames without content that may follow each other within a second. Default: 100.
     pub empty_frames: u32,
     /// Interval between the peer's PINGs below which a PING is a strike (gRFC A8). Default: 9 s.
@@ -99,10 +103,9 @@ impl Limits {
             stream_window_max: 8 * 1024 * 1024,
             connection_window_max: 16 * 1024 * 1024,
             unread_free_bytes: 1024 * 1024,
-            premature_resets: 200,
-            premature_resets_per_second: 33,
+            wasted_work: Duration::from_millis(250),
+            wasted_time: Duration::from_secs(4),
             premature_age: Duration::from_millis(100),
-            refused_streams: 200,
             empty_frames: 100,
             ping_interval_min: Duration::from_secs(9),
             ping_strikes: None,

@@ -117,8 +117,7 @@ violations! {
     InformationalEnd: Stream, PROTOCOL_ERROR, "an informational response that ends the stream";
     InformationalFlood: Stream, ENHANCE_YOUR_CALM, "too many informational responses";
     // §10.5 abuse budgets
-    ResetFlood: Connection, ENHANCE_YOUR_CALM, "too many streams reset";
-    RefusedFlood: Connection, ENHANCE_YOUR_CALM, "too many streams over SETTINGS_MAX_CONCURRENT_STREAMS";
+    WastedWork: Connection, ENHANCE_YOUR_CALM, "too much work for streams that were reset and frames that led to nothing";
     EmptyFrameFlood: Connection, ENHANCE_YOUR_CALM, "too many frames without content";
     PingFlood: Connection, ENHANCE_YOUR_CALM, "too_many_pings";
 }

@@ -35,6 +35,7 @@ mod kinds;
 mod late;
 mod limits;
 mod many;
+mod outliving;
 mod panics;
 mod probe;
 mod retry;

@@ -1,6 +1,6 @@
 //! Rules whose bounds are large on a wire: the engine alone, with bounds of the test's choice.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use framewire::unstable::http2::{
@@ -12,15 +12,15 @@ use crate::support::hpack::{block, entered, indexed, table_size};
 use crate::support::*;
 
 /// One side of a connection, fed with bytes.
-struct Engine {
-    connection: Connection<u32>,
-    input: RecvBuffer,
-    out: SendBuffer,
-    now: Instant,
+pub(crate) struct Engine {
+    pub(crate) connection: Connection<u32>,
+    pub(crate) input: RecvBuffer,
+    pub(crate) out: SendBuffer,
+    pub(crate) now: Instant,
 }
 
 impl Engine {
-    fn new(role: Role, limits: Limits) -> Self {
+    pub(crate) fn new(role: Role, limits: Limits) -> Self {
         let now = Instant::now();
         let mut connection = Connection::new(role, limits, now);
         let mut out = SendBuffer::new();
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// A server that has the client's preface and empty SETTINGS, not yet their acknowledgement.
-    fn server(change: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) fn server(change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::server();
         change(&mut limits);
         let mut engine = Self::new(Role::Server, limits);
@@ -426,42 +426,6 @@ fn a_window_opens_for_a_message_within_its_bound() {
     let window = Limits::server().stream_window;
     let wanted = [(WINDOW_UPDATE, 1, 280_000 - window), (WINDOW_UPDATE, 1, 20_000)];
     assert_eq!(server.written(), wanted);
-}
-
-/// RFC 9113 §10.5: who resets more than the budget allows is not read for the time owed, and then
-/// is read again.
-#[test]
-fn a_pause_for_resets_ends() {
-    let mut server = Engine::server(|limits| {
-        limits.premature_resets = 10;
-        limits.premature_resets_per_second = 10;
-    });
-    for n in 0..12 {
-        let id = 2 * n + 1;
-        let both = [headers(id, WHOLE, get("/", &[])), rst_stream(id, CANCEL)];
-        server.feed(&both).expect("within the budget, or paused");
-    }
-    let until = server.connection.read_pause().expect("a pause");
-    assert_eq!(until, server.now + Duration::from_millis(200));
-    assert_eq!(server.connection.poll_timeout(), Some(until));
-    let before = until - Duration::from_millis(1);
-    server.connection.handle_timeout(&mut server.out, before).expect("no error");
-    assert_eq!(server.connection.read_pause(), Some(until));
-    server.connection.handle_timeout(&mut server.out, until).expect("no error");
-    assert_eq!((server.connection.read_pause(), server.connection.poll_timeout()), (None, None));
-}
-
-/// RFC 9113 §10.5: streams over the advertised limit are refused, and after too many the connection
-/// ends.
-#[test]
-fn refusals_have_a_budget() {
-    let mut server = Engine::server(|limits| {
-        limits.concurrent_streams = 1;
-        limits.refused_streams = 3;
-    });
-    let request = |n: u32| headers(2 * n + 1, WHOLE, get("/", &[]));
-    server.feed(&[0, 1, 2, 3].map(request)).expect("one taken, three refused");
-    assert_eq!(broken(server.feed(&[request(4)])), Violation::RefusedFlood);
 }
 
 /// RFC 9113 §10.5.1: a block that is small and decodes to far more than the limit ends the

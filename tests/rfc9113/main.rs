@@ -2,6 +2,8 @@
 //! waits for exactly the reaction that the RFC names. One file a section, one test a requirement.
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod s10_security;

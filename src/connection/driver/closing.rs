@@ -129,7 +129,6 @@ impl Core {
     /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
-            && self.conn.read_pause().is_none()
             && !(self.conn.control_full() && self.flush.blocked.is_some())
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
@@ -151,6 +150,10 @@ impl Core {
             self.grow(bytes);
         }
         self.charge_window();
+        if self.conn.role() == Role::Server {
+            self.charge_polled();
+            self.run_held();
+        }
         if self.memory.has_pending() {
             self.release_pending();
         }
@@ -184,6 +187,7 @@ impl Core {
         self.out.release();
         self.conn.release_memory();
         self.memory.clear();
+        self.handlers.release();
         self.spare = Vec::new();
         self.writing = Vec::new();
         self.touched = Vec::new();
@@ -195,6 +199,9 @@ impl Core {
         self.abort_unless_over(key);
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         self.forget(key, &entry);
+        if let Some(task) = entry.abort {
+            self.handlers.outlives(task);
+        }
         let Some(call) = entry.call else { return };
         let mut x = call.lock();
         // A call that ended before, with an error, may be on its way to another connection.

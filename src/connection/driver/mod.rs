@@ -7,6 +7,7 @@ mod age;
 mod closing;
 mod drain;
 mod flush;
+mod handlers;
 mod leaks;
 mod memory;
 mod probe;
@@ -49,6 +50,8 @@ pub(crate) struct Entry {
     written: Option<Instant>,
     /// A server's handler that has not begun; then the task of a spawned one.
     handler: Option<Arc<dyn Handler>>,
+    /// The handler waits for another one to end, and not for the request.
+    held: bool,
     abort: Option<AbortHandle>,
     holding: Holding,
     stall: stalls::Stall,
@@ -94,6 +97,7 @@ pub(crate) struct Core {
     inline_time: Duration,
     /// How long the slowest call of this turn has waited for the driver.
     lag: Duration,
+    handlers: handlers::Handlers,
     memory: ConnectionMemory,
     stalls: stalls::StallWatch,
     /// Time of the next check for calls that nobody waits for.
@@ -209,6 +213,7 @@ impl Driver {
             spare: Vec::new(),
             inline_time: Duration::ZERO,
             lag: Duration::ZERO,
+            handlers: handlers::Handlers::new(Arc::clone(&handle)),
             memory: ConnectionMemory::new(budget),
             stalls: stalls::StallWatch::default(),
             leak_check: None,

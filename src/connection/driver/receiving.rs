@@ -37,9 +37,6 @@ enum Then {
 impl Core {
     /// Handles one event. Returns `Some(false)` if more bytes are needed, `None` if the connection is over.
     pub(super) fn next(&mut self, recv: &mut RecvBuffer) -> Option<bool> {
-        if self.conn.read_pause().is_some() {
-            return Some(false);
-        }
         let now = self.now;
         let server = self.conn.role() == Role::Server;
         let Self { conn, out, spare, handle, timers, .. } = self;

@@ -2,7 +2,7 @@
 
 use crate::call::served::ServerCall;
 use crate::call::state::{CallState, HeadState, SharedCall};
-use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
+use crate::connection::dispatch::{Cost, Handler};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// Time that a turn spends in handlers that are polled inline.
 const INLINE_TIME: Duration = Duration::from_micros(100);
+
+/// The shortest deadline whose end excuses a reset: shorter ones cannot be kept by anybody.
+const DEADLINE_MIN: Duration = Duration::from_millis(10);
 
 impl Core {
     /// Handles the head of a request.
@@ -46,7 +49,9 @@ impl Core {
         if let (Some(deadline), Some(timeout)) = (deadline, plan.timeout) {
             self.timers.deadline(deadline, key);
             // The caller's clock began earlier: its reset may come before our deadline.
-            self.conn.peer_deadline(key, deadline - timeout / 4);
+            if timeout >= DEADLINE_MIN {
+                self.conn.peer_deadline(key, deadline - timeout / 4);
+            }
         }
         if plan.whole && !complete {
             if let Some(entry) = self.conn.user_mut(key) {
@@ -54,34 +59,50 @@ impl Core {
             }
             return;
         }
-        self.run(key, call, plan.handler.as_ref());
+        self.run(key, call, plan.handler);
     }
 
     /// Runs the handler of a request that has ended, if it waited for the end.
     pub(super) fn request_complete(&mut self, key: StreamKey) {
-        let Some(entry) = self.conn.user_mut(key) else { return };
+        let Some(entry) = self.conn.user_mut(key).filter(|entry| !entry.held) else { return };
         let Some(handler) = entry.handler.take() else { return };
         let Some(call) = entry.call.clone() else { return };
         // The handler gets the whole request, whether DATA or trailers ended it: nothing is held for it.
         self.release_all(key);
-        self.run(key, call, handler.as_ref());
+        self.run(key, call, handler);
     }
 
     /// Runs the handler: inline if its polls are fast and the turn has time left, else as a task.
     ///
     /// A server's own handlers contain panics themselves; a panic of any other drops its call,
     /// which resets the stream.
-    fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: &dyn Handler) {
-        self.conn.dispatched(key);
+    fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: Arc<dyn Handler>) {
+        // A stream counts until its handler has ended, even if the stream was reset.
+        if !self.handlers.has_capacity(self.conn.limits().concurrent_streams) {
+            if let Some(entry) = self.conn.user_mut(key) {
+                (entry.handler, entry.held) = (Some(handler), true);
+            }
+            return self.hold_request(key);
+        }
         let has_time = self.inline_time < INLINE_TIME;
         // A handler that is not known as fast is polled inline once, to measure it.
         match handler.cost().filter(|cost| has_time || !cost.is_fast()) {
-            Some(cost) => self.poll_once(key, &call, handler, cost),
-            None => match contain(|| handler.call(ServerCall::new(call))) {
-                Ok(future) => self.spawn(key, future),
+            Some(cost) => self.poll_once(key, &call, handler.as_ref(), cost),
+            None => match contain(|| handler.call(ServerCall::new(Arc::clone(&call)))) {
+                Ok(future) => self.spawn(key, call, future),
                 Err(Panicked) => self.log_panic(),
             },
         }
+    }
+
+    /// Runs a handler that was held.
+    pub(super) fn begin_held(&mut self, key: StreamKey) {
+        let Some(entry) = self.conn.user_mut(key) else { return };
+        entry.held = false;
+        let (Some(handler), Some(call)) = (entry.handler.take(), entry.call.clone()) else {
+            return;
+        };
+        self.run(key, call, handler);
     }
 
     /// Polls a handler once, and spawns it if it is not ready.
@@ -112,7 +133,7 @@ impl Core {
                     self.inline_time += time;
                 }
                 if let Some(future) = pending {
-                    self.spawn(key, future);
+                    self.spawn(key, Arc::clone(call), future);
                 }
             }
             Err(Panicked) => self.log_panic(),
@@ -123,13 +144,6 @@ impl Core {
     #[cold]
     fn log_panic(&self) {
         tracing::error!(connection = self.handle.id(), "the handler of a request panicked");
-    }
-
-    fn spawn(&mut self, key: StreamKey, future: HandlerFuture) {
-        let task = rt::spawn(future);
-        if let Some(entry) = self.conn.user_mut(key) {
-            entry.abort = Some(task.abort_handle());
-        }
     }
 
     /// Drops the handler of a request whose deadline has passed, and answers DEADLINE_EXCEEDED.
@@ -251,8 +265,10 @@ impl Core {
         let Some(entry) = self.conn.user_mut(key) else { return };
         entry.handler = None;
         let detached = entry.call.as_ref().is_some_and(|call| call.lock().is_detached());
-        if let Some(task) = entry.abort.take().filter(|_| !detached) {
-            task.abort();
+        match entry.abort.take() {
+            Some(task) if detached => self.handlers.outlives(task),
+            Some(task) => task.abort(),
+            None => {}
         }
     }
 }

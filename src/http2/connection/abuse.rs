@@ -1,87 +1,141 @@
-//! Abuse budgets (RFC 9113 §10.5): limits on the rate of events that cost this side work.
+//! Abuse (RFC 9113 §10.5): work that this side did for nothing, frames without content, and PINGs.
 //!
-//! Budgets refill with time, because a fixed count would end long-lived honest connections. The caller
-//! passes the time.
+//! # Work for nothing
+//!
+//! Every frame of the peer costs this side work, which is charged by weight: nanoseconds of one core, see
+//! [`weight`]. Work is *useful* if it led to an answer with content, and *wasted* if its stream was reset
+//! before, or if the frame belongs to no stream. Answers without content are cheap for this side and earn
+//! nothing. The ledger counts both for [`Limits::wasted_time`]:
+//!
+//! * Above [`Limits::wasted_work`] in the last second, and above half of all work, new streams are refused.
+//! * Above it for the whole time, and above half of all work, the connection ends.
+//!
+//! A stream costs what it made this side do. One that lived for [`Limits::premature_age`], or until the
+//! deadline that its peer named, costs a tenth: peers give up honestly. All time comes from the caller.
 
 use crate::http2::limits::Limits;
 use crate::http2::violation::Violation;
 use std::time::{Duration, Instant};
 
-/// A token bucket. `debt` counts the tokens taken beyond the burst.
-#[derive(Debug)]
-struct Bucket {
-    level: f64,
-    burst: f64,
-    per_second: f64,
-    at: Instant,
-}
+/// What frames and streams cost, in nanoseconds of one core.
+pub(crate) mod weight {
+    /// Parsing any frame, and finding its stream.
+    pub(crate) const FRAME: u64 = 300;
+    /// A control frame that is answered: PING, SETTINGS, RST_STREAM from this side.
+    pub(crate) const ANSWERED: u64 = 1_500;
+    /// Changing the window of one stream.
+    pub(crate) const SHIFT: u64 = 40;
+    /// A request: its stream, its call, the task of its handler, and what a handler begins with.
+    pub(crate) const REQUEST: u64 = 45_000;
+    /// Writing a DATA frame.
+    pub(crate) const SENT: u64 = 1_000;
 
-impl Bucket {
-    fn new(burst: u32, per_second: u32, now: Instant) -> Self {
-        let burst = f64::from(burst);
-        Self { level: burst, burst, per_second: f64::from(per_second), at: now }
+    /// Decoding a field block of `encoded` bytes to a list of `decoded` bytes.
+    pub(crate) const fn block(encoded: usize, decoded: usize) -> u64 {
+        FRAME + 1_000 + encoded as u64 * 4 + decoded as u64
     }
 
-    /// Takes one token and returns the debt.
-    fn take(&mut self, now: Instant) -> f64 {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.level = (self.level + passed * self.per_second).min(self.burst) - 1.0;
-        (-self.level).max(0.0)
+    /// Moving the content of a frame.
+    pub(crate) const fn content(bytes: u32) -> u64 {
+        bytes as u64 / 8
     }
 }
 
-/// The streams of the last ten seconds, in two intervals.
+/// The time of the ledger is counted in so many parts.
+const PARTS: usize = 8;
+/// The share of a stream that the peer gave up honestly.
+const HONEST_SHARE: u64 = 10;
+
+/// Work in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    useful: u64,
+    wasted: u64,
+}
+
+impl Work {
+    /// More than `bound` is wasted, and more than half of all.
+    const fn is_over(self, bound: u64) -> bool {
+        self.wasted > bound && self.wasted > self.useful
+    }
+}
+
+/// The work of the last [`Limits::wasted_time`].
 #[derive(Debug)]
-struct Share {
+struct Ledger {
+    /// Since when the newest part counts.
     since: Instant,
-    streams: [u64; 2],
-    resets: [u64; 2],
-    /// Streams that were open when each interval began: their resets count in it as well.
-    open: [u64; 2],
+    part: Duration,
+    parts: [Work; PARTS],
+    newest: usize,
+    total: Work,
+    /// Parts that make up the last second.
+    recent: usize,
+    /// Wasted work of the last second above which streams are refused.
+    soft: u64,
+    /// Wasted work of the whole time above which the connection ends.
+    hard: u64,
 }
 
-impl Share {
-    fn turn(&mut self, open: usize, now: Instant) {
+impl Ledger {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        let part = (limits.wasted_time / PARTS as u32).max(Duration::from_millis(1));
+        let recent = (1.0 / part.as_secs_f64()).ceil().clamp(1.0, PARTS as f64) as usize;
+        let rate = limits.wasted_work.as_nanos() as f64;
+        // Conversions from floating-point numbers saturate.
+        let within = |parts: usize| (rate * part.as_secs_f64() * parts as f64) as u64;
+        let (parts, total) = ([Work::default(); PARTS], Work::default());
+        let (soft, hard) = (within(recent), within(PARTS));
+        Self { since: now, part, parts, newest: 0, total, recent, soft, hard }
+    }
+
+    /// Begins the parts that are due by `now`.
+    fn turn(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
-        if passed >= Duration::from_secs(10) {
-            self.streams = [0; 2];
-            self.resets = [0; 2];
-            self.open = [open as u64; 2];
+        if passed < self.part {
+            return;
+        }
+        if passed >= self.part.saturating_mul(PARTS as u32) {
+            self.parts = [Work::default(); PARTS];
+            self.total = Work::default();
             self.since = now;
-        } else if passed >= Duration::from_secs(5) {
-            self.streams = [0, self.streams[0]];
-            self.resets = [0, self.resets[0]];
-            self.open = [open as u64, self.open[0]];
-            self.since = now;
+            return;
+        }
+        while now.saturating_duration_since(self.since) >= self.part {
+            self.since += self.part;
+            self.newest = (self.newest + 1) % PARTS;
+            let oldest = std::mem::take(&mut self.parts[self.newest]);
+            self.total.useful -= oldest.useful;
+            self.total.wasted -= oldest.wasted;
         }
     }
 
-    fn more_than_half(&self) -> bool {
-        let resets = self.resets[0] + self.resets[1];
-        resets.saturating_sub(self.open[1]) * 2 > self.streams[0] + self.streams[1]
+    const fn useful(&mut self, work: u64) {
+        self.parts[self.newest].useful += work;
+        self.total.useful += work;
     }
-}
 
-/// The consequence of a charge.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(crate) enum Verdict {
-    /// Within the budget.
-    Pass,
-    /// Stop reading for this time.
-    Pause(Duration),
-    /// End the connection.
-    End(Violation),
+    const fn wasted(&mut self, work: u64) {
+        self.parts[self.newest].wasted += work;
+        self.total.wasted += work;
+    }
+
+    /// The work of the last second.
+    fn recent(&self) -> Work {
+        let mut sum = Work::default();
+        for back in 0..self.recent {
+            let part = self.parts[(self.newest + PARTS - back) % PARTS];
+            sum.useful += part.useful;
+            sum.wasted += part.wasted;
+        }
+        sum
+    }
 }
 
 /// The budgets of one connection.
 #[derive(Debug)]
 pub(crate) struct Abuse {
-    resets: Bucket,
-    /// Resets charged beyond the budget since it was at least half full.
-    overdrawn: u32,
-    share: Share,
-    refused: Bucket,
+    ledger: Ledger,
     empty: (Instant, u32),
     pings: Pings,
 }
@@ -98,59 +152,64 @@ struct Pings {
 impl Abuse {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
         Self {
-            resets: Bucket::new(limits.premature_resets, limits.premature_resets_per_second, now),
-            overdrawn: 0,
-            share: Share { since: now, streams: [0; 2], resets: [0; 2], open: [0; 2] },
-            refused: Bucket::new(limits.refused_streams, limits.premature_resets_per_second, now),
+            ledger: Ledger::new(limits, now),
             empty: (now, 0),
             pings: Pings { last: None, strikes: 0, minute: now, earned: false },
         }
     }
 
-    /// Records a new stream beside `open` others.
-    pub(crate) fn stream(&mut self, open: usize, now: Instant) {
-        self.share.turn(open, now);
-        self.share.streams[0] += 1;
+    /// Counts work that led to an answer with content.
+    pub(crate) const fn useful(&mut self, work: u64) {
+        self.ledger.useful(work);
     }
 
-    /// Charges a premature reset of one of `open` streams, or a reset after a malformed frame.
-    pub(crate) fn reset(&mut self, limits: &Limits, open: usize, now: Instant) -> Verdict {
-        self.share.turn(open, now);
-        self.share.resets[0] += 1;
-        let debt = self.resets.take(now);
-        if self.resets.level > self.resets.burst / 2.0 {
-            self.overdrawn = 0;
+    /// Charges work that led to nothing.
+    ///
+    /// # Errors
+    /// The connection has to end.
+    pub(crate) fn wasted(&mut self, work: u64, now: Instant) -> Result<(), Violation> {
+        self.ledger.turn(now);
+        self.ledger.wasted(work);
+        if self.ledger.total.is_over(self.ledger.hard) {
+            return Err(Violation::WastedWork);
         }
-        if debt == 0.0 || !self.share.more_than_half() {
-            return Verdict::Pass;
-        }
-        // Pauses keep the debt small. A peer that continues regardless loses its connection.
-        self.overdrawn = self.overdrawn.saturating_add(1);
-        if self.overdrawn > limits.premature_resets.saturating_mul(4) {
-            return Verdict::End(Violation::ResetFlood);
-        }
-        let rate = f64::from(limits.premature_resets_per_second.max(1));
-        Verdict::Pause(Duration::from_secs_f64(debt / rate))
+        Ok(())
     }
 
-    /// Charges a stream above the advertised limit, which was refused.
-    pub(crate) fn refused(&mut self, now: Instant) -> Verdict {
-        if self.refused.take(now) > 0.0 {
-            return Verdict::End(Violation::RefusedFlood);
-        }
-        Verdict::Pass
+    /// Charges the work for a stream that was reset before its answer; a tenth of it if the peer had
+    /// waited long enough.
+    ///
+    /// # Errors
+    /// Same as [`Abuse::wasted`].
+    pub(crate) fn wasted_stream(
+        &mut self,
+        work: u64,
+        premature: bool,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        self.wasted(if premature { work } else { work / HONEST_SHARE }, now)
+    }
+
+    /// Returns whether new streams are to be refused now.
+    pub(crate) fn refuses_streams(&mut self, now: Instant) -> bool {
+        self.ledger.turn(now);
+        self.ledger.total.wasted > self.ledger.soft
+            && self.ledger.recent().is_over(self.ledger.soft)
     }
 
     /// Charges a frame without content that ends nothing.
-    pub(crate) fn empty_frame(&mut self, limits: &Limits, now: Instant) -> Verdict {
+    ///
+    /// # Errors
+    /// There were too many of them.
+    pub(crate) fn empty_frame(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
         if now.saturating_duration_since(self.empty.0) >= Duration::from_secs(1) {
             self.empty = (now, 0);
         }
         self.empty.1 += 1;
         if self.empty.1 > limits.empty_frames {
-            return Verdict::End(Violation::EmptyFrameFlood);
+            return Err(Violation::EmptyFrameFlood);
         }
-        Verdict::Pass
+        self.wasted(weight::FRAME, now)
     }
 
     /// Records content: earlier empty frames no longer count.
@@ -164,13 +223,17 @@ impl Abuse {
     }
 
     /// Charges a PING of the peer.
-    pub(crate) fn ping(&mut self, limits: &Limits, now: Instant) -> Verdict {
-        let Some(allowed) = limits.ping_strikes else { return Verdict::Pass };
+    ///
+    /// # Errors
+    /// There were too many of them.
+    pub(crate) fn ping(&mut self, limits: &Limits, now: Instant) -> Result<(), Violation> {
+        self.wasted(weight::ANSWERED, now)?;
+        let Some(allowed) = limits.ping_strikes else { return Ok(()) };
         let pings = &mut self.pings;
         let last = pings.last.replace(now);
         if std::mem::take(&mut pings.earned) {
             pings.strikes = 0;
-            return Verdict::Pass;
+            return Ok(());
         }
         if now.saturating_duration_since(pings.minute) >= Duration::from_secs(60) {
             pings.minute = now;
@@ -179,113 +242,9 @@ impl Abuse {
         let early =
             last.is_some_and(|at| now.saturating_duration_since(at) < limits.ping_interval_min);
         pings.strikes += u32::from(early);
-        if pings.strikes > allowed { Verdict::End(Violation::PingFlood) } else { Verdict::Pass }
+        if pings.strikes > allowed { Err(Violation::PingFlood) } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::http2::connection::abuse::*;
-
-    fn abuse() -> (Abuse, Limits, Instant) {
-        let now = Instant::now();
-        (Abuse::new(&Limits::server(), now), Limits::server(), now)
-    }
-
-    #[test]
-    fn rapid_reset_pauses_then_ends() {
-        let (mut abuse, limits, now) = abuse();
-        let mut verdicts = Vec::new();
-        for _ in 0..1200 {
-            abuse.stream(0, now);
-            verdicts.push(abuse.reset(&limits, 1, now));
-        }
-        assert_eq!(verdicts[199], Verdict::Pass);
-        assert!(matches!(verdicts[200], Verdict::Pause(_)));
-        assert_eq!(verdicts[1199], Verdict::End(Violation::ResetFlood));
-    }
-
-    #[test]
-    fn budgets_come_back_with_time() {
-        let (mut abuse, limits, mut now) = abuse();
-        let burst = |abuse: &mut Abuse, now: Instant| {
-            let times = |_: &usize| {
-                abuse.stream(0, now);
-                abuse.reset(&limits, 1, now) == Verdict::Pass
-            };
-            (0..1000).take_while(times).count()
-        };
-        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize);
-        now += Duration::from_secs(4);
-        // What was overdrawn is paid back first.
-        let back = 4 * limits.premature_resets_per_second as usize - 1;
-        assert_eq!(burst(&mut abuse, now), back);
-        now += Duration::from_secs(3600);
-        assert_eq!(burst(&mut abuse, now), limits.premature_resets as usize, "and no more");
-    }
-
-    #[test]
-    fn half_of_all_hedges_cancelled_is_honest() {
-        let (mut abuse, limits, mut now) = abuse();
-        for _ in 0..150_000 {
-            abuse.stream(0, now);
-            abuse.stream(1, now);
-            assert_eq!(abuse.reset(&limits, 2, now), Verdict::Pass);
-            now += Duration::from_micros(200);
-        }
-    }
-
-    /// The resets come a while after their streams began, so that the first ones of each window
-    /// belong to streams of the window before.
-    #[test]
-    fn half_of_all_hedges_cancelled_a_while_later_is_honest() {
-        let (mut abuse, limits, mut now) = abuse();
-        for pair in 0..150_000 {
-            // The other half is answered at once.
-            let open = pair.min(50);
-            abuse.stream(open, now);
-            abuse.stream(open + 1, now);
-            if pair >= 50 {
-                assert_eq!(abuse.reset(&limits, open + 2, now), Verdict::Pass);
-            }
-            now += Duration::from_micros(200);
-        }
-    }
-
-    #[test]
-    fn empty_frames_are_forgiven_by_content_and_by_time() {
-        let (mut abuse, limits, now) = abuse();
-        for _ in 0..50 {
-            for _ in 0..100 {
-                assert_eq!(abuse.empty_frame(&limits, now), Verdict::Pass);
-            }
-            abuse.progress();
-        }
-        for i in 0..=100 {
-            let want =
-                if i < 100 { Verdict::Pass } else { Verdict::End(Violation::EmptyFrameFlood) };
-            assert_eq!(abuse.empty_frame(&limits, now), want);
-        }
-    }
-
-    #[test]
-    fn pings_that_follow_an_answer_are_free() {
-        let (mut abuse, limits, now) = abuse();
-        for _ in 0..1000 {
-            abuse.sent();
-            assert_eq!(abuse.ping(&limits, now), Verdict::Pass);
-        }
-        assert_eq!(abuse.ping(&limits, now), Verdict::Pass, "first strike");
-        assert_eq!(abuse.ping(&limits, now), Verdict::Pass, "second strike");
-        assert_eq!(abuse.ping(&limits, now), Verdict::End(Violation::PingFlood));
-    }
-
-    #[test]
-    fn a_ping_every_ten_seconds_is_allowed_for_ever() {
-        let (mut abuse, limits, mut now) = abuse();
-        for _ in 0..10_000 {
-            assert_eq!(abuse.ping(&limits, now), Verdict::Pass);
-            now += Duration::from_secs(10);
-        }
-    }
-}
+mod tests;

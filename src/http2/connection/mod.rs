@@ -97,7 +97,6 @@ pub struct Connection<T> {
     control_queued: u32,
     // abuse
     abuse: Abuse,
-    read_pause: Option<Instant>,
 }
 
 impl<T> Connection<T> {
@@ -143,7 +142,6 @@ impl<T> Connection<T> {
             stalled_since: None,
             control_queued: 0,
             abuse: Abuse::new(&limits, now),
-            read_pause: None,
             limits,
         }
     }
@@ -248,14 +246,6 @@ impl<T> Connection<T> {
         self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_bytes()))
     }
 
-    /// Records that a handler or a caller processes the stream. A later reset by the peer is then
-    /// premature only if the stream is younger than [`Limits::premature_age`].
-    pub fn dispatched(&mut self, key: StreamKey) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            stream.dispatched = true;
-        }
-    }
-
     /// Returns the time in which DATA waited for the connection's window, up to `now`.
     #[must_use]
     pub fn connection_stalled(&self, now: Instant) -> Duration {
@@ -263,12 +253,20 @@ impl<T> Connection<T> {
         self.stats.connection_stalled + current.unwrap_or_default()
     }
 
-    /// Notes the peer's deadline for a stream. A reset from then on is not premature, however young the
-    /// stream is.
+    /// Notes the peer's deadline for a stream. A reset from then on costs a tenth, however young the stream
+    /// is.
     pub fn peer_deadline(&mut self, key: StreamKey, at: Instant) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.premature_until = stream.premature_until.min(at);
         }
+    }
+
+    /// Notes the time that user code has spent, in nanoseconds: for answers, and for streams that ended before
+    /// their answer. It counts as [`Limits::wasted_work`] says.
+    pub fn spent(&mut self, useful: u64, wasted: u64, now: Instant) {
+        self.abuse.useful(useful);
+        // The next frame that leads to nothing ends the connection, if need be.
+        let _ = self.abuse.wasted(wasted, now);
     }
 
     /// Appends the streams that resumed or stopped sending since the last call to `into`.
@@ -287,12 +285,6 @@ impl<T> Connection<T> {
         self.wanted
     }
 
-    /// Returns until when nothing should be read, because the peer has spent an abuse budget.
-    #[must_use]
-    pub const fn read_pause(&self) -> Option<Instant> {
-        self.read_pause
-    }
-
     /// Returns the smoothed round-trip time, if one was measured.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
@@ -302,11 +294,7 @@ impl<T> Connection<T> {
     /// Returns when to call [`Connection::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let block = self.block.deadline(self.limits.field_block_time);
-        match (block, self.read_pause) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        self.block.deadline(self.limits.field_block_time)
     }
 
     /// Returns the unread bytes: received, and neither assembled nor released.
@@ -336,6 +324,9 @@ impl<T> Connection<T> {
             self.reset(out, key, super::ErrorCode::CANCEL);
         }
         let stream = self.streams.remove(key)?;
+        if stream.answered && stream.ended == Ended::Normally {
+            self.abuse.useful(stream.work);
+        }
         self.recent.push(stream.id, stream.ended);
         self.subtract_unread(u64::from(stream.unread), out);
         Some(stream.user)

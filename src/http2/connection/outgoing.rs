@@ -5,6 +5,7 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::Connection;
+use crate::http2::connection::abuse::weight;
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::error::ErrorCode;
 use crate::http2::fields::Fields;
@@ -106,6 +107,14 @@ impl<T> Connection<T> {
             Payload::Shared(bytes) if n <= COPY_MAX => out.tail().extend_from_slice(&bytes),
             Payload::Shared(bytes) => out.chain(bytes),
         }
+    }
+
+    /// Counts the work for a stream as useful, because `n` bytes of content are sent on it.
+    pub(super) fn earn(&mut self, key: StreamKey, n: usize) {
+        let Some(stream) = self.streams.get_mut(key).filter(|_| n > 0) else { return };
+        stream.answered = true;
+        let work = std::mem::take(&mut stream.work);
+        self.abuse.useful(work + weight::SENT + weight::content(n as u32));
     }
 
     /// Changes the state of the stream after END_STREAM was written.

@@ -3,7 +3,7 @@
 //! hot: no allocation, one table lookup per frame.
 
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
-use crate::http2::connection::abuse::Verdict;
+use crate::http2::connection::abuse::weight;
 use crate::http2::connection::event::{Cause, Event};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::connection::{Connection, PREFACE};
@@ -138,6 +138,7 @@ impl<T: Default> Connection<T> {
                 // RFC 9113 §5.5: unknown frames are ignored and discarded
                 let _ = input.consume(HEADER_LEN);
                 self.skip = header.length;
+                self.wasted(weight::FRAME + weight::content(header.length), header.stream_id, now)?;
                 Ok(Step::More)
             }
             _ => {
@@ -217,14 +218,17 @@ impl<T: Default> Connection<T> {
                 self.recv_continuation(stream_id, fragment, end_headers, out, now)
             }
             // RFC 9113 §5.3.2: PRIORITY has no effect here
-            Frame::Priority { .. } | Frame::Data { .. } | Frame::Unknown { .. } => Ok(Step::More),
+            Frame::Priority { .. } | Frame::Data { .. } | Frame::Unknown { .. } => {
+                self.wasted(weight::FRAME, StreamId::CONNECTION, now)?;
+                Ok(Step::More)
+            }
             // RFC 9113 §8.4: no side of ours lets the peer push
             Frame::PushPromise { stream_id } => Err(Fatal(Violation::PushPromise, stream_id)),
             Frame::RstStream { stream_id, code } => self.recv_reset(stream_id, code, now),
-            Frame::Settings { ack, entries } => self.recv_settings(ack, entries, out),
+            Frame::Settings { ack, entries } => self.recv_settings(ack, entries, out, now),
             Frame::Ping { ack, opaque } => self.recv_ping(ack, opaque, out, now),
             Frame::GoAway { last_stream_id, code, debug } => {
-                self.recv_goaway(last_stream_id, code, debug)
+                self.recv_goaway(last_stream_id, code, debug, now)
             }
             Frame::WindowUpdate { stream_id, increment } => {
                 self.recv_window_update(stream_id, increment, out, now)
@@ -243,6 +247,7 @@ impl<T: Default> Connection<T> {
         if fragment.is_empty() {
             self.empty_frame(now, id)?;
         }
+        self.wasted(weight::FRAME, id, now)?;
         let (bytes, frames) = self.block.append(fragment);
         if bytes > self.limits.header_list_fatal() {
             return Err(Fatal(Violation::FieldBlockTooLarge, id));
@@ -271,9 +276,9 @@ impl<T: Default> Connection<T> {
         if rule.scope() == Scope::Connection || id.is_connection() || idle {
             return Err(Fatal(rule, id));
         }
-        let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
-        self.apply_verdict(verdict, id, now)?;
         let key = self.streams.key(id);
+        self.wasted(weight::FRAME + weight::ANSWERED, id, now)?;
+        self.wasted_stream(key, id, now)?;
         if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {
             self.write_reset(id, rule.code(), out);
         }
@@ -293,27 +298,28 @@ impl<T: Default> Connection<T> {
     }
 
     pub(super) fn empty_frame(&mut self, now: Instant, id: StreamId) -> Result<(), Fatal> {
-        let verdict = self.abuse.empty_frame(&self.limits, now);
-        self.apply_verdict(verdict, id, now)
+        self.abuse.empty_frame(&self.limits, now).map_err(|rule| Fatal(rule, id))
     }
 
-    pub(super) fn apply_verdict(
+    /// Charges work for a frame that led to nothing.
+    pub(super) fn wasted(&mut self, work: u64, id: StreamId, now: Instant) -> Result<(), Fatal> {
+        self.abuse.wasted(work, now).map_err(|rule| Fatal(rule, id))
+    }
+
+    /// Charges what a stream of the peer cost that ends before its answer.
+    pub(super) fn wasted_stream(
         &mut self,
-        verdict: Verdict,
+        key: Option<StreamKey>,
         id: StreamId,
         now: Instant,
     ) -> Result<(), Fatal> {
-        match verdict {
-            Verdict::Pass => Ok(()),
-            Verdict::Pause(time) => {
-                self.read_pause = Some(now + time);
-                Ok(())
-            }
-            Verdict::End(rule) => Err(Fatal(rule, id)),
-        }
+        let Some(stream) = key.and_then(|key| self.streams.get_mut(key)) else { return Ok(()) };
+        let premature = now < stream.premature_until;
+        let work = std::mem::take(&mut stream.work);
+        self.abuse.wasted_stream(work, premature, now).map_err(|rule| Fatal(rule, id))
     }
 
-    /// Applies limits that are times, and ends read pauses.
+    /// Applies limits that are times.
     ///
     /// # Errors
     /// Same as [`Connection::next_event`].
@@ -324,9 +330,6 @@ impl<T: Default> Connection<T> {
     ) -> Result<(), ConnectionError> {
         if let Some(error) = self.error {
             return Err(error);
-        }
-        if self.read_pause.is_some_and(|until| now >= until) {
-            self.read_pause = None;
         }
         let stalled = self.block.deadline(self.limits.field_block_time).is_some_and(|d| now >= d);
         if stalled && self.life() != Life::Closed {

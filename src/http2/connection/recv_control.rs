@@ -2,6 +2,7 @@
 
 use crate::http2::bdp;
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::abuse::weight;
 use crate::http2::connection::event::Cause;
 use crate::http2::connection::lifecycle::GoAway;
 use crate::http2::connection::recv::{Fatal, Step, StepResult};
@@ -23,8 +24,10 @@ impl<T: Default> Connection<T> {
         ack: bool,
         entries: &[u8],
         out: &mut SendBuffer,
+        now: Instant,
     ) -> StepResult {
         let connection = StreamId::CONNECTION;
+        self.wasted(weight::ANSWERED, connection, now)?;
         if ack {
             self.settings_acknowledged();
             return Ok(Step::More);
@@ -47,6 +50,7 @@ impl<T: Default> Connection<T> {
         let shift =
             i64::from(self.peer.initial_window_size) - i64::from(before.initial_window_size);
         if shift != 0 {
+            self.wasted(weight::SHIFT * self.streams.len() as u64, connection, now)?;
             self.shift_windows(shift)?;
         }
         // RFC 9113 §6.5.3: acknowledge as soon as the values are applied
@@ -88,13 +92,14 @@ impl<T: Default> Connection<T> {
         now: Instant,
     ) -> StepResult {
         if !ack {
-            let verdict = self.abuse.ping(&self.limits, now);
-            self.apply_verdict(verdict, StreamId::CONNECTION, now)?;
+            let charged = self.abuse.ping(&self.limits, now);
+            charged.map_err(|rule| Fatal(rule, StreamId::CONNECTION))?;
             // RFC 9113 §6.7: a PING is answered with the same bytes
             write::ping(out.tail(), true, opaque);
             self.control_queued += 1;
             return Ok(Step::More);
         }
+        self.wasted(weight::FRAME, StreamId::CONNECTION, now)?;
         if opaque != bdp::OPAQUE {
             return Ok(Step::Pong(opaque));
         }
@@ -111,7 +116,9 @@ impl<T: Default> Connection<T> {
         last_stream_id: StreamId,
         code: ErrorCode,
         debug: &[u8],
+        now: Instant,
     ) -> StepResult {
+        self.wasted(weight::ANSWERED, StreamId::CONNECTION, now)?;
         if !self.life.goaway_received(GoAway { last_stream_id, code }) {
             return Err(Fatal(Violation::GoAwayIncreased, StreamId::CONNECTION));
         }
@@ -121,6 +128,7 @@ impl<T: Default> Connection<T> {
     }
 
     pub(super) fn recv_reset(&mut self, id: StreamId, code: ErrorCode, now: Instant) -> StepResult {
+        self.wasted(weight::FRAME, id, now)?;
         let Some(key) = self.streams.key(id) else {
             // RFC 9113 §6.4: RST_STREAM on an idle stream is a connection error
             return match self.late(id) {
@@ -135,11 +143,7 @@ impl<T: Default> Connection<T> {
             return Ok(Step::More);
         }
         self.stats.resets_received += 1;
-        let premature = now < stream.premature_until || !stream.dispatched;
-        if self.role == Role::Server && premature {
-            let verdict = self.abuse.reset(&self.limits, self.streams.len(), now);
-            self.apply_verdict(verdict, id, now)?;
-        }
+        self.wasted_stream(Some(key), id, now)?;
         self.close_stream(key, Ended::ResetByPeer);
         Ok(Step::Reset { key, cause: Cause::ByPeer(code) })
     }
@@ -151,6 +155,7 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> StepResult {
+        self.wasted(weight::FRAME, id, now)?;
         if id.is_connection() {
             // RFC 9113 §6.9: an increment of 0 on the connection is a connection error
             if increment == 0 {

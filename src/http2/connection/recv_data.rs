@@ -3,8 +3,9 @@
 //! hot: no copy, one table lookup per frame.
 
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
-use crate::http2::connection::Connection;
+use crate::http2::connection::abuse::weight;
 use crate::http2::connection::recv::{Fatal, Step, StepResult, after};
+use crate::http2::connection::{Connection, Role};
 use crate::http2::frame::{Flags, FrameHeader, HEADER_LEN, write};
 use crate::http2::stream::StreamKey;
 use crate::http2::stream::state::{Input, NotAllowed};
@@ -54,6 +55,7 @@ impl<T: Default> Connection<T> {
         let rule = self.check_data(id, header.length, overhead, out);
         let key = rule.ok();
         self.incoming = Some(Incoming { key, left, pad, end_stream });
+        self.charge_data(key, header, now)?;
         if header.length == overhead && !end_stream {
             self.empty_frame(now, id)?;
         }
@@ -61,6 +63,22 @@ impl<T: Default> Connection<T> {
             Ok(_) | Err(None) => Ok(Step::More),
             Err(Some(rule)) => self.violated(rule, id, out, now),
         }
+    }
+
+    /// Charges a DATA frame: a request's to its stream, a response's is what this side asked for.
+    fn charge_data(
+        &mut self,
+        key: Option<StreamKey>,
+        header: FrameHeader,
+        now: Instant,
+    ) -> Result<(), Fatal> {
+        let work = weight::FRAME + weight::content(header.length);
+        match key.and_then(|key| self.streams.get_mut(key)) {
+            Some(_) if self.role == Role::Client => self.abuse.useful(work),
+            Some(stream) => stream.charge(work),
+            None => self.wasted(work, header.stream_id, now)?,
+        }
+        Ok(())
     }
 
     /// Checks whether DATA is allowed on `id` now; `Err(None)` discards it.

@@ -3,6 +3,7 @@
 //! hot: one table lookup per section; the decoded head is recycled.
 
 use crate::http2::buffer::SendBuffer;
+use crate::http2::connection::abuse::weight;
 use crate::http2::connection::head::{HeadSink, Section};
 use crate::http2::connection::recv::{Fatal, Step, StepResult, after};
 use crate::http2::connection::{Connection, Role};
@@ -48,18 +49,26 @@ impl<T: Default> Connection<T> {
         if sink.bytes() > self.limits.header_list_fatal() {
             return Err(Fatal(Violation::FieldBlockTooLarge, id));
         }
+        let work = weight::block(block.len(), sink.bytes());
         let message = sink.finish();
         self.abuse.progress();
+        if verdict.is_err() {
+            self.wasted(work, id, now)?;
+        }
         match verdict {
             // RFC 9113 §6.8: streams above our GOAWAY are ignored
             Err(None) => return Ok(Step::More),
             Err(Some(rule)) => return self.violated(rule, id, out, now),
             Ok(()) => {}
         }
-        match key {
-            None => self.begin_stream(id, end_stream, message, out, now),
-            Some(key) => self.recv_section(key, section, end_stream, message, out, now),
+        let Some(key) = key else {
+            return self.begin_stream(id, end_stream, message, work, out, now);
+        };
+        match self.streams.get_mut(key) {
+            Some(stream) if self.role == Role::Server => stream.charge(work),
+            _ => self.abuse.useful(work),
         }
+        self.recv_section(key, section, end_stream, message, out, now)
     }
 
     /// Handles HEADERS on a stream that is not in the table; `Err(None)` ignores them.
@@ -110,26 +119,36 @@ impl<T: Default> Connection<T> {
         id: StreamId,
         end_stream: bool,
         message: Result<(), Violation>,
+        work: u64,
         out: &mut SendBuffer,
         now: Instant,
     ) -> StepResult {
         self.last_peer_id = id;
-        self.abuse.stream(self.streams.len(), now);
-        if let Err(rule) = message {
+        let length = self.head.content_length();
+        let rule = match message {
+            Err(rule) => Some(rule),
+            Ok(()) if end_stream && length.is_some_and(|n| n > 0) => Some(Violation::ContentLength),
+            Ok(()) => None,
+        };
+        if let Some(rule) = rule {
+            self.wasted(work, id, now)?;
             return self.violated(rule, id, out, now);
         }
+        let work = work + weight::REQUEST;
         // RFC 9113 §5.1.2: a stream over the limit is refused; it counts until it is taken
-        if self.streams.len() >= self.limits.concurrent_streams as usize {
+        let over = self.streams.len() >= self.limits.concurrent_streams as usize;
+        if over || self.abuse.refuses_streams(now) {
             self.stats.streams_refused += 1;
-            let verdict = self.abuse.refused(now);
-            self.apply_verdict(verdict, id, now)?;
+            // Charged as if it were served: refusals save work, they do not excuse the peer.
+            self.wasted(work, id, now)?;
             self.write_reset(id, ErrorCode::REFUSED_STREAM, out);
             self.recent.push(id, Ended::ResetByUs);
             return Ok(Step::More);
         }
-        let length = self.head.content_length();
-        if end_stream && length.is_some_and(|n| n > 0) {
-            return self.violated(Violation::ContentLength, id, out, now);
+        // What this side has said that it does not read is wasted, although an answer follows.
+        let charged = self.head.over_limit().is_none();
+        if !charged {
+            self.wasted(work, id, now)?;
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
@@ -137,6 +156,7 @@ impl<T: Default> Connection<T> {
         let mut stream = Stream::new(id, send, recv, premature_until, T::default());
         stream.head_received = true;
         stream.content_left = length;
+        stream.work = if charged { work } else { 0 };
         if end_stream {
             stream.state = State::HalfClosedRemote;
         }

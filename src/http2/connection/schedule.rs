@@ -59,10 +59,11 @@ impl<T> Connection<T> {
             self.stats.data_sent += n as u64;
             self.abuse.sent();
         }
+        self.earn(key, n);
         if last {
             self.finish_pending(key, out);
         } else {
-            let open = stream.send_window.available() > 0;
+            let open = self.streams.get(key).is_some_and(|s| s.send_window.available() > 0);
             self.block(key, if open { Blocked::Queue } else { Blocked::StreamWindow });
             if open {
                 self.enqueue(key);

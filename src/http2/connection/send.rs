@@ -128,7 +128,6 @@ impl<T> Connection<T> {
         self.next_id = id.next();
         let send = self.peer.initial_window_size;
         let mut stream = Stream::new(id, send, self.limits.stream_window, now, user);
-        stream.dispatched = true;
         stream.bodiless = head.template.is_none() && head.extra.get(":method") == Some(b"HEAD");
         if end_stream {
             stream.state = State::HalfClosedLocal;
@@ -199,6 +198,7 @@ impl<T> Connection<T> {
             stream.send_window.take(n);
             let id = stream.id;
             self.send_window.take(n);
+            self.earn(key, n);
             self.write_data(id, payload, end_stream, out);
             if end_stream {
                 self.sent_end(key);

@@ -16,6 +16,9 @@ use std::time::Instant;
 pub use recent::{Ended, Recent};
 pub use table::{StreamKey, StreamTable};
 
+/// The most work that a stream is charged, in nanoseconds. A longer upload has paid for its frames.
+const WORK_MAX: u64 = 10_000_000;
+
 /// The reason why the DATA of a stream is not sent now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Blocked {
@@ -77,8 +80,8 @@ pub(crate) struct Stream<T> {
     pub(crate) touched: bool,
     /// Whether the method is HEAD: the response then has no content, whatever its content-length is.
     pub(crate) bodiless: bool,
-    /// A handler or a caller processes it.
-    pub(crate) dispatched: bool,
+    /// Content was sent on it.
+    pub(crate) answered: bool,
     pub(crate) informational: u8,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
@@ -90,6 +93,8 @@ pub(crate) struct Stream<T> {
     pub(crate) content_left: Option<u64>,
     /// A reset by the peer before this instant is premature.
     pub(crate) premature_until: Instant,
+    /// The work for this stream since content was last sent on it, in nanoseconds.
+    pub(crate) work: u64,
     pub(crate) pending: Option<Box<Pending>>,
     pub(crate) user: T,
 }
@@ -112,7 +117,7 @@ impl<T> Stream<T> {
             blocked: Blocked::No,
             touched: false,
             bodiless: false,
-            dispatched: false,
+            answered: false,
             informational: 0,
             send_window: SendWindow::new(send),
             recv_window: RecvWindow::new(recv),
@@ -120,9 +125,15 @@ impl<T> Stream<T> {
             updated: None,
             content_left: None,
             premature_until,
+            work: 0,
             pending: None,
             user,
         }
+    }
+
+    /// Charges work to the stream.
+    pub(crate) fn charge(&mut self, work: u64) {
+        self.work = (self.work + work).min(WORK_MAX);
     }
 
     pub(crate) fn pending_bytes(&self) -> usize {

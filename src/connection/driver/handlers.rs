@@ -1,0 +1,264 @@
+//! The handlers of one connection that run as tasks: how many there are, and the time of their polls.
+//!
+//! A handler counts until its future is dropped. Its stream may end before: an aborted task is dropped when
+//! the runtime gets to it, a detached one runs on. So handlers have a limit of their own, which is that
+//! of the streams. A request above it is held, or refused if handlers that run on take all of it.
+
+use crate::call::state::SharedCall;
+use crate::connection::dispatch::HandlerFuture;
+use crate::connection::driver::Core;
+use crate::connection::handle::Handle;
+use crate::http2::{ErrorCode, StreamKey};
+use crate::rt;
+use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// The most poll time of one handler that counts for or against its peer.
+const POLLED_MAX: Duration = Duration::from_millis(250);
+
+/// What the tasks of handlers share with their connection.
+#[derive(Debug)]
+pub(super) struct Running {
+    count: AtomicU32,
+    /// The driver holds requests until a handler ends.
+    awaited: AtomicBool,
+    /// Poll time in nanoseconds, of handlers that finished and of those that were dropped before.
+    finished: AtomicU64,
+    dropped: AtomicU64,
+    handle: Arc<Handle>,
+}
+
+/// The handlers of one connection.
+#[derive(Debug)]
+pub(super) struct Handlers {
+    running: Arc<Running>,
+    /// Tasks that may outlive their streams: detached ones, and those that had answered.
+    outliving: Vec<AbortHandle>,
+    /// Streams whose handlers are held, in order. Some may have ended.
+    held: VecDeque<StreamKey>,
+}
+
+impl Handlers {
+    pub(super) fn new(handle: Arc<Handle>) -> Self {
+        let running = Running {
+            count: AtomicU32::new(0),
+            awaited: AtomicBool::new(false),
+            finished: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            handle,
+        };
+        Self { running: Arc::new(running), outliving: Vec::new(), held: VecDeque::new() }
+    }
+
+    /// Returns whether another handler may begin.
+    pub(super) fn has_capacity(&self, limit: u32) -> bool {
+        self.running.count.load(Ordering::Acquire) < limit
+    }
+
+    /// Notes the task of a handler whose stream is gone and that was not aborted.
+    pub(super) fn outlives(&mut self, task: AbortHandle) {
+        if task.is_finished() {
+            return;
+        }
+        if self.outliving.len() == self.outliving.capacity() {
+            self.outliving.retain(|task| !task.is_finished());
+        }
+        self.outliving.push(task);
+    }
+
+    /// Returns how many handlers run on without their streams.
+    fn count_outliving(&mut self) -> usize {
+        self.outliving.retain(|task| !task.is_finished());
+        self.outliving.len()
+    }
+
+    /// Frees memory.
+    pub(super) fn release(&mut self) {
+        self.outliving.retain(|task| !task.is_finished());
+        self.outliving.shrink_to_fit();
+        self.held = VecDeque::new();
+    }
+
+    /// Takes the poll time since the last call: of handlers that finished, and of those that were dropped.
+    fn take_polled(&self) -> (u64, u64) {
+        let take = |time: &AtomicU64| match time.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => time.swap(0, Ordering::Relaxed),
+        };
+        (take(&self.running.finished), take(&self.running.dropped))
+    }
+}
+
+/// A handler as a task.
+pub(super) struct Task {
+    future: HandlerFuture,
+    /// Dropped after the future.
+    guard: Guard,
+}
+
+struct Guard {
+    running: Arc<Running>,
+    call: Arc<SharedCall>,
+    began: Instant,
+    premature: Duration,
+    polled: Duration,
+    finished: bool,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let started = rt::now();
+        let poll = self.future.as_mut().poll(cx);
+        let guard = &mut self.guard;
+        guard.polled += rt::now().saturating_duration_since(started);
+        guard.finished |= poll.is_ready();
+        poll
+    }
+}
+
+impl Guard {
+    /// Returns whether the handler was dropped because its caller had waited long enough.
+    fn was_awaited(&self, now: Instant) -> bool {
+        let deadline = self.call.lock().deadline();
+        // The caller's clock began earlier.
+        let late = |at: Instant| now + at.saturating_duration_since(self.began) / 4 >= at;
+        now.saturating_duration_since(self.began) >= self.premature || deadline.is_some_and(late)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let running = &self.running;
+        let polled = self.polled.min(POLLED_MAX).as_nanos() as u64;
+        if polled > 0 {
+            let wasted = match self.finished {
+                true => 0,
+                false if self.was_awaited(rt::now()) => polled / 10,
+                false => polled,
+            };
+            let to = if self.finished { &running.finished } else { &running.dropped };
+            to.fetch_add(if self.finished { polled } else { wasted }, Ordering::Relaxed);
+        }
+        running.count.fetch_sub(1, Ordering::SeqCst);
+        // Either this thread sees that the driver waits, or the driver sees the lower count.
+        if running.awaited.load(Ordering::SeqCst) && running.awaited.swap(false, Ordering::SeqCst) {
+            running.handle.mailbox().wake();
+        }
+    }
+}
+
+impl Core {
+    /// Runs a handler as a task of its own.
+    pub(super) fn spawn(&mut self, key: StreamKey, call: Arc<SharedCall>, future: HandlerFuture) {
+        let running = Arc::clone(&self.handlers.running);
+        running.count.fetch_add(1, Ordering::SeqCst);
+        let guard = Guard {
+            running,
+            call,
+            began: self.now,
+            premature: self.conn.limits().premature_age,
+            polled: Duration::ZERO,
+            finished: false,
+        };
+        let task = rt::spawn(Task { future, guard });
+        if let Some(entry) = self.conn.user_mut(key) {
+            entry.abort = Some(task.abort_handle());
+        }
+    }
+
+    /// Holds a request whose handler may not begin yet, or refuses it if handlers that run on without their
+    /// streams take the whole limit.
+    pub(super) fn hold_request(&mut self, key: StreamKey) {
+        let limit = self.conn.limits().concurrent_streams as usize;
+        if self.handlers.count_outliving() >= limit {
+            // It was not processed, and the peer may send it again.
+            self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
+            return self.drop_stream(key);
+        }
+        let held = &mut self.handlers.held;
+        if held.len() > 2 * limit {
+            held.retain(|key| self.conn.user(*key).is_some());
+        }
+        held.push_back(key);
+    }
+
+    /// Begins the handlers that were held, as far as the limit allows.
+    pub(super) fn run_held(&mut self) {
+        let limit = self.conn.limits().concurrent_streams;
+        while !self.handlers.held.is_empty() {
+            // Set before the count is read: a task that lowers it afterwards wakes this connection.
+            self.handlers.running.awaited.store(true, Ordering::SeqCst);
+            if self.handlers.running.count.load(Ordering::SeqCst) >= limit {
+                return;
+            }
+            let Some(key) = self.handlers.held.pop_front() else { return };
+            self.begin_held(key);
+        }
+    }
+
+    /// Charges the peer with the time that handlers have spent.
+    pub(super) fn charge_polled(&mut self) {
+        let (useful, wasted) = self.handlers.take_polled();
+        if useful + wasted > 0 {
+            self.conn.spent(useful, wasted, self.now);
+        }
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::connection::driver::handlers::*;
+    use std::task::Waker;
+
+    /// Polls a handler once that takes this long, then drops it. Returns what counts as wasted, and as
+    /// useful, in nanoseconds.
+    fn polled(time: Duration, finishes: bool, premature: Duration) -> (u64, u64) {
+        let handle = Arc::new(Handle::new(Default::default(), None, 0, rt::now()));
+        let mut handlers = Handlers::new(handle);
+        let running = Arc::clone(&handlers.running);
+        running.count.fetch_add(1, Ordering::SeqCst);
+        let guard = Guard {
+            running,
+            call: SharedCall::new(rt::now()),
+            began: rt::now(),
+            premature,
+            polled: Duration::ZERO,
+            finished: false,
+        };
+        let future = Box::pin(std::future::poll_fn(move |_| {
+            std::thread::sleep(time);
+            if finishes { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        let mut task = Task { future, guard };
+        let _ = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(!handlers.has_capacity(1));
+        drop(task);
+        assert!(handlers.has_capacity(1));
+        assert_eq!(handlers.count_outliving(), 0);
+        let (useful, wasted) = handlers.take_polled();
+        assert_eq!(handlers.take_polled(), (0, 0));
+        (wasted, useful)
+    }
+
+    #[test]
+    fn the_time_of_a_dropped_handler_is_wasted() {
+        let (time, hour) = (Duration::from_millis(20), Duration::from_secs(3600));
+        let nanos = time.as_nanos() as u64;
+        let (wasted, useful) = polled(time, false, hour);
+        assert!(wasted >= nanos && useful == 0, "{wasted}");
+        let (tenth, useful) = polled(time, false, Duration::ZERO);
+        assert!(
+            tenth >= nanos / 10 && tenth < POLLED_MAX.as_nanos() as u64 / 10 + 1 && useful == 0
+        );
+        let (wasted, useful) = polled(time, true, hour);
+        assert!(wasted == 0 && useful >= nanos, "{useful}");
+    }
+}
