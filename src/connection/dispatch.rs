@@ -3,8 +3,8 @@
 //! A gRPC router is one implementation, a plain HTTP/2 handler another.
 
 use crate::call::served::ServerCall;
+pub use crate::connection::cost::Cost;
 use crate::http2::Head;
-use crate::rt::sync::{AtomicU32, Ordering};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves one kind of request.
 pub trait Handler: Send + Sync + 'static {
-    /// Starts to serve a request.
+    /// Returns the future that serves a request. It runs on the connection's task and must be short: user
+    /// code runs when the future is polled.
     fn call(&self, call: ServerCall) -> HandlerFuture;
 
-    /// Returns the measured cost of this handler's polls, which decides whether it is polled inline. `None`
-    /// always spawns.
+    /// Returns the measured cost of this handler, which decides whether the connection's task polls it.
+    /// `None` always spawns.
     fn cost(&self) -> Option<&Cost> {
         None
     }
@@ -55,70 +56,4 @@ impl std::fmt::Debug for Plan {
 pub trait Dispatch: Send + Sync + 'static {
     /// Returns the plan for a request. Runs on the connection's task: must not block.
     fn plan(&self, head: &Head) -> Plan;
-}
-
-/// A handler is polled inline after so many polls in a row that were fast and ready at once.
-const FAST_POLLS: u32 = 16;
-/// The longest time of a fast poll.
-const FAST: Duration = Duration::from_micros(10);
-/// One of so many inline polls is timed.
-const SAMPLE: u32 = 16;
-
-/// The measured cost of a handler's polls. A handler whose polls are fast is polled inline, on the
-/// connection's task; others are spawned.
-#[derive(Debug, Default)]
-pub struct Cost {
-    fast: AtomicU32,
-    polls: AtomicU32,
-}
-
-impl Cost {
-    /// Creates the cost of a handler that was not measured yet: it is spawned.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { fast: AtomicU32::new(0), polls: AtomicU32::new(0) }
-    }
-
-    /// Returns whether the handler is polled inline.
-    #[must_use]
-    pub fn is_fast(&self) -> bool {
-        self.fast.load(Ordering::Relaxed) >= FAST_POLLS
-    }
-
-    /// Returns whether the next inline poll is timed.
-    #[must_use]
-    pub fn is_sample(&self) -> bool {
-        self.polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE)
-    }
-
-    /// Notes the time of a poll, and whether it was ready at once.
-    pub fn note(&self, ready: bool, time: Duration) {
-        if !ready || time > FAST {
-            self.fast.store(0, Ordering::Relaxed);
-        } else if !self.is_fast() {
-            self.fast.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::connection::dispatch::*;
-
-    #[test]
-    fn fast_polls_are_inline_until_one_is_slow() {
-        let cost = Cost::new();
-        for _ in 0..FAST_POLLS {
-            assert!(!cost.is_fast());
-            cost.note(true, Duration::from_micros(2));
-        }
-        assert!(cost.is_fast());
-        cost.note(true, Duration::from_micros(11));
-        assert!(!cost.is_fast());
-        for _ in 0..FAST_POLLS {
-            cost.note(true, Duration::ZERO);
-        }
-        cost.note(false, Duration::ZERO);
-        assert!(!cost.is_fast());
-    }
 }

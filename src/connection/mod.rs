@@ -1,6 +1,7 @@
 //! Layer 5: the task that owns one HTTP/2 connection, and the handle that everybody else uses.
 
 pub mod check;
+pub mod cost;
 pub mod counters;
 pub mod dispatch;
 pub mod driver;

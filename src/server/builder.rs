@@ -169,6 +169,7 @@ impl ServerBuilder {
                 "handshake_timeout of some seconds; the default is 10 s",
             );
         }
+        self.router.look_through(&mut found);
         let options = self.connection_options();
         if options.limits.concurrent_streams == 0 {
             found.error(

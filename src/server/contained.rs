@@ -10,17 +10,23 @@ use crate::grpc::shown;
 use crate::rt::contain::{Panicked, contain};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// Ends a call whose handler panicked. Does nothing if the response is complete.
 pub(super) type OnPanic = fn(&ServerCall);
 
-/// A handler: `begin` creates its future, and `then` sends a response from the future's output.
+/// A handler: `begin` creates its future, and `then` sends a response from the future's output. Both, and
+/// the drops of what they return, are user code: they run in [`Contained`].
 pub(super) struct Serving<B, T> {
+    parts: Arc<Parts<B, T>>,
+    cost: Option<Cost>,
+}
+
+struct Parts<B, T> {
     begin: B,
     then: T,
     on_panic: OnPanic,
-    cost: Option<Cost>,
 }
 
 impl<B, T> Serving<B, T> {
@@ -31,10 +37,10 @@ impl<B, T> Serving<B, T> {
         F: Future,
         T: Fn(&ServerCall, F::Output),
     {
-        Self { begin, then, on_panic, cost: None }
+        Self { parts: Arc::new(Parts { begin, then, on_panic }), cost: None }
     }
 
-    /// Lets the connection's task poll the handler while its measured cost is low.
+    /// Lets the connection's task poll the handler while its cost is low.
     pub(super) fn with_cost(mut self, cost: Option<Cost>) -> Self {
         self.cost = cost;
         self
@@ -45,18 +51,10 @@ impl<B, F, T> Handler for Serving<B, T>
 where
     B: Fn(&ServerCall) -> Option<F> + Send + Sync + 'static,
     F: Future + Send + 'static,
-    T: Fn(&ServerCall, F::Output) + Clone + Send + Sync + 'static,
+    T: Fn(&ServerCall, F::Output) + Send + Sync + 'static,
 {
     fn call(&self, call: ServerCall) -> HandlerFuture {
-        match contain(|| (self.begin)(&call)) {
-            Ok(Some(future)) => {
-                let (then, on_panic) = (self.then.clone(), self.on_panic);
-                return Box::pin(Contained { call, future: Some(future), then, on_panic });
-            }
-            Ok(None) => {}
-            Err(Panicked) => end_after_panic(&call, self.on_panic),
-        }
-        Box::pin(std::future::ready(()))
+        Box::pin(Contained { call, future: None, begun: false, parts: Arc::clone(&self.parts) })
     }
 
     fn cost(&self) -> Option<&Cost> {
@@ -67,15 +65,15 @@ where
 pin_project_lite::pin_project! {
     /// The future of a handler. It owns the call: if the handler panics, unwinding does not drop the call
     /// and reset the stream before the response is written.
-    struct Contained<F, T> {
+    struct Contained<B, F, T> {
         call: ServerCall,
         #[pin]
         future: Option<F>,
-        then: T,
-        on_panic: OnPanic,
+        begun: bool,
+        parts: Arc<Parts<B, T>>,
     }
 
-    impl<F, T> PinnedDrop for Contained<F, T> {
+    impl<B, F, T> PinnedDrop for Contained<B, F, T> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // The future is dropped before it was ready.
@@ -86,22 +84,31 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F: Future, T: Fn(&ServerCall, F::Output)> Future for Contained<F, T> {
+impl<B, F, T> Future for Contained<B, F, T>
+where
+    B: Fn(&ServerCall) -> Option<F>,
+    F: Future,
+    T: Fn(&ServerCall, F::Output),
+{
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let poll = contain(|| {
+            if !*this.begun {
+                *this.begun = true;
+                this.future.set((this.parts.begin)(this.call));
+            }
             let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
             let outcome = ready!(future.poll(cx));
             // Drop the future before the response: a panic in its drop still ends the call with INTERNAL.
             this.future.set(None);
-            (this.then)(this.call, outcome);
+            (this.parts.then)(this.call, outcome);
             Poll::Ready(())
         });
         poll.unwrap_or_else(|Panicked| {
             let _ = contain(|| this.future.set(None));
-            end_after_panic(this.call, *this.on_panic);
+            end_after_panic(this.call, this.parts.on_panic);
             Poll::Ready(())
         })
     }

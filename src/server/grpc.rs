@@ -4,6 +4,7 @@ use crate::call::messages::MessageLimits;
 use crate::call::served::ServerCall;
 use crate::call::state::{SendEnd, SendState};
 use crate::call::writer::Writer;
+use crate::connection::cost::Execution;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode};
@@ -21,7 +22,18 @@ use std::sync::{Arc, LazyLock};
 pub(super) struct Shape {
     pub(super) limits: MessageLimits,
     pub(super) interceptors: Arc<[Interceptor]>,
-    pub(super) in_place: bool,
+    /// Which task polls the handlers; `None` is the default of their kind.
+    pub(super) execution: Option<Execution>,
+}
+
+impl Shape {
+    fn cost(&self, default: Execution) -> Option<Cost> {
+        match self.execution.unwrap_or(default) {
+            Execution::Measured => Some(Cost::new()),
+            Execution::Inline => Some(Cost::declared_fast()),
+            Execution::Spawned => None,
+        }
+    }
 }
 
 static OK: LazyLock<Arc<Template>> =
@@ -49,7 +61,7 @@ where
     F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
 {
-    let cost = shape.in_place.then(Cost::new);
+    let cost = shape.cost(Execution::Measured);
     let limits = shape.limits;
     let begin = move |call: &ServerCall| {
         let mut context = Context::new(Arc::clone(call.call()));
@@ -72,6 +84,7 @@ where
     F: Fn(Context, Req, Replies<Res>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
+    let cost = shape.cost(Execution::Spawned);
     let begin = move |call: &ServerCall| {
         let mut context = Context::new(Arc::clone(call.call()));
         let request = whole::<Req>(call, &mut context, &shape);
@@ -79,7 +92,7 @@ where
         let f = Arc::clone(&f);
         Some(async move { f(context, request?, replies).await })
     };
-    Arc::new(Serving::new(begin, finish, panicked))
+    Arc::new(Serving::new(begin, finish, panicked).with_cost(cost))
 }
 
 pub(super) fn client_streaming<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -89,6 +102,7 @@ where
     F: Fn(Context, Requests<Req>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response<Res>, Status>> + Send + 'static,
 {
+    let cost = shape.cost(Execution::Spawned);
     let limits = shape.limits;
     let begin = move |call: &ServerCall| {
         let context = Context::new(Arc::clone(call.call()));
@@ -100,7 +114,7 @@ where
         })
     };
     let then = move |call: &ServerCall, outcome| answer(call, outcome, limits);
-    Arc::new(Serving::new(begin, then, panicked))
+    Arc::new(Serving::new(begin, then, panicked).with_cost(cost))
 }
 
 pub(super) fn bidi<Req, Res, F, Fut>(f: Arc<F>, shape: Shape) -> Arc<dyn Handler>
@@ -110,6 +124,7 @@ where
     F: Fn(Context, Requests<Req>, Replies<Res>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
+    let cost = shape.cost(Execution::Spawned);
     let begin = move |call: &ServerCall| {
         let context = Context::new(Arc::clone(call.call()));
         let (f, shape) = (Arc::clone(&f), shape.clone());
@@ -120,7 +135,7 @@ where
             f(context, requests, replies).await
         })
     };
-    Arc::new(Serving::new(begin, finish, panicked))
+    Arc::new(Serving::new(begin, finish, panicked).with_cost(cost))
 }
 
 fn intercept(context: &Context, shape: &Shape) -> Result<(), Status> {

@@ -16,6 +16,7 @@ mod streaming;
 
 pub use crate::call::stalls::Stalls;
 pub use crate::connection::check::{Finding, Severity};
+pub use crate::connection::cost::Execution;
 pub use crate::connection::driver::DrainReport;
 pub use advanced::Advanced;
 pub use builder::{BuildError, ServerBuilder};

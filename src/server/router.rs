@@ -1,12 +1,17 @@
 //! The router: which handler serves which path. It sees a request before any gRPC check, so it serves
 //! gRPC methods and plain HTTP/2 requests on the same connection.
 
+mod options;
+mod routes;
+
+pub(super) use routes::Routes;
+
 use crate::call::messages::MessageLimits;
-use crate::connection::dispatch::{Dispatch, Handler, Plan};
-use crate::grpc::{Code, Decode, Encode, Method, Response, Status, request, shown};
-use crate::http2::{Fields, Head};
+use crate::connection::cost::Execution;
+use crate::connection::dispatch::Handler;
+use crate::grpc::{Decode, Encode, Method, Response, Status};
 use crate::server::context::{Context, Interceptor};
-use crate::server::grpc::{Shape, refusing};
+use crate::server::grpc::Shape;
 use crate::server::plain::{HttpReply, HttpRequest, plain};
 use crate::server::streaming::{Replies, Requests};
 use std::collections::HashMap;
@@ -16,8 +21,8 @@ use std::sync::Arc;
 /// The handlers of a server, by path.
 ///
 /// A handler receives a [`Context`] and its request, and returns a response or a [`Status`]. If a handler
-/// panics, its call ends with INTERNAL, and no other call is affected. A second handler for the same
-/// method replaces the first.
+/// panics, its call ends with INTERNAL, and no other call is affected. Two handlers for one method, or for
+/// one prefix of plain HTTP, are an error of [`ServerBuilder::bind`](super::ServerBuilder::bind).
 ///
 /// ```
 /// # #[cfg(feature = "client")]
@@ -55,6 +60,9 @@ pub struct Router {
     interceptors: Vec<Interceptor>,
     limits: MessageLimits,
     spawn_always: bool,
+    executions: HashMap<&'static str, Execution>,
+    /// Methods and prefixes that were added twice.
+    twice: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -244,58 +252,11 @@ impl Router {
         F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HttpReply> + Send + 'static,
     {
+        if self.plain.iter().any(|(other, _)| other == prefix.as_bytes()) {
+            self.twice.push(format!("{prefix} (plain HTTP)"));
+        }
         self.plain.push((prefix.as_bytes().to_vec(), plain(f)));
         self.plain.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        self
-    }
-
-    /// Adds an interceptor: `f` sees each gRPC call before its handler, and may refuse it.
-    ///
-    /// Interceptors run in the order in which they were added; the first error is the response. Plain
-    /// HTTP/2 requests and unknown methods do not reach them. See [`Interceptor`] for an example.
-    #[must_use]
-    pub fn intercept(
-        mut self,
-        f: impl Fn(&Context) -> Result<(), Status> + Send + Sync + 'static,
-    ) -> Self {
-        self.interceptors.push(Arc::new(f));
-        self
-    }
-
-    /// Sets the largest message that a handler receives, in bytes after decompression. Default: 4 MiB.
-    ///
-    /// A larger message ends its call with RESOURCE_EXHAUSTED.
-    #[must_use]
-    pub const fn max_receive_message(mut self, bytes: usize) -> Self {
-        self.limits.receive = bytes;
-        self
-    }
-
-    /// Sets the largest request body for a plain HTTP/2 handler, in bytes. Default: the limit of
-    /// [`Router::max_receive_message`].
-    ///
-    /// A larger body is answered with 413, and the rest of it is not read.
-    #[must_use]
-    pub const fn max_http_body(mut self, bytes: usize) -> Self {
-        self.limits.http_body = Some(bytes);
-        self
-    }
-
-    /// Sets the largest message that a handler sends, in bytes. Default: 2 GiB − 1.
-    ///
-    /// A larger message ends its call with RESOURCE_EXHAUSTED.
-    #[must_use]
-    pub const fn max_send_message(mut self, bytes: usize) -> Self {
-        self.limits.send = bytes;
-        self
-    }
-
-    /// Sets whether each unary handler gets its own task. Default: `false`.
-    ///
-    /// By default, the connection's task polls unary handlers that have proved to be fast.
-    #[must_use]
-    pub const fn spawn_always(mut self, always: bool) -> Self {
-        self.spawn_always = always;
         self
     }
 
@@ -306,85 +267,11 @@ impl Router {
         make: impl Fn(Shape) -> Arc<dyn Handler> + Send + Sync + 'static,
     ) -> Self {
         let entry = Entry { make: Arc::new(make), handler: None, whole };
-        self.methods.insert(path.as_bytes().to_vec(), entry);
+        if self.methods.insert(path.as_bytes().to_vec(), entry).is_some() {
+            self.twice.push(path.to_owned());
+        }
         self
     }
-
-    // Every handler gets the router's limits and interceptors.
-    pub(super) fn settle(mut self) -> Routes {
-        let shape = Shape {
-            limits: self.limits,
-            interceptors: Arc::from(self.interceptors.clone()),
-            in_place: !self.spawn_always,
-        };
-        for entry in self.methods.values_mut() {
-            entry.handler = Some((entry.make)(shape.clone()));
-        }
-        Routes(self)
-    }
-
-    fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
-        self.plain.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, h)| h)
-    }
-}
-
-/// A router at work: it serves connections.
-pub(super) struct Routes(Router);
-
-impl Dispatch for Routes {
-    fn plan(&self, head: &Head) -> Plan {
-        self.0.plan(head)
-    }
-}
-
-impl Router {
-    fn plan(&self, head: &Head) -> Plan {
-        let entry = self.methods.get(head.path());
-        let plan = |handler: Arc<dyn Handler>, whole| Plan {
-            handler,
-            whole,
-            grpc: true,
-            message_max: self.limits.receive,
-            timeout: None,
-        };
-        let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
-            if let Some(handler) = self.find_plain(head.path()) {
-                let max = self.limits.http_body_max();
-                if head.content_length().is_some_and(|bytes| bytes > max as u64) {
-                    return plan(refusing(alone("413")), false);
-                }
-                let plan = plan(Arc::clone(handler), true);
-                return Plan { grpc: false, message_max: max, ..plan };
-            }
-            return plan(refusing(unknown(head)), false);
-        };
-        match request::check(head) {
-            Ok(received) => {
-                let mut plan = plan(handler, entry.whole);
-                plan.timeout = received.timeout;
-                plan
-            }
-            Err(answer) => plan(refusing(answer), false),
-        }
-    }
-}
-
-/// Returns the response for a path without a handler.
-fn unknown(head: &Head) -> Fields {
-    match request::check(head) {
-        Ok(_) => {
-            let path = shown::path(head.path());
-            request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
-        }
-        Err(answer) if head.method() == b"POST" => answer,
-        Err(_) => alone("404"),
-    }
-}
-
-fn alone(status: &str) -> Fields {
-    let mut fields = Fields::new();
-    fields.push(":status", status);
-    fields
 }
 
 impl std::fmt::Debug for Router {

@@ -26,6 +26,7 @@ mod cut;
 mod deadline;
 mod drain;
 mod engines;
+mod execution;
 mod expiry;
 mod heads;
 mod hedge;

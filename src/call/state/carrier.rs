@@ -8,6 +8,11 @@ use crate::http2::{Fields, Head, StreamKey};
 use std::task::Waker;
 use std::time::Instant;
 
+/// The longest request, in bytes, that counts as small.
+const SMALL_REQUEST: usize = 16 * 1024;
+/// The Compressed-Flag of a message that is compressed.
+const COMPRESSED: u8 = 1;
+
 /// What came of a response's head.
 #[derive(Debug)]
 pub enum HeadArrival {
@@ -54,6 +59,14 @@ impl CallState {
         if deadline.is_some() {
             self.spec.deadline = deadline;
         }
+    }
+
+    /// Server: returns whether the request, which has arrived as a whole, is decoded quickly: it is short,
+    /// and not compressed.
+    #[must_use]
+    pub fn is_small_request(&self) -> bool {
+        let body = self.recv.body();
+        body.len() <= SMALL_REQUEST && body.first() != Some(&COMPRESSED)
     }
 
     /// Client: the connection queues the call, for the peer's stream limit or behind a probe.

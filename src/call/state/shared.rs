@@ -1,6 +1,6 @@
 //! A call's state behind its lock, and how its connection is told that it changed.
 
-use super::{CallState, News};
+use super::{CallState, HeadState, News};
 use crate::rt::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,5 +87,22 @@ impl CallState {
     /// The connection will look at the call without being told.
     pub(crate) const fn will_look(&mut self, connection: u64) {
         self.mailbox = connection;
+    }
+
+    /// Withholds what is to be told, until [`CallState::unmute`] with what this returns. `None` if there is
+    /// nothing to withhold: the call is in the mailbox, or no connection carries it.
+    pub(crate) fn mute(&mut self) -> Option<u64> {
+        let id = self.permit.as_ref()?.carrier().id();
+        let before = std::mem::replace(&mut self.mailbox, id);
+        (before != id).then_some(id)
+    }
+
+    /// Tells what was withheld.
+    pub(crate) fn unmute(&mut self, connection: u64) -> News {
+        self.taken(connection);
+        let changed = self.cancel.is_some()
+            || self.send.head() != HeadState::None
+            || self.recv.credit().bytes() > 0;
+        if changed { self.news() } else { News(None) }
     }
 }

@@ -5,7 +5,7 @@
 //! of the streams. A request above it is held, or refused if handlers that run on take all of it.
 
 use crate::call::state::SharedCall;
-use crate::connection::dispatch::HandlerFuture;
+use crate::connection::dispatch::{Handler, HandlerFuture};
 use crate::connection::driver::Core;
 use crate::connection::handle::Handle;
 use crate::http2::{ErrorCode, StreamKey};
@@ -98,6 +98,8 @@ impl Handlers {
 /// A handler as a task.
 pub(super) struct Task {
     future: HandlerFuture,
+    /// Whose cost the first poll tells.
+    unmeasured: Option<Arc<dyn Handler>>,
     /// Dropped after the future.
     guard: Guard,
 }
@@ -115,12 +117,43 @@ impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { future, unmeasured, guard } = &mut *self;
+        let handler = unmeasured.take();
+        let cost = handler.as_ref().and_then(|handler| handler.cost());
+        // Waking the connection's task is not part of the handler: it comes after the measurement.
+        let muted = cost.map(|_| Muted::new(&guard.call));
         let started = rt::now();
-        let poll = self.future.as_mut().poll(cx);
-        let guard = &mut self.guard;
-        guard.polled += rt::now().saturating_duration_since(started);
+        let poll = future.as_mut().poll(cx);
+        let now = rt::now();
+        drop(muted);
+        let time = now.saturating_duration_since(started);
+        if let Some(cost) = cost {
+            cost.note_spawned(poll.is_ready(), time, now);
+        }
+        guard.polled += time;
         guard.finished |= poll.is_ready();
         poll
+    }
+}
+
+/// While it exists, the call tells its connection nothing; then it tells everything at once.
+struct Muted<'a> {
+    call: &'a Arc<SharedCall>,
+    connection: Option<u64>,
+}
+
+impl<'a> Muted<'a> {
+    fn new(call: &'a Arc<SharedCall>) -> Self {
+        Self { call, connection: call.lock().mute() }
+    }
+}
+
+impl Drop for Muted<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection {
+            let news = self.call.lock().unmute(connection);
+            news.deliver(self.call);
+        }
     }
 }
 
@@ -156,8 +189,14 @@ impl Drop for Guard {
 }
 
 impl Core {
-    /// Runs a handler as a task of its own.
-    pub(super) fn spawn(&mut self, key: StreamKey, call: Arc<SharedCall>, future: HandlerFuture) {
+    /// Runs a handler as a task of its own. If `unmeasured` is given, its first poll is measured.
+    pub(super) fn spawn(
+        &mut self,
+        key: StreamKey,
+        call: Arc<SharedCall>,
+        future: HandlerFuture,
+        unmeasured: Option<Arc<dyn Handler>>,
+    ) {
         let running = Arc::clone(&self.handlers.running);
         running.count.fetch_add(1, Ordering::SeqCst);
         let guard = Guard {
@@ -168,7 +207,7 @@ impl Core {
             polled: Duration::ZERO,
             finished: false,
         };
-        let task = rt::spawn(Task { future, guard });
+        let task = rt::spawn(Task { future, unmeasured, guard });
         if let Some(entry) = self.conn.user_mut(key) {
             entry.abort = Some(task.abort_handle());
         }
@@ -237,7 +276,7 @@ mod tests {
             std::thread::sleep(time);
             if finishes { Poll::Ready(()) } else { Poll::Pending }
         }));
-        let mut task = Task { future, guard };
+        let mut task = Task { future, unmeasured: None, guard };
         let _ = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
         assert!(!handlers.has_capacity(1));
         drop(task);

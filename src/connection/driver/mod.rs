@@ -8,6 +8,7 @@ mod closing;
 mod drain;
 mod flush;
 mod handlers;
+mod inline;
 mod leaks;
 mod memory;
 mod probe;
@@ -93,8 +94,8 @@ pub(crate) struct Core {
     closing: closing::Closing,
     /// Recycled calls of a server.
     spare: Vec<Arc<SharedCall>>,
-    /// Time that this turn has spent in handlers.
-    inline_time: Duration,
+    /// What this turn has spent in handlers.
+    inline: inline::Inline,
     /// How long the slowest call of this turn has waited for the driver.
     lag: Duration,
     handlers: handlers::Handlers,
@@ -211,7 +212,7 @@ impl Driver {
             drain,
             closing: closing::Closing::default(),
             spare: Vec::new(),
-            inline_time: Duration::ZERO,
+            inline: inline::Inline::at(now),
             lag: Duration::ZERO,
             handlers: handlers::Handlers::new(Arc::clone(&handle)),
             memory: ConnectionMemory::new(budget),

@@ -1,21 +1,14 @@
 //! A server's requests: planned when the head arrives, run when enough of the body has arrived.
 
-use crate::call::served::ServerCall;
 use crate::call::state::{CallState, HeadState, SharedCall};
-use crate::connection::dispatch::{Cost, Handler};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
-use crate::rt;
-use crate::rt::contain::{Panicked, contain};
+use crate::rt::contain::contain;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
-
-/// Time that a turn spends in handlers that are polled inline.
-const INLINE_TIME: Duration = Duration::from_micros(100);
 
 /// The shortest deadline whose end excuses a reset: shorter ones cannot be kept by anybody.
 const DEADLINE_MIN: Duration = Duration::from_millis(10);
@@ -70,80 +63,6 @@ impl Core {
         // The handler gets the whole request, whether DATA or trailers ended it: nothing is held for it.
         self.release_all(key);
         self.run(key, call, handler);
-    }
-
-    /// Runs the handler: inline if its polls are fast and the turn has time left, else as a task.
-    ///
-    /// A server's own handlers contain panics themselves; a panic of any other drops its call,
-    /// which resets the stream.
-    fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: Arc<dyn Handler>) {
-        // A stream counts until its handler has ended, even if the stream was reset.
-        if !self.handlers.has_capacity(self.conn.limits().concurrent_streams) {
-            if let Some(entry) = self.conn.user_mut(key) {
-                (entry.handler, entry.held) = (Some(handler), true);
-            }
-            return self.hold_request(key);
-        }
-        let has_time = self.inline_time < INLINE_TIME;
-        // A handler that is not known as fast is polled inline once, to measure it.
-        match handler.cost().filter(|cost| has_time || !cost.is_fast()) {
-            Some(cost) => self.poll_once(key, &call, handler.as_ref(), cost),
-            None => match contain(|| handler.call(ServerCall::new(Arc::clone(&call)))) {
-                Ok(future) => self.spawn(key, call, future),
-                Err(Panicked) => self.log_panic(),
-            },
-        }
-    }
-
-    /// Runs a handler that was held.
-    pub(super) fn begin_held(&mut self, key: StreamKey) {
-        let Some(entry) = self.conn.user_mut(key) else { return };
-        entry.held = false;
-        let (Some(handler), Some(call)) = (entry.handler.take(), entry.call.clone()) else {
-            return;
-        };
-        self.run(key, call, handler);
-    }
-
-    /// Polls a handler once, and spawns it if it is not ready.
-    fn poll_once(
-        &mut self,
-        key: StreamKey,
-        call: &Arc<SharedCall>,
-        handler: &dyn Handler,
-        cost: &Cost,
-    ) {
-        let timed = !cost.is_fast() || cost.is_sample();
-        // So that the handler does not push the call: `pump` below looks at it.
-        call.lock().will_look(self.handle.id());
-        // A handler that waits is polled again by its own task, with that task's waker.
-        let mut cx = Context::from_waker(Waker::noop());
-        let polled = contain(|| {
-            let mut future = handler.call(ServerCall::new(Arc::clone(call)));
-            let started = timed.then(rt::now);
-            let ready = future.as_mut().poll(&mut cx).is_ready();
-            let time = started.map(|started| rt::now().saturating_duration_since(started));
-            // Dropped before `pump`, so that an unfinished answer is settled in this turn.
-            (time, (!ready).then_some(future))
-        });
-        match polled {
-            Ok((time, pending)) => {
-                if let Some(time) = time {
-                    cost.note(pending.is_none(), time);
-                    self.inline_time += time;
-                }
-                if let Some(future) = pending {
-                    self.spawn(key, Arc::clone(call), future);
-                }
-            }
-            Err(Panicked) => self.log_panic(),
-        }
-        self.pump(key, call);
-    }
-
-    #[cold]
-    fn log_panic(&self) {
-        tracing::error!(connection = self.handle.id(), "the handler of a request panicked");
     }
 
     /// Drops the handler of a request whose deadline has passed, and answers DEADLINE_EXCEEDED.

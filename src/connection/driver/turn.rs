@@ -2,6 +2,7 @@
 
 use crate::connection::driver::Driver;
 use crate::connection::driver::QUIET_TIME;
+use crate::connection::driver::inline::Inline;
 use crate::connection::handle::ConnectionEvent;
 use crate::http2::Role;
 use crate::rt;
@@ -9,7 +10,6 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// Bytes read in one turn before other tasks run.
@@ -104,7 +104,7 @@ impl Driver {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.core.now = rt::now();
-        self.core.inline_time = Duration::ZERO;
+        self.core.inline = Inline::at(self.core.now);
         self.handle.mailbox().unpark();
         if !self.take_calls(cx) {
             return Poll::Pending;

@@ -1,0 +1,153 @@
+//! A router at work: the plan of each request.
+
+use super::Router;
+use crate::connection::check::Findings;
+use crate::connection::cost::Execution;
+use crate::connection::dispatch::{Dispatch, Handler, Plan};
+use crate::grpc::{Code, request, response, shown};
+use crate::http2::{Fields, Head};
+use crate::server::grpc::{Shape, refusing};
+use std::sync::Arc;
+
+impl Router {
+    /// Notes what is wrong with the router.
+    pub(in crate::server) fn look_through(&self, found: &mut Findings) {
+        for path in &self.twice {
+            found.error(
+                format!("{path} has more than one handler"),
+                "only one of them would be called",
+                "one handler for each method and each prefix",
+            );
+        }
+        for path in self.executions.keys() {
+            if !self.methods.contains_key(path.as_bytes()) {
+                found.warn(
+                    format!("Router::execution is set for {path}, which has no handler"),
+                    "it has no effect",
+                    "the method that the handler was added for",
+                );
+            }
+        }
+    }
+
+    // Every handler gets the router's limits and interceptors.
+    pub(in crate::server) fn settle(mut self) -> Routes {
+        let shape = Shape {
+            limits: self.limits,
+            interceptors: Arc::from(self.interceptors.clone()),
+            execution: self.spawn_always.then_some(Execution::Spawned),
+        };
+        for (path, entry) in &mut self.methods {
+            let declared = str::from_utf8(path).ok().and_then(|path| self.executions.get(path));
+            let execution = declared.copied().or(shape.execution);
+            entry.handler = Some((entry.make)(Shape { execution, ..shape.clone() }));
+        }
+        Routes(self)
+    }
+
+    fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
+        self.plain.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, h)| h)
+    }
+}
+
+/// A router at work: it serves connections.
+pub(in crate::server) struct Routes(Router);
+
+impl Dispatch for Routes {
+    fn plan(&self, head: &Head) -> Plan {
+        self.0.plan(head)
+    }
+}
+
+impl Router {
+    fn plan(&self, head: &Head) -> Plan {
+        let entry = self.methods.get(head.path());
+        let plan = |handler: Arc<dyn Handler>, whole| Plan {
+            handler,
+            whole,
+            grpc: true,
+            message_max: self.limits.receive,
+            timeout: None,
+        };
+        let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
+            // A gRPC client reads no page of a plain handler: it gets a status.
+            let grpc = is_grpc(head);
+            if let Some(handler) = self.find_plain(head.path()).filter(|_| !grpc) {
+                let max = self.limits.http_body_max();
+                if head.content_length().is_some_and(|bytes| bytes > max as u64) {
+                    return plan(refusing(alone("413")), false);
+                }
+                let plan = plan(Arc::clone(handler), true);
+                return Plan { grpc: false, message_max: max, ..plan };
+            }
+            return plan(refusing(unknown(head)), false);
+        };
+        match request::check(head) {
+            Ok(received) => {
+                let mut plan = plan(handler, entry.whole);
+                plan.timeout = received.timeout;
+                plan
+            }
+            Err(answer) => plan(refusing(answer), false),
+        }
+    }
+}
+
+fn is_grpc(head: &Head) -> bool {
+    response::is_grpc(head.fields().get("content-type").unwrap_or_default())
+}
+
+/// Returns the response for a path without a handler.
+fn unknown(head: &Head) -> Fields {
+    match request::check(head) {
+        Ok(_) => {
+            let path = shown::path(head.path());
+            request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
+        }
+        Err(answer) if head.method() == b"POST" => answer,
+        Err(_) => alone("404"),
+    }
+}
+
+fn alone(status: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.push(":status", status);
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::connection::cost::Execution;
+    use crate::grpc::{Method, Raw, Response};
+    use crate::server::{BuildError, HttpReply, Router, Server, Severity};
+
+    const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Echo");
+
+    fn echo(router: Router) -> Router {
+        router.unary(&ECHO, |_, request| async move { Ok(Response::new(request)) })
+    }
+
+    #[test]
+    fn two_handlers_for_one_thing_are_an_error() {
+        let http = |router: Router| router.http("/", |_| async { HttpReply::new(204) });
+        let once = http(echo(Router::new()));
+        assert_eq!(Server::builder(once.clone()).findings(), []);
+        for (router, what) in [
+            (echo(once.clone()), "/test.Echo/Echo has more than one handler"),
+            (http(once), "/ (plain HTTP) has more than one handler"),
+        ] {
+            let (_, listener) = crate::transport::memory::listener(1024);
+            let BuildError::Options(found) =
+                Server::builder(router).serve(listener).expect_err("it is an error");
+            assert_eq!((found.len(), found[0].what.as_str()), (1, what));
+        }
+    }
+
+    #[test]
+    fn an_execution_without_a_handler_is_a_warning() {
+        let router = Router::new().execution(&ECHO, Execution::Inline);
+        let found = Server::builder(router.clone()).findings();
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
+        assert_eq!(Server::builder(echo(router)).findings(), []);
+    }
+}
