@@ -87,7 +87,7 @@ pub mod http {
 pub use connection::engine::Engine;
 pub use error::Error;
 pub use grpc::{Code, Encoding, IntoRequest, Metadata, Method, Raw, Request, Response, Status};
-pub use http2::Limits;
+pub use http2::{LimitError, Limits};
 #[cfg(feature = "_net")]
 pub use memory::budget::Budget;
 

@@ -214,43 +214,94 @@ async fn counts_of_a_server() {
     assert_eq!(outcome, Outcome::Called(true));
 }
 
-type OnLimits = fn(&mut Limits);
+type OnLimits = fn(&mut Limits, u64);
 
-/// The limits of the engine at zero and at their largest: refused by name, or no panic.
+/// The field, how to set it, the ends of the range with which calls work, and values that are refused.
+const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 23] = [
+    ("concurrent_streams", |l, n| l.concurrent_streams = n as u32, [1, U32], &[]),
+    ("streams_before_settings", |l, n| l.streams_before_settings = n as u32, [0, U32], &[]),
+    ("header_list_bytes", |l, n| l.header_list_bytes = n as usize, [1, U32 / 4], &[0, U32 / 4 + 1]),
+    ("header_list_fields", |l, n| l.header_list_fields = n as usize, [1, U64], &[0]),
+    ("continuation_frames", |l, n| l.continuation_frames = n as u32, [0, U32], &[]),
+    ("field_block_time", |l, n| l.field_block_time = Duration::from_nanos(n), [1, U64], &[0]),
+    ("header_table_bytes", |l, n| l.header_table_bytes = n as usize, [0, U32], &[U32 + 1, U64]),
+    ("settings_entries", |l, n| l.settings_entries = n as usize, [6, U64], &[0, 5]),
+    ("control_frames_queued", |l, n| l.control_frames_queued = n as u32, [1, U32], &[0]),
+    (
+        "frame_bytes",
+        |l, n| l.frame_bytes = n as u32,
+        [1 << 14, FRAME],
+        &[0, 16_383, FRAME + 1, U32],
+    ),
+    ("data_slice_bytes", |l, n| l.data_slice_bytes = n as usize, [1, U64], &[0]),
+    ("stream_window", |l, n| l.stream_window = n as u32, [1, 8 << 20], &[0, WINDOW + 1, U32]),
+    (
+        "connection_window",
+        |l, n| l.connection_window = n as u32,
+        [65_535, 16 << 20],
+        &[0, 65_534, U32],
+    ),
+    (
+        "stream_window_max",
+        |l, n| l.stream_window_max = n as u32,
+        [1 << 20, WINDOW],
+        &[1, WINDOW + 1],
+    ),
+    (
+        "connection_window_max",
+        |l, n| l.connection_window_max = n as u32,
+        [4 << 20, WINDOW],
+        &[1, WINDOW + 1],
+    ),
+    ("unread_free_bytes", |l, n| l.unread_free_bytes = n, [0, U64], &[]),
+    ("wasted_work", |l, n| l.wasted_work = Duration::from_nanos(n), [0, U64], &[]),
+    ("wasted_time", |l, n| l.wasted_time = Duration::from_nanos(n), [0, U64], &[]),
+    ("premature_age", |l, n| l.premature_age = Duration::from_nanos(n), [0, U64], &[]),
+    ("empty_frames", |l, n| l.empty_frames = n as u32, [0, U32], &[]),
+    ("ping_interval_min", |l, n| l.ping_interval_min = Duration::from_nanos(n), [0, U64], &[]),
+    ("ping_strikes", |l, n| l.ping_strikes = Some(n as u32), [0, U32], &[]),
+    ("recent_streams", |l, n| l.recent_streams = n as usize, [0, U64], &[]),
+];
+
+const U32: u64 = u32::MAX as u64;
+const U64: u64 = u64::MAX;
+const FRAME: u64 = (1 << 24) - 1;
+const WINDOW: u64 = (1 << 31) - 1;
+
+/// Each limit of the engine at the ends of its range is built on both sides, and nothing panics; beyond
+/// them it is refused with its name, its value and the range.
 #[tokio::test(start_paused = true)]
-async fn limits_of_both() {
-    let sets: [OnLimits; 16] = [
-        |l| l.concurrent_streams = u32::MAX,
-        |l| (l.streams_before_settings, l.continuation_frames) = (0, 0),
-        |l| (l.streams_before_settings, l.continuation_frames) = (u32::MAX, u32::MAX),
-        |l| (l.header_list_bytes, l.header_list_fields) = (0, 0),
-        |l| (l.header_list_bytes, l.header_list_fields) = (usize::MAX, usize::MAX),
-        |l| (l.header_table_bytes, l.settings_entries) = (0, 0),
-        |l| (l.header_table_bytes, l.settings_entries) = (usize::MAX, usize::MAX),
-        |l| l.field_block_time = Duration::MAX,
-        |l| l.field_block_time = Duration::ZERO,
-        |l| (l.premature_age, l.ping_interval_min) = (Duration::MAX, Duration::MAX),
-        |l| (l.wasted_work, l.wasted_time) = (Duration::MAX, Duration::MAX),
-        |l| (l.control_frames_queued, l.empty_frames) = (u32::MAX, u32::MAX),
-        |l| (l.data_slice_bytes, l.recent_streams) = (usize::MAX, usize::MAX),
-        |l| (l.data_slice_bytes, l.recent_streams) = (0, 0),
-        |l| l.unread_free_bytes = u64::MAX,
-        |l| l.ping_strikes = Some(u32::MAX),
-    ];
-    for set in sets {
-        let (mut near, mut far) = (Limits::client(), Limits::server());
-        set(&mut near);
-        set(&mut far);
-        let _ = channel(|b| b.advanced(advanced().limits(near))).await;
-        let _ = server(|b| b.advanced(server::Advanced::default().limits(far))).await;
-    }
-    for bytes in [0, 1 << 24, u32::MAX] {
-        let (mut near, mut far) = (Limits::client(), Limits::server());
-        (near.frame_bytes, far.frame_bytes) = (bytes, bytes);
-        let expected = Outcome::Refused(vec![format!("Limits::frame_bytes is {bytes}")]);
-        assert_eq!(channel(|b| b.advanced(advanced().limits(near))).await, expected);
-        let options = server::Advanced::default().limits(far);
-        assert_eq!(server(|b| b.advanced(options)).await, expected);
+async fn limits_at_their_ends() {
+    for (field, set, works, refused) in LIMITS {
+        for value in works {
+            let mut limits = Limits::client();
+            set(&mut limits, value);
+            assert_eq!(limits.errors(), [], "{field} {value}");
+            let options = server::Advanced::default().limits(limits.clone());
+            let near = channel(|b| b.advanced(advanced().limits(limits))).await;
+            let far = server(|b| b.advanced(options)).await;
+            for outcome in [near, far] {
+                assert!(matches!(outcome, Outcome::Called(_)), "{field} {value}: {outcome:?}");
+            }
+        }
+        for value in refused {
+            let mut limits = Limits::client();
+            set(&mut limits, *value);
+            let prefix = match field {
+                "stream_window" | "connection_window" => "",
+                _ => "Limits::",
+            };
+            let expected = Outcome::Refused(vec![format!("{prefix}{field} is {value}")]);
+            let options = server::Advanced::default().limits(limits.clone());
+            assert_eq!(server(|b| b.advanced(options)).await, expected);
+            let [error] = &limits.errors()[..] else { panic!("{field} {value}") };
+            assert_eq!((error.field, error.value), (field, *value));
+            assert_eq!((error.min, error.max.min(works[1])), (works[0], works[1]), "{field}");
+            let text =
+                format!("Limits::{field} is {value}, allowed is {} to {}: ", error.min, error.max);
+            assert!(error.to_string().starts_with(&text), "{error}");
+            assert_eq!(channel(|b| b.advanced(advanced().limits(limits))).await, expected);
+        }
     }
 }
 
@@ -336,4 +387,195 @@ async fn the_others_work() {
             .advanced(advanced().sizing(ControllerOptions::default()))
     };
     assert_eq!(channel(set).await, Outcome::Called(true));
+}
+
+/// Options of a call: a deadline of no time ends it, one without end never does.
+#[tokio::test(start_paused = true)]
+async fn times_of_a_call() {
+    const NEVER: Method<Raw, Raw> = Method::new("/test.Echo/Never");
+    let (connector, listener) = in_memory(64 * 1024);
+    let router = router()
+        .bidi(&NEVER, |_context, _requests, _replies| std::future::pending())
+        .http("/plain", |_request| async { server::HttpReply::new(200) });
+    let _server = Server::builder(router).serve(listener).unwrap();
+    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    for time in TIMES {
+        let ended = time < Duration::from_secs(1);
+        for wait in [false, true] {
+            let request = Request::new(Raw::default()).with_timeout(time).with_wait_for_ready(wait);
+            let answer = channel.unary(&ECHO, request).await.map_err(|error| error.code());
+            let expected = if time.is_zero() { Some(Code::DeadlineExceeded) } else { None };
+            // A nanosecond is enough where time stands still.
+            assert!(answer.is_ok() || answer.err() == expected || ended, "{time:?}");
+        }
+        let request = Request::new(()).with_timeout(time);
+        let Ok((sender, mut receiver)) = channel.bidi(&NEVER, request) else { continue };
+        let next = tokio::time::timeout(day, receiver.message()).await;
+        assert_eq!(next.is_ok(), ended, "{time:?}");
+        drop(sender);
+        let request = client::HttpRequest::new("GET", "/plain").with_timeout(time);
+        assert!(channel.http(request).await.is_ok() || ended, "{time:?}");
+    }
+}
+
+/// Policies at their ends: a call ends as its server says, or waits as long as the policy says.
+#[tokio::test(start_paused = true)]
+async fn policies() {
+    let set: Vec<fn(ChannelBuilder) -> ChannelBuilder> = vec![
+        |b| b.hedge(client::HedgePolicy::new(0, Duration::ZERO)),
+        |b| b.hedge(client::HedgePolicy::new(u32::MAX, Duration::ZERO)),
+        |b| b.hedge(client::HedgePolicy::new(5, Duration::MAX)),
+        |b| b.hedge(client::HedgePolicy::new(5, Duration::from_secs(u64::MAX))),
+        |b| b.retry(client::RetryPolicy::new(0)),
+        |b| b.retry(client::RetryPolicy::new(u32::MAX)).retry_throttle(0, 0.0),
+        |b| b.retry(client::RetryPolicy::new(2)).retry_throttle(u32::MAX, f64::INFINITY),
+        |b| b.retry(client::RetryPolicy::new(2)).retry_throttle(1, -1.0),
+        |b| b.retry(client::RetryPolicy::new(2)).retry_throttle(1, f64::NAN),
+    ];
+    for set in set {
+        assert_eq!(channel(set).await, Outcome::Called(true));
+    }
+    for n in COUNTS {
+        let share = client::Share::new().weight(n).max_calls(n).max_waiting(n);
+        let (connector, listener) = in_memory(n.min(1 << 16) as usize);
+        let _server = Server::builder(router()).serve(listener).unwrap();
+        let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+        let tenant = channel.tenant("t", share);
+        for _ in 0..3 {
+            tenant.unary(&ECHO, Raw::default()).await.unwrap();
+        }
+        let channels = client::Channels::new(n as usize, n, n);
+        channels.get(Channel::builder("http://test")).unwrap();
+        let cap = Cap::inside(&Cap::new(n, n), n, n);
+        assert_eq!((cap.sockets(), cap.open()), (n.max(1), 0));
+        assert_eq!(
+            Outcome::Called(true),
+            self::channel(|b| {
+                b.max_connections(1).advanced(client::Advanced::default().cap(cap))
+            })
+            .await
+        );
+    }
+}
+
+/// Numbers of the sizing that are none.
+#[tokio::test(start_paused = true)]
+async fn sizings() {
+    let numbers =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1.0, f64::MAX, f64::MIN_POSITIVE];
+    for number in numbers {
+        let set: Vec<fn(&mut ControllerOptions, f64)> = vec![
+            |o, n| o.goal.headroom = n,
+            |o, n| o.shrink_below = n,
+            |o, n| o.goal.wait = client::Wait::Share(n),
+            |o, n| o.goal.wait = client::Wait::Quantile(n, Duration::MAX),
+        ];
+        for set in set {
+            let mut options = ControllerOptions::default();
+            set(&mut options, number);
+            let outcome = channel(|b| b.advanced(advanced().sizing(options))).await;
+            let named = |whats: &Vec<String>| whats.iter().all(|what| what.contains("sizing"));
+            match &outcome {
+                Outcome::Called(ok) => assert!(ok, "{options:?}"),
+                Outcome::Refused(whats) => assert!(named(whats), "{options:?}: {whats:?}"),
+            }
+        }
+    }
+    for time in TIMES {
+        let mut options = ControllerOptions::default();
+        (options.hold, options.settle) = (time, time);
+        assert_eq!(
+            channel(|b| b.advanced(advanced().sizing(options))).await,
+            Outcome::Called(true)
+        );
+        let mut options = ControllerOptions::default();
+        options.goal.wait = client::Wait::Mean(time);
+        assert_eq!(
+            channel(|b| b.advanced(advanced().sizing(options))).await,
+            Outcome::Called(true)
+        );
+    }
+}
+
+/// Times of a path that a program has put together itself.
+#[tokio::test(start_paused = true)]
+async fn presets() {
+    for time in TIMES {
+        let mut preset = Preset::cloud(time);
+        channel(|b| b.environment(preset.clone())).await;
+        preset.close_idle = time;
+        preset.keepalive = Some(time);
+        (preset.doubt.after, preset.doubt.answer) = (time, time);
+        preset.probe_after = time;
+        preset.path_limit = Some(time);
+        channel(|b| b.path(preset.clone())).await;
+        let outcome = channel(|b| b.environment(preset)).await;
+        if time == Duration::MAX {
+            assert_eq!(outcome, Outcome::Called(true));
+        }
+    }
+}
+
+/// Options of sockets at their ends, on real sockets: a connection is made, or the error names them.
+#[tokio::test]
+async fn sockets() {
+    use framewire::transport::{SocketOptions, TcpConnector, TcpKeepalive};
+    let server = Server::builder(router()).bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let target = format!("http://{}", server.local_addr().unwrap());
+    for time in TIMES {
+        for probes in COUNTS {
+            let options = SocketOptions::new()
+                .with_user_timeout(time)
+                .with_keepalive(TcpKeepalive::new(time, time, probes));
+            let connector = TcpConnector::with_options(options);
+            let channel = Channel::builder(&target).connector(connector).build().unwrap();
+            channel
+                .unary(&ECHO, Raw::default())
+                .await
+                .unwrap_or_else(|error| panic!("{time:?} {probes}: {error}"));
+        }
+    }
+    server.shutdown(Duration::ZERO).await;
+}
+
+/// Numbers of sessions and tickets at their ends.
+#[cfg(feature = "tls-ring")]
+#[tokio::test(start_paused = true)]
+async fn tls() {
+    use framewire::tls::{ClientTls, ServerTls};
+    let own = rcgen::generate_simple_self_signed(vec!["test".to_owned()]).unwrap();
+    let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    for tickets in [0, 1, u32::MAX as usize, usize::MAX] {
+        for request in [None, Some((0, 0)), Some((255, 255))] {
+            let server = ServerTls::builder().identity_pem(&chain, &key).max_tls13_tickets(tickets);
+            let client = ClientTls::builder().roots_pem(&chain).session_capacity(tickets);
+            let client = client.ticket_request(request).build().unwrap();
+            let (connector, listener) = in_memory(1 << 20);
+            let _server = Server::builder(router()).tls(server.build().unwrap()).serve(listener);
+            for _ in 0..2 {
+                let channel = Channel::builder("https://test").connector(connector.clone());
+                let channel = channel.tls(client.clone()).build().unwrap();
+                channel.unary(&ECHO, Raw::default()).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Limits of messages at their ends.
+#[tokio::test(start_paused = true)]
+async fn messages() {
+    for bytes in [0, 1, usize::MAX] {
+        let set = |b: ChannelBuilder| {
+            b.max_receive_message(bytes).max_send_message(bytes).max_http_body(bytes)
+        };
+        assert_eq!(channel(set).await, Outcome::Called(bytes > 1));
+        let (connector, listener) = in_memory(bytes);
+        let router =
+            router().max_receive_message(bytes).max_send_message(bytes).max_http_body(bytes);
+        let _server = Server::builder(router).serve(listener).unwrap();
+        let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+        let answer = channel.unary(&ECHO, Raw(vec![7; 100].into())).await;
+        assert_eq!(answer.is_ok(), bytes > 1);
+    }
 }

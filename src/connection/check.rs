@@ -5,7 +5,7 @@
 //! setters of `client` and `server`.
 
 use crate::connection::options::ConnectionOptions;
-use crate::http2::settings::{MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE};
+use crate::http2::LimitError;
 use std::fmt;
 use std::time::Duration;
 
@@ -82,13 +82,17 @@ impl Findings {
     pub(crate) fn connection(&mut self, options: &ConnectionOptions) {
         self.times(options);
         self.windows(options);
-        let bytes = options.limits.frame_bytes;
-        if !(MIN_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&bytes) {
-            self.error(
-                format!("Limits::frame_bytes is {bytes}"),
-                "SETTINGS_MAX_FRAME_SIZE does not allow it: peers end the connection",
-                format!("frame_bytes from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE}"),
-            );
+        for LimitError { field, value, min, max, why, .. } in options.limits.errors() {
+            // Windows have setters of their own.
+            let name = match field {
+                "stream_window" | "connection_window" => field.to_owned(),
+                field => format!("Limits::{field}"),
+            };
+            let instead = match max {
+                u64::MAX => format!("{field} of at least {min}"),
+                max => format!("{field} from {min} to {max}"),
+            };
+            self.error(format!("{name} is {value}"), why, instead);
         }
     }
 
@@ -124,31 +128,7 @@ impl Findings {
     /// Windows and the bytes that are there for them.
     fn windows(&mut self, options: &ConnectionOptions) {
         let limits = &options.limits;
-        let (stream, stream_max) = (limits.stream_window, limits.stream_window_max);
-        let (whole, whole_max) = (limits.connection_window, limits.connection_window_max);
-        let pairs =
-            [("stream_window", stream, stream_max), ("connection_window", whole, whole_max)];
-        for (name, window, max) in pairs {
-            if window == 0 {
-                self.error(
-                    format!("{name} is 0"),
-                    "the peer may send no byte of a message",
-                    format!("{name} of at least 64 KiB"),
-                );
-            } else if window.max(max) > MAX_WINDOW {
-                self.error(
-                    format!("{name} is {window}, Limits::{name}_max {max}"),
-                    "no window may exceed 2^31-1 bytes: peers end the connection",
-                    format!("{name} and {name}_max of at most {MAX_WINDOW}"),
-                );
-            } else if max < window {
-                self.error(
-                    format!("Limits::{name}_max {max} is below {name} {window}"),
-                    "the window begins above its maximum",
-                    format!("{name}_max of at least {window}"),
-                );
-            }
-        }
+        let (stream, whole) = (limits.stream_window, limits.connection_window);
         if whole < stream {
             self.warn(
                 format!("connection_window {whole} is below stream_window {stream}"),

@@ -1,5 +1,9 @@
 //! All limits of the engine, with their defaults.
 
+mod check;
+
+pub use check::LimitError;
+
 use std::time::Duration;
 
 /// The limits of one HTTP/2 connection.

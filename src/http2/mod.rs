@@ -42,7 +42,7 @@ pub use connection::{
 pub use error::ErrorCode;
 pub use fields::{FIELD_OVERHEAD, FieldRef, Fields, Mark};
 pub use hpack::Template;
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use stats::Stats;
 pub use stream::{Blocked, StreamKey};
 pub use stream_id::StreamId;

@@ -8,6 +8,14 @@ use std::os::fd::AsFd as AsSystemSocket;
 #[cfg(windows)]
 use std::os::windows::io::AsSocket as AsSystemSocket;
 
+/// The longest idle time and interval that Linux accepts (MAX_TCP_KEEPIDLE): nine hours.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+/// The most probes that Linux accepts (MAX_TCP_KEEPCNT).
+const PROBES_MAX: u32 = 127;
+/// The longest user timeout that the system can be told: 24 days.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Options of every TCP socket, dialled or accepted. TCP_NODELAY is always on.
 ///
 /// ```
@@ -42,11 +50,11 @@ pub struct SocketOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpKeepalive {
-    /// Idle time before the first probe; whole seconds, at least 1.
+    /// Idle time before the first probe; whole seconds, at least 1, at most 32,767.
     pub idle: Duration,
-    /// Time between probes; whole seconds, at least 1. Linux, macOS and Windows.
+    /// Time between probes; whole seconds, at least 1, at most 32,767. Linux, macOS and Windows.
     pub interval: Duration,
-    /// Unanswered probes that end the connection, at least 1. Linux, macOS and Windows. A user
+    /// Unanswered probes that end the connection, at least 1, at most 127. Linux, macOS and Windows. A user
     /// timeout, if set, decides instead.
     pub probes: u32,
 }
@@ -99,17 +107,17 @@ impl SocketOptions {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_NODELAY stays off"));
         }
         if let Some(keepalive) = &self.keepalive {
-            let parameters =
-                socket2::TcpKeepalive::new().with_time(keepalive.idle.max(Duration::from_secs(1)));
+            let seconds = |time: Duration| time.clamp(Duration::from_secs(1), KEEPALIVE_MAX);
+            let parameters = socket2::TcpKeepalive::new().with_time(seconds(keepalive.idle));
             #[cfg(any(target_os = "linux", target_os = "macos", windows))]
             let parameters = parameters
-                .with_interval(keepalive.interval.max(Duration::from_secs(1)))
-                .with_retries(keepalive.probes.max(1));
+                .with_interval(seconds(keepalive.interval))
+                .with_retries(keepalive.probes.clamp(1, PROBES_MAX));
             socket.set_tcp_keepalive(&parameters)?;
         }
         #[cfg(target_os = "linux")]
-        if self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
+        if let Some(time) = self.user_timeout {
+            socket.set_tcp_user_timeout(Some(time.min(USER_TIMEOUT_MAX)))?;
         }
         Ok(())
     }

@@ -281,7 +281,7 @@ impl Preset {
 /// after 1 s and after 2 s more) still arrives in time. It is never less than half of the limit.
 #[must_use]
 pub fn below(limit: Duration) -> Duration {
-    let margin = (limit * 3 / 100).max(Duration::from_secs(6));
+    let margin = (limit / 100 * 3).max(Duration::from_secs(6));
     limit - margin.min(limit / 2)
 }
 

@@ -139,19 +139,19 @@ const CASES: [Case; 36] = [
         "stream max",
         |o| o.driver.limits.stream_window_max = KIB,
         Error,
-        "Limits::stream_window_max 1024",
+        "Limits::stream_window_max is 1024",
     ),
     (
         "connection max",
         |o| o.driver.limits.connection_window_max = KIB,
         Error,
-        "Limits::connection_window_max 1024 is below",
+        "Limits::connection_window_max is 1024",
     ),
     (
         "too wide",
         |o| o.driver.limits.connection_window_max = 1 << 31,
         Error,
-        "connection_window is 4194304, Limits::connection_window_max 2147483648",
+        "Limits::connection_window_max is 2147483648",
     ),
     (
         "narrow",

@@ -15,6 +15,8 @@ use crate::transport::tls::{ALPN_H2, FIRST_GENERATION};
 
 /// The number of TLS 1.3 tickets sent to a client, or the limit if the client requests a number.
 const TICKETS: usize = 16;
+/// More cannot be requested (RFC 9149 §3), and a handshake sends them all.
+const TICKETS_MAX: usize = 255;
 
 /// The TLS configuration of a server.
 ///
@@ -214,10 +216,10 @@ impl ServerTlsBuilder {
 
     /// Sets the number of TLS 1.3 tickets for each client. Default: 16. Zero turns resumption off.
     ///
-    /// For a client that requests a number (RFC 9149), it is the limit.
+    /// For a client that requests a number (RFC 9149), it is the limit. More than 255 counts as 255.
     #[must_use]
     pub const fn max_tls13_tickets(mut self, tickets: usize) -> Self {
-        self.tickets = tickets;
+        self.tickets = if tickets > TICKETS_MAX { TICKETS_MAX } else { tickets };
         self
     }
 
