@@ -91,12 +91,17 @@ const CHANNEL_TIMES: [OnTime<ChannelBuilder>; 13] = [
     ("Advanced::pick_wait", |b, t| b.advanced(advanced().pick_wait(t)), false),
 ];
 
-const CHANNEL_COUNTS: [OnCount<ChannelBuilder>; 11] = [
+const CHANNEL_COUNTS: [OnCount<ChannelBuilder>; 12] = [
     ("max_connections", |b, n| b.max_connections(n), true),
     ("min_connections", |b, n| b.min_connections(n), false),
     ("max_queued_calls", |b, n| b.max_queued_calls(n), true),
     ("stream_window", |b, n| b.stream_window(n), true),
     ("connection_window", |b, n| b.connection_window(n), true),
+    (
+        "Advanced::max_calls_per_connection",
+        |b, n| b.advanced(advanced().max_calls_per_connection(n)),
+        true,
+    ),
     ("Advanced::fill_percent", |b, n| b.advanced(advanced().fill_percent(n)), true),
     ("Advanced::write_queue_bytes", |b, n| b.advanced(advanced().write_queue_bytes(n)), false),
     (

@@ -31,6 +31,7 @@ pub struct Advanced {
     connection: AdvancedConnection,
     probe_after: Option<Option<Duration>>,
     leak_after: Option<Option<Duration>>,
+    max_calls_per_connection: Option<u32>,
     fill_percent: Option<u32>,
     write_queue_bytes: Option<u32>,
     pick_wait: Option<Duration>,
@@ -104,6 +105,17 @@ impl Advanced {
     /// one is used, in percent, from 1 to 100. Default 75.
     pub fn fill_percent(mut self, percent: u32) -> Self {
         self.fill_percent = Some(percent);
+        self
+    }
+
+    /// Sets how many calls a connection carries at a time, at least 1, if its peer allows more or names no
+    /// limit. Further calls wait in the queue. Default 16,384.
+    ///
+    /// A peer that names no limit (SETTINGS_MAX_CONCURRENT_STREAMS) is taken to want 100: the pool fills a
+    /// connection up to [`Advanced::fill_percent`] of that before it uses another one. Once
+    /// `max_connections` of them are so full, calls continue up to this limit.
+    pub fn max_calls_per_connection(mut self, calls: u32) -> Self {
+        self.max_calls_per_connection = Some(calls);
         self
     }
 
@@ -183,6 +195,7 @@ impl Advanced {
         from.connection.apply(&mut to.driver);
         put(from.probe_after, &mut to.driver.probe_after);
         put(from.leak_after, &mut to.driver.leak_after);
+        put(from.max_calls_per_connection, &mut to.max_calls);
         put(from.fill_percent, &mut to.fill_percent);
         put(from.write_queue_bytes, &mut to.write_queue_bytes);
         put(from.pick_wait, &mut to.pick_wait);

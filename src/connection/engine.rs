@@ -138,7 +138,7 @@ impl Intake {
     /// The peer's SETTINGS have come. To be said once. Calls that are more than the peer allows wait
     /// with the engine.
     pub fn ready(&self) {
-        self.handle.set_limit(u32::MAX);
+        self.handle.set_limit(None);
         self.handle.set_ready();
         self.tell_owner(ConnectionEvent::Ready);
     }

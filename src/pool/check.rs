@@ -89,6 +89,13 @@ impl Findings {
                 "max_queued_calls of at least 1; to shed load early give calls a deadline",
             );
         }
+        if options.max_calls == 0 {
+            self.error(
+                "Advanced::max_calls_per_connection is 0".into(),
+                "no connection may carry a call",
+                "max_calls_per_connection of at least 1; the default is 16384",
+            );
+        }
         if options.attempts == 0 {
             self.error(
                 "Advanced::max_transparent_attempts is 0".into(),

@@ -4,6 +4,7 @@
 use crate::advisor::sizing::{Advice, Controller, Link, Load, Observation, Way};
 use crate::advisor::trend::{Detector, Sample};
 use crate::connection::counters::ConnectionTotals;
+use crate::connection::handle::STREAMS_UNNAMED;
 use crate::pool::counters::Count;
 use crate::pool::{Candidate, Shared};
 use crate::rt;
@@ -18,8 +19,6 @@ const TICK_MAX: Duration = Duration::from_secs(8);
 const HALF_LIFE: f64 = 10.0;
 /// Calls in flight from which on the trend is watched: with fewer, nothing runs out.
 const WATCHED: u64 = 8;
-/// Streams that a connection is taken to allow before its SETTINGS have come.
-const STREAMS: u32 = 100;
 
 /// Sums whose older parts count less and less.
 #[derive(Clone, Copy, Debug, Default)]
@@ -250,7 +249,7 @@ struct View {
 impl View {
     fn of(shared: &Shared) -> Self {
         let live = shared.live.lock().clone();
-        let mut streams = None;
+        let (mut streams, mut limit) = (None, None);
         let (mut calls, mut rtt) = (0, Duration::ZERO);
         let mut tallies = Vec::with_capacity(live.len());
         for handle in &live {
@@ -258,12 +257,13 @@ impl View {
             calls += u64::from(handle.life().read().calls);
             rtt = rtt.max(tallied.rtt);
             if handle.is_ready() {
-                let limit = handle.limit();
-                streams = Some(streams.map_or(limit, |least: u32| least.min(limit)));
+                let least = |found: Option<u32>, next: u32| Some(found.unwrap_or(next).min(next));
+                streams = least(streams, handle.soft_limit());
+                limit = least(limit, handle.limit());
             }
             tallies.push((handle.id(), tallied));
         }
-        let streams = streams.unwrap_or(STREAMS).max(1);
+        let streams = streams.unwrap_or(STREAMS_UNNAMED).max(1);
         let candidates = shared.candidates();
         let open = |one: &Candidate| one.subchannel.lifecycle().open();
         let open: Vec<_> = candidates.iter().map(open).collect();
@@ -275,7 +275,7 @@ impl View {
             waiting: shared.queue.len(),
             open: open.iter().sum(),
             streams,
-            cap: streams.saturating_mul(most),
+            cap: limit.unwrap_or(streams).max(streams).saturating_mul(most),
             endpoints: used as u32,
             rtt,
         }

@@ -31,6 +31,9 @@ pub struct PoolOptions {
     /// channel with 0 is not built. As many again may be draining: they finish their calls and take
     /// no new ones. Four times as many may while no other connection is left.
     pub max_connections: u32,
+    /// Calls that a connection carries at a time, if its peer allows more or names no limit. Further calls
+    /// wait. Default 16,384.
+    pub max_calls: u32,
     /// The share of the peer's stream limit up to which a connection is filled before the next one
     /// is used, in percent. Default 75.
     pub fill_percent: u32,
@@ -91,6 +94,7 @@ impl PoolOptions {
             engine: Engine::builtin(),
             min_connections: 0,
             max_connections: 4,
+            max_calls: 16_384,
             fill_percent: 75,
             write_queue_bytes: 64 * 1024,
             pick_wait: Duration::from_millis(1),

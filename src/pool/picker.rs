@@ -281,7 +281,7 @@ impl SoftTarget {
 
     /// In calls.
     fn calls(&self, connection: &Handle) -> u32 {
-        let calls = (u64::from(connection.limit()) * self.percent).div_ceil(100);
+        let calls = (u64::from(connection.soft_limit()) * self.percent).div_ceil(100);
         u32::try_from(calls).unwrap_or(u32::MAX).max(1)
     }
 

@@ -126,7 +126,8 @@ pub struct ConnectionStats {
     pub age: Duration,
     /// Calls in flight.
     pub calls: u32,
-    /// Concurrent calls that the peer allows; `u32::MAX` without a limit.
+    /// Concurrent calls that it carries: as many as the peer allows, at most
+    /// `Advanced::max_calls_per_connection`, and fewer while the peer refuses streams.
     pub limit: u32,
     /// Bytes that wait for the socket or a window.
     pub queued: u32,

@@ -6,6 +6,7 @@ use crate::memory_pair::{UNARY, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::{CallTimeline, Channel};
 use framewire::error::Phase;
+use framewire::transport::Accept;
 use framewire::transport::MemoryListener;
 use framewire::transport::in_memory;
 use framewire::transport::{Connect, ConnectFuture, Target};
@@ -49,6 +50,11 @@ impl Connect for Slow {
 async fn server(mut listener: MemoryListener, mut random: Random) {
     loop {
         sleep(millis(&mut random, 50)).await;
+        if random.below(8) == 0 {
+            // A failed dial: patient calls wait for the backoff.
+            drop(listener.accept().await);
+            continue;
+        }
         let window = [0, 1_000, 65_535, 1 << 20][random.below(4) as usize];
         let settings = [(3, 1 + random.below(3) as u32), (4, window)];
         let mut peer = Peer::accept(&mut listener, &settings).await;

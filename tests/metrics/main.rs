@@ -283,6 +283,7 @@ fn the_page_shows_the_defaults() {
         ("backoff", format!("{:?}, {:?}", options.backoff, options.backoff_max)),
         ("keepalive_time", off(driver.keepalive)),
         ("keepalive_timeout", format!("{:?}", driver.doubt_time)),
+        ("Advanced::max_calls_per_connection", options.max_calls.to_string()),
         ("Advanced::fill_percent", options.fill_percent.to_string()),
         ("Advanced::write_queue_bytes", options.write_queue_bytes.to_string()),
         ("Advanced::pick_wait", format!("{:?}", options.pick_wait)),

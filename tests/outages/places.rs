@@ -114,3 +114,51 @@ async fn a_limit_of_none_brings_another_connection() {
     let heard = first.until_silent().await;
     assert!(heard.iter().all(|frame| frame.kind != FrameType::Headers), "{heard:?}");
 }
+
+/// A peer that names no limit: from 75 calls on another connection is used; when there are as many as may
+/// be, calls go on up to the limit of this side, and then wait within the queue's bound.
+#[tokio::test(start_paused = true)]
+async fn a_peer_without_a_limit_has_a_soft_one() {
+    let network = Network::new();
+    let mut listener = network.listen(addr(1));
+    let mut options = options();
+    (options.max_connections, options.max_calls, options.max_waiting) = (2, 300, 10);
+    let channel = lone(network.clone(), options);
+    channel.connect();
+    let mut first = Peer::accept(&mut listener, &[]).await;
+    let mut open = [Open(VecDeque::new()), Open(VecDeque::new())];
+    open[0].look(&mut first).await;
+    let mut calls: Vec<_> = (0..75).map(|id| begin(&channel, id)).collect();
+    open[0].look(&mut first).await;
+    assert_eq!((open[0].0.len(), channel.unstable_handles().len()), (75, 1));
+    // Further ones bring another connection, and do not wait for it.
+    for id in 75..80 {
+        calls.push(begin(&channel, id));
+        open[0].look(&mut first).await;
+    }
+    let mut second = Peer::accept(&mut listener, &[]).await;
+    open[1].look(&mut second).await;
+    calls.extend((80..610).map(|id| begin(&channel, id)));
+    let late: Vec<_> = (610..615).map(|id| begin(&channel, id)).collect();
+    open[0].look(&mut first).await;
+    open[1].look(&mut second).await;
+    assert_eq!((open[0].0.len(), open[1].0.len(), channel.waiting()), (300, 300, 10));
+    for call in late {
+        let error = call.await.unwrap().0.unwrap_err();
+        assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    }
+    let text = channel.stats().to_string();
+    assert!(text.contains("300 of 300 calls") && !text.contains("429496"), "{text}");
+    while channel.stats().calls() > 0 {
+        for (open, peer) in open.iter_mut().zip([&mut first, &mut second]) {
+            while !open.0.is_empty() {
+                open.answer(peer).await;
+            }
+            open.look(peer).await;
+        }
+    }
+    for call in calls {
+        call.await.unwrap().0.unwrap();
+    }
+    assert_eq!(network.counts(addr(1)).dials.load(Ordering::SeqCst), 2);
+}

@@ -109,7 +109,7 @@ impl Core {
             Then::Reset(key, cause) => self.stream_reset(key, cause),
             Then::Settings(first) => {
                 let limit = self.conn.peer_settings().max_concurrent_streams;
-                self.handle.set_limit(limit.unwrap_or(u32::MAX));
+                self.handle.set_limit(limit);
                 if first {
                     self.timers.settled(self.now);
                     self.handle.set_ready();

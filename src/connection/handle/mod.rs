@@ -19,6 +19,7 @@ use crate::rt;
 use crate::rt::sync::{AtomicBool, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
 use published::Published;
+pub(crate) use published::STREAMS_UNNAMED;
 pub use refusals::Refusal;
 use std::collections::VecDeque;
 use std::fmt;

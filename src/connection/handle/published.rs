@@ -5,14 +5,25 @@ use crate::connection::handle::Handle;
 use crate::rt::sync::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Streams up to which the pool fills a connection, before it uses another one, if the peer's SETTINGS
+/// name no limit. It is what RFC 9113 §6.5.2 recommends as the least value.
+pub(crate) const STREAMS_UNNAMED: u32 = 100;
+/// What stands for SETTINGS without SETTINGS_MAX_CONCURRENT_STREAMS.
+const UNNAMED: u32 = u32::MAX;
+
 /// Published numbers.
 pub(super) struct Published {
     /// Streams at the end of the driver's last turn.
     streams: AtomicU32,
-    /// Concurrent calls that the peer allows, or fewer, as its refusals have taught.
+    /// Concurrent calls that the connection carries: as many as the peer and the owner allow, or fewer,
+    /// as refusals have taught.
     limit: AtomicU32,
+    /// The same, but at most [`STREAMS_UNNAMED`] if the peer names no limit.
+    soft_limit: AtomicU32,
     /// Concurrent calls that the peer's SETTINGS allow.
     announced: AtomicU32,
+    /// The most that the owner allows.
+    most: u32,
     /// Calls that have ended since `limit` changed, while others waited and it was below `announced`.
     ended_below: AtomicU32,
     /// Bytes that wait for the socket or a window at the end of the driver's last turn.
@@ -30,7 +41,9 @@ impl Default for Published {
         Self {
             streams: AtomicU32::new(0),
             limit: AtomicU32::new(u32::MAX),
-            announced: AtomicU32::new(u32::MAX),
+            soft_limit: AtomicU32::new(STREAMS_UNNAMED),
+            announced: AtomicU32::new(UNNAMED),
+            most: u32::MAX,
             ended_below: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             lag: AtomicU32::new(0),
@@ -41,34 +54,62 @@ impl Default for Published {
 }
 
 impl Handle {
-    /// Returns the number of concurrent calls that the peer allows, or fewer while it refuses streams.
+    /// Carries at most so many calls at a time, whatever the peer allows.
+    #[must_use]
+    pub fn at_most(mut self, calls: u32) -> Self {
+        self.published.most = calls;
+        self
+    }
+
+    /// Returns how many concurrent calls the connection carries: as many as the peer and the owner allow,
+    /// or fewer while the peer refuses streams.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.published.limit.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit of the peer's SETTINGS. What its refusals have taught stays unless it raises it.
-    pub(crate) fn set_limit(&self, calls: u32) {
+    /// Returns how many of them the owner should use before it uses another connection: [`Handle::limit`],
+    /// but at most 100 if the peer names no limit.
+    #[must_use]
+    pub fn soft_limit(&self) -> u32 {
+        self.published.soft_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the limit of the peer's SETTINGS, if they name one. What its refusals have taught stays unless
+    /// the peer raises its limit.
+    pub(crate) fn set_limit(&self, named: Option<u32>) {
+        let calls = named.unwrap_or(UNNAMED);
         let before = self.published.announced.swap(calls, Ordering::Relaxed);
-        let limit = if calls > before { calls } else { calls.min(self.limit()) };
+        let allowed = calls.min(self.published.most);
+        self.store_limit(if calls > before { allowed } else { allowed.min(self.limit()) });
+    }
+
+    fn store_limit(&self, limit: u32) {
+        let unnamed = self.published.announced.load(Ordering::Relaxed) == UNNAMED;
+        let soft = if unnamed { limit.min(STREAMS_UNNAMED) } else { limit };
         self.published.limit.store(limit, Ordering::Relaxed);
+        self.published.soft_limit.store(soft, Ordering::Relaxed);
+    }
+
+    /// The limit that holds if refusals have taught nothing.
+    fn allowed(&self) -> u32 {
+        self.published.announced.load(Ordering::Relaxed).min(self.published.most)
     }
 
     /// Lowers the limit to what is in flight when the peer refuses more.
     pub(super) fn learn(&self, in_flight: u32) {
         // The end of the refused call itself is not counted.
         self.published.ended_below.store(u32::MAX, Ordering::Relaxed);
-        self.published.limit.fetch_min(in_flight, Ordering::Relaxed);
+        self.store_limit(in_flight.min(self.limit()));
     }
 
     pub(super) fn has_learned(&self) -> bool {
-        self.limit() < self.published.announced.load(Ordering::Relaxed)
+        self.limit() < self.allowed()
     }
 
-    /// The limit is what the peer's SETTINGS allow.
+    /// What refusals have taught holds no longer.
     pub(crate) fn forget_learned(&self) {
-        let announced = self.published.announced.load(Ordering::Relaxed);
-        self.published.limit.store(announced, Ordering::Relaxed);
+        self.store_limit(self.allowed());
     }
 
     /// A call has ended while others wait. As many of them as the learned limit raise it by one.
@@ -80,9 +121,7 @@ impl Handle {
         let limit = self.limit();
         if ended >= limit && ended != u32::MAX {
             self.published.ended_below.store(0, Ordering::Relaxed);
-            let (relaxed, raised) = (Ordering::Relaxed, limit.saturating_add(1));
-            // Of two threads, or of this one and new SETTINGS, one changes it.
-            let _ = self.published.limit.compare_exchange(limit, raised, relaxed, relaxed);
+            self.store_limit(limit.saturating_add(1).min(self.allowed()));
         }
     }
 

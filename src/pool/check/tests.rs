@@ -56,7 +56,7 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
     o.sizing = Some(sizing);
 }
 
-const CASES: [Case; 36] = [
+const CASES: [Case; 37] = [
     ("kept", |o| o.keep_total_bytes = 1, Warning, "Advanced::replay_bytes 262144 is above"),
     (
         "a goal over max",
@@ -92,6 +92,7 @@ const CASES: [Case; 36] = [
     ("nothing is full", |o| o.fill_percent = 0, Error, "Advanced::fill_percent is 0"),
     ("over full", |o| o.fill_percent = 101, Error, "Advanced::fill_percent is 101"),
     ("nobody waits", |o| o.max_waiting = 0, Error, "max_queued_calls is 0"),
+    ("nobody is carried", |o| o.max_calls = 0, Error, "Advanced::max_calls_per_connection is 0"),
     ("nobody tries", |o| o.attempts = 0, Error, "Advanced::max_transparent_attempts is 0"),
     (
         "idle under dial",

@@ -182,10 +182,7 @@ impl fmt::Display for ConnectionStats {
             ConnectionState::Draining => "draining",
         };
         write!(f, "#{} to {}, {state}, {:.1?} old: ", self.id, self.peer, self.age)?;
-        match self.limit {
-            u32::MAX => write!(f, "{}", count(self.calls.into(), "call"))?,
-            limit => write!(f, "{} of {}", self.calls, count(limit.into(), "call"))?,
-        }
+        write!(f, "{} of {}", self.calls, count(self.limit.into(), "call"))?;
         if self.queued > 0 {
             write!(f, ", {} queued", count(self.queued.into(), "byte"))?;
         }

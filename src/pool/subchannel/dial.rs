@@ -224,14 +224,15 @@ fn arrived(
     let limits = &shared.options.driver.limits;
     let (window, early) = (limits.stream_window, limits.streams_before_settings);
     let handle = Handle::new(info, Some(Arc::new(owner)), window, now);
-    let handle = Arc::new(handle.within(Some(shared.options.driver.shared_budget())));
+    let handle = handle.within(Some(shared.options.driver.shared_budget()));
+    let handle = Arc::new(handle.at_most(shared.options.max_calls));
     shared.live.lock().push(Arc::clone(&handle));
     let replace_at = shared.options.max_age.map(|age| now + shared.jitter(age, 0.1));
     {
         let mut lifecycle = subchannel.lifecycle();
         // Calls that have no other connection leave with the preface. If there is a ready one, the
         // new one must be ready first.
-        handle.set_limit(if lifecycle.ready() > 0 { 0 } else { early });
+        handle.set_limit(Some(if lifecycle.ready() > 0 { 0 } else { early }));
         lifecycle.connected(Arc::clone(&handle), socket, replace_at);
     }
     subchannel.idle.push(&handle);
