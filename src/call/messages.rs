@@ -5,10 +5,11 @@ use crate::call::state::Credit;
 use crate::call::writer::{Closed, Writer};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::codec;
-use crate::grpc::codec::{Decode, Encode};
+use crate::grpc::codec::{Decode, Encode, Inflate};
 use crate::grpc::message::PREFIX;
 use crate::grpc::status::{Code, Status};
 use crate::grpc::{Encoding, Splitter};
+use crate::memory::inflated::InflatedReservation;
 use bytes::BytesMut;
 use std::fmt;
 use std::future::poll_fn;
@@ -70,6 +71,8 @@ pub struct MessageReader<M> {
     /// What was done since the last report.
     unreported: Credit,
     ended: bool,
+    /// The charge for the message taken last.
+    inflated: InflatedReservation,
     types: PhantomData<fn() -> M>,
 }
 
@@ -101,6 +104,7 @@ impl<M: Decode> MessageReader<M> {
             told: false,
             unreported: Credit::default(),
             ended: false,
+            inflated: InflatedReservation::default(),
             types: PhantomData,
         }
     }
@@ -131,7 +135,7 @@ impl<M: Decode> MessageReader<M> {
                     let payload = message.payload;
                     self.last = if message.compressed { self.encoding } else { Encoding::Identity };
                     let decoded = if message.compressed {
-                        codec::decode_payload(&payload, true, self.encoding, self.max)
+                        self.inflate(&payload)
                     } else {
                         M::decode(payload)
                     };
@@ -166,6 +170,17 @@ impl<M: Decode> MessageReader<M> {
                 }
             }
         }
+    }
+
+    /// Decodes a compressed message. Its memory is charged until the next one is.
+    fn inflate(&mut self, payload: &[u8]) -> Result<M, Status> {
+        self.inflated = InflatedReservation::default();
+        let mut inflated = self.reader.inflated();
+        let grant = &mut |bytes| inflated.grow_to(bytes);
+        let inflate = Inflate { encoding: self.encoding, max: self.max, grant };
+        let decoded = codec::decode_payload(payload, true, inflate);
+        self.inflated = inflated;
+        decoded
     }
 
     /// Notes that a message of so many bytes was taken.

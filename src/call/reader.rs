@@ -4,6 +4,7 @@ use crate::call::state::{Credit, RecvEnd, RecvState, SharedCall};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::Fields;
+use crate::memory::inflated::InflatedReservation;
 use bytes::BytesMut;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -52,6 +53,11 @@ impl Reader {
         }
         x.wait_read(cx);
         Poll::Pending
+    }
+
+    /// Returns a charge of zero bytes for a message that is inflated, to the budget of the connection.
+    pub(crate) fn inflated(&self) -> InflatedReservation {
+        self.0.lock().inflated()
     }
 
     /// Moves the bytes that have arrived behind `into`. `credit` says what was done with bytes that were

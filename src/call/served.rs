@@ -6,8 +6,9 @@ use crate::call::writer::{Closed, Writer};
 use crate::error::Error;
 use crate::http2::Head;
 use crate::http2::hpack::Template;
+use crate::memory::inflated::InflatedReservation;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// One request as a handler holds it. Dropped before the answer was finished, it resets the
@@ -15,13 +16,15 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct ServerCall {
     call: Arc<SharedCall>,
+    /// The charge for a whole request that was inflated, as long as its handler runs.
+    inflated: OnceLock<InflatedReservation>,
 }
 
 impl ServerCall {
     /// Creates the handler's view of a call whose request head has come.
     #[must_use]
     pub const fn new(call: Arc<SharedCall>) -> Self {
-        Self { call }
+        Self { call, inflated: OnceLock::new() }
     }
 
     /// Reads the request's head.
@@ -38,6 +41,16 @@ impl ServerCall {
     /// Sees the whole request at once; for handlers that asked for it.
     pub fn with_whole<R>(&self, f: impl FnOnce(&mut RecvState) -> R) -> R {
         f(self.call.lock().recv_mut())
+    }
+
+    /// Inflates something: `f` gets what asks the connection's budget for memory. The memory is charged
+    /// until this is dropped.
+    pub(crate) fn inflate<R>(&self, f: impl FnOnce(&mut dyn FnMut(usize) -> bool) -> R) -> R {
+        let mut inflated = self.call.lock().inflated();
+        let result = f(&mut |bytes| inflated.grow_to(bytes));
+        // A handler has one whole request.
+        let _ = self.inflated.set(inflated);
+        result
     }
 
     /// Waits until the caller has given up, its deadline has passed or the connection is lost.

@@ -225,6 +225,26 @@ fn encode_compressed<M: Encode>(
 /// Bytes from which on a decoder gets a whole body as memory that it may keep.
 const KEEP: usize = 4096;
 
+/// How a compressed message is inflated.
+pub struct Inflate<'a> {
+    /// The encoding that was announced.
+    pub encoding: Encoding,
+    /// The largest message, in bytes.
+    pub max: usize,
+    /// Asked before memory is used, with the bytes that are used in all.
+    pub grant: &'a mut dyn FnMut(usize) -> bool,
+}
+
+impl fmt::Debug for Inflate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { encoding, max, .. } = self;
+        f.debug_struct("Inflate")
+            .field("encoding", encoding)
+            .field("max", max)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Decodes the one message of `body`: its prefix is checked, `payload` is its range.
 ///
 /// # Errors
@@ -237,9 +257,24 @@ pub fn decode_whole<M: Decode>(
     encoding: Encoding,
     max: usize,
 ) -> Result<M, Status> {
+    let inflate = Inflate { encoding, max, grant: &mut |_| true };
+    decode_whole_within(body, payload, compressed, inflate)
+}
+
+/// As [`decode_whole`], with a limit on the memory for inflating it.
+///
+/// # Errors
+///
+/// As [`decode_whole`].
+pub fn decode_whole_within<M: Decode>(
+    body: &mut BytesMut,
+    payload: Range<usize>,
+    compressed: bool,
+    inflate: Inflate<'_>,
+) -> Result<M, Status> {
     if compressed || body.len() < KEEP {
         let payload = body.get(payload).unwrap_or_default();
-        return decode_payload(payload, compressed, encoding, max);
+        return decode_payload(payload, compressed, inflate);
     }
     // The message keeps the memory; `body` is left empty.
     let whole = std::mem::take(body).freeze();
@@ -254,11 +289,11 @@ pub fn decode_whole<M: Decode>(
 pub fn decode_payload<M: Decode>(
     payload: &[u8],
     compressed: bool,
-    encoding: Encoding,
-    max: usize,
+    inflate: Inflate<'_>,
 ) -> Result<M, Status> {
     if compressed {
-        return M::decode(Bytes::from(compression::decompress(encoding, payload, max)?));
+        let Inflate { encoding, max, grant } = inflate;
+        return M::decode(Bytes::from(compression::decompress(encoding, payload, max, grant)?));
     }
     M::decode(payload)
 }

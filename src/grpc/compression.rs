@@ -59,18 +59,27 @@ pub fn compress(encoding: Encoding, payload: &[u8], out: &mut Vec<u8>) -> Result
     }
 }
 
-/// Inflates `payload`, at most `max` bytes.
+/// Inflates `payload`, at most `max` bytes. `grant` is asked before memory is used, with the bytes that are
+/// used in all.
 ///
 /// # Errors
-/// RESOURCE_EXHAUSTED above `max`, INTERNAL for bytes that are not in that encoding.
-pub fn decompress(encoding: Encoding, payload: &[u8], max: usize) -> Result<Vec<u8>, Status> {
+/// RESOURCE_EXHAUSTED above `max` or if `grant` returns `false`, INTERNAL for bytes that are not in that
+/// encoding.
+pub fn decompress(
+    encoding: Encoding,
+    payload: &[u8],
+    max: usize,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<u8>, Status> {
     match encoding {
         // gRPC COMPRESSION: a compressed flag without an encoding is INTERNAL
         Encoding::Identity => Err(Status::new(
             Code::Internal,
             "a message is marked compressed, but no grpc-encoding was announced",
         )),
-        Encoding::Gzip => gzip::inflate(payload, max),
+        // Some peers mark empty messages as compressed and do not compress them.
+        Encoding::Gzip if payload.is_empty() => Ok(Vec::new()),
+        Encoding::Gzip => gzip::inflate(payload, max, grant),
     }
 }
 
@@ -78,7 +87,7 @@ pub fn decompress(encoding: Encoding, payload: &[u8], max: usize) -> Result<Vec<
 mod gzip {
     use crate::grpc::compression::{Code, Status};
     use flate2::Compression;
-    use flate2::bufread::GzDecoder;
+    use flate2::bufread::MultiGzDecoder;
     use flate2::write::GzEncoder;
     use std::io::{Read, Write};
 
@@ -88,21 +97,75 @@ mod gzip {
         written.map_err(|e| Status::new(Code::Internal, format!("gzip: {e}")))
     }
 
+    /// Inflated bytes of one byte of DEFLATE, at most.
+    const RATIO: usize = 1032;
+
+    /// Returns the length that the last member announces, as far as it is possible. The payload of a
+    /// message has one member as a rule.
+    fn announced(payload: &[u8], max: usize) -> usize {
+        // RFC 1952 §2.3.1: ISIZE, the last four bytes, is the length modulo 2^32
+        let length = payload.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+        length.min(payload.len().saturating_mul(RATIO)).min(max)
+    }
+
     /// Stops one byte above the limit.
-    pub(super) fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, Status> {
-        let mut out = Vec::new();
-        let bound = (max as u64).saturating_add(1);
-        let read = GzDecoder::new(payload).take(bound).read_to_end(&mut out);
-        if let Err(error) = read {
-            return Err(Status::new(Code::Internal, format!("a gzip message is broken: {error}")));
+    pub(super) fn inflate(
+        payload: &[u8],
+        max: usize,
+        grant: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<u8>, Status> {
+        let mut grant = |bytes| if grant(bytes) { Ok(()) } else { Err(no_memory(bytes)) };
+        // RFC 1952 §2.2: a gzip file is a series of members, one behind the other
+        let mut decoder = MultiGzDecoder::new(payload);
+        let first = announced(payload, max);
+        grant(first)?;
+        let mut out = vec![0; first];
+        let mut filled = 0;
+        loop {
+            let space = out.get_mut(filled..).unwrap_or_default();
+            if space.is_empty() {
+                // Without memory for it, the end is found as well as what is too much.
+                let mut next = [0];
+                if read(&mut decoder, &mut next)? == 0 {
+                    return Ok(out);
+                }
+                if filled >= max {
+                    return Err(too_large(max));
+                }
+                let bytes = filled.saturating_mul(2).max(64).min(max);
+                grant(bytes)?;
+                out.reserve_exact(bytes - filled);
+                out.push(next[0]);
+                out.resize(bytes, 0);
+                filled += 1;
+                continue;
+            }
+            match read(&mut decoder, space)? {
+                0 => break,
+                bytes => filled += bytes,
+            }
         }
-        if out.len() > max {
-            return Err(Status::new(
-                Code::ResourceExhausted,
-                format!("a gzip message inflates to more than {max} bytes (max_receive_message)"),
-            ));
-        }
+        out.truncate(filled);
         Ok(out)
+    }
+
+    fn read(decoder: &mut MultiGzDecoder<&[u8]>, into: &mut [u8]) -> Result<usize, Status> {
+        decoder
+            .read(into)
+            .map_err(|e| Status::new(Code::Internal, format!("a gzip message is broken: {e}")))
+    }
+
+    fn too_large(max: usize) -> Status {
+        let text =
+            format!("a gzip message inflates to more than {max} bytes (max_receive_message)");
+        Status::new(Code::ResourceExhausted, text)
+    }
+
+    fn no_memory(bytes: usize) -> Status {
+        let text = format!(
+            "a gzip message needs up to {bytes} bytes of memory, and the budget does not have them now"
+        );
+        Status::new(Code::ResourceExhausted, text)
     }
 }
 
@@ -118,7 +181,11 @@ mod gzip {
         Err(absent())
     }
 
-    pub(super) fn inflate(_payload: &[u8], _max: usize) -> Result<Vec<u8>, Status> {
+    pub(super) fn inflate(
+        _payload: &[u8],
+        _max: usize,
+        _grant: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<u8>, Status> {
         Err(absent())
     }
 }
@@ -127,28 +194,75 @@ mod gzip {
 mod tests {
     use crate::grpc::compression::*;
 
+    fn gzip(payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        compress(Encoding::Gzip, payload, &mut out).unwrap();
+        out
+    }
+
+    fn inflated(payload: &[u8], max: usize) -> Result<Vec<u8>, Code> {
+        let inflated = decompress(Encoding::Gzip, payload, max, &mut |_| true);
+        inflated.map_err(|status| status.code())
+    }
+
     #[test]
     fn round_trip() {
         let payload = b"the same, the same, the same".repeat(100);
         let mut out = b"kept".to_vec();
         compress(Encoding::Gzip, &payload, &mut out).unwrap();
         assert!(out.starts_with(b"kept") && out.len() < 200);
-        assert_eq!(decompress(Encoding::Gzip, &out[4..], payload.len()).unwrap(), payload);
+        assert_eq!(inflated(&out[4..], payload.len()).unwrap(), payload);
     }
 
     #[test]
     fn attack_grpc_gzip_bomb() {
-        let mut bomb = Vec::new();
-        compress(Encoding::Gzip, &vec![0; 64 << 20], &mut bomb).unwrap();
+        let bomb = gzip(&vec![0; 64 << 20]);
         assert!(bomb.len() < 400_000);
-        let status = decompress(Encoding::Gzip, &bomb, 1 << 20).unwrap_err();
-        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(inflated(&bomb, 1 << 20), Err(Code::ResourceExhausted));
+    }
+
+    #[test]
+    fn memory_is_granted_before_it_is_used() {
+        let zeros = vec![0; 1 << 20];
+        let bomb = gzip(&zeros);
+        let mut asked = Vec::new();
+        let all = decompress(Encoding::Gzip, &bomb, usize::MAX, &mut |bytes| {
+            asked.push(bytes);
+            true
+        });
+        assert_eq!(all, Ok(zeros));
+        assert_eq!(asked, [1 << 20]);
+        // A member behind it says that the message is short.
+        let bomb = [bomb, gzip(b"x")].concat();
+        let mut asked = Vec::new();
+        let all = decompress(Encoding::Gzip, &bomb, usize::MAX, &mut |bytes| {
+            asked.push(bytes);
+            bytes < 1 << 20
+        });
+        assert_eq!(all.unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!((asked[0], asked[1], asked.last()), (1, 64, Some(&(1 << 20))));
+    }
+
+    #[test]
+    fn all_members_are_inflated_and_what_is_none_is_an_error() {
+        let two = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(inflated(&two, 7).unwrap(), b"one two");
+        assert_eq!(inflated(&two, 6), Err(Code::ResourceExhausted));
+        assert_eq!(inflated(&[&two[..], b"rest"].concat(), 99), Err(Code::Internal));
+        assert_eq!(inflated(&two[..two.len() - 1], 99), Err(Code::Internal));
+        assert_eq!(inflated(&gzip(b""), 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_empty_payload_is_an_empty_message() {
+        assert_eq!(inflated(b"", 0).unwrap(), b"");
     }
 
     #[test]
     fn broken_bytes_and_unannounced_compression_are_internal() {
         for (encoding, bytes) in [(Encoding::Gzip, &b"no gzip"[..]), (Encoding::Identity, b"")] {
-            assert_eq!(decompress(encoding, bytes, 9).unwrap_err().code(), Code::Internal);
+            let error = decompress(encoding, bytes, 9, &mut |_| true).unwrap_err();
+            assert_eq!(error.code(), Code::Internal);
         }
     }
 

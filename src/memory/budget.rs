@@ -2,8 +2,8 @@
 //! reserves.
 //!
 //! The budget is charged for the receive windows of connections with streams (beyond 65,535 bytes,
-//! which HTTP/2 always grants), for partly received messages, and for bytes queued to a peer that
-//! does not read.
+//! which HTTP/2 always grants), for partly received messages, for inflated messages above 64 KiB, and
+//! for bytes queued to a peer that does not read.
 //!
 //! hot: a reservation is plain arithmetic; its one atomic is touched once per 64 KiB.
 
@@ -22,7 +22,8 @@ const UNKNOWN: u64 = 64 * 1024 * 1024;
 /// A limit on the bytes held for peers, shared by any number of connections.
 ///
 /// An exhausted budget closes nothing. Windows stop growing, new connections begin with 64 KiB, and
-/// one message per connection proceeds while the credit of the others is pending.
+/// one message per connection proceeds while the credit of the others is pending. A compressed message
+/// that would inflate to more than the budget has ends its call with RESOURCE_EXHAUSTED.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -116,7 +117,7 @@ impl Budget {
     }
 
     /// Takes bytes if the limit allows.
-    fn ask(&self, bytes: u64) -> bool {
+    pub(crate) fn ask(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).is_ok()
     }

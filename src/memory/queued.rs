@@ -4,6 +4,7 @@
 //! hot: a queue below 4 KiB touches no atomic; a longer one touches one for every 4 KiB.
 
 use crate::memory::budget::Budget;
+use crate::memory::inflated::InflatedReservation;
 use crate::rt::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -30,6 +31,11 @@ impl QueuedBytes {
     pub(crate) fn is_over_limit(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > CONNECTION_MAX
             || self.budget.as_ref().is_some_and(|budget| budget.is_spent())
+    }
+
+    /// Returns a charge of zero bytes for a message that is inflated.
+    pub(crate) fn inflated(&self) -> InflatedReservation {
+        InflatedReservation::within(self.budget.clone())
     }
 
     fn add(&self, bytes: u64) {

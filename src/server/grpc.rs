@@ -7,7 +7,7 @@ use crate::call::writer::Writer;
 use crate::connection::cost::Execution;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
-use crate::grpc::codec::{Decode, Encode};
+use crate::grpc::codec::{Decode, Encode, Inflate};
 use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
 use crate::http2::{Fields, Template};
 use crate::server::contained::Serving;
@@ -159,10 +159,16 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
     let Some((compressed, range)) = message::parse_one(&body, max) else {
         return Err(not_one(&body, max));
     };
-    if compressed {
-        context.encoding = call.with_head(|head| announced_encoding(head));
-    }
-    let decoded = codec::decode_whole(&mut body, range, compressed, context.encoding, max);
+    let decoded = if compressed {
+        let encoding = call.with_head(|head| announced_encoding(head));
+        context.encoding = encoding;
+        call.inflate(|grant| {
+            let inflate = Inflate { encoding, max, grant };
+            codec::decode_whole_within(&mut body, range, true, inflate)
+        })
+    } else {
+        codec::decode_whole(&mut body, range, false, Encoding::Identity, max)
+    };
     // The call state keeps the buffer for the next call.
     call.with_whole(|inc| *inc.body_mut() = body);
     decoded

@@ -3,9 +3,11 @@
 use crate::link::Faults;
 use crate::memory_pair::{BIDI, Pair, SILENT, Setup, UNARY, lone_channel, raw, router};
 use crate::peer::{Frame, Peer, framed, request};
-use framewire::server::Router;
+use framewire::server::{Requests, Router};
 use framewire::unstable::connection::options::ConnectionOptions;
-use framewire::unstable::grpc::{Code, Method, Raw, Response};
+use framewire::unstable::grpc::codec::encode_message;
+use framewire::unstable::grpc::{Code, Encoding, Method, Raw, Request, Response};
+use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::memory::budget::Budget;
 use framewire::unstable::pool::PoolOptions;
@@ -419,4 +421,69 @@ async fn announced_messages_that_do_not_come_go_when_memory_is_short() {
     let frames = peer.until_silent().await;
     assert_eq!(frames.iter().filter(|f| f.kind == FrameType::RstStream).count(), 1);
     assert!(budget.used() < 1 << 18, "{}", budget.used());
+}
+
+/// Sends a compressed message of 2 MiB in some KiB on so many streams. Returns those that are refused for
+/// want of memory.
+async fn bombs(peer: &mut Peer, path: &str, ends: bool, streams: u32) -> Vec<u32> {
+    let mut bomb = Vec::new();
+    encode_message(&Raw(vec![0; 2 << 20].into()), Encoding::Gzip, usize::MAX, &mut bomb).unwrap();
+    assert!(bomb.len() < 16 * 1024, "{} bytes", bomb.len());
+    for call in 0..streams {
+        peer.headers(2 * call + 1, false, &request(path, &[("grpc-encoding", "gzip")])).await;
+        peer.data(2 * call + 1, &bomb, ends).await;
+    }
+    let frames = peer.until_silent().await;
+    let heads = frames.iter().filter(|frame| frame.kind == FrameType::Headers);
+    heads
+        .map(|head| {
+            assert_eq!(head.field("grpc-status"), Some("8"), "{head:?}");
+            head.id
+        })
+        .collect()
+}
+
+/// Messages that inflate a thousandfold cost the memory that they inflate to.
+#[tokio::test(start_paused = true)]
+async fn inflated_messages_are_charged_as_long_as_their_handlers_run() {
+    for (path, ends) in [("/test.Echo/Silent", true), ("/test.Held/Up", false)] {
+        let budget = Budget::new(9 << 20);
+        let router = router().client_streaming(
+            &Method::new("/test.Held/Up"),
+            |_, mut requests: Requests<Raw>| async move {
+                let held = requests.message().await?;
+                std::future::pending::<()>().await;
+                Ok(Response::new(held.unwrap()))
+            },
+        );
+        let mut setup = Setup::new(router);
+        setup.server.budget = Some(Arc::clone(&budget));
+        let pair = setup.start();
+        let mut peer = Peer::dial(&pair.connector).await;
+        let refused = bombs(&mut peer, path, ends, 20).await;
+        assert_eq!(refused.len(), 16, "{path}: {refused:?}");
+        assert!((8 << 20..10 << 20).contains(&budget.used()), "{path}: {}", budget.used());
+        for call in 0..20 {
+            if !refused.contains(&(2 * call + 1)) {
+                peer.reset(2 * call + 1, ErrorCode::CANCEL).await;
+            }
+        }
+        drop(peer);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(budget.used(), 0, "{path}");
+    }
+}
+
+/// Each message takes the place of the one before it.
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_charged_for_its_last_inflated_message() {
+    let budget = Budget::new(16 << 20);
+    let pair = pair_of([&Budget::new(1 << 30), &budget], 1 << 20, 1 << 20);
+    let request = Request::new(()).with_encoding(Encoding::Gzip);
+    let (mut up, mut down) = pair.channel.bidi(&BIDI, request).unwrap();
+    for _ in 0..20 {
+        let message = raw(vec![0; 2 << 20]);
+        up.send(message.clone()).await.unwrap();
+        assert_eq!(down.message().await.unwrap(), Some(message));
+    }
 }

@@ -8,6 +8,7 @@ use crate::call::timeline::Timeline;
 use crate::error::{Error, Kind, Phase};
 use crate::grpc::Code;
 use crate::http2::{ErrorCode, Fields, Template};
+use crate::memory::inflated::InflatedReservation;
 use crate::memory::queued::QueuedReservation;
 use std::panic::Location;
 use std::sync::Arc;
@@ -172,6 +173,12 @@ impl CallState {
                 .is_some_and(|permit| permit.carrier().queued_bytes().is_over_limit())
         };
         queued == 0 || (queued < SEND_BUFFER_LIMIT && !much())
+    }
+
+    /// Returns a charge of zero bytes for a message that is inflated, to the budget of the connection.
+    pub(crate) fn inflated(&self) -> InflatedReservation {
+        let connection = self.permit.as_ref().map(|permit| permit.carrier().queued_bytes());
+        connection.map(|queued| queued.inflated()).unwrap_or_default()
     }
 
     /// Counts what is queued to be sent.
