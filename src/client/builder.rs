@@ -242,6 +242,7 @@ impl ChannelBuilder {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = pool::check(&self.pool_options(), &self.limits, self.path.as_ref());
         findings.extend(self.settings.findings());
+        findings.extend(self.retries.iter().flat_map(|retries| retries.findings()));
         findings
     }
 
@@ -297,7 +298,7 @@ impl ChannelBuilder {
     }
 
     /// Sets the retry policy of `/package.Service/Method`, or of all methods of
-    /// `/package.Service/`.
+    /// `/package.Service/`. Any other name is an error of [`ChannelBuilder::build`].
     pub fn retry_for(mut self, name: &str, policy: RetryPolicy) -> Self {
         self.retries.get_or_insert_default().set(Some(name), Policy::Retry(policy));
         self
@@ -318,9 +319,10 @@ impl ChannelBuilder {
         self
     }
 
-    /// Stops retries and hedges while more than half of `max_tokens` (1 to 1000) are spent (gRFC A6,
-    /// retry throttling). A failure that a policy covers spends one token; any other end returns
-    /// `ratio` tokens. Default off.
+    /// Stops retries and hedges while half of `max_tokens` or more are spent (gRFC A6, retry throttling).
+    /// A failure that a policy covers spends one token, a success returns `ratio` tokens, and any other
+    /// failure changes nothing. Default off. `max_tokens` outside of 1 to 1000 and a `ratio` below 0.001
+    /// are errors of [`ChannelBuilder::build`].
     pub fn retry_throttle(mut self, max_tokens: u32, ratio: f64) -> Self {
         self.retries.get_or_insert_default().throttle(max_tokens, ratio);
         self

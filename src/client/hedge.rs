@@ -9,6 +9,7 @@ use crate::call::timeline::Timeline;
 use crate::client::call::Call;
 use crate::client::channel::Channel;
 use crate::client::policy::{HedgePolicy, Retries};
+use crate::client::throttle::Outcome;
 use crate::error::{Error, Kind, Processed};
 use crate::grpc::status::Code;
 use crate::rt;
@@ -153,7 +154,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
 
     /// An attempt failed, and others may do better.
     fn lose(&mut self, error: Error, pushback: Option<Pushback>) {
-        let allowed = self.retries().is_none_or(|retries| retries.note(true));
+        let allowed = self.retries().is_none_or(|retries| retries.note(Outcome::Retryable));
         self.closed |= !allowed || pushback == Some(Pushback::Never);
         self.seen |= error.processed() != Processed::No;
         self.schedule(match pushback {
@@ -219,7 +220,11 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
     /// The call has ended with the winner's `error`, `None` being success: for the throttle.
     pub(super) fn note(&self, error: Option<&Error>) {
         if let Some(retries) = self.retries() {
-            retries.note(error.is_some_and(|error| self.policy.covers(error)));
+            retries.note(match error {
+                None => Outcome::Success,
+                Some(error) if self.policy.covers(error) => Outcome::Retryable,
+                Some(_) => Outcome::Other,
+            });
         }
     }
 

@@ -18,6 +18,7 @@ mod settings;
 mod shard_key;
 mod shards;
 mod streaming;
+mod throttle;
 
 #[doc = include_str!("pool.md")]
 pub mod pool {}

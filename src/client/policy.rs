@@ -1,17 +1,17 @@
 //! What a method may have of further attempts (gRFC A6): a policy for retries or one for hedges, and
 //! the throttle that all policies of a channel share.
 
+use crate::client::throttle::{Outcome, Throttle};
+use crate::connection::check::{Finding, Findings};
 use crate::connection::options::TIME_MAX;
 use crate::error::{Error, Kind};
+use crate::grpc::method::Path;
 use crate::grpc::status::Code;
-use crate::rt::sync::{AtomicU32, Ordering};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Attempts of one call, the first included (gRFC A6).
 pub(super) const ATTEMPTS_MAX: u32 = 5;
-/// Tokens are counted in thousandths.
-const TOKEN: u32 = 1000;
 
 /// A set of gRPC codes, never OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,9 +93,9 @@ impl RetryPolicy {
         self.codes.cover(error)
     }
 
-    /// The wait before attempt number `next`, without jitter.
-    pub(super) fn pause(&self, next: u32) -> Duration {
-        let factor = self.multiplier.powi(next.saturating_sub(2).min(64) as i32);
+    /// The wait after so many others, without jitter.
+    pub(super) fn pause(&self, others: u32) -> Duration {
+        let factor = self.multiplier.powi(others.min(64) as i32);
         let wait = self.initial.as_secs_f64() * factor;
         Duration::try_from_secs_f64(wait).unwrap_or(self.max).min(self.max).min(TIME_MAX)
     }
@@ -162,7 +162,7 @@ pub(super) enum Policy {
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     all: Option<Policy>,
-    named: HashMap<String, Policy>,
+    named: BTreeMap<String, Policy>,
     throttle: Option<Throttle>,
 }
 
@@ -188,9 +188,32 @@ impl Retries {
         self.named.get(path).or_else(|| self.named.get(service)).or(self.all.as_ref())
     }
 
+    /// Returns what is wrong with the names and the throttle.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Findings::default();
+        for (name, policy) in &self.named {
+            let service = name.ends_with('/') && Path::new(&format!("{name}_")).is_some();
+            if !service && Path::new(name).is_none() {
+                let setter = match policy {
+                    Policy::Retry(_) => "retry_for",
+                    Policy::Hedge(_) => "hedge_for",
+                };
+                found.error(
+                    format!("{setter}({name:?}) matches no method"),
+                    "its policy would never be used",
+                    "/package.Service/Method, or /package.Service/ for all methods of a service",
+                );
+            }
+        }
+        if let Some(throttle) = &self.throttle {
+            throttle.check(&mut found);
+        }
+        found.into_vec()
+    }
+
     /// An attempt has ended; whether another one may be made.
-    pub(super) fn note(&self, retryable: bool) -> bool {
-        self.throttle.as_ref().is_none_or(|throttle| throttle.note(retryable))
+    pub(super) fn note(&self, outcome: Outcome) -> bool {
+        self.throttle.as_ref().is_none_or(|throttle| throttle.note(outcome))
     }
 
     /// Whether another attempt may be made, with none ended since.
@@ -199,54 +222,21 @@ impl Retries {
     }
 }
 
-/// Tokens that failures spend and successes earn: at half and below nothing is tried again, so
-/// that retries do not bury a server that fails (gRFC A6).
-#[derive(Debug)]
-struct Throttle {
-    max: u32,
-    earn: u32,
-    tokens: AtomicU32,
-}
-
-impl Throttle {
-    fn new(max_tokens: u32, ratio: f64) -> Self {
-        let max = max_tokens.clamp(1, 1000) * TOKEN;
-        let earn = (ratio.clamp(0.001, 1000.0) * f64::from(TOKEN)) as u32;
-        Self { max, earn, tokens: AtomicU32::new(max) }
-    }
-
-    fn note(&self, retryable: bool) -> bool {
-        let next = |tokens: u32| {
-            let after = if retryable {
-                tokens.saturating_sub(TOKEN)
-            } else {
-                tokens.saturating_add(self.earn).min(self.max)
-            };
-            Some(after)
-        };
-        let before = self.tokens.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
-        before.ok().and_then(next).is_some_and(|after| after > self.max / 2)
-    }
-
-    fn allows(&self) -> bool {
-        self.tokens.load(Ordering::Acquire) > self.max / 2
-    }
-}
-
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
     use crate::client::policy::*;
+    use crate::connection::check::Severity;
 
     #[test]
     fn waits_grow_to_their_bound() {
         let policy =
             RetryPolicy::new(9).backoff(Duration::from_millis(10), 3.0, Duration::from_millis(200));
-        let waits: Vec<_> = (2..=5).map(|next| policy.pause(next).as_millis()).collect();
+        let waits: Vec<_> = (0..4).map(|others| policy.pause(others).as_millis()).collect();
         assert_eq!((policy.attempts(), waits), (5, vec![10, 30, 90, 200]));
         assert_eq!(RetryPolicy::new(0).attempts(), 2);
         for multiplier in [1.0, f64::INFINITY, f64::NAN] {
             let policy = RetryPolicy::new(5).backoff(Duration::MAX, multiplier, Duration::MAX);
-            assert_eq!([2, 5].map(|next| policy.pause(next)), [TIME_MAX; 2]);
+            assert_eq!([0, 3].map(|others| policy.pause(others)), [TIME_MAX; 2]);
         }
     }
 
@@ -276,16 +266,29 @@ mod tests {
     }
 
     #[test]
-    fn the_throttle_closes_at_half_and_opens_with_successes() {
-        let throttle = Throttle::new(10, 0.5);
-        let allowed: Vec<bool> = (0..6).map(|_| throttle.note(true)).collect();
-        assert_eq!(allowed, [true, true, true, true, false, false]);
-        // Four tokens left; half a token for each success.
-        let allowed: Vec<bool> = (0..4).map(|_| throttle.note(false)).collect();
-        assert_eq!(allowed, [false, false, true, true]);
-        for _ in 0..100 {
-            throttle.note(false);
+    fn names_that_match_nothing_are_found() {
+        for (name, matches) in [
+            ("/a.B/C", true),
+            ("/a.B/", true),
+            ("a.B/C", false),
+            ("/a.B", false),
+            ("/a.B/C/", false),
+            ("/a.B/*", false),
+            ("//", false),
+            ("/", false),
+            ("", false),
+            ("/a.B/C ", false),
+        ] {
+            for policy in [
+                Policy::Retry(RetryPolicy::new(2)),
+                Policy::Hedge(HedgePolicy::new(2, Duration::ZERO)),
+            ] {
+                let mut retries = Retries::default();
+                retries.set(Some(name), policy);
+                let found = retries.findings();
+                assert_eq!(found.is_empty(), matches, "{name:?}: {found:?}");
+                assert!(found.iter().all(|one| one.severity == Severity::Error));
+            }
         }
-        assert_eq!(throttle.tokens.load(Ordering::Relaxed), 10 * TOKEN);
     }
 }

@@ -11,13 +11,17 @@ use crate::call::state::ending::wake;
 use crate::call::state::{CallState, SharedCall};
 use crate::client::channel::{Channel, Inner};
 use crate::client::policy::RetryPolicy;
+use crate::client::throttle::Outcome;
 use crate::error::Error;
 use crate::http2::Fields;
+use crate::pool::ChannelState;
 use crate::rt;
 use crate::rt::sync::Mutex;
+use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The attempts of one call by policy. The call holds it, as a waker.
 #[derive(Debug)]
@@ -27,8 +31,20 @@ pub(super) struct Retrying {
     policy: RetryPolicy,
     /// Where the first attempt's fields end.
     mark: Mark,
-    /// Attempts begun, and the time between them.
-    made: Mutex<(u32, Duration)>,
+    made: Mutex<Made>,
+}
+
+/// What a call's policy has done so far.
+#[derive(Debug)]
+struct Made {
+    /// Attempts begun.
+    attempts: u32,
+    /// The time between them.
+    paused: Duration,
+    /// Pauses by the policy since the last one that the server asked for.
+    backoffs: u32,
+    /// Its drop tells the task that pauses: the call has ended, or another pause begins.
+    pause: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Retrying {
@@ -40,7 +56,12 @@ impl Retrying {
             call: Arc::downgrade(call),
             policy: policy.clone(),
             mark: x.send().extra().mark(),
-            made: Mutex::new((1, Duration::ZERO)),
+            made: Mutex::new(Made {
+                attempts: 1,
+                paused: Duration::ZERO,
+                backoffs: 0,
+                pause: None,
+            }),
         });
         x.set_policy(Waker::from(retrying));
     }
@@ -53,23 +74,33 @@ impl Retrying {
         let error = attempt.result.as_ref().err();
         let covered = error.is_some_and(|error| self.policy.covers(error));
         let refused = error.is_some() && attempt.pushback == Some(Pushback::Never);
-        let allowed = channel.retries.as_ref()?.note(covered || refused);
+        let outcome = match error {
+            None => Outcome::Success,
+            Some(_) if covered || refused => Outcome::Retryable,
+            Some(_) => Outcome::Other,
+        };
+        let allowed = channel.retries.as_ref()?.note(outcome);
         let mut made = self.made.lock();
         let may = covered && allowed && !refused && attempt.is_movable;
-        if !may || made.0 >= self.policy.attempts() {
+        if !may || made.attempts >= self.policy.attempts() {
             return None;
         }
-        let pause = match attempt.pushback {
-            Some(Pushback::After(time)) => time,
-            _ => channel.pool.jitter(self.policy.pause(made.0 + 1), 0.2),
+        // gRFC A6: a pushback sets the time, and the backoff begins anew after it
+        let (pause, backoffs) = match attempt.pushback {
+            Some(Pushback::After(time)) => (time, 0),
+            _ => {
+                let pause = self.policy.pause(made.backoffs);
+                (channel.pool.jitter(pause, 0.2), made.backoffs + 1)
+            }
         };
         let next = rt::now().checked_add(pause);
         if attempt.deadline.is_some_and(|at| next.is_none_or(|next| next >= at)) {
             return None;
         }
-        let previous = made.0;
-        made.0 += 1;
-        made.1 += pause;
+        let previous = made.attempts;
+        made.attempts += 1;
+        made.backoffs = backoffs;
+        made.paused = made.paused.saturating_add(pause);
         Some((previous, pause))
     }
 
@@ -102,19 +133,40 @@ impl Wake for Retrying {
         let permit = x.retry(&error, rt::now());
         drop(x);
         drop(permit);
-        let pause = Pause { retrying: self, error: Some(error) };
+        self.pause(time, error);
+    }
+}
+
+impl Retrying {
+    /// Pauses in a task, until the time has passed or the channel is shut down. The task owns neither the
+    /// call nor this: it ends with them.
+    fn pause(self: Arc<Self>, time: Duration, error: Error) {
+        let Some(channel) = self.channel.upgrade() else { return };
+        let (running, ended) = oneshot::channel();
+        self.made.lock().pause = Some(running);
+        let mut state = channel.pool.watch();
+        let shut_down = async move {
+            let ended = state.wait_for(|state| *state == ChannelState::Shutdown).await;
+            drop(ended);
+        };
+        let pause = Pause { retrying: Arc::downgrade(&self), error: Some(error) };
+        drop((channel, self));
         rt::spawn_if_possible(async move {
-            rt::sleep(time).await;
-            pause.end();
+            tokio::select! {
+                biased;
+                _ = ended => {}
+                () = shut_down => pause.end(),
+                () = rt::sleep(time) => pause.end(),
+            }
         });
     }
 }
 
 impl Drop for Retrying {
     fn drop(&mut self) {
-        let (made, paused) = *self.made.lock();
-        if let (true, Some(channel)) = (made > 1, self.channel.upgrade()) {
-            channel.pool.note_attempts(false, made - 1, paused);
+        let made = self.made.lock();
+        if let (true, Some(channel)) = (made.attempts > 1, self.channel.upgrade()) {
+            channel.pool.note_attempts(false, made.attempts - 1, made.paused);
         }
     }
 }
@@ -122,14 +174,15 @@ impl Drop for Retrying {
 /// A call between two attempts. Dropped before the next one, as when a runtime ends, it tells the
 /// caller how the last one ended.
 struct Pause {
-    retrying: Arc<Retrying>,
+    retrying: Weak<Retrying>,
     error: Option<Error>,
 }
 
 impl Pause {
     /// Submits the call, unless its caller has cancelled it.
     fn end(mut self) {
-        let Some(call) = self.retrying.call.upgrade() else { return };
+        let Some(retrying) = self.retrying.upgrade() else { return };
+        let Some(call) = retrying.call.upgrade() else { return };
         let mut x = call.lock();
         if x.is_over() || x.cancel_code().is_some() {
             self.error = None;
@@ -138,7 +191,7 @@ impl Pause {
             return wake(wakers);
         }
         drop(x);
-        if let Some(channel) = self.retrying.channel.upgrade() {
+        if let Some(channel) = retrying.channel.upgrade() {
             self.error = None;
             channel.pool.resubmit(call);
         }
@@ -148,7 +201,8 @@ impl Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         let Some(error) = self.error.take() else { return };
-        let Some(call) = self.retrying.call.upgrade() else { return };
+        let call = self.retrying.upgrade().and_then(|retrying| retrying.call.upgrade());
+        let Some(call) = call else { return };
         let wakers = call.lock().abandon_retry(error);
         wake(wakers);
     }

@@ -3,7 +3,7 @@
 
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, ChannelBuilder, RetryPolicy};
+use framewire::client::{Channel, ChannelBuilder, HedgePolicy, RetryPolicy};
 use framewire::error::Error;
 use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
@@ -164,6 +164,45 @@ async fn the_server_says_when_or_never() {
     }
 }
 
+/// gRFC A6: after a pushback the backoff begins anew.
+#[tokio::test(start_paused = true)]
+async fn a_pushback_resets_the_backoff() {
+    let (channel, mut peer) = channel(|builder| builder.retry(policy(5))).await;
+    let call = begin(&channel, &UNARY, Request::new(raw("")));
+    let mut times = Vec::new();
+    for more in [&[][..], &[], &[("grpc-retry-pushback-ms", "1000")], &[]] {
+        refuse(&mut peer, "14", more).await;
+        times.push(Instant::now());
+    }
+    answer(&mut peer).await;
+    times.push(Instant::now());
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    call.await.unwrap().0.unwrap();
+    for (pause, most) in pauses.iter().zip([120, 240, 1010, 120]) {
+        assert!(between(*pause, most * 2 / 3, most), "{pauses:?}");
+    }
+}
+
+/// A server that asks for a pause of 49 days keeps no task of this side: it ends with its call.
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_with_its_call() {
+    let (channel, mut peer) = channel(|builder| builder.retry(policy(3))).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let warm = begin(&channel, &UNARY, Request::new(raw("")));
+    answer(&mut peer).await;
+    warm.await.unwrap().0.unwrap();
+    let before = tasks();
+    for _ in 0..3 {
+        let call = begin(&channel, &UNARY, Request::new(raw("")));
+        refuse(&mut peer, "14", &[("grpc-retry-pushback-ms", "4233600000")]).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(tasks(), before + 2, "the caller and the pause");
+        call.abort();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(tasks(), before);
+    }
+}
+
 /// The deadline holds for all attempts together, and travels shortened.
 #[tokio::test(start_paused = true)]
 async fn the_deadline_bounds_all_attempts() {
@@ -191,6 +230,42 @@ async fn the_deadline_bounds_all_attempts() {
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
     assert!(between(took, 349, 355), "{took:?}");
     assert_eq!(peer.next(FrameType::RstStream).await.id, head.id);
+}
+
+/// gRFC A6: a failure that no retry mends says nothing of the load, so it opens nothing.
+#[tokio::test(start_paused = true)]
+async fn only_successes_open_the_throttle() {
+    let (channel, mut peer) =
+        channel(|builder| builder.retry(policy(5)).retry_throttle(4, 1.0)).await;
+    let call = begin(&channel, &UNARY, Request::new(raw("")));
+    refuse(&mut peer, "14", &[]).await;
+    refuse(&mut peer, "14", &[]).await;
+    call.await.unwrap().0.unwrap_err();
+    for code in ["3", "5", "16", "13"] {
+        let call = begin(&channel, &UNARY, Request::new(raw("")));
+        refuse(&mut peer, code, &[]).await;
+        call.await.unwrap().0.unwrap_err();
+    }
+    let call = begin(&channel, &UNARY, Request::new(raw("")));
+    refuse(&mut peer, "14", &[]).await;
+    call.await.unwrap().0.unwrap_err();
+    assert!(peer.until_silent().await.iter().all(|frame| frame.kind != FrameType::Headers));
+}
+
+/// Names and numbers that cannot be meant are told when the channel is built.
+#[test]
+fn a_policy_that_would_never_be_used_builds_no_channel() {
+    let text = |with: fn(ChannelBuilder) -> ChannelBuilder| {
+        with(Channel::builder("http://test")).build().unwrap_err().to_string()
+    };
+    let unary = |builder: ChannelBuilder| builder.retry_for("test.Echo/Unary", policy(2));
+    assert!(text(unary).contains("retry_for(\"test.Echo/Unary\") matches no method"));
+    let all = |builder: ChannelBuilder| {
+        builder.hedge_for("/test.Echo/*", HedgePolicy::new(2, Duration::ZERO))
+    };
+    assert!(text(all).contains("hedge_for(\"/test.Echo/*\") matches no method"));
+    assert!(text(|builder| builder.retry_throttle(5000, 0.1)).contains("5000 tokens"));
+    assert!(text(|builder| builder.retry_throttle(10, f64::NAN)).contains("a ratio of NaN"));
 }
 
 /// A server that fails is not buried: at half of the tokens nothing is tried again.
