@@ -6,6 +6,7 @@ use crate::grpc::Code;
 use crate::http2::Fields;
 use crate::memory::inflated::InflatedReservation;
 use bytes::BytesMut;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -130,15 +131,36 @@ impl Reader {
     /// Waits until the peer has reset the stream, the deadline has passed or the connection is
     /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
     /// one that reads.
-    pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Error> {
-        let mut x = self.0.lock();
+    pub async fn failed(&self) -> Error {
+        let mut watcher = Watcher { call: &self.0, number: None };
+        poll_fn(|cx| watcher.poll(cx)).await
+    }
+}
+
+/// Waits for the end of a call. The call keeps one waker for it while it lives.
+struct Watcher<'a> {
+    call: &'a SharedCall,
+    number: Option<u64>,
+}
+
+impl Watcher<'_> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Error> {
+        let mut x = self.call.lock();
         if let Some(error) = x.failure() {
             return Poll::Ready(error.clone());
         }
         if x.is_over() {
             return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
         }
-        x.wait_over(cx);
+        x.wait_over(&mut self.number, cx);
         Poll::Pending
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.call.lock().forget_watcher(number);
+        }
     }
 }

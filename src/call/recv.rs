@@ -1,6 +1,6 @@
 //! What the peer sends, and what a reader did with its bytes.
 
-use crate::call::send::KEPT;
+use crate::call::send::{FIELDS_KEPT, KEPT};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::Status;
 use crate::grpc::{Encoding, response};
@@ -223,18 +223,24 @@ impl RecvState {
     }
 
     pub(super) fn clear(&mut self) {
-        self.head.clear();
+        self.head.shrink(FIELDS_KEPT);
         self.head_ready = false;
         self.checked = None;
         self.body.clear();
-        self.shrink();
+        self.shrink(KEPT);
         self.credit = Credit::NONE;
         self.trailers.clear();
+        self.trailers.shrink(FIELDS_KEPT);
         self.end = None;
     }
 
-    pub(super) fn shrink(&mut self) {
-        if self.body.capacity() > KEPT {
+    pub(super) fn has_large_fields(&self) -> bool {
+        self.head.capacity() > FIELDS_KEPT || self.trailers.capacity() > FIELDS_KEPT
+    }
+
+    /// Frees a body of more than `kept` bytes. A handler may still read the fields.
+    pub(super) fn shrink(&mut self, kept: usize) {
+        if self.body.capacity() > kept {
             self.body = BytesMut::new();
         }
     }

@@ -17,6 +17,8 @@ use std::time::Instant;
 pub const INLINE_MAX: usize = 4096;
 /// Memory that a recycled call keeps in each of its buffers.
 pub(crate) const KEPT: usize = 8 * 1024;
+/// Memory that it keeps in each of its field lists.
+pub(crate) const FIELDS_KEPT: usize = 2 * 1024;
 
 /// How far the head has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::http2::Head;
 use crate::http2::hpack::Template;
 use crate::memory::inflated::InflatedReservation;
-use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -55,8 +54,7 @@ impl ServerCall {
 
     /// Waits until the caller has given up, its deadline has passed or the connection is lost.
     pub async fn cancelled(&self) -> Error {
-        let reader = self.reader();
-        poll_fn(|cx| reader.poll_failed(cx)).await
+        self.reader().failed().await
     }
 
     /// The reading end.

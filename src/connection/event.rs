@@ -19,6 +19,8 @@ pub enum ConnectionEvent {
     Goaway(ErrorCode, StreamId),
     /// The peer's GOAWAY said `too_many_pings`.
     TooManyPings,
+    /// It has had no calls for a while, and has freed its buffers.
+    Quiet,
     /// Calls are held until a PING is answered: the connection was silent for long.
     Probing,
     /// A live peer would have answered that PING by now: the pool should dial another connection.

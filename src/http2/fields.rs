@@ -105,6 +105,13 @@ impl Fields {
         self.count = 0;
     }
 
+    /// Frees the memory of a list whose capacity is above `kept` bytes, and all its fields with it.
+    pub fn shrink(&mut self, kept: usize) {
+        if self.buf.capacity() > kept {
+            *self = Self::new();
+        }
+    }
+
     /// Returns the end of the list, for [`Fields::rewind`].
     #[must_use]
     pub fn mark(&self) -> Mark {

@@ -229,6 +229,11 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// Frees the calls that are kept for later ones: there were none for a while.
+    fn free_spare_calls(&self) {
+        while self.spare_calls.pop().is_some() {}
+    }
+
     /// The subchannels and their connections that take calls.
     fn candidates(&self) -> Arc<[Candidate]> {
         self.picker.candidates()

@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::grpc::{Encoding, Metadata, Status};
 use crate::rt;
 use crate::transport::connect::ConnectionInfo;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,8 +183,7 @@ impl Context {
     /// # fn main() {}
     /// ```
     pub async fn cancelled(&self) -> Cancelled {
-        let reader = Reader::new(Arc::clone(&self.call));
-        poll_fn(|cx| reader.poll_failed(cx)).await
+        Reader::new(Arc::clone(&self.call)).failed().await
     }
 
     /// Keeps the handler running after the caller cancels, the deadline passes or the connection is

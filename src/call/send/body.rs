@@ -1,9 +1,8 @@
 //! The body of a request or response: queued by the caller, handed over piece by piece, and kept for a
 //! replay as far as the channel's budget has memory for it.
 
-use super::{HeadState, INLINE_MAX, KEPT, SendEnd, SendState};
+use super::{FIELDS_KEPT, HeadState, INLINE_MAX, KEPT, SendEnd, SendState};
 use crate::call::stalls::Stalls;
-use crate::http2::Fields;
 use crate::memory::replay::{ReplayBudget, ReplayReservation, UNCOUNTED};
 use bytes::{Buf, Bytes};
 use std::sync::Arc;
@@ -180,9 +179,13 @@ impl SendState {
         self.within = 0;
     }
 
-    /// Gives a long tail's memory back.
-    pub(crate) fn shrink(&mut self) {
-        if self.tail.capacity() > KEPT {
+    pub(crate) fn has_large_fields(&self) -> bool {
+        self.extra.capacity() > FIELDS_KEPT || self.trailers.capacity() > FIELDS_KEPT
+    }
+
+    /// Frees a tail of more than `kept` bytes.
+    pub(crate) fn shrink(&mut self, kept: usize) {
+        if self.tail.capacity() > kept {
             self.tail = Vec::new();
         }
     }
@@ -198,11 +201,8 @@ impl SendState {
         self.in_flight = 0;
         self.counted = None;
         self.stalls = Stalls::default();
-        if self.tail.capacity() > KEPT {
-            self.tail = Vec::new();
-        }
-        if self.extra.capacity() > KEPT {
-            self.extra = Fields::new();
-        }
+        self.shrink(KEPT);
+        self.extra.shrink(FIELDS_KEPT);
+        self.trailers.shrink(FIELDS_KEPT);
     }
 }

@@ -149,11 +149,22 @@ impl CallState {
         remember(&mut self.writer, cx);
     }
 
-    /// Remembers whom to wake when the call is over.
-    pub fn wait_over(&mut self, cx: &Context<'_>) {
-        if !self.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.watchers.push(cx.waker().clone());
+    /// Remembers whom to wake when the call is over: `watcher` is the number from the last time, `None` the
+    /// first time. Who stops waiting calls [`CallState::forget_watcher`].
+    pub fn wait_over(&mut self, watcher: &mut Option<u64>, cx: &Context<'_>) {
+        match self.watchers.iter_mut().find(|(number, _)| Some(*number) == *watcher) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => {
+                self.last_watcher += 1;
+                *watcher = Some(self.last_watcher);
+                self.watchers.push((self.last_watcher, cx.waker().clone()));
+            }
         }
+    }
+
+    /// Forgets who waited for the end.
+    pub fn forget_watcher(&mut self, watcher: u64) {
+        self.watchers.retain(|(number, _)| *number != watcher);
     }
 
     /// Returns why the call failed.

@@ -181,10 +181,12 @@ impl CallState {
         }
     }
 
-    /// Frees large buffers. Unread bytes of the body are discarded with them.
-    pub fn shrink(&mut self) {
-        self.recv.shrink();
+    /// Frees buffers of more than `kept` bytes. Unread bytes of the body are discarded with them. Returns
+    /// whether field lists hold much memory: a handler may still read them.
+    pub fn shrink(&mut self, kept: usize) -> bool {
+        self.recv.shrink(kept);
         self.send.forget_body();
-        self.send.shrink();
+        self.send.shrink(kept);
+        self.recv.has_large_fields() || self.send.has_large_fields()
     }
 }

@@ -13,7 +13,7 @@ use std::task::Waker;
 #[must_use]
 pub struct Wakers {
     halves: [Option<Waker>; 2],
-    watchers: Vec<Waker>,
+    watchers: Vec<(u64, Waker)>,
     permit: Option<Permit>,
     tenant: Option<TenantPermit>,
     /// A retry policy that has nothing more to decide.
@@ -94,7 +94,8 @@ pub fn wake(wakers: Wakers) {
     drop(wakers.permit);
     drop(tenant);
     drop(wakers.policy);
-    for waker in wakers.halves.into_iter().flatten().chain(wakers.watchers) {
+    let watchers = wakers.watchers.into_iter().map(|(_, waker)| waker);
+    for waker in wakers.halves.into_iter().flatten().chain(watchers) {
         waker.wake();
     }
 }

@@ -103,8 +103,10 @@ pub struct CallState {
     failure: Option<Error>,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Who waits for the end and nothing else.
-    watchers: Vec<Waker>,
+    /// Who waits for the end and nothing else, each with its number.
+    watchers: Vec<(u64, Waker)>,
+    /// The number of the last of them.
+    last_watcher: u64,
 }
 
 /// A call that must be put into the mailbox of the connection that carries it. Its state names that
@@ -136,6 +138,7 @@ impl CallState {
             reader: None,
             writer: None,
             watchers: Vec::new(),
+            last_watcher: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The end of a connection, by error, by loss or after a drain. Every call ends or moves, once.
 
+use crate::call::send::KEPT;
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
@@ -14,6 +15,9 @@ use std::time::Instant;
 
 /// The largest number of calls that a server's connection keeps for reuse.
 const SPARE: usize = 256;
+/// How many of them keep buffers of [`KEPT`] bytes; the others keep [`SPARE_KEPT`].
+const SPARE_LARGE: usize = 16;
+const SPARE_KEPT: usize = 1024;
 
 /// Why the connection ends, and how far a graceful close has come.
 #[derive(Debug, Default)]
@@ -214,16 +218,26 @@ impl Core {
         let wakers = if ours { x.complete() } else { Wakers::default() };
         drop(x);
         if self.conn.role() == Role::Server {
-            // A handler may still hold it: it is made new when it is needed, large buffers go now.
-            if self.spare.len() < SPARE {
-                call.lock().shrink();
-                self.spare.push(call);
-            }
+            self.keep_spare(call);
         } else {
             // Before the caller wakes, so that it finds the call its own and recycles it.
             drop(call);
         }
         wake(wakers);
+    }
+
+    /// Keeps the call of an ended stream for another one. A handler may still hold it: it is made new when it
+    /// is needed, large buffers go now.
+    fn keep_spare(&mut self, mut call: Arc<SharedCall>) {
+        if self.spare.len() >= SPARE {
+            return;
+        }
+        let kept = if self.spare.len() < SPARE_LARGE { KEPT } else { SPARE_KEPT };
+        let large = call.lock().shrink(kept);
+        // Fields that a handler may still read are its own from here on.
+        if !large || call.recycle() {
+            self.spare.push(call);
+        }
     }
 
     fn abort_unless_over(&mut self, key: StreamKey) {

@@ -3,10 +3,10 @@
 
 use crate::call::state::Credit;
 use crate::connection::driver::flush::OUT_FULL;
-use crate::connection::driver::{Core, Entry};
+use crate::connection::driver::{Core, Entry, QUIET_TIME};
 use crate::connection::handle::Handle;
 use crate::http2::settings::DEFAULT_WINDOW;
-use crate::http2::{Connection, StreamKey};
+use crate::http2::{Connection, RecvBuffer, StreamKey};
 use crate::memory::budget::Waiter;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -137,10 +137,29 @@ impl Core {
     /// Returns what is charged for a stream that has ended.
     pub(super) fn forget(&mut self, key: StreamKey, entry: &Entry) {
         self.memory.forget(key, &entry.holding);
+        let conn = &self.conn;
+        self.memory.sweep(conn.streams(), |key| conn.user(key).is_some());
         self.stalls.forget(&entry.stall);
         if self.memory.has_pending() {
             self.release_pending();
         }
+    }
+
+    /// Charges what the receive buffer holds above its first size, and frees what it has not used for
+    /// [`QUIET_TIME`], with part of a frame in it or not.
+    pub(super) fn tend_receive_buffer(&mut self, recv: &mut RecvBuffer) {
+        match self.recv_check {
+            None if recv.extra_capacity() == 0 => return,
+            Some(at) if self.now < at => {}
+            check => {
+                if check.is_some() {
+                    recv.shrink();
+                }
+                let large = recv.extra_capacity() > 0;
+                self.recv_check = large.then(|| self.now + QUIET_TIME);
+            }
+        }
+        self.memory.charge_buffer(recv.extra_capacity() as u64);
     }
 
     /// Charges a call whose handler begins.
@@ -148,6 +167,11 @@ impl Core {
         if let Some(entry) = self.conn.user_mut(key) {
             self.memory.serve(&mut entry.holding);
         }
+    }
+
+    /// Returns whether the budget is spent: buffers do not grow for the sake of speed.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.memory.is_spent()
     }
 
     /// Returns the bytes in the outgoing buffer above which nothing more is produced.

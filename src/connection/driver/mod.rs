@@ -100,6 +100,8 @@ pub(crate) struct Core {
     lag: Duration,
     handlers: handlers::Handlers,
     memory: ConnectionMemory,
+    /// When to free what the receive buffer does not use; `None` while it is small.
+    recv_check: Option<Instant>,
     stalls: stalls::StallWatch,
     /// Time of the next check for calls that nobody waits for.
     leak_check: Option<Instant>,
@@ -216,6 +218,7 @@ impl Driver {
             lag: Duration::ZERO,
             handlers: handlers::Handlers::new(Arc::clone(&handle)),
             memory: ConnectionMemory::new(budget),
+            recv_check: None,
             stalls: stalls::StallWatch::default(),
             leak_check: None,
         };

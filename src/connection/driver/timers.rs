@@ -46,7 +46,7 @@ pub(super) struct Timers {
     rtt: u32,
     quiet: Option<Instant>,
     /// Buffers were released since the connection is quiet.
-    released: bool,
+    pub(super) released: bool,
     died: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
@@ -330,6 +330,7 @@ impl Core {
             timers.overdue,
             quiet.map(|at| at + super::QUIET_TIME),
             self.stalls.next_check(),
+            self.recv_check,
             self.next_leak_check(),
             self.next_drain_time(),
             self.next_age_time().filter(|_| handshaken && self.conn.role() == Role::Server),

@@ -51,8 +51,10 @@ impl Driver {
     /// Reads and handles what has arrived. Returns `true` if more may be available at once.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let mut bytes = 0;
+        self.recv.keep_small(self.core.is_short_of_memory());
         while !self.read_done && self.core.may_read() {
             if bytes >= TURN_BYTES {
+                self.core.tend_receive_buffer(&mut self.recv);
                 return true;
             }
             let spare = self.recv.spare(self.core.conn.wanted());
@@ -77,6 +79,7 @@ impl Driver {
             }
         }
         self.held = !self.read_done && !self.core.may_read();
+        self.core.tend_receive_buffer(&mut self.recv);
         false
     }
 
@@ -151,8 +154,13 @@ impl Driver {
             && self.core.waiting.is_empty()
             && self.recv.is_empty()
             && self.core.out.is_empty();
+        let was_released = self.core.timers.released;
         if self.core.timers.note_quiet(quiet, QUIET_TIME, self.core.now) {
+            if !was_released {
+                self.core.tell_owner(ConnectionEvent::Quiet);
+            }
             self.recv.release();
+            self.core.tend_receive_buffer(&mut self.recv);
             self.inbox = VecDeque::new();
             self.core.release_buffers();
         }

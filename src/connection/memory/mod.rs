@@ -76,6 +76,9 @@ use std::sync::Arc;
 /// counted one by one.
 const SERVED: u64 = 8 * 1024;
 
+/// Streams that have ended and stay in the order of pending credit before they are removed.
+const PENDING_ENDED: usize = 32;
+
 /// What one stream holds. See the [module](self) for the words.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
@@ -107,6 +110,8 @@ pub(super) struct ConnectionMemory {
     reservation: Reservation,
     /// Bytes charged for the connection's receive window; `None` while it has no streams.
     window: Option<u64>,
+    /// Bytes charged for the receive buffer.
+    buffer: u64,
     /// The stream whose credit is never pending.
     privileged: Option<StreamKey>,
     /// Streams with pending credit, in the order in which they get it. Some may have ended, or have
@@ -122,6 +127,7 @@ impl ConnectionMemory {
         Self {
             reservation: Reservation::new(budget),
             window: None,
+            buffer: 0,
             privileged: None,
             pending: VecDeque::new(),
             waiter: None,
@@ -229,6 +235,14 @@ impl ConnectionMemory {
         !self.pending.is_empty()
     }
 
+    /// Removes streams that have ended from the order of pending credit, once they may be most of it.
+    #[inline]
+    pub(super) fn sweep(&mut self, streams: usize, is_open: impl Fn(StreamKey) -> bool) {
+        if self.pending.len() > 2 * streams + PENDING_ENDED {
+            self.pending.retain(|key| is_open(*key));
+        }
+    }
+
     /// Returns the stream that gets its pending credit next. It may have ended.
     pub(super) fn first_pending(&self) -> Option<StreamKey> {
         self.pending.front().copied()
@@ -264,6 +278,16 @@ impl ConnectionMemory {
     }
 
     // ---- the connection ---------------------------------------------------------------------
+
+    /// Charges the receive buffer of so many bytes above its first size. The memory is there already.
+    pub(super) fn charge_buffer(&mut self, bytes: u64) {
+        if bytes > self.buffer {
+            self.reservation.force(bytes - self.buffer);
+        } else {
+            self.reservation.give(self.buffer - bytes);
+        }
+        self.buffer = bytes;
+    }
 
     /// Returns whether the connection's window is charged.
     #[inline]

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 /// The first capacity of a buffer, in bytes.
 const INITIAL: usize = 16 * 1024;
-/// The largest capacity, reached if reads fill the buffer, in bytes.
+/// The largest capacity, reached if reads fill the buffer, in bytes. Only a frame that is longer and that is
+/// needed in one piece makes it larger.
 const LARGEST: usize = 256 * 1024;
 
 /// A receive buffer. An empty one needs no memory.
@@ -16,6 +17,10 @@ pub struct RecvBuffer {
     buf: Vec<u8>,
     start: usize,
     end: usize,
+    /// The most bytes that it held since [`RecvBuffer::shrink`].
+    most: usize,
+    /// It does not grow for the sake of speed.
+    small: bool,
 }
 
 /// Prints the size, not the content.
@@ -29,7 +34,7 @@ impl RecvBuffer {
     /// Creates an empty buffer; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buf: Vec::new(), start: 0, end: 0 }
+        Self { buf: Vec::new(), start: 0, end: 0, most: 0, small: false }
     }
 
     /// Returns the bytes that are not consumed yet.
@@ -59,7 +64,8 @@ impl RecvBuffer {
         }
         let needed = self.len().saturating_add(1).max(wanted.min(LARGEST)).max(INITIAL);
         if self.buf.len() < needed {
-            self.grow(needed);
+            // A long frame gets its memory as it arrives, and not at its word.
+            self.grow(needed.max(wanted.min(self.buf.len() * 2)));
         } else if self.start > 0 && self.buf.len() - self.end < self.buf.len() / 2 {
             self.compact();
         }
@@ -75,9 +81,10 @@ impl RecvBuffer {
         let spare = self.buf.len() - self.end;
         assert!(n <= spare, "a read reported more bytes than it was lent");
         self.end += n;
+        self.most = self.most.max(self.len());
         // A read that filled the buffer means that more bytes wait: make the next read larger.
-        if n == spare && self.buf.len() < LARGEST && n > 0 {
-            self.grow(self.buf.len() * 4);
+        if n == spare && self.buf.len() < LARGEST && n > 0 && !self.small {
+            self.grow((self.buf.len() * 4).min(LARGEST));
         }
     }
 
@@ -114,6 +121,28 @@ impl RecvBuffer {
         }
     }
 
+    /// Sets whether the buffer stays at its first size unless a frame needs more.
+    pub const fn keep_small(&mut self, small: bool) {
+        self.small = small;
+    }
+
+    /// Returns the bytes of memory held above the first size.
+    #[must_use]
+    pub fn extra_capacity(&self) -> usize {
+        self.buf.capacity().saturating_sub(INITIAL)
+    }
+
+    /// Frees memory that was not used since the last call, down to the first size.
+    pub fn shrink(&mut self) {
+        let len = self.len();
+        let most = std::mem::replace(&mut self.most, len).max(len).max(INITIAL);
+        if most <= self.buf.capacity() / 4 {
+            self.compact();
+            self.buf.truncate(most);
+            self.buf.shrink_to_fit();
+        }
+    }
+
     /// Returns the bytes of memory held.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -128,7 +157,7 @@ impl RecvBuffer {
 
     fn grow(&mut self, capacity: usize) {
         self.compact();
-        self.buf.resize(capacity.min(LARGEST).max(self.end + 1), 0);
+        self.buf.resize(capacity.max(self.end + 1), 0);
     }
 }
 
@@ -149,6 +178,42 @@ mod tests {
         }
         got.extend_from_slice(buffer.bytes());
         assert_eq!(got, sent);
+    }
+
+    /// A frame of 4 MiB that is needed in one piece takes a few reads, not one a byte, and no memory before
+    /// its bytes arrive.
+    #[test]
+    fn a_long_frame_takes_few_reads() {
+        let wanted = 4 << 20;
+        let mut buffer = RecvBuffer::new();
+        let mut reads = 0;
+        while buffer.len() < wanted {
+            let spare = buffer.spare(wanted).len();
+            assert!(buffer.capacity() <= (2 * buffer.len()).max(LARGEST) + INITIAL);
+            buffer.filled(spare.min(wanted - buffer.len()));
+            reads += 1;
+        }
+        assert!(reads <= 20, "{reads} reads");
+    }
+
+    #[test]
+    fn memory_that_is_not_used_is_freed_with_bytes_left() {
+        let mut buffer = RecvBuffer::new();
+        buffer.extend(&[7; 500_000]);
+        let all = buffer.len();
+        let _ = buffer.consume(all - 5);
+        buffer.shrink();
+        assert!(buffer.extra_capacity() > 0, "it was used since the last call");
+        buffer.shrink();
+        assert_eq!((buffer.extra_capacity(), buffer.bytes()), (0, &[7; 5][..]));
+        buffer.keep_small(true);
+        for _ in 0..100 {
+            let spare = buffer.spare(0).len();
+            buffer.filled(spare);
+            let all = buffer.len();
+            let _ = buffer.consume(all);
+            assert_eq!(buffer.extra_capacity(), 0);
+        }
     }
 
     #[test]

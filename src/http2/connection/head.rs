@@ -153,6 +153,21 @@ impl Head {
         *self = Self { text, fields, ..Self::default() };
     }
 
+    /// Returns the bytes of memory held, used or not.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.text.capacity() + self.fields.capacity()
+    }
+
+    /// Removes everything, and keeps at most `kept` bytes of memory for each part.
+    pub fn shrink(&mut self, kept: usize) {
+        self.clear();
+        self.fields.shrink(kept);
+        if self.text.capacity() > kept {
+            self.text = Vec::new();
+        }
+    }
+
     fn part(&self, (start, end): (u32, u32)) -> &[u8] {
         self.text.get(start as usize..end as usize).unwrap_or_default()
     }

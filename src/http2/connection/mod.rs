@@ -3,6 +3,7 @@
 //! This file defines the state and creates it. The submodules receive, send, schedule and close.
 
 mod abuse;
+mod closed;
 mod control;
 mod event;
 mod field_block;
@@ -31,7 +32,7 @@ use crate::http2::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder, Prepared};
 use crate::http2::limits::Limits;
 use crate::http2::settings::{DEFAULT_WINDOW, Settings};
 use crate::http2::stats::Stats;
-use crate::http2::stream::{Blocked, Ended, Recent, StreamKey, StreamTable};
+use crate::http2::stream::{Blocked, Recent, StreamKey, StreamTable};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::ConnectionError;
 use abuse::Abuse;
@@ -92,6 +93,8 @@ pub struct Connection<T> {
     // sending
     send_window: SendWindow,
     ready: VecDeque<StreamKey>,
+    /// Keys in `ready` whose streams have closed.
+    ready_closed: usize,
     touched: Vec<StreamKey>,
     stalled_since: Option<Instant>,
     control_queued: u32,
@@ -138,6 +141,7 @@ impl<T> Connection<T> {
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
             ready: VecDeque::new(),
+            ready_closed: 0,
             touched: Vec::new(),
             stalled_since: None,
             control_queued: 0,
@@ -309,46 +313,12 @@ impl<T> Connection<T> {
             self.streams.shrink();
             self.recent.shrink();
             self.ready = VecDeque::new();
+            self.ready_closed = 0;
             self.touched = Vec::new();
             self.head = Head::default();
             self.prepared = Prepared::new();
             self.block.shrink();
             self.goaway_debug = Vec::new();
-        }
-    }
-
-    /// Removes a stream and hands its value back. A stream that is not over is reset with
-    /// CANCEL; the credit of its unread bytes returns to the connection's window.
-    pub fn take(&mut self, key: StreamKey, out: &mut SendBuffer) -> Option<T> {
-        if !self.is_closed(key) {
-            self.reset(out, key, super::ErrorCode::CANCEL);
-        }
-        let stream = self.streams.remove(key)?;
-        if stream.answered && stream.ended == Ended::Normally {
-            self.abuse.useful(stream.work);
-        }
-        self.recent.push(stream.id, stream.ended);
-        self.subtract_unread(u64::from(stream.unread), out);
-        Some(stream.user)
-    }
-
-    fn close_stream(&mut self, key: StreamKey, ended: Ended) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        if !stream.state.is_closed() {
-            stream.state = super::stream::state::State::Closed;
-            stream.ended = ended;
-        }
-        self.note_closed(key);
-    }
-
-    /// Updates the counters after the state of a stream has become closed.
-    fn note_closed(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.pending = None;
-        stream.blocked = Blocked::No;
-        let ours = stream.id.is_client_initiated() == (self.role == Role::Client);
-        if ours {
-            self.open_local = self.open_local.saturating_sub(1);
         }
     }
 

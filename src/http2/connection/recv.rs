@@ -15,6 +15,9 @@ use crate::http2::violation::{ConnectionError, Scope, Violation};
 use std::ops::Range;
 use std::time::Instant;
 
+/// The most bytes of a HEADERS frame beside its fragment: pad length, padding and priority.
+const BLOCK_PADDING: usize = 1 + 255 + 5;
+
 /// One step of the parser, without borrows.
 pub(super) enum Step {
     More,
@@ -168,6 +171,11 @@ impl<T: Default> Connection<T> {
         // RFC 9113 §4.2: a frame over SETTINGS_MAX_FRAME_SIZE is a FRAME_SIZE_ERROR
         if header.length > self.limits.frame_bytes {
             return Err(Fatal(Violation::FrameTooLarge, id));
+        }
+        // A field block over the bound ends the connection before it is buffered.
+        let block_max = self.limits.header_list_fatal().saturating_add(BLOCK_PADDING);
+        if header.frame_type == FrameType::Headers && header.length as usize > block_max {
+            return Err(Fatal(Violation::FieldBlockTooLarge, id));
         }
         match self.block.open_on() {
             // RFC 9113 §6.10: only CONTINUATION of the same stream may follow

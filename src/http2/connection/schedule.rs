@@ -40,7 +40,11 @@ impl<T> Connection<T> {
         let slice = if alone { ALONE_MAX } else { self.limits.data_slice_bytes };
         let slice = slice.min(self.peer.max_frame_size as usize);
         let connection = self.send_window.available();
-        let Some(stream) = self.streams.get_mut(key) else { return };
+        let queued = |stream: &&mut Stream<T>| stream.queued;
+        let Some(stream) = self.streams.get_mut(key).filter(queued) else {
+            self.ready_closed = self.ready_closed.saturating_sub(1);
+            return;
+        };
         stream.queued = false;
         let Some(pending) = &mut stream.pending else { return };
         let n = pending.bytes.min(slice).min(connection).min(stream.send_window.available());

@@ -8,6 +8,9 @@ use crate::http2::hpack::{HpackError, huffman, integer};
 /// The most table size updates at the start of a block (RFC 7541 §4.2).
 const SIZE_UPDATES_MAX: usize = 2;
 
+/// Scratch memory for a Huffman-coded string that is kept for the next block, in bytes.
+const SCRATCH_KEPT: usize = 1024;
+
 /// A receiver of the decoded fields of a block.
 pub trait FieldSink {
     /// Receives one field, in order. `never_indexed` is its representation (RFC 7541 §6.2.3).
@@ -67,12 +70,22 @@ impl Decoder {
     /// Decodes one whole block and passes its fields to `sink`.
     ///
     /// It allocates only to grow the table, or the scratch memory for Huffman-coded strings, which is at
-    /// most 8/5 of the largest block.
+    /// most 8/5 of the block and is freed behind it if it is large.
     ///
     /// # Errors
     ///
     /// The rule that the block breaks. `sink` has received the fields before it.
-    pub fn decode(
+    pub fn decode(&mut self, block: &[u8], sink: &mut impl FieldSink) -> Result<(), HpackError> {
+        let decoded = self.decode_fields(block, sink);
+        for scratch in [&mut self.name, &mut self.value] {
+            if scratch.capacity() > SCRATCH_KEPT {
+                *scratch = Vec::new();
+            }
+        }
+        decoded
+    }
+
+    fn decode_fields(
         &mut self,
         mut block: &[u8],
         sink: &mut impl FieldSink,

@@ -1,7 +1,6 @@
 //! The identifiers of streams that ended recently: late frames on them are not an error.
 
 use crate::http2::stream_id::StreamId;
-use std::collections::VecDeque;
 
 /// How a stream ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,45 +13,117 @@ pub enum Ended {
     ResetByPeer,
 }
 
-/// A bounded list of ended streams. It keeps identifiers only and grows on demand.
+/// The first number of places.
+const PLACES: usize = 16;
+
+/// A bounded table of ended streams. It keeps identifiers only and grows on demand.
+///
+/// The place of a stream follows from its identifier, and a later stream takes the place of an earlier one:
+/// identifiers of one side are consecutive, so the last ones are kept, and each search is one look.
 #[derive(Debug)]
 pub struct Recent {
-    ring: VecDeque<(StreamId, Ended)>,
+    places: Vec<Option<(StreamId, Ended)>>,
     bound: usize,
     forgot: bool,
 }
 
 impl Recent {
-    /// Creates a list of at most `bound` streams.
+    /// Creates a table of at most `bound` streams.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
-        Self { ring: VecDeque::new(), bound, forgot: false }
+        Self { places: Vec::new(), bound, forgot: false }
     }
 
-    /// Adds a stream, and removes the oldest one if the list is full.
+    fn place(&self, id: StreamId) -> usize {
+        (id.value() / 2) as usize % self.places.len().max(1)
+    }
+
+    /// Adds a stream; it may take the place of an earlier one.
     pub fn push(&mut self, id: StreamId, ended: Ended) {
-        if self.ring.len() >= self.bound {
-            self.ring.pop_front();
-            self.forgot = true;
+        let is_free = |table: &Self| {
+            let at = table.places.get(table.place(id));
+            at.is_some_and(|place| place.is_none_or(|(other, _)| other == id))
+        };
+        while !is_free(self) && self.places.len() < self.bound {
+            self.grow();
         }
-        self.ring.push_back((id, ended));
+        let at = self.place(id);
+        match self.places.get_mut(at) {
+            Some(place) => {
+                let before = place.replace((id, ended));
+                self.forgot |= before.is_some_and(|(other, _)| other != id);
+            }
+            None => self.forgot = true,
+        }
     }
 
-    /// Returns how the stream ended, if it is in the list. The search is linear: only late frames need it.
+    /// Doubles the places.
+    fn grow(&mut self) {
+        let len = (self.places.len() * 2).max(PLACES).min(self.bound);
+        let before = std::mem::replace(&mut self.places, vec![None; len]);
+        for (id, ended) in before.into_iter().flatten() {
+            let at = self.place(id);
+            if let Some(place) = self.places.get_mut(at) {
+                self.forgot |= place.replace((id, ended)).is_some();
+            }
+        }
+    }
+
+    /// Returns how the stream ended, if it is remembered.
     #[must_use]
     pub fn find(&self, id: StreamId) -> Option<Ended> {
-        self.ring.iter().rev().find(|(i, _)| *i == id).map(|(_, e)| *e)
+        let (other, ended) = (*self.places.get(self.place(id))?)?;
+        (other == id).then_some(ended)
     }
 
-    /// Returns whether a stream was removed from the list: an unknown identifier may then be an old one.
+    /// Returns whether a stream was forgotten: an unknown identifier may then be an old one.
     #[must_use]
     pub const fn forgot(&self) -> bool {
         self.forgot
     }
 
-    /// Frees the memory and removes all streams.
+    /// Frees the memory and forgets all streams.
     pub fn shrink(&mut self) {
-        self.forgot |= !self.ring.is_empty();
-        self.ring = VecDeque::new();
+        self.forgot |= !self.places.is_empty();
+        self.places = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http2::stream::recent::*;
+
+    #[test]
+    fn the_last_streams_are_remembered_and_no_more() {
+        let mut recent = Recent::new(100);
+        for n in 0..1000 {
+            let id = StreamId::new(2 * n + 1);
+            assert_eq!(recent.forgot(), n > 100, "after {n}");
+            recent.push(id, Ended::ResetByUs);
+            let first = n.saturating_sub(99);
+            for old in [n, first, first.saturating_add(n) / 2] {
+                assert_eq!(recent.find(StreamId::new(2 * old + 1)), Some(Ended::ResetByUs));
+            }
+            assert!(first == 0 || recent.find(StreamId::new(2 * first - 1)).is_none());
+        }
+        recent.shrink();
+        assert_eq!((recent.find(StreamId::new(1999)), recent.forgot()), (None, true));
+        let mut none = Recent::new(0);
+        none.push(StreamId::new(1), Ended::Normally);
+        assert!(none.forgot() && none.find(StreamId::new(1)).is_none());
+    }
+
+    /// Each search is one look: a walk over all streams would take minutes here.
+    #[test]
+    fn a_search_does_not_walk() {
+        let streams = 1 << 18;
+        let mut recent = Recent::new(streams);
+        (0..streams as u32).for_each(|n| recent.push(StreamId::new(2 * n + 1), Ended::ResetByPeer));
+        let begun = std::time::Instant::now();
+        for n in 0..100_000 {
+            assert_eq!(recent.find(StreamId::new(2 * n + 1)), Some(Ended::ResetByPeer));
+            assert_eq!(recent.find(StreamId::new(2 * (n + streams as u32) + 1)), None);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

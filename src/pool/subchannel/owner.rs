@@ -76,6 +76,7 @@ impl Owner for PoolOwner {
                 }
             }
             ConnectionEvent::TooManyPings => shared.ping_less(),
+            ConnectionEvent::Quiet => shared.free_spare_calls(),
             ConnectionEvent::Probing
             | ConnectionEvent::Overdue
             | ConnectionEvent::Proved(_)
