@@ -27,6 +27,10 @@ use std::sync::Arc;
 /// connections. [`ChannelBuilder::build`] connects nothing and returns an error if options
 /// contradict each other.
 ///
+/// # Runtime
+/// Building needs no tokio runtime. Where the channel's tasks run is said at [`Channel`];
+/// [`ChannelBuilder::executor`] binds them to one.
+///
 /// ```no_run
 /// use framewire::client::Channel;
 /// use framewire::tls::ClientTls;

@@ -8,6 +8,7 @@ use crate::grpc::{Metadata, Status, request};
 use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
 use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
+use crate::rt::executor::within;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
 use std::collections::HashMap;
@@ -23,6 +24,16 @@ pub type Interceptor = Arc<dyn Fn(&mut Metadata) -> Result<(), Status> + Send + 
 ///
 /// Clones are cheap and share the pool. Dropping the last clone closes the connections once their
 /// calls have ended.
+///
+/// # Runtime
+/// Dials, connections and maintenance are tasks on the tokio runtime of the thread whose call needs them
+/// first, and end with that runtime: calls on its connections then fail with UNAVAILABLE, and the next call
+/// dials on its own runtime. [`ChannelBuilder::executor`](super::ChannelBuilder::executor) binds all tasks to
+/// one runtime, so that calls may come from any thread. The runtime needs a timer, and I/O for sockets
+/// (`enable_all`).
+///
+/// A call outside a tokio runtime fails with [`Kind::Misuse`](crate::error::Kind::Misuse) unless the channel
+/// is bound, or runs already. Nothing panics when a runtime ends.
 ///
 /// ```
 /// # #[cfg(feature = "server")]
@@ -111,8 +122,8 @@ impl Channel {
             && self.inner.pool.waiting() == 0
     }
 
-    /// Dials a connection without waiting for a call. Watch [`Channel::state`] for the outcome. Call
-    /// it inside a tokio runtime.
+    /// Dials a connection without waiting for a call. Watch [`Channel::state`] for the outcome. Outside a
+    /// tokio runtime it does nothing, unless the channel is bound to one.
     pub fn connect(&self) {
         self.inner.pool.connect();
     }
@@ -121,12 +132,14 @@ impl Channel {
     /// keeps that many from then on.
     ///
     /// # Errors
-    /// Why no endpoint can be reached. The channel continues to dial.
+    /// Why no endpoint can be reached; the channel continues to dial. [`Kind::Misuse`](crate::error::Kind::Misuse)
+    /// outside a tokio runtime, unless the channel is bound to one.
     ///
     /// # Cancel safety
     /// Dials continue if the future is dropped.
     pub async fn warm(&self, connections: u32) -> Result<(), Error> {
-        self.inner.pool.warm(connections).await
+        let runtime = self.inner.pool.runtime()?;
+        within(runtime, self.inner.pool.warm(connections)).await
     }
 
     /// Returns the number of calls that wait for a connection.

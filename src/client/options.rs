@@ -5,6 +5,7 @@ use crate::client::builder::ChannelBuilder;
 use crate::connection::engine::Engine;
 use crate::memory::budget::Budget;
 use crate::pool::{Balance, PoolOptions};
+use crate::rt::executor::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +176,31 @@ impl ChannelBuilder {
 
 /// Everything else.
 impl ChannelBuilder {
+    /// Binds the channel to a tokio runtime: all its tasks run there, whichever thread makes a call or
+    /// dials first. Default none: a task runs on the runtime of the thread whose call needs it.
+    ///
+    /// Without it, connections end with the runtime that happened to dial them, and a channel that several
+    /// runtimes share loses calls when one of them ends. With it, calls may come from any runtime, and calls
+    /// without a deadline from any executor; a deadline needs a tokio timer on the thread that polls the
+    /// call.
+    ///
+    /// # Errors
+    /// A runtime without a timer (`enable_time`) is an error of [`ChannelBuilder::build`].
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    /// let channel = Channel::builder("http://users.local:80")
+    ///     .executor(runtime.handle().clone())
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn executor(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.settings.executor = Executor::of(runtime);
+        self
+    }
+
     /// Sets the HTTP/2 engine. Default [`Engine::builtin`].
     pub fn engine(mut self, engine: Engine) -> Self {
         self.settings.engine = Some(engine);

@@ -150,8 +150,10 @@ impl Retrying {
             drop(ended);
         };
         let pause = Pause { retrying: Arc::downgrade(&self), error: Some(error) };
+        let executor = channel.pool.executor().clone();
         drop((channel, self));
-        rt::spawn_if_possible(async move {
+        // Where no task can run, the pause is dropped, and the attempt was the last.
+        let _ = executor.spawn(async move {
             tokio::select! {
                 biased;
                 _ = ended => {}

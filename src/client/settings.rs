@@ -8,6 +8,7 @@ use crate::connection::options::put;
 use crate::grpc::request;
 use crate::memory::budget::Budget;
 use crate::pool::{Balance, Cap, Finding, PoolOptions};
+use crate::rt::executor::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(super) struct Settings {
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) engine: Option<Engine>,
     pub(super) user_agent: Option<String>,
+    pub(super) executor: Executor,
 }
 
 impl Settings {
@@ -56,6 +58,15 @@ impl Settings {
                 "user_agent has a byte that is not printable ASCII".into(),
                 "peers reject such a field, and every call with it",
                 "a name and a version, such as billing/2.1",
+            );
+        }
+        if self.executor.is_bound()
+            && let Err(error) = self.executor.runtime()
+        {
+            found.error(
+                format!("executor: {error}"),
+                "no dial and no task of a connection can wait",
+                "a runtime with a timer (enable_all)",
             );
         }
         found.into_vec()
@@ -83,6 +94,9 @@ impl Settings {
         put(from.engine, &mut to.engine);
         if let Some((initial, max)) = from.backoff {
             (to.backoff, to.backoff_max) = (initial, max);
+        }
+        if from.executor.is_bound() {
+            to.executor = from.executor;
         }
         to.driver.set_windows(from.stream_window, from.connection_window);
         if let Some(cap) = from.fallback_cap {

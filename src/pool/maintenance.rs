@@ -9,11 +9,13 @@ use crate::pool::counters::Count;
 use crate::pool::observer::Observer;
 use crate::pool::subchannel::Limits;
 use crate::pool::tenant::deadline_error_of_line;
-use crate::pool::{Shared, fail};
+use crate::pool::{Pool, Shared, fail};
 use crate::rt;
+use crate::rt::executor::NoRuntime;
 use crate::rt::sync::{AtomicBool, Ordering, fence};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// Idle time after which an old connection is closed without a replacement. A quarter of `max_age` if
 /// that is shorter; otherwise connections of a channel without calls would replace each other.
@@ -54,7 +56,13 @@ impl Shared {
         if let Some(me) = self.me.upgrade()
             && self.maintained.start()
         {
-            rt::spawn(run(Task { shared: me, over: false }));
+            match self.options.executor.runtime() {
+                Ok(runtime) => drop(runtime.spawn(run(Task { shared: me, over: false }))),
+                Err(error) => {
+                    self.maintained.stop();
+                    self.fail_waiting(|_| true, &outside(error));
+                }
+            }
         }
     }
 
@@ -121,6 +129,24 @@ impl Shared {
         }
         next
     }
+}
+
+impl Pool {
+    /// Returns the runtime on which tasks that begin now run.
+    ///
+    /// # Errors
+    /// There is none, or it has no timer.
+    pub(crate) fn runtime(&self) -> Result<Handle, Error> {
+        self.shared.options.executor.runtime().map_err(outside)
+    }
+}
+
+/// Returns the error of calls that were made where no task can run.
+fn outside(reason: NoRuntime) -> Error {
+    let text = format!(
+        "{reason}; make calls in one, or bind the channel to one (ChannelBuilder::executor)"
+    );
+    Error::local(Kind::Misuse, Code::Internal, text)
 }
 
 /// The task at work. If it is dropped before its end, as when a runtime ends, the calls that wait

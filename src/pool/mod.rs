@@ -34,6 +34,7 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::rt;
 use crate::rt::Random;
+use crate::rt::executor::Executor;
 use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, SegQueue};
 use crate::transport::connect::{Connect, ConnectError, ConnectPhase, Target};
 use counters::PoolCounters;
@@ -213,6 +214,11 @@ impl Pool {
     #[must_use]
     pub fn jitter(&self, duration: Duration, fraction: f64) -> Duration {
         self.shared.jitter(duration, fraction)
+    }
+
+    /// Returns where the pool's tasks run.
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.shared.options.executor
     }
 
     /// Returns what is dialled.

@@ -6,6 +6,7 @@ use crate::connection::keepalive::Preset;
 use crate::connection::options::ConnectionOptions;
 use crate::pool::balance::Balance;
 use crate::pool::cap::Cap;
+use crate::rt::executor::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const CONNECTIONS_MAX: u32 = 1 << 20;
 pub struct PoolOptions {
     /// How each connection behaves.
     pub driver: ConnectionOptions,
+    /// Where the pool's tasks run. Default the runtime of the thread that starts one.
+    pub executor: Executor,
     /// What speaks HTTP/2. Default the crate's own engine.
     pub engine: Engine,
     /// Connections kept to each endpoint once the channel has been used; re-dialled after a loss.
@@ -91,6 +94,7 @@ impl PoolOptions {
     pub const fn new() -> Self {
         Self {
             driver: ConnectionOptions::new(crate::http2::Role::Client),
+            executor: Executor::current(),
             engine: Engine::builtin(),
             min_connections: 0,
             max_connections: 4,

@@ -110,7 +110,7 @@ impl Shared {
         let Some(resolver) = self.resolver.clone() else { return };
         let Some(me) = self.me.upgrade() else { return };
         let now = rt::now();
-        {
+        let runtime = {
             let mut resolving = self.resolving.lock();
             if resolving.asked || self.is_shut_down() {
                 return;
@@ -126,11 +126,18 @@ impl Shared {
                 }
                 return;
             }
+            let Ok(runtime) = self.options.executor.runtime() else {
+                // The maintenance task may run elsewhere, and asks there.
+                resolving.postponed = Some(now);
+                self.maintenance.notify_one();
+                return;
+            };
             resolving.asked = true;
             resolving.postponed = None;
-        }
+            runtime
+        };
         let asking = Asking { shared: me, over: false };
-        rt::spawn(async move {
+        runtime.spawn(async move {
             let me = Arc::clone(&asking.shared);
             let answer = resolver.resolve(me.target.clone());
             let answer = match rt::timeout(me.options.dial_time, answer).await {

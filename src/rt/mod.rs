@@ -4,14 +4,17 @@
 //! socket, so a test that pauses tokio's clock and fixes the seeds repeats byte for byte.
 
 pub mod contain;
+pub mod executor;
 pub mod sync;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use contain::{Panicked, contain};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -158,7 +161,22 @@ pub async fn connect_tcp(
 ) -> io::Result<TcpStream> {
     let socket = socket_for(addr)?;
     prepare(&socket)?;
-    socket.connect(addr).await
+    with_driver(socket.connect(addr)).await
+}
+
+/// Runs an operation of sockets, which tokio ends with a panic where the runtime has no I/O driver.
+async fn with_driver<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut operation = std::pin::pin!(operation);
+    std::future::poll_fn(|cx| {
+        let poll = contain(|| operation.as_mut().poll(cx));
+        poll.unwrap_or_else(|Panicked| Poll::Ready(Err(no_driver())))
+    })
+    .await
+}
+
+fn no_driver() -> io::Error {
+    let text = "there is no tokio runtime with I/O here; build it with enable_io or enable_all";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// Listens on one address; port 0 lets the system choose.
@@ -173,7 +191,7 @@ pub fn listen_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    socket.listen(BACKLOG)
+    contain(|| socket.listen(BACKLOG)).unwrap_or_else(|Panicked| Err(no_driver()))
 }
 
 fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
@@ -187,7 +205,7 @@ fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
 /// Whatever the system reports.
 #[cfg(unix)]
 pub async fn connect_unix(path: &std::path::Path) -> io::Result<tokio::net::UnixStream> {
-    tokio::net::UnixStream::connect(path).await
+    with_driver(tokio::net::UnixStream::connect(path)).await
 }
 
 /// Listens on a Unix socket. The path must not exist: a stale file is the caller's to remove.
@@ -197,7 +215,7 @@ pub async fn connect_unix(path: &std::path::Path) -> io::Result<tokio::net::Unix
 /// Whatever the system reports.
 #[cfg(unix)]
 pub fn listen_unix(path: &std::path::Path) -> io::Result<tokio::net::UnixListener> {
-    tokio::net::UnixListener::bind(path)
+    contain(|| tokio::net::UnixListener::bind(path)).unwrap_or_else(|Panicked| Err(no_driver()))
 }
 
 #[cfg(test)]

@@ -27,12 +27,16 @@ use tokio::sync::{Semaphore, watch};
 pub enum BuildError {
     /// Options contradict each other or cannot work: every error that was found.
     Options(Vec<Finding>),
+    /// The thread is outside a tokio runtime, or the runtime has no timer. The text says which.
+    NoRuntime(String),
 }
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Options(findings) = self;
-        write_lines(findings, f)
+        match self {
+            Self::Options(findings) => write_lines(findings, f),
+            Self::NoRuntime(reason) => write!(f, "a server cannot begin here: {reason}"),
+        }
     }
 }
 
@@ -182,29 +186,37 @@ impl ServerBuilder {
         found.into_vec()
     }
 
-    /// Listens on a TCP address and serves its connections; port 0 lets the system choose. Call it
-    /// inside a tokio runtime.
+    /// Listens on a TCP address and serves its connections; port 0 lets the system choose.
+    ///
+    /// # Runtime
+    /// As [`ServerBuilder::serve`]; the runtime must have I/O as well (`enable_all`).
     ///
     /// # Errors
     /// The system's error; kind `InvalidInput` with a [`BuildError`] if the options contradict each
-    /// other.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
+    /// other, kind `Unsupported` if there is no runtime, or one without timer or I/O.
     pub fn bind(self, addr: SocketAddr) -> io::Result<Server> {
-        self.checked().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        self.checked().map_err(|error| {
+            let kind = match error {
+                BuildError::Options(_) => io::ErrorKind::InvalidInput,
+                BuildError::NoRuntime(_) => io::ErrorKind::Unsupported,
+            };
+            io::Error::new(kind, error)
+        })?;
         let acceptor = TcpAcceptor::bind(addr)?;
         let local = acceptor.local_addr()?;
         Ok(self.begin(Box::new(acceptor), Some(local)))
     }
 
-    /// Serves the connections that `acceptor` accepts. Call it inside a tokio runtime.
+    /// Serves the connections that `acceptor` accepts.
+    ///
+    /// # Runtime
+    /// The server's tasks run on the tokio runtime of the thread that calls this: the accept loop, one
+    /// task per connection and, unless they are polled in place, one per handler. When the runtime ends,
+    /// so does the server, without GOAWAY. The runtime must have a timer.
     ///
     /// # Errors
-    /// [`BuildError::Options`] if the options contradict each other.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
+    /// [`BuildError::Options`] if the options contradict each other, [`BuildError::NoRuntime`] outside a
+    /// tokio runtime or in one without a timer.
     pub fn serve(self, acceptor: impl Accept + 'static) -> Result<Server, BuildError> {
         self.checked()?;
         Ok(self.begin(Box::new(acceptor), None))
@@ -215,7 +227,11 @@ impl ServerBuilder {
         for finding in warnings {
             tracing::warn!(%finding, "options of a server");
         }
-        if errors.is_empty() { Ok(()) } else { Err(BuildError::Options(errors)) }
+        if !errors.is_empty() {
+            return Err(BuildError::Options(errors));
+        }
+        let runtime = rt::executor::Executor::default().runtime();
+        runtime.map(drop).map_err(|error| BuildError::NoRuntime(error.to_string()))
     }
 
     fn begin(self, acceptor: Box<dyn Accept>, local: Option<SocketAddr>) -> Server {

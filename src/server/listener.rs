@@ -17,6 +17,10 @@ use tokio::sync::{Semaphore, watch};
 
 /// A running server. Dropping it does not stop it: use [`Server::shutdown`].
 ///
+/// # Runtime
+/// Its tasks run on the tokio runtime on which it was built, and end with that runtime. The methods may be
+/// called from any runtime that has a timer.
+///
 /// ```
 /// use framewire::server::{Router, Server};
 /// use std::time::Duration;

@@ -220,11 +220,8 @@ impl TcpAcceptor {
     ///
     /// # Errors
     ///
-    /// The system's error, for example if another socket uses the address.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with I/O enabled.
+    /// The system's error, for example if another socket uses the address; kind `Unsupported` outside a tokio
+    /// runtime with I/O (`enable_io`, `enable_all`).
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         Ok(Self::from_listener(rt::listen_tcp(addr)?, SocketOptions::default()))
     }

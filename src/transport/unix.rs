@@ -65,11 +65,8 @@ impl UnixAcceptor {
     ///
     /// # Errors
     ///
-    /// The system's error, for example if `path` exists.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with I/O enabled.
+    /// The system's error, for example if `path` exists; kind `Unsupported` outside a tokio
+    /// runtime with I/O (`enable_io`, `enable_all`).
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self::from_listener(rt::listen_unix(path.as_ref())?))
     }

@@ -53,7 +53,11 @@ impl Shared {
         }
         let Some(me) = self.me.upgrade() else { return };
         if subchannel.lifecycle().request_dial() {
-            rt::spawn(run(me, Claim(Arc::clone(subchannel))));
+            let dial = run(me, Claim(Arc::clone(subchannel)));
+            if self.options.executor.spawn(dial).is_err() {
+                // The maintenance task may run elsewhere, and dials there.
+                self.maintenance.notify_one();
+            }
         }
     }
 

@@ -1,0 +1,192 @@
+//! Channels and servers beside, across and without tokio runtimes: no call hangs, and nothing panics.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use framewire::client::{self, Channel, ChannelBuilder};
+use framewire::error::{Initiator, Kind, Processed};
+use framewire::server::{self, Router, Server};
+use framewire::transport::{MemoryConnector, in_memory};
+use framewire::{Code, Error, Method, Raw, Request, Response};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Echo");
+const NEVER: Method<Raw, Raw> = Method::new("/test.Echo/Never");
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn router() -> Router {
+    Router::new().unary(&ECHO, |_context, request| async move { Ok(Response::new(request)) }).unary(
+        &NEVER,
+        |_context, _request: Raw| async move {
+            std::future::pending::<Result<Response<Raw>, _>>().await
+        },
+    )
+}
+
+/// A server with a runtime of its own.
+fn serve() -> (MemoryConnector, Runtime) {
+    let (connector, listener) = in_memory(64 * 1024);
+    let runtime = runtime();
+    let guard = runtime.enter();
+    Server::builder(router()).serve(listener).unwrap();
+    drop(guard);
+    (connector, runtime)
+}
+
+fn builder(connector: &MemoryConnector) -> ChannelBuilder {
+    Channel::builder("http://test").connector(connector.clone())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// An executor that is not tokio's.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        assert!(std::time::Instant::now() < end, "the call hangs");
+        thread::park_timeout(Duration::from_secs(1));
+    }
+}
+
+fn misuse(error: &Error) {
+    assert_eq!((error.kind(), error.initiator()), (Kind::Misuse, Initiator::Local), "{error}");
+    assert_eq!(error.processed(), Processed::No, "{error}");
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
+
+/// All tasks of a channel that is bound run where it is bound; the runtimes of its callers come and go.
+#[test]
+fn a_bound_channel_outlives_its_callers() {
+    let (connector, _server) = serve();
+    let home = runtime();
+    let retry = client::RetryPolicy::new(2);
+    let bound = || builder(&connector).executor(home.handle().clone());
+    let channel = bound().retry(retry).build().unwrap();
+    let tasks = || home.metrics().num_alive_tasks();
+    assert_eq!(tasks(), 0);
+    for _ in 0..3 {
+        let caller = Builder::new_current_thread().enable_all().build().unwrap();
+        let request = Request::new(Raw::default()).with_timeout(Duration::from_secs(60));
+        caller.block_on(channel.unary(&ECHO, request)).unwrap();
+        assert_eq!(caller.metrics().num_alive_tasks(), 0, "no task of ours is the caller's");
+        assert!(tasks() >= 2, "the connection and the maintenance");
+    }
+    assert_eq!(channel.stats().connections.len(), 1, "one connection served all");
+    // Whatever polls: without a deadline, no timer of the caller's is needed.
+    block_on(channel.unary(&ECHO, Raw::default())).unwrap();
+    block_on(bound().build().unwrap().unary(&ECHO, Raw::default())).unwrap();
+    let idle = bound().build().unwrap();
+    idle.connect();
+    block_on(idle.warm(2)).unwrap();
+    drop((channel, idle));
+}
+
+/// The runtime on which a channel is bound ends: calls end, and say that it is not the peer's fault.
+#[test]
+fn the_runtime_of_a_bound_channel_ends() {
+    let (connector, _server) = serve();
+    let home = runtime();
+    let channel = builder(&connector).executor(home.handle().clone()).build().unwrap();
+    let callers = runtime();
+    let begun = callers.block_on(async {
+        channel.unary(&ECHO, Raw::default()).await.unwrap();
+        let never = channel.clone();
+        let call = tokio::spawn(async move { never.unary(&NEVER, Raw::default()).await });
+        while channel.stats().connections.iter().all(|one| one.calls == 0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        call
+    });
+    home.shutdown_background();
+    let limit = Duration::from_secs(60);
+    let ended = callers.block_on(async { tokio::time::timeout(limit, begun).await.unwrap() });
+    let error = ended.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.initiator()), (Code::Unavailable, Initiator::Local), "{error}");
+    assert!(error.to_string().contains("runtime"), "{error}");
+    assert!(!error.to_string().contains("peer closed"), "{error}");
+    // What comes later has nowhere to run.
+    let later = callers.block_on(async {
+        tokio::time::timeout(limit, channel.unary(&ECHO, Raw::default())).await
+    });
+    let error = later.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+/// Outside every runtime, a call is an error and not a panic; a channel that runs elsewhere serves it.
+#[test]
+fn calls_without_a_runtime() {
+    let (connector, _server) = serve();
+    let channel = builder(&connector).build().unwrap();
+    misuse(&block_on(channel.unary(&ECHO, Raw::default())).unwrap_err());
+    channel.connect();
+    misuse(&block_on(channel.warm(1)).unwrap_err());
+    let (mut sender, mut receiver) = channel.bidi(&ECHO, ()).unwrap();
+    misuse(&block_on(receiver.message()).unwrap_err());
+    assert!(block_on(sender.send(Raw::default())).is_err());
+    // A runtime makes it work, for everybody.
+    let other = runtime();
+    other.block_on(channel.unary(&ECHO, Raw::default())).unwrap();
+    block_on(channel.unary(&ECHO, Raw::default())).unwrap();
+}
+
+/// A runtime without a timer is named.
+#[test]
+fn runtimes_without_a_timer() {
+    let (connector, _server) = serve();
+    let bare = Builder::new_current_thread().build().unwrap();
+    let channel = builder(&connector).build().unwrap();
+    let error = bare.block_on(channel.unary(&ECHO, Raw::default())).unwrap_err();
+    misuse(&error);
+    assert!(error.to_string().contains("no timer"), "{error}");
+    let Err(client::BuildError::Options(findings)) =
+        builder(&connector).executor(bare.handle().clone()).build()
+    else {
+        panic!("built")
+    };
+    let what = "executor: the tokio runtime has no timer; build it with enable_time or enable_all";
+    assert_eq!(findings[0].what, what);
+}
+
+/// A server says where it cannot begin.
+#[test]
+fn servers_without_a_runtime() {
+    let begin = || Server::builder(router()).serve(in_memory(1024).1);
+    let Err(server::BuildError::NoRuntime(why)) = begin() else { panic!("built") };
+    assert_eq!(why, "there is no tokio runtime on this thread");
+    let address = ([127, 0, 0, 1], 0).into();
+    let error = Server::builder(router()).bind(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    let error = framewire::transport::TcpAcceptor::bind(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    let bare = Builder::new_current_thread().build().unwrap();
+    let Err(error) = bare.block_on(async { begin() }) else { panic!("built") };
+    assert!(error.to_string().contains("no timer"), "{error}");
+    // With a timer and without I/O.
+    let timer = Builder::new_current_thread().enable_time().build().unwrap();
+    let error = timer.block_on(async { Server::builder(router()).bind(address) }).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("I/O"), "{error}");
+    let channel = Channel::builder("http://127.0.0.1:9").build().unwrap();
+    let error = timer.block_on(channel.unary(&ECHO, Raw::default())).unwrap_err();
+    assert!(error.to_string().contains("I/O"), "{error}");
+}
