@@ -36,6 +36,7 @@ pub struct Advanced {
     write_queue_bytes: Option<u32>,
     pick_wait: Option<Duration>,
     shrink_after: Option<Duration>,
+    early_calls: Option<bool>,
     resolve_interval: Option<Duration>,
     max_transparent_attempts: Option<u32>,
     replay_bytes: Option<u32>,
@@ -139,6 +140,19 @@ impl Advanced {
         self
     }
 
+    /// Sets whether calls leave with the connection preface, before the peer's SETTINGS, up to
+    /// [`Limits::streams_before_settings`](crate::http2::Limits::streams_before_settings) on a
+    /// connection, while no other one is ready. Default off: calls wait in the pool until TLS, ALPN
+    /// and SETTINGS have succeeded, so a call that no server has seen says so.
+    ///
+    /// On saves up to one round trip for the first call. The price: calls that wait for a connection
+    /// which then fails may have been processed, and those beyond the peer's stream limit are refused
+    /// and move.
+    pub fn early_calls(mut self, early: bool) -> Self {
+        self.early_calls = Some(early);
+        self
+    }
+
     /// Sets the least time between two resolutions of the target's name. Default 30 s.
     pub fn resolve_interval(mut self, time: Duration) -> Self {
         self.resolve_interval = Some(time);
@@ -200,6 +214,7 @@ impl Advanced {
         put(from.write_queue_bytes, &mut to.write_queue_bytes);
         put(from.pick_wait, &mut to.pick_wait);
         put(from.shrink_after, &mut to.shrink_after);
+        put(from.early_calls, &mut to.early_calls);
         put(from.resolve_interval, &mut to.resolve_interval);
         put(from.max_transparent_attempts, &mut to.attempts);
         put(from.replay_bytes, &mut to.keep_bytes);

@@ -7,7 +7,7 @@ use crate::grpc::method::Path;
 use crate::grpc::{Metadata, Status, request};
 use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
-use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant};
+use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant, Warmed};
 use crate::rt::executor::within;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
@@ -128,8 +128,10 @@ impl Channel {
         self.inner.pool.connect();
     }
 
-    /// Dials until `connections` to each endpoint are ready (TLS, ALPN and the peer's SETTINGS), and
-    /// keeps that many from then on.
+    /// Dials until `connections` to each endpoint are ready (TLS, ALPN and the peer's SETTINGS) or have
+    /// failed once, and keeps that many from then on. Returns what was reached and what was not: an
+    /// endpoint that is down does not hold it up. Without an outcome, an endpoint counts as failed
+    /// after `ChannelBuilder::connect_timeout`.
     ///
     /// # Errors
     /// Why no endpoint can be reached; the channel continues to dial. [`Kind::Misuse`](crate::error::Kind::Misuse)
@@ -137,9 +139,24 @@ impl Channel {
     ///
     /// # Cancel safety
     /// Dials continue if the future is dropped.
-    pub async fn warm(&self, connections: u32) -> Result<(), Error> {
+    pub async fn warm(&self, connections: u32) -> Result<Warmed, Error> {
         let runtime = self.inner.pool.runtime()?;
         within(runtime, self.inner.pool.warm(connections)).await
+    }
+
+    /// Ends the pauses after failed dials and failed look-ups of the name: what failed is tried again at
+    /// once, and the backoff begins anew. For use when the network is known to have changed. It is
+    /// `ResetConnectBackoff` of grpc-go.
+    ///
+    /// ```
+    /// use framewire::client::Channel;
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// channel.reset_connect_backoff();
+    /// # Ok::<(), framewire::client::BuildError>(())
+    /// ```
+    pub fn reset_connect_backoff(&self) {
+        self.inner.pool.reset_connect_backoff();
     }
 
     /// Returns the number of calls that wait for a connection.

@@ -31,7 +31,7 @@ pub use crate::connection::keepalive::{Doubt, Preset};
 pub use crate::pool::{
     Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
     EndpointStats, Finding, PoolAdvice, PoolStats, Resolve, ResolveFuture, Severity, Share, Static,
-    TenantStats, metrics,
+    TenantStats, Warmed, metrics,
 };
 pub use advanced::Advanced;
 pub use build_error::BuildError;

@@ -3,6 +3,8 @@
 use crate::error::{Error, Phase};
 use crate::http2::{ErrorCode, StreamId};
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An event on a connection, reported to the pool that owns it.
@@ -33,6 +35,8 @@ pub enum ConnectionEvent {
     DiedSilently(Duration),
     /// A caller holds a call and does not poll it.
     Leaked(Leak),
+    /// The connection ends before the peer's SETTINGS. [`ConnectionEvent::Closed`] follows.
+    NeverReady(EarlyEnd),
     /// The connection is closed.
     Closed(Option<Error>, DisconnectReason),
 }
@@ -76,6 +80,20 @@ impl DisconnectReason {
             _ => Self::Socket,
         }
     }
+}
+
+/// What is known about a connection that ended before the peer's SETTINGS.
+#[derive(Clone, Debug, Default)]
+pub struct EarlyEnd {
+    /// How the byte stream failed; `None` if the peer closed it, or this side did.
+    pub io: Option<Arc<io::Error>>,
+    /// The first bytes that are no HTTP/2, [`EarlyEnd::HEARD`] at most.
+    pub heard: Vec<u8>,
+}
+
+impl EarlyEnd {
+    /// Bytes that tell protocols apart.
+    pub const HEARD: usize = 16;
 }
 
 /// A call that a caller holds and does not poll.

@@ -10,11 +10,13 @@ pub(super) struct Backoff {
     failures: u32,
     retry_at: Option<Instant>,
     error: Option<Error>,
+    /// No attempt has succeeded since the last failure.
+    failing: bool,
 }
 
 impl Backoff {
     pub(super) const fn new() -> Self {
-        Self { failures: 0, retry_at: None, error: None }
+        Self { failures: 0, retry_at: None, error: None, failing: false }
     }
 
     /// Notes a failure; `delay` gives the pause after so many earlier ones.
@@ -22,11 +24,34 @@ impl Backoff {
         self.retry_at = Some(now + delay(self.failures));
         self.failures = self.failures.saturating_add(1);
         self.error = Some(error);
+        self.failing = true;
+    }
+
+    /// The next attempt waits until `at`, without a failure.
+    pub(super) fn pause(&mut self, at: Instant) {
+        self.retry_at = self.retry_at.max(Some(at));
+    }
+
+    /// The next attempt may begin now, and its failure is the first one.
+    pub(super) const fn reset(&mut self) {
+        self.retry_at = None;
+        self.failures = 0;
+    }
+
+    /// Nobody attempts any more: the failures do not speak for the next attempt.
+    pub(super) const fn forgive(&mut self) {
+        self.failing = false;
     }
 
     /// The next attempt begins. The last error stays until one succeeds.
     pub(super) const fn attempt(&mut self) {
         self.retry_at = None;
+    }
+
+    /// Whether the last attempt failed. It is so while the next one runs, as gRPC's TRANSIENT_FAILURE
+    /// is.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Counts at least so many failures.

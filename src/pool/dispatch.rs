@@ -129,13 +129,15 @@ impl Shared {
             return None;
         }
         let connected = self.is_connected();
-        x.enter(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
+        x.begin_wait(if connected { Phase::StreamQuota } else { Phase::PoolWait }, now);
         let (wait_for_ready, found) = (x.spec().wait_for_ready, (x.deadline(), Standing::of(&x)));
         drop(x);
         let shut = self.is_shut_down().then(shut_down);
-        match shut.or_else(|| self.unreachable(now).filter(|_| !wait_for_ready)) {
+        match shut.or_else(|| self.unreachable().filter(|_| !wait_for_ready)) {
             Some(error) => {
                 fail(call, error);
+                // Dials go on, on this call's runtime if that of the last one has ended.
+                self.grow();
                 None
             }
             None => Some(found),
@@ -147,8 +149,8 @@ impl Shared {
         while !self.queue.is_empty() {
             let (Pick::Permit(permit) | Pick::AboveTarget(permit, _)) = self.pick() else { return };
             let Some(call) = self.queue.pop() else { return };
-            let began = call.lock().timeline().since();
-            self.note_waited(now.saturating_duration_since(began));
+            let waited = call.lock().end_wait(now);
+            self.note_waited(waited);
             Handle::submit(permit, call);
         }
     }

@@ -6,48 +6,22 @@ use crate::error::Error;
 use crate::pool::balance::Balance;
 use crate::pool::picker::Candidate;
 use crate::pool::subchannel::{Subchannel, aggregate};
-use crate::pool::{ChannelState, Pool, Shared, shut_down};
+use crate::pool::{ChannelState, Pool, Shared};
 use crate::rt;
 use crate::rt::sync::Ordering;
 use std::sync::Arc;
-use std::time::Instant;
 
 impl Pool {
-    /// Connects until `connections` to each endpoint are ready, which includes TLS, ALPN and the
-    /// peer's SETTINGS. The pool keeps as many from then on and replaces those that are lost; 0 ends
-    /// this.
-    ///
-    /// # Errors
-    /// Returns why the endpoints are unreachable. The pool continues to try.
-    ///
-    /// # Cancel safety
-    /// The number stays when the future is dropped.
-    pub async fn warm(&self, connections: u32) -> Result<(), Error> {
+    /// Ends the backoffs: endpoints and names that failed are tried again at once, and the next failure
+    /// counts as the first one.
+    pub fn reset_connect_backoff(&self) {
         let shared = &self.shared;
-        let connections = connections.min(shared.options.max_connections);
-        shared.warm.store(connections, Ordering::Relaxed);
-        let mut ready = shared.ready.subscribe();
-        let mut state = shared.watch.subscribe();
-        shared.connect();
-        shared.maintenance.notify_one();
-        loop {
-            let wanted = connections * shared.candidates().len().max(1) as u32;
-            if *ready.borrow_and_update() >= wanted {
-                return Ok(());
-            }
-            if shared.is_shut_down() {
-                return Err(shut_down());
-            }
-            state.mark_unchanged();
-            if let Some(error) = shared.unreachable(rt::now()) {
-                return Err(error);
-            }
-            tokio::select! {
-                biased;
-                _ = ready.changed() => {}
-                _ = state.changed() => {}
-            }
+        shared.resolving.lock().reset_backoff(rt::now());
+        for Candidate { subchannel, .. } in shared.candidates().iter() {
+            subchannel.lifecycle().reset_backoff();
+            subchannel.wake_dial();
         }
+        shared.maintenance.notify_one();
     }
 
     /// Replaces the connections that were made with an older TLS configuration, as if they were too
@@ -76,15 +50,42 @@ impl Shared {
     pub(super) fn grow(&self) {
         let candidates = self.candidates();
         if candidates.is_empty() {
+            self.resolving.lock().want(rt::now());
             return self.resolve();
         }
         match self.options.balance {
-            Balance::PickFirst => {
-                self.start_dial(&candidates[self.picker.first(candidates.len())].subchannel);
-            }
+            Balance::PickFirst => self.grow_first(&candidates),
             Balance::RoundRobin | Balance::LeastLoaded => {
                 candidates.iter().for_each(|one| self.start_dial(&one.subchannel));
             }
+        }
+    }
+
+    /// PickFirst dials the endpoint in use; without one, it tries them in the order of the list, from
+    /// its head. If each has failed, each tries again after its own backoff.
+    fn grow_first(&self, candidates: &[Candidate]) {
+        let used = candidates.get(self.picker.first(candidates.len()));
+        if let Some(used) = used.filter(|used| used.is_connected()) {
+            return self.start_dial(&used.subchannel);
+        }
+        if let Some(connected) = candidates.iter().find(|one| one.is_connected()) {
+            return self.start_dial(&connected.subchannel);
+        }
+        let now = rt::now();
+        let (mut next, mut dialing) = (None, false);
+        for Candidate { subchannel, .. } in candidates {
+            let lifecycle = subchannel.lifecycle();
+            let paused = lifecycle.backoff().pending(now).is_some();
+            dialing |= lifecycle.is_dialing() && !paused;
+            if !lifecycle.is_dialing() && !paused && next.is_none() {
+                next = Some(subchannel);
+            }
+        }
+        match next {
+            // Once it is silent for long or has failed, the next one is tried.
+            _ if dialing => {}
+            Some(next) => self.start_dial(next),
+            None => candidates.iter().for_each(|one| self.start_dial(&one.subchannel)),
         }
     }
 
@@ -101,36 +102,36 @@ impl Shared {
         lifecycle.count() < min || lifecycle.is_replacing()
     }
 
-    /// PickFirst moves to the next endpoint; `false` if all were tried.
-    pub(super) fn next_endpoint(&self, failed: &Subchannel) -> bool {
-        let next = self.untried(failed);
-        if let Some((index, next)) = &next {
-            self.picker.set_first(*index);
-            self.start_dial(next);
-        }
-        next.is_some()
-    }
-
-    /// PickFirst tries the next endpoint beside one that is slow to answer.
-    pub(super) fn dial_beside(&self, slow: &Subchannel) {
-        if let Some((_, next)) = self.untried(slow).filter(|_| !self.is_connected()) {
+    /// PickFirst tries the next endpoint after one that failed.
+    pub(super) fn dial_next(&self, failed: &Subchannel) {
+        if let Some(next) = self.untried(failed) {
             self.start_dial(&next);
         }
     }
 
-    /// PickFirst stays with the endpoint that was first to answer.
+    /// PickFirst tries the next endpoint beside one that is slow to answer.
+    pub(super) fn dial_beside(&self, slow: &Subchannel) {
+        if let Some(next) = self.untried(slow).filter(|_| !self.is_connected()) {
+            self.start_dial(&next);
+        }
+    }
+
+    /// PickFirst stays with the endpoint that was first to be ready, and gives up the dials to others.
     pub(super) fn prefer(&self, subchannel: &Subchannel) {
-        if self.options.balance != Balance::PickFirst || self.is_connected() {
+        if self.options.balance != Balance::PickFirst {
             return;
         }
-        let same = |id| self.candidates().iter().position(|one| one.subchannel.id() == id);
-        if let Some(index) = same(subchannel.id()) {
-            self.picker.set_first(index);
+        for (index, one) in self.candidates().iter().enumerate() {
+            if one.subchannel.id() == subchannel.id() {
+                self.picker.set_first(index);
+            } else {
+                one.subchannel.wake_dial();
+            }
         }
     }
 
     /// The next endpoint that is neither being dialled nor in backoff.
-    fn untried(&self, after: &Subchannel) -> Option<(usize, Arc<Subchannel>)> {
+    fn untried(&self, after: &Subchannel) -> Option<Arc<Subchannel>> {
         let candidates = self.candidates();
         let n = candidates.len();
         let now = rt::now();
@@ -139,20 +140,21 @@ impl Shared {
             let subchannel = &candidates.get(at)?.subchannel;
             let lifecycle = subchannel.lifecycle();
             let tried = lifecycle.is_dialing() || lifecycle.backoff().pending(now).is_some();
-            (!tried && !lifecycle.is_shut_down()).then(|| (at, Arc::clone(subchannel)))
+            (!tried && !lifecycle.is_shut_down()).then(|| Arc::clone(subchannel))
         })
     }
 
-    /// The error of the last attempt, if every endpoint waits for its backoff.
-    pub(super) fn unreachable(&self, now: Instant) -> Option<Error> {
+    /// The error of the last attempt, if the last attempt of every endpoint failed. It is so while the
+    /// next attempts run, so that calls fail at once (gRPC's TRANSIENT_FAILURE).
+    pub(super) fn unreachable(&self) -> Option<Error> {
         let candidates = self.candidates();
         if candidates.is_empty() {
-            return self.resolving.lock().failed(now);
+            return self.resolving.lock().failed(rt::now());
         }
         let mut last = None;
         for Candidate { subchannel, .. } in candidates.iter() {
             let lifecycle = subchannel.lifecycle();
-            if lifecycle.is_connected() || lifecycle.backoff().pending(now).is_none() {
+            if !lifecycle.is_failing() {
                 return None;
             }
             last = lifecycle.backoff().error().cloned();
@@ -165,14 +167,9 @@ impl Shared {
     pub(super) fn publish(&self) {
         self.picker.update();
         let candidates = self.candidates();
-        let of = |one: &Candidate| {
-            let lifecycle = one.subchannel.lifecycle();
-            (lifecycle.state(), lifecycle.ready())
-        };
-        let found: Vec<_> = candidates.iter().map(of).collect();
-        self.ready.send_replace(found.iter().map(|(_, ready)| ready).sum());
+        let states = candidates.iter().map(|one| one.subchannel.lifecycle().state());
         let failed = self.resolving.lock().error().is_some();
-        let state = aggregate(found.iter().map(|(state, _)| *state), failed);
+        let state = aggregate(states, failed);
         self.watch.send_if_modified(|old| {
             let changed = *old != state && *old != ChannelState::Shutdown;
             if changed {
@@ -180,6 +177,7 @@ impl Shared {
             }
             changed
         });
+        self.changes.send_replace(());
     }
 
     /// A connection or a dial has ended, or an old connection is closed for calls.
@@ -187,6 +185,10 @@ impl Shared {
         self.publish();
         self.maintenance.notify_one();
         self.resolve();
+        if self.options.balance == Balance::PickFirst && !self.is_connected() {
+            // The next search begins at the head of the list.
+            self.picker.set_first(0);
+        }
         if self.is_shut_down() || self.queue.is_empty() {
             return;
         }

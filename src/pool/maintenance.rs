@@ -9,7 +9,7 @@ use crate::pool::counters::Count;
 use crate::pool::observer::Observer;
 use crate::pool::subchannel::Limits;
 use crate::pool::tenant::deadline_error_of_line;
-use crate::pool::{Pool, Shared, fail};
+use crate::pool::{Pool, Shared, connect_phase, fail};
 use crate::rt;
 use crate::rt::executor::NoRuntime;
 use crate::rt::sync::{AtomicBool, Ordering, fence};
@@ -70,7 +70,12 @@ impl Shared {
         let calls = !self.queue.is_empty() || self.queue.blocked() > 0;
         let dialing =
             || self.candidates().iter().any(|one| one.subchannel.lifecycle().is_dialing());
-        let busy = calls || self.min_connections() > 0 || !self.live.lock().is_empty() || dialing();
+        let resolving = || self.resolving.lock().goes_on(self.options.idle_time, rt::now());
+        let busy = calls
+            || self.min_connections() > 0
+            || !self.live.lock().is_empty()
+            || dialing()
+            || resolving();
         busy && !self.is_shut_down()
     }
 
@@ -80,17 +85,10 @@ impl Shared {
         if expired.is_empty() {
             return next;
         }
-        let connected = self.is_connected();
-        let failed = self
-            .candidates()
-            .iter()
-            .any(|one| one.subchannel.lifecycle().backoff().error().is_some());
+        let dial = self.dial_phase();
         for call in expired {
-            let phase = match (connected, failed) {
-                (true, _) => call.lock().timeline().phase(),
-                (_, true) => Phase::PoolWait,
-                _ => Phase::Dial,
-            };
+            let phase = call.lock().timeline().phase();
+            let phase = dial.filter(|_| phase == Phase::PoolWait).unwrap_or(phase);
             self.counters.note(Count::Expired);
             fail(
                 &call,
@@ -98,6 +96,18 @@ impl Shared {
             );
         }
         next
+    }
+
+    /// The step of the dial that calls wait for, while no connection is ready.
+    fn dial_phase(&self) -> Option<Phase> {
+        let candidates = self.candidates();
+        if candidates.is_empty() && self.resolving.lock().is_asked() {
+            return Some(Phase::Resolve);
+        }
+        let dials = candidates.iter().map(|one| &one.subchannel);
+        let dials = dials.filter(|one| one.lifecycle().dial_began().is_some());
+        let last = dials.map(|one| one.progress.phase()).max_by_key(|phase| *phase as u8);
+        last.filter(|_| !self.is_connected()).map(connect_phase)
     }
 
     /// Closes idle and old connections and dials missing ones; returns when to look again.
@@ -126,6 +136,10 @@ impl Shared {
             if self.needs_connection(subchannel) {
                 self.start_dial(subchannel);
             }
+        }
+        // The task of the dial that calls wait for may have ended with its runtime.
+        if !self.queue.is_empty() && !self.is_connected() {
+            self.grow();
         }
         next
     }

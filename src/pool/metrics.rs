@@ -350,8 +350,7 @@ impl crate::pool::Shared {
             }
         }
         for candidate in self.candidates().iter() {
-            let dialing = candidate.subchannel.lifecycle().dial_began().is_some();
-            levels.dialing += u32::from(dialing);
+            levels.dialing += u32::from(candidate.subchannel.is_dialing());
         }
         self.meter().publish(&self.counts(), &levels);
     }

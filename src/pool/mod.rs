@@ -24,6 +24,7 @@ mod resolve;
 mod stats;
 mod subchannel;
 mod tenant;
+mod warm;
 
 use crate::call::state::SharedCall;
 use crate::call::state::ending::wake;
@@ -55,6 +56,7 @@ pub use resolve::{Dns, Resolve, ResolveFuture, Static};
 pub use stats::{CapStats, ConnectionState, ConnectionStats, EndpointStats, PoolStats};
 pub use subchannel::ChannelState;
 pub use tenant::{Share, Tenant, TenantStats};
+pub use warm::Warmed;
 
 /// Call states kept for later calls.
 const SPARE_CALLS: usize = 1024;
@@ -88,8 +90,8 @@ struct Shared {
     resolving: Mutex<resolve::Resolving>,
     /// Connections to each endpoint that a warm-up asked for.
     warm: AtomicU32,
-    /// Connections that are ready.
-    ready: watch::Sender<u32>,
+    /// Dials and connections have changed.
+    changes: watch::Sender<()>,
     counters: PoolCounters,
     /// Microseconds that calls have waited, all together.
     waited_micros: AtomicU64,
@@ -142,7 +144,7 @@ impl Pool {
             live: Mutex::new(Vec::new()),
             resolving: Mutex::new(resolve::Resolving::new()),
             warm: AtomicU32::new(0),
-            ready: watch::Sender::new(0),
+            changes: watch::Sender::new(()),
             counters: PoolCounters::default(),
             waited_micros: AtomicU64::new(0),
             meter: OnceLock::new(),
@@ -264,7 +266,7 @@ impl Shared {
         self.watch.send_replace(ChannelState::Shutdown);
         self.fail_waiting(|_| true, &shut_down());
         for candidate in self.candidates().iter() {
-            candidate.subchannel.lifecycle().shut_down();
+            candidate.subchannel.shut_down();
         }
         for handle in self.live.lock().clone() {
             handle.goodbye();
@@ -285,13 +287,27 @@ fn shut_down() -> Error {
 /// Returns the error of the calls that waited for a failed dial.
 fn connect_error(error: &ConnectError) -> Error {
     let status = Status::new(Code::Unavailable, error.to_string());
-    let phase = match error.phase() {
+    let phase = connect_phase(error.phase());
+    let error = Error::new(Kind::Connect, status, Initiator::Io, Processed::No);
+    error.with_phase(phase)
+}
+
+/// Returns the phase of a call that waits for a dial in `phase`.
+const fn connect_phase(phase: ConnectPhase) -> Phase {
+    match phase {
         ConnectPhase::Resolve => Phase::Resolve,
         ConnectPhase::Socket => Phase::Dial,
         ConnectPhase::Tls => Phase::Tls,
         ConnectPhase::Http2 => Phase::Settings,
-    };
-    Error::new(Kind::Connect, status, Initiator::Io, Processed::No).with_phase(phase)
+    }
+}
+
+/// Returns the error of a dial that took too long.
+fn connect_timeout(target: &Target, time: Duration, phase: ConnectPhase) -> Error {
+    let text = format!(
+        "{target}: no connection within {time:?} (ChannelBuilder::connect_timeout), the last step was: {phase}"
+    );
+    Error::local(Kind::Connect, Code::Unavailable, text).with_phase(connect_phase(phase))
 }
 
 fn fail(call: &Arc<SharedCall>, error: Error) {

@@ -56,7 +56,7 @@ pub struct PoolOptions {
     /// Age after which a connection is replaced: the new one is ready before the old one takes no
     /// more calls. Give or take a tenth. Off by default.
     pub max_age: Option<Duration>,
-    /// Time for a dial, TLS included. Default 20 s.
+    /// Time for a dial: name, socket, TLS, and the peer's SETTINGS. Default 20 s.
     pub dial_time: Duration,
     /// First back-off after a failed dial; then times 1.6 up to `backoff_max`, give or take a
     /// fifth. The second value stands for three dials: 1, 1.6, 1.6, 1.6, 2.6 s and so on. Default
@@ -76,6 +76,9 @@ pub struct PoolOptions {
     pub keep_total_bytes: u32,
     /// How calls are spread over the endpoints. Default the first that answers.
     pub balance: Balance,
+    /// Whether calls leave before the peer's SETTINGS, up to `Limits::streams_before_settings` on a
+    /// connection, if no other one is ready. Default off: they wait in the pool.
+    pub early_calls: bool,
     /// Least time between two resolutions of the target's name. Default 30 s.
     pub resolve_interval: Duration,
     /// Bounds shared with other channels: sockets and dials per second. The process's by default.
@@ -113,6 +116,7 @@ impl PoolOptions {
             keep_bytes: 256 * 1024,
             keep_total_bytes: 16 * 1024 * 1024,
             balance: Balance::PickFirst,
+            early_calls: false,
             resolve_interval: Duration::from_secs(30),
             cap: None,
             sizing: None,

@@ -71,14 +71,23 @@ impl Picker {
 
     /// Replaces the subchannels.
     pub(super) fn replace(&self, subchannels: Vec<Arc<Subchannel>>) {
-        let after = subchannels.into_iter().map(Candidate::of).collect();
-        let before = std::mem::replace(&mut *self.candidates.write(), after);
+        let after: Arc<[Candidate]> = subchannels.into_iter().map(Candidate::of).collect();
+        let before = {
+            let mut candidates = self.candidates.write();
+            if self.balance == Balance::PickFirst {
+                // The subchannel in use stays in use wherever it is in the new list.
+                let used = candidates.get(self.first(candidates.len()));
+                let same = |one: &Candidate| used.is_some_and(|used| used.is(&one.subchannel));
+                self.set_first(after.iter().position(same).unwrap_or(0));
+            }
+            std::mem::replace(&mut *candidates, after)
+        };
         drop(before);
         // A connection may have come while the list was made.
         self.update();
     }
 
-    /// Whether a connection takes calls.
+    /// Whether a connection is ready and takes calls.
     pub(super) fn is_connected(&self) -> bool {
         self.candidates.read().iter().any(Candidate::is_connected)
     }
@@ -123,7 +132,7 @@ impl Picker {
         self.turn.load(Ordering::Relaxed) as usize % count.max(1)
     }
 
-    /// PickFirst uses this subchannel from now on.
+    /// PickFirst uses this subchannel as long as it is connected.
     pub(super) fn set_first(&self, index: usize) {
         self.turn.store(index as u32, Ordering::Relaxed);
     }
@@ -175,22 +184,26 @@ impl Picker {
     }
 }
 
-/// Of two subchannels drawn at random, the index of the one with fewer calls. One that is not
+/// Of two different subchannels drawn at random, the index of the one with fewer calls. One that is not
 /// connected should dial.
 fn less_loaded(
     candidates: &[Candidate],
     mut draw: impl FnMut(u64) -> u64,
     dial: &mut Vec<Arc<Subchannel>>,
 ) -> usize {
-    let mut load = || {
-        let index = draw(candidates.len() as u64) as usize;
+    let count = candidates.len() as u64;
+    let first = draw(count);
+    // One of the others.
+    let second = (first + 1 + draw(count - 1)) % count;
+    let mut load = |index: u64| {
+        let index = index as usize;
         let connected = candidates[index].is_connected();
         if !connected {
             dial.push(Arc::clone(&candidates[index].subchannel));
         }
         (!connected, candidates[index].calls(), index)
     };
-    let (a, b) = (load(), load());
+    let (a, b) = (load(first), load(second));
     if (b.0, b.1) < (a.0, a.1) { b.2 } else { a.2 }
 }
 
@@ -203,8 +216,13 @@ impl Candidate {
         Self { subchannel, connections }
     }
 
-    fn is_connected(&self) -> bool {
-        self.connections.iter().any(|connection| connection.is_accepting())
+    fn is(&self, subchannel: &Subchannel) -> bool {
+        self.subchannel.id() == subchannel.id()
+    }
+
+    /// Whether a connection is ready and takes calls.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connections.iter().any(|one| one.is_ready() && one.is_accepting())
     }
 
     /// Calls in flight.

@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::pool::backoff::Backoff;
 use crate::pool::subchannel::Subchannel;
-use crate::pool::{Shared, connect_error};
+use crate::pool::{ChannelState, Shared, connect_error};
 use crate::rt;
+use crate::rt::contain::{Panicked, contain, contain_future};
 use crate::transport::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
 use std::future::Future;
 use std::io;
@@ -61,12 +62,14 @@ pub(super) struct Resolving {
     last: Option<Instant>,
     /// When a postponed resolution begins.
     postponed: Option<Instant>,
+    /// When a call or a user last needed the addresses.
+    wanted: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Resolving {
     pub(super) const fn new() -> Self {
-        Self { asked: false, last: None, postponed: None, backoff: Backoff::new() }
+        Self { asked: false, last: None, postponed: None, wanted: None, backoff: Backoff::new() }
     }
 
     /// The error of the last resolution, if it failed.
@@ -74,13 +77,39 @@ impl Resolving {
         self.backoff.error()
     }
 
-    /// The error of the last resolution, until the next one may begin.
+    /// The error of the last resolution, if it failed and the next one is in flight or to come. One
+    /// that is overdue does not come: nobody has needed it for long.
     pub(super) fn failed(&self, now: Instant) -> Option<Error> {
-        self.backoff.pending(now).and_then(|_| self.backoff.error().cloned())
+        let to_come = |at: Instant| now.saturating_duration_since(at) < SPREAD * 2;
+        let goes_on = self.asked || self.postponed.is_some_and(to_come);
+        self.backoff.error().filter(|_| self.backoff.is_failing() && goes_on).cloned()
+    }
+
+    /// Whether a resolution is in flight.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Notes that the addresses are needed.
+    pub(super) const fn want(&mut self, now: Instant) {
+        self.wanted = Some(now);
+    }
+
+    /// Whether a failed resolution is tried again by itself: its addresses were needed within `time`.
+    pub(super) fn goes_on(&self, time: Duration, now: Instant) -> bool {
+        let wanted = |at: Instant| now.saturating_duration_since(at) < time;
+        self.postponed.is_some() && self.backoff.is_failing() && self.wanted.is_some_and(wanted)
+    }
+
+    /// The next resolution may begin at once.
+    pub(super) fn reset_backoff(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.postponed = self.postponed.map(|at| at.min(now));
     }
 }
 
-/// A resolution in flight. If it is dropped, as when a runtime ends, it has failed.
+/// A resolution in flight. Dropped before its end, as when a runtime ends, it has no answer, and the
+/// maintenance task or the next call asks again.
 struct Asking {
     shared: Arc<Shared>,
     over: bool,
@@ -96,9 +125,7 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         if !self.over {
-            let text = "the runtime on which the resolver was asked has ended";
-            let error = io::Error::new(io::ErrorKind::Interrupted, text);
-            self.shared.unresolved(error, rt::now());
+            self.shared.resolving.lock().asked = false;
             self.shared.maintenance.notify_one();
         }
     }
@@ -139,13 +166,19 @@ impl Shared {
         let asking = Asking { shared: me, over: false };
         runtime.spawn(async move {
             let me = Arc::clone(&asking.shared);
-            let answer = resolver.resolve(me.target.clone());
-            let answer = match rt::timeout(me.options.dial_time, answer).await {
-                Ok(answer) => answer,
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in dial_time")),
+            let mut state = me.watch.subscribe();
+            let (time, target) = (me.options.dial_time, me.target.clone());
+            let answer = contain_future(async move { resolver.resolve(target).await });
+            let answer = tokio::select! {
+                answer = rt::timeout(time, answer) => answer,
+                _ = state.wait_for(|state| *state == ChannelState::Shutdown) => return asking.end(),
             };
+            me.resolved(match answer {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(Panicked)) => Err(io::Error::other("the resolver panicked")),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in dial_time")),
+            });
             asking.end();
-            me.resolved(answer);
         });
     }
 
@@ -205,7 +238,9 @@ impl Shared {
     pub(super) fn provide(&self) {
         let endpoints = u32::try_from(self.candidates().len().max(1)).unwrap_or(u32::MAX);
         let most = self.options.max_connections.max(1).saturating_mul(endpoints);
-        self.connector.provide_for(most.min(self.cap.most()));
+        let most = most.min(self.cap.most());
+        // A hint: if the connector panics on it, the channel goes on.
+        let _ = contain(|| self.connector.provide_for(most));
     }
 
     /// Keeps the subchannels of addresses that are still named, adds those of new ones, and shuts the
@@ -228,7 +263,7 @@ impl Shared {
         let gone: Vec<_> = before.filter(gone).cloned().collect();
         self.picker.replace(after);
         self.provide();
-        let closing: Vec<_> = gone.iter().flat_map(|one| one.lifecycle().shut_down()).collect();
+        let closing: Vec<_> = gone.iter().flat_map(|one| one.shut_down()).collect();
         self.publish();
         closing.iter().for_each(|connection| connection.goodbye());
     }

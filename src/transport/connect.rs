@@ -1,6 +1,8 @@
 //! The trait that opens streams.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,6 +15,9 @@ pub(crate) use crate::transport::target::Target;
 
 /// The future of one dial. Dropping it abandons the dial and closes what it opened.
 pub type ConnectFuture = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>;
+
+/// The future of a look-up: addresses in the order in which they are tried.
+pub type AddressesFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Opens byte streams to a target: TCP, TLS over another connector, a Unix socket, a pipe, or
 /// your own (a proxy, a tunnel, a test).
@@ -60,6 +65,16 @@ pub trait Connect: Send + Sync + 'static {
     /// The future returns a [`ConnectError`] whose [`kind`](ConnectError::kind) says what failed.
     fn connect(&self, target: Target) -> ConnectFuture;
 
+    /// Looks up the addresses of `target`, for a channel without a resolver. The channel then calls
+    /// [`connect`](Self::connect) with [`Target::at`] each of them, in this order, and tries each to
+    /// the end, TLS, ALPN and SETTINGS included: the next one after 250 ms without progress, or as soon
+    /// as one fails (RFC 8305). A wrapper passes it on. Default `None`: the connector finds the server
+    /// by itself, and one call of `connect` is one attempt.
+    fn addresses(&self, target: &Target) -> Option<AddressesFuture> {
+        let _ = target;
+        None
+    }
+
     /// Returns the generation of the TLS configuration that a dial would use now, for comparison
     /// with [`TlsInfo::generation`](crate::transport::TlsInfo::generation). Default `None`: no configuration that can be replaced.
     fn tls_generation(&self) -> Option<u64> {
@@ -79,6 +94,10 @@ impl<C: Connect + ?Sized> Connect for Arc<C> {
         (**self).connect(target)
     }
 
+    fn addresses(&self, target: &Target) -> Option<AddressesFuture> {
+        (**self).addresses(target)
+    }
+
     fn tls_generation(&self) -> Option<u64> {
         (**self).tls_generation()
     }
@@ -91,6 +110,10 @@ impl<C: Connect + ?Sized> Connect for Arc<C> {
 impl<C: Connect + ?Sized> Connect for Box<C> {
     fn connect(&self, target: Target) -> ConnectFuture {
         (**self).connect(target)
+    }
+
+    fn addresses(&self, target: &Target) -> Option<AddressesFuture> {
+        (**self).addresses(target)
     }
 
     fn tls_generation(&self) -> Option<u64> {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use crate::transport::connect_error_kind::ConnectErrorKind;
@@ -79,13 +80,18 @@ impl ConnectError {
         Self { detail, ..Self::new(kind_of(&error), phase, target) }.with_source(error)
     }
 
+    /// As [`ConnectError::from_io`], of an error that others hold as well.
+    pub(crate) fn from_shared(phase: ConnectPhase, target: &Target, error: Arc<io::Error>) -> Self {
+        Self::new(kind_of(&error), phase, target).with_source(error)
+    }
+
     /// Returns what failed.
     #[must_use]
     pub const fn kind(&self) -> ConnectErrorKind {
         self.kind
     }
 
-    /// Returns whether the server speaks TLS and no HTTP/2: [`ConnectErrorKind::is_not_http2`].
+    /// Returns whether the server speaks no HTTP/2: [`ConnectErrorKind::is_not_http2`].
     #[must_use]
     pub const fn is_not_http2(&self) -> bool {
         self.kind.is_not_http2()
@@ -119,11 +125,13 @@ impl ConnectError {
             | Kind::AlpnNone
             | Kind::AlpnRefused
             | Kind::AlpnOther
+            | Kind::Http1
+            | Kind::NotHttp2
             | Kind::CertificateName
             | Kind::CertificateInvalid
             | Kind::CertificateExpired => Fault::Server,
             // Either the chain is wrong or the roots are; the roots are ours to look at first.
-            Kind::CertificateUntrusted => Fault::Client,
+            Kind::CertificateUntrusted | Kind::NotPlaintext => Fault::Client,
         }
     }
 
@@ -142,6 +150,16 @@ impl ConnectError {
                 | Kind::Local
                 | Kind::Other
         )
+    }
+
+    /// The reason and its cause.
+    pub(crate) fn cause(&self) -> String {
+        let reason = self.reason();
+        match (&self.detail, &self.source) {
+            (Some(detail), _) => format!("{reason}: {detail}"),
+            (None, Some(source)) => format!("{reason}: {source}"),
+            (None, None) => reason.to_owned(),
+        }
     }
 
     const fn reason(&self) -> &'static str {
@@ -171,6 +189,11 @@ impl ConnectError {
                  HTTP/2, enable h2 on the server"
             }
             Kind::AlpnOther => "the server chose a protocol by ALPN that was not offered",
+            Kind::NotPlaintext => {
+                "the server speaks TLS on this port; use https:// if it is a TLS server"
+            }
+            Kind::Http1 => "the server answered in HTTP/1; gRPC needs HTTP/2",
+            Kind::NotHttp2 => "the server's first bytes are not HTTP/2",
             Kind::CertificateName => "the server's certificate is not valid for this name",
             Kind::CertificateUntrusted => {
                 "the server's certificate is not signed by a trusted root; add its root to the \
@@ -188,13 +211,7 @@ impl ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = self.reason();
-        write!(f, "cannot connect to {} ({}): {reason}", self.target, self.phase)?;
-        match (&self.detail, &self.source) {
-            (Some(detail), _) => write!(f, ": {detail}")?,
-            (None, Some(source)) => write!(f, ": {source}")?,
-            (None, None) => {}
-        }
+        write!(f, "cannot connect to {} ({}): {}", self.target, self.phase, self.cause())?;
         write!(f, " [fault: {}]", self.fault())
     }
 }
@@ -320,6 +337,21 @@ mod tests {
             "cannot connect to https://a.example:443 (the TLS handshake): the server chose a protocol by ALPN that was not offered: cause [fault: server]",
         ),
         (
+            Kind::NotPlaintext,
+            ConnectPhase::Http2,
+            "cannot connect to https://a.example:443 (waiting for the first SETTINGS): the server speaks TLS on this port; use https:// if it is a TLS server: cause [fault: client]",
+        ),
+        (
+            Kind::Http1,
+            ConnectPhase::Http2,
+            "cannot connect to https://a.example:443 (waiting for the first SETTINGS): the server answered in HTTP/1; gRPC needs HTTP/2: cause [fault: server]",
+        ),
+        (
+            Kind::NotHttp2,
+            ConnectPhase::Http2,
+            "cannot connect to https://a.example:443 (waiting for the first SETTINGS): the server's first bytes are not HTTP/2: cause [fault: server]",
+        ),
+        (
             Kind::CertificateName,
             ConnectPhase::Tls,
             "cannot connect to https://a.example:443 (the TLS handshake): the server's certificate is not valid for this name: cause [fault: server]",
@@ -361,10 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn no_http2_is_one_event_of_four_kinds() {
+    fn no_http2_is_one_event_of_six_kinds() {
         let all = GOLDEN.iter().map(|(kind, ..)| *kind);
         let kinds: Vec<Kind> = all.filter(|kind| kind.is_not_http2()).collect();
-        assert_eq!(kinds, [Kind::AlpnHttp11, Kind::AlpnNone, Kind::AlpnRefused, Kind::AlpnOther]);
+        let alpn = [Kind::AlpnHttp11, Kind::AlpnNone, Kind::AlpnRefused, Kind::AlpnOther];
+        assert_eq!(kinds[..4], alpn);
+        assert_eq!(kinds[4..], [Kind::Http1, Kind::NotHttp2]);
         for kind in kinds {
             let error = ConnectError::new(kind, ConnectPhase::Tls, &target());
             assert!(error.is_not_http2() && !error.is_transient());

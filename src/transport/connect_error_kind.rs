@@ -30,6 +30,12 @@ pub enum ConnectErrorKind {
     AlpnRefused,
     /// The server chose a protocol that is neither `h2` nor `http/1.1`.
     AlpnOther,
+    /// The server speaks TLS on this port, and the target says plaintext.
+    NotPlaintext,
+    /// The server answered in HTTP/1.
+    Http1,
+    /// The server's first bytes are not HTTP/2.
+    NotHttp2,
     /// The server's certificate is for another name.
     CertificateName,
     /// No trusted root signed the server's certificate.
@@ -46,13 +52,22 @@ pub enum ConnectErrorKind {
 }
 
 impl ConnectErrorKind {
-    /// Returns whether the server speaks TLS and no HTTP/2: it chose `http/1.1`, another protocol
-    /// or none by ALPN, or refused with alert 120.
+    /// Returns whether the server speaks no HTTP/2: it chose `http/1.1`, another protocol or none by
+    /// ALPN, refused with alert 120, or its first bytes were something else.
     ///
     /// Another dial does not help until somebody changes the server; open connections are not
-    /// affected. A plaintext listener is [`ConnectErrorKind::NotTls`].
+    /// affected. A plaintext listener is [`ConnectErrorKind::NotTls`], a TLS listener that was spoken
+    /// to in plaintext is [`ConnectErrorKind::NotPlaintext`].
     #[must_use]
     pub const fn is_not_http2(self) -> bool {
-        matches!(self, Self::AlpnHttp11 | Self::AlpnNone | Self::AlpnRefused | Self::AlpnOther)
+        matches!(
+            self,
+            Self::AlpnHttp11
+                | Self::AlpnNone
+                | Self::AlpnRefused
+                | Self::AlpnOther
+                | Self::Http1
+                | Self::NotHttp2
+        )
     }
 }

@@ -25,7 +25,7 @@ pub(crate) mod tls;
 pub(crate) mod unix;
 
 pub use accept::{Accept, AcceptFuture};
-pub use connect::{Connect, ConnectFuture};
+pub use connect::{AddressesFuture, Connect, ConnectFuture};
 pub use connect_error::{ConnectError, Fault};
 pub use connect_error_kind::ConnectErrorKind;
 pub use info::{ConnectTimings, Connected, ConnectedParts, ConnectionInfo, PeerAddr, TlsInfo};

@@ -16,8 +16,8 @@ use crate::transport::accept::{
     Accept, AcceptBackoff, AcceptFuture, AcceptSource, accept_with_backoff,
 };
 use crate::transport::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, ConnectTimings,
-    Connected, ConnectionInfo, PeerAddr, Target,
+    AddressesFuture, Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase,
+    ConnectTimings, Connected, ConnectionInfo, PeerAddr, Target,
 };
 pub(crate) use crate::transport::options::SocketOptions;
 use crate::transport::socket::SharedStream;
@@ -52,6 +52,17 @@ impl TcpConnector {
 impl Connect for TcpConnector {
     fn connect(&self, target: Target) -> ConnectFuture {
         Box::pin(connect(target, self.options.clone()))
+    }
+
+    fn addresses(&self, target: &Target) -> Option<AddressesFuture> {
+        if target.address().is_some() || target.unix_path().is_some() {
+            return None;
+        }
+        let target = target.clone();
+        Some(Box::pin(async move {
+            let addresses = rt::resolve(target.host(), target.port()).await?;
+            Ok(interleave(addresses))
+        }))
     }
 }
 

@@ -287,9 +287,9 @@ async fn a_peer_that_closes_before_it_speaks() {
     close.await.unwrap();
     assert_eq!(
         normal(&error),
-        "UNAVAILABLE: the peer closed the connection, while waiting for the \
-             peer's SETTINGS; not processed, a retry is safe; connection N to memory, \
-             0.0 s old"
+        "UNAVAILABLE: cannot connect to http://test:80 (waiting for the first SETTINGS): the peer \
+             closed the connection [fault: network], while waiting for the peer's SETTINGS; not \
+             processed, a retry is safe"
     );
 }
 

@@ -90,8 +90,12 @@ pub async fn while_the_connection_window_is_closed(on: On) {
 }
 
 pub async fn while_the_socket_takes_nothing(on: On) {
-    let faults = Faults { stall_written: Some(0), ..Faults::default() };
-    let (channel, _listener) = on.lone_channel(PoolOptions::new(), faults);
+    // The preface and what belongs to it are written, the call is not.
+    let faults = Faults { stall_written: Some(150), ..Faults::default() };
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), faults);
+    channel.connect();
+    let _peer = Peer::accept(&mut listener, &[]).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let started = Instant::now();
     let error = channel.unary(&UNARY, patient(10)).await.unwrap_err();
     late(&error, started, Phase::WriteQueue, Processed::Maybe);

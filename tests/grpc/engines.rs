@@ -254,7 +254,7 @@ async fn an_engine_that_leaves_strands_nobody() {
     setup.client.engine = engine::custom(Idle);
     let pair = setup.start();
     let error = pair.channel.unary(&UNARY, raw("")).await.unwrap_err();
-    assert_eq!((error.kind(), error.processed()), (Kind::ConnectionLost, Processed::No), "{error}");
+    assert_eq!((error.kind(), error.processed()), (Kind::Connect, Processed::No), "{error}");
     assert!(pair.channel.unstable_handles().is_empty());
 
     let (connector, listener) = in_memory(64);

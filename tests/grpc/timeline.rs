@@ -49,7 +49,6 @@ impl Connect for Slow {
 /// A server with moods: it answers each call that it does not refuse, on this connection or on the next.
 async fn server(mut listener: MemoryListener, mut random: Random) {
     loop {
-        sleep(millis(&mut random, 50)).await;
         if random.below(8) == 0 {
             // A failed dial: patient calls wait for the backoff.
             drop(listener.accept().await);
@@ -57,7 +56,8 @@ async fn server(mut listener: MemoryListener, mut random: Random) {
         }
         let window = [0, 1_000, 65_535, 1 << 20][random.below(4) as usize];
         let settings = [(3, 1 + random.below(3) as u32), (4, window)];
-        let mut peer = Peer::accept(&mut listener, &settings).await;
+        let pause = millis(&mut random, 50);
+        let mut peer = Peer::accept_late(&mut listener, &settings, pause).await;
         if random.below(2) == 0 {
             // Then the socket is what holds a long request up.
             peer.window(0, 1 << 24).await;

@@ -3,7 +3,8 @@
 use crate::identity::Identity;
 use crate::network::{Network, addr};
 use crate::{
-    Ran, begin, begin_with, is_on_time, lone, ms, named, options, router, server_options, work,
+    Ran, begin, begin_with, each_ran_once, is_on_time, lone, ms, named, options, router,
+    server_options, work,
 };
 use framewire::client::{Channel, ChannelState};
 use framewire::error::{Phase, Processed};
@@ -27,8 +28,7 @@ fn mute(mut listener: MemoryListener) {
     });
 }
 
-/// No SETTINGS: deadlines hold, the connection is given up after 20 s, and the next address serves
-/// whoever waits then and whoever comes later.
+/// No SETTINGS: no call is written there, and the next address, tried after 250 ms, serves them all.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_sends_settings() {
     let network = Network::new();
@@ -37,27 +37,14 @@ async fn a_server_that_never_sends_settings() {
     let _server = network.serve(addr(2), router(&ran), server_options());
     network.name(Some(vec![addr(1), addr(2)]));
     let channel = named(&network, options());
-    let deadline = Duration::from_secs(3);
-    let (result, took) =
-        begin_with(&channel, Request::new(work(1, 0)).with_timeout(deadline)).await.unwrap();
-    assert_eq!(result.unwrap_err().code(), Code::DeadlineExceeded);
-    is_on_time(took, deadline);
-    assert_eq!(*channel.state().borrow(), ChannelState::Connecting, "it is not READY");
-    // Those that left with the preface may have been seen; those that waited for a place were not.
     let calls: Vec<_> = (100..350).map(|id| begin(&channel, id)).collect();
-    let mut answered = 0;
     for call in calls {
         let (result, took) = call.await.unwrap();
-        assert!(took <= Duration::from_secs(18), "{took:?}");
-        match result {
-            Ok(()) => answered += 1,
-            Err(error) => {
-                assert_eq!(error.code(), Code::Unavailable, "{error}");
-                assert_eq!(error.processed(), Processed::Maybe, "{error}");
-            }
-        }
+        result.unwrap();
+        assert!(took <= Duration::from_millis(600), "{took:?}");
     }
-    assert!(answered >= 150, "{answered}");
+    assert_eq!(*channel.state().borrow(), ChannelState::Ready);
+    each_ran_once(&ran, 250);
     for id in 1000..1010 {
         begin(&channel, id).await.unwrap().0.unwrap();
     }
@@ -89,7 +76,7 @@ async fn a_handshake_that_stalls() {
     let (result, _) = begin(&channel, 2).await.unwrap();
     let error = result.unwrap_err();
     assert_eq!((error.code(), error.phase()), (Code::Unavailable, Some(Phase::Tls)), "{error}");
-    assert!(error.to_string().contains("dial_time"), "{error}");
+    assert!(error.to_string().contains("within 20s"), "{error}");
     ms(10).await;
     assert_eq!(open(), 0, "a socket is left");
     drop(channel);

@@ -13,6 +13,8 @@
 
 #[path = "../support/network.rs"]
 mod network;
+#[path = "../support/peer.rs"]
+mod peer;
 
 mod caps;
 mod endpoints;
@@ -20,6 +22,7 @@ mod hedge;
 mod isolation;
 mod lifetime;
 mod lost;
+mod proved;
 mod shards;
 mod simulation;
 mod size;

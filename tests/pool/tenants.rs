@@ -92,10 +92,11 @@ async fn a_retried_call_stays_within_its_quota() {
     let tenant = channel.tenant("one", share(1, 1));
     let calls: Vec<_> = (0..4).map(|_| begin(&tenant, &[1, 255])).collect();
     // Their dial fails, and a connection is there before they are retried.
-    ms(2000).await;
+    ms(1100).await;
     assert_eq!(channel.waiting(), 0, "all have failed and pause");
     shared.network.slow(addr(1), Duration::ZERO);
-    channel.warm(1).await.unwrap();
+    ms(2000).await;
+    assert_eq!(channel.unstable_handles().len(), 1, "the channel dials by itself");
     for call in calls {
         call.await.unwrap().unwrap();
     }

@@ -48,15 +48,18 @@ async fn requests_may_follow_the_client_preface_at_once() {
     peer.expect_response(1).await;
 }
 
-/// RFC 9113 §3.4: nor does our client wait for the server's.
+/// RFC 9113 §3.4: our client may do so, and by default does not: no request precedes the server's
+/// SETTINGS.
 #[tokio::test(start_paused = true)]
-async fn client_requests_do_not_wait_for_settings() {
+async fn client_requests_wait_for_settings() {
     let (client, mut peer) = connect();
     let call = client.get("/x");
     peer.expect_preface().await;
     peer.expect_settings().await;
-    let (stream, _) = peer.expect_request().await;
+    let early = peer.gather(Duration::from_secs(5)).await;
+    assert!(early.iter().all(|frame| frame.kind != HEADERS), "{early:?}");
     peer.send(settings(&[])).await;
+    let (stream, _) = peer.expect_request().await;
     peer.respond(stream, b"").await;
     outcome(call).await.expect("response");
 }

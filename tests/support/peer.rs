@@ -57,12 +57,27 @@ pub struct Peer {
 impl Peer {
     /// Accepts a connection, reads its preface and sends SETTINGS.
     pub async fn accept(listener: &mut MemoryListener, settings: &[(u16, u32)]) -> Self {
+        Self::accept_late(listener, settings, std::time::Duration::ZERO).await
+    }
+
+    /// As [`Peer::accept`], with a pause before SETTINGS.
+    pub async fn accept_late(
+        listener: &mut MemoryListener,
+        settings: &[(u16, u32)],
+        pause: std::time::Duration,
+    ) -> Self {
         let mut peer = Self::over(listener.accept().await.unwrap().io);
-        let mut preface = [0; PREFACE.len()];
-        peer.io.read_exact(&mut preface).await.unwrap();
-        assert_eq!(preface, PREFACE);
+        peer.preface().await;
+        tokio::time::sleep(pause).await;
         peer.settings(settings).await;
         peer
+    }
+
+    /// Reads the preface.
+    pub async fn preface(&mut self) {
+        let mut preface = [0; PREFACE.len()];
+        self.io.read_exact(&mut preface).await.unwrap();
+        assert_eq!(preface, PREFACE);
     }
 
     /// Dials a server: preface and SETTINGS of a client.

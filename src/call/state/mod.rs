@@ -79,6 +79,8 @@ pub struct CallState {
     recv: RecvState,
     stage: Stage,
     timeline: Timeline,
+    /// When the call began to wait in the pool's queue.
+    queued: Option<Instant>,
     /// Times that the head was written to a connection, since the last retry by policy.
     attempts: u32,
     /// Times that a peer answered with REFUSED_STREAM, retries by policy included.
@@ -123,6 +125,7 @@ impl CallState {
             recv: RecvState::default(),
             stage: Stage::Pending,
             timeline: Timeline::new(Phase::PoolWait, now),
+            queued: None,
             attempts: 0,
             refusals: 0,
             maybe_processed: false,

@@ -3,8 +3,9 @@
 use super::{CallState, News, Stage};
 use crate::call::Permit;
 use crate::call::quota::TenantPermit;
+use crate::error::Phase;
 use crate::http2::Blocked;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl CallState {
     /// Gives the call a permit for the connection that is to carry it; returns the one it had. The
@@ -52,6 +53,18 @@ impl CallState {
     #[must_use]
     pub const fn refusals(&self) -> u32 {
         self.refusals
+    }
+
+    /// The call begins to wait in the queue, in this phase.
+    pub fn begin_wait(&mut self, phase: Phase, now: Instant) {
+        self.queued = Some(now);
+        self.enter(phase, now);
+    }
+
+    /// The call leaves the queue. Returns how long it waited there, whatever the phases were.
+    #[must_use]
+    pub fn end_wait(&mut self, now: Instant) -> Duration {
+        self.queued.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Makes the call a hedge with its tenant's permit.

@@ -24,6 +24,8 @@ const SPARE_KEPT: usize = 1024;
 pub(super) struct Closing {
     cause: Option<(String, Initiator, Option<ErrorCode>)>,
     ending: Option<DisconnectReason>,
+    /// How the byte stream failed.
+    io: Option<Arc<io::Error>>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
@@ -52,6 +54,10 @@ impl Closing {
 
     pub(super) fn ending(&self) -> DisconnectReason {
         self.ending.unwrap_or_default()
+    }
+
+    pub(super) fn io(&self) -> Option<Arc<io::Error>> {
+        self.io.clone()
     }
 
     /// Returns the error of a call that the connection's end has ended.
@@ -87,6 +93,7 @@ impl Core {
                 self.died_silently();
             }
         }
+        self.closing.io = self.closing.io.take().or_else(|| error.map(Arc::new));
         self.handle.stop_accepting();
         self.conn.close();
         self.flush.failed = true;

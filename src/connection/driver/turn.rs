@@ -3,7 +3,7 @@
 use crate::connection::driver::Driver;
 use crate::connection::driver::QUIET_TIME;
 use crate::connection::driver::inline::Inline;
-use crate::connection::handle::ConnectionEvent;
+use crate::connection::handle::{ConnectionEvent, EarlyEnd};
 use crate::http2::Role;
 use crate::rt;
 use std::collections::VecDeque;
@@ -198,6 +198,12 @@ impl Driver {
             drain.leave(&self.handle);
         }
         if let Some(owner) = self.handle.owner() {
+            if !self.handle.is_ready() {
+                let heard = self.recv.bytes();
+                let heard = heard[..heard.len().min(EarlyEnd::HEARD)].to_vec();
+                let end = EarlyEnd { io: self.core.closing.io(), heard };
+                owner.changed(&self.handle, ConnectionEvent::NeverReady(end));
+            }
             let error = self.core.closing.error(&self.handle, self.core.now);
             owner.changed(&self.handle, ConnectionEvent::Closed(error, self.core.closing.ending()));
         }

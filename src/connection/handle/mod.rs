@@ -8,7 +8,7 @@ use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
 use crate::connection::counters::ConnectionCounters;
-pub use crate::connection::event::{ConnectionEvent, DisconnectReason, Leak};
+pub use crate::connection::event::{ConnectionEvent, DisconnectReason, EarlyEnd, Leak};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
 use crate::error::{ConnectionFacts, Error, Kind, Processed};

@@ -57,7 +57,7 @@ impl PoolStats {
         write!(f, "{} failed in a row", count(next.failures.into(), "dial"))?;
         match next.retry_in {
             Some(wait) => write!(f, ", the next may begin in {wait:.1?}")?,
-            None => f.write_str(", the next begins when a call comes")?,
+            None => f.write_str(", the next one runs")?,
         }
         match &next.last_error {
             Some(error) => write!(f, ": {error}"),

@@ -1,93 +1,75 @@
 //! The dial task of a subchannel, at most one at a time. It outlives the call that asked for it, waits
-//! for the backoff and the cap, and ends with a connection or when nobody needs one.
+//! for the backoff and the cap, and ends with a connection whose peer has sent SETTINGS, or when nobody
+//! needs one.
 
-use crate::call::state::SharedCall;
-use crate::connection::driver::Driver;
-use crate::connection::engine::Intake;
-use crate::connection::handle::Handle;
-use crate::error::{Error, Kind, Phase};
-use crate::grpc::status::Code;
+use crate::error::Error;
 use crate::pool::balance::Balance;
-use crate::pool::cap::Socket;
 use crate::pool::counters::Count;
 use crate::pool::subchannel::Subchannel;
-use crate::pool::subchannel::owner::PoolOwner;
-use crate::pool::{Shared, connect_error};
+use crate::pool::subchannel::attempt::{Ready, connect};
+use crate::pool::subchannel::claim::Claim;
+use crate::pool::{Shared, connect_error, connect_timeout};
 use crate::rt;
-use crate::transport::connect::{
-    ConnectError, ConnectPhase, ConnectTimings, Connected, ConnectionInfo,
-};
-use crate::transport::tcp::ATTEMPT_DELAY;
+use crate::transport::connect::{ConnectError, ConnectPhase, ConnectionInfo};
+use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pause of a dial that the cap on sockets delays.
 const SOCKET_WAIT: Duration = Duration::from_millis(100);
 
-/// The claim on the one dial in flight. When it is dropped, as when a runtime ends, another dial may
-/// begin.
-struct Claim(Arc<Subchannel>);
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.lifecycle().drop_dial();
-    }
-}
-
-/// How a dial task ends.
-enum Outcome {
-    Found(Box<Connected>, Socket, Instant),
-    /// Nobody needs a connection.
-    Unwanted,
-    /// No connection more is allowed. Whatever closes one looks again.
-    Bounded,
-    /// Another endpoint is tried instead.
-    Elsewhere,
-}
-
 impl Shared {
-    /// Starts the subchannel's dial task if none runs and the limits allow.
+    /// Starts the subchannel's dial task if none runs and the limits allow. It runs on the channel's or the caller's
+    /// runtime; without one, the dial ends at once, and the next caller starts another.
     pub(crate) fn start_dial(&self, subchannel: &Arc<Subchannel>) {
         if self.is_shut_down() {
             return;
         }
         let Some(me) = self.me.upgrade() else { return };
-        if subchannel.lifecycle().request_dial() {
-            let dial = run(me, Claim(Arc::clone(subchannel)));
-            if self.options.executor.spawn(dial).is_err() {
+        let id = subchannel.lifecycle().request_dial(rt::now());
+        if let Some(id) = id {
+            let claim = Arc::new(Claim::new(me, subchannel, id));
+            if self.options.executor.spawn(run(claim)).is_err() {
                 // The maintenance task may run elsewhere, and dials there.
                 self.maintenance.notify_one();
             }
         }
     }
 
-    /// Whether somebody needs a connection of this subchannel.
-    fn is_wanted(&self, subchannel: &Subchannel) -> bool {
-        let wanted = !self.queue.is_empty()
-            || self.needs_connection(subchannel)
-            || subchannel.lifecycle().is_probing();
-        wanted && !subchannel.lifecycle().is_shut_down() && !self.is_shut_down()
+    /// Whether the dial of this subchannel goes on. As in gRPC, a channel that has failed to connect
+    /// tries until it succeeds, unless nobody has asked for the connection for `idle_time`.
+    pub(super) fn is_wanted(&self, subchannel: &Subchannel) -> bool {
+        if self.is_shut_down() {
+            return false;
+        }
+        let needed = !self.queue.is_empty() || self.needs_connection(subchannel);
+        let lifecycle = subchannel.lifecycle();
+        if lifecycle.is_shut_down() {
+            return false;
+        }
+        if needed || lifecycle.is_probing() {
+            return true;
+        }
+        let asked = lifecycle.dial_asked();
+        let since = asked
+            .is_some_and(|at| rt::now().saturating_duration_since(at) < self.options.idle_time);
+        let served = lifecycle.count() > 0;
+        drop(lifecycle);
+        let elsewhere = self.options.balance == Balance::PickFirst && self.is_connected();
+        since && !served && !elsewhere
     }
 
-    /// Counts a failed handshake, and reports once that the target speaks no HTTP/2.
-    fn note_failure(&self, subchannel: &Subchannel, error: &ConnectError) {
-        if error.phase() == ConnectPhase::Tls {
-            self.counters.note(Count::TlsFailed);
-            self.meter().handshake_failed(error.kind());
-        }
-        if !error.kind().is_not_http2() {
-            return;
-        }
-        let before = subchannel.lifecycle().not_http2();
-        if before != Some(false) {
-            self.counters.note(Count::LostHttp2);
-            let (target, spoke) = (&subchannel.target, before == Some(true));
-            tracing::warn!(%target, %error, spoke, "the target speaks no HTTP/2");
-        }
+    /// Whether PickFirst has another endpoint meanwhile, so that nobody needs this connection.
+    pub(super) fn is_late(&self, subchannel: &Subchannel) -> bool {
+        self.options.balance == Balance::PickFirst
+            && !subchannel.is_connected()
+            && self.is_connected()
+            && !self.is_wanted(subchannel)
     }
 
     /// Counts what a connection cost.
-    fn note_success(&self, info: &ConnectionInfo, took: Duration) {
+    pub(super) fn note_success(&self, info: &ConnectionInfo, took: Duration) {
+        self.counters.note(Count::DialsSucceeded);
         self.meter().dialed(took);
         if let Some(tls) = &info.tls {
             self.counters.note(if tls.resumed { Count::TlsResumed } else { Count::TlsFull });
@@ -96,59 +78,101 @@ impl Shared {
     }
 }
 
-/// Dials until there is a connection, or nobody needs one.
-async fn run(shared: Arc<Shared>, claim: Claim) {
-    let subchannel = Arc::clone(&claim.0);
-    match search(&shared, &subchannel).await {
-        Outcome::Found(connected, socket, started) => {
-            arrived(&shared, claim, *connected, socket, started);
+impl Claim {
+    /// Counts a failed handshake, and reports once that the target speaks no HTTP/2.
+    pub(super) fn note_failure(&self, error: &ConnectError) {
+        let (shared, subchannel) = (&self.shared, &self.subchannel);
+        if error.phase() == ConnectPhase::Tls {
+            shared.counters.note(Count::TlsFailed);
+            shared.meter().handshake_failed(error.kind());
         }
-        Outcome::Unwanted => {
-            drop(claim);
-            // A call may have come while this dial was in flight but about to end.
-            if shared.is_wanted(&subchannel) {
-                shared.start_dial(&subchannel);
-            }
+        if !error.kind().is_not_http2() {
+            return;
         }
-        Outcome::Bounded | Outcome::Elsewhere => {}
+        let before = subchannel.lifecycle().not_http2();
+        if before != Some(false) {
+            shared.counters.note(Count::LostHttp2);
+            let (target, spoke) = (&subchannel.target, before == Some(true));
+            tracing::warn!(%target, %error, spoke, "the target speaks no HTTP/2");
+        }
+    }
+
+    /// Waits for news: the channel or the endpoint is gone, another endpoint is connected, the backoff
+    /// was reset. Without news, ends with `pause`.
+    async fn pause(&self, pause: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.subchannel.news.notified() => {}
+            () = pause => {}
+        }
     }
 }
 
-async fn search(shared: &Arc<Shared>, subchannel: &Arc<Subchannel>) -> Outcome {
+/// How a dial ends.
+enum Outcome {
+    /// A connection is ready; its task continues.
+    Ready(Ready),
+    /// Nobody needs a connection.
+    Unwanted,
+    /// No connection more is allowed. Whatever closes one looks again.
+    Bounded,
+}
+
+/// Dials until there is a connection, or nobody needs one.
+async fn run(claim: Arc<Claim>) {
+    let outcome = search(&claim).await;
+    claim.end();
+    let (shared, subchannel) = (&claim.shared, &claim.subchannel);
+    match outcome {
+        Outcome::Ready(task) => {
+            task.map(rt::spawn);
+        }
+        Outcome::Unwanted => {
+            shared.publish();
+            // A call may have come while this dial was in flight but about to end.
+            if shared.is_wanted(subchannel) {
+                shared.start_dial(subchannel);
+            }
+        }
+        Outcome::Bounded => shared.publish(),
+    }
+}
+
+async fn search(claim: &Arc<Claim>) -> Outcome {
+    let (shared, subchannel) = (&claim.shared, &claim.subchannel);
     loop {
         let wait = subchannel.lifecycle().backoff().pending(rt::now());
         if let Some(at) = wait {
-            rt::sleep_until(at).await;
+            claim.pause(rt::sleep_until(at)).await;
             if !shared.is_wanted(subchannel) {
                 return Outcome::Unwanted;
             }
+            continue;
         }
-        let started = rt::now();
-        let begun = subchannel.lifecycle().begin_dial(&shared.cap, started);
-        let socket = match begun {
-            Ok(socket) => socket,
+        let begun = subchannel.lifecycle().begin_dial(&shared.cap, rt::now());
+        match begun {
+            Ok(socket) => claim.hold_socket(Some(socket)),
             Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
                 shared.counters.note(Count::DialsPutOff);
-                rt::sleep(capped.wait.unwrap_or(SOCKET_WAIT)).await;
+                claim.pause(rt::sleep(capped.wait.unwrap_or(SOCKET_WAIT))).await;
                 if !shared.is_wanted(subchannel) {
                     return Outcome::Unwanted;
                 }
                 continue;
             }
-        };
-        subchannel.progress.enter(ConnectPhase::Resolve);
+        }
         shared.publish();
-        match attend(shared, subchannel).await {
+        let result = attend(claim).await;
+        claim.hold_socket(None);
+        match result {
             None => return Outcome::Unwanted,
-            Some(Ok(_)) if is_late(shared, subchannel) => return Outcome::Unwanted,
-            Some(Ok(connected)) => return Outcome::Found(Box::new(connected), socket, started),
+            Some(Ok(ready)) => return Outcome::Ready(ready),
             Some(Err(error)) => {
-                drop(socket);
                 tracing::debug!(%error, "dial failed");
                 shared.counters.note(Count::DialsFailed);
-                if let Some(outcome) = failed(shared, subchannel, error) {
-                    return outcome;
+                failed(shared, subchannel, &error);
+                if !shared.is_wanted(subchannel) {
+                    return Outcome::Unwanted;
                 }
             }
         }
@@ -156,22 +180,24 @@ async fn search(shared: &Arc<Shared>, subchannel: &Arc<Subchannel>) -> Outcome {
 }
 
 /// Dials, and reacts to what happens meanwhile; `None` when nobody needs the connection any more.
-async fn attend(shared: &Shared, subchannel: &Subchannel) -> Option<Result<Connected, Error>> {
+async fn attend(claim: &Arc<Claim>) -> Option<Result<Ready, Error>> {
+    let (shared, subchannel) = (&claim.shared, &claim.subchannel);
     let probing = subchannel.lifecycle().is_probing();
     let mut alone = shared.options.balance == Balance::PickFirst && !shared.is_connected();
-    let mut dialled = std::pin::pin!(dial(shared, subchannel));
-    let mut delay = std::pin::pin!(rt::sleep(ATTEMPT_DELAY));
+    let mut dialled = std::pin::pin!(dial(claim));
+    let mut silence = std::pin::pin!(claim.silence());
     loop {
         tokio::select! {
             biased;
             result = &mut dialled => return Some(result),
-            () = subchannel.answered.notified(), if probing => {
-                if !shared.is_wanted(subchannel) {
+            () = subchannel.news.notified() => {
+                let over = shared.is_shut_down() || subchannel.lifecycle().is_shut_down();
+                let answered = probing && !shared.is_wanted(subchannel);
+                if over || answered || shared.is_late(subchannel) {
                     return None;
                 }
             }
-            // RFC 8305 §5: an address that stays silent is not waited for alone.
-            () = &mut delay, if alone => {
+            () = &mut silence, if alone => {
                 alone = false;
                 shared.dial_beside(subchannel);
             }
@@ -179,114 +205,36 @@ async fn attend(shared: &Shared, subchannel: &Subchannel) -> Option<Result<Conne
     }
 }
 
-/// Whether another endpoint was first, so that nobody needs this connection.
-fn is_late(shared: &Shared, subchannel: &Subchannel) -> bool {
-    shared.options.balance == Balance::PickFirst
-        && !subchannel.is_connected()
-        && shared.is_connected()
-        && !shared.is_wanted(subchannel)
-}
-
-async fn dial(shared: &Shared, subchannel: &Subchannel) -> Result<Connected, Error> {
-    let time = shared.options.dial_time;
-    let target = subchannel.target.clone().reporting(subchannel.progress.clone());
-    match rt::timeout(time, shared.connector.connect(target)).await {
-        Ok(Ok(connected)) => Ok(connected),
+async fn dial(claim: &Arc<Claim>) -> Result<Ready, Error> {
+    let time = claim.shared.options.dial_time;
+    match rt::timeout(time, connect(claim)).await {
+        Ok(Ok(ready)) => Ok(ready),
         Ok(Err(error)) => {
-            shared.note_failure(subchannel, &error);
+            // Connectors' errors are noted one by one.
+            if error.phase() == ConnectPhase::Http2 {
+                claim.note_failure(&error);
+            }
             Err(connect_error(&error))
         }
         Err(_) => {
-            let phase = match subchannel.progress.phase() {
-                ConnectPhase::Resolve => Phase::Resolve,
-                ConnectPhase::Tls => Phase::Tls,
-                _ => Phase::Dial,
-            };
-            let target = &subchannel.target;
-            let text = format!("{target}: no connection within {time:?} (dial_time)");
-            Err(Error::local(Kind::Connect, Code::Unavailable, text).with_phase(phase))
+            let subchannel = &claim.subchannel;
+            Err(connect_timeout(&subchannel.target, time, subchannel.progress.phase()))
         }
     }
 }
 
-/// The transport is there. Calls that wait leave together with the preface.
-fn arrived(
-    shared: &Arc<Shared>,
-    claim: Claim,
-    connected: Connected,
-    socket: Socket,
-    started: Instant,
-) {
-    let subchannel = &Arc::clone(&claim.0);
-    let now = rt::now();
-    let Connected { io, info, .. } = connected;
-    let timings = info.timings;
-    shared.note_success(&info, now.saturating_duration_since(started));
-    shared.prefer(subchannel);
-    tracing::debug!(peer = ?info.peer, "connected");
-    let owner = PoolOwner::new(shared, Arc::clone(subchannel));
-    let limits = &shared.options.driver.limits;
-    let (window, early) = (limits.stream_window, limits.streams_before_settings);
-    let handle = Handle::new(info, Some(Arc::new(owner)), window, now);
-    let handle = handle.within(Some(shared.options.driver.shared_budget()));
-    let handle = Arc::new(handle.at_most(shared.options.max_calls));
-    shared.live.lock().push(Arc::clone(&handle));
-    let replace_at = shared.options.max_age.map(|age| now + shared.jitter(age, 0.1));
-    {
-        let mut lifecycle = subchannel.lifecycle();
-        // Calls that have no other connection leave with the preface. If there is a ready one, the
-        // new one must be ready first.
-        handle.set_limit(Some(if lifecycle.ready() > 0 { 0 } else { early }));
-        lifecycle.connected(Arc::clone(&handle), socket, replace_at);
-    }
-    subchannel.idle.push(&handle);
-    // From here on the next dial may start.
-    drop(claim);
-    shared.publish();
-    shared.queue.each(|call| charge(call, timings, started, now));
-    shared.serve(now);
-    if shared.is_shut_down() || subchannel.lifecycle().is_shut_down() {
-        subchannel.lifecycle().drain(&handle);
-        shared.publish();
-        handle.goodbye();
-    }
-    shared.maintain();
-    let options = Arc::clone(&shared.driver.lock());
-    match shared.options.engine.foreign() {
-        None => rt::spawn(Driver::client(io, handle, options)),
-        Some(engine) => rt::spawn(engine.client(io, Intake::new(handle, None), (*options).clone())),
-    };
-}
-
-/// Assigns the parts of the dial to a call that waited for it.
-fn charge(call: &SharedCall, timings: ConnectTimings, started: Instant, now: Instant) {
-    let mut x = call.lock();
-    if x.timeline().phase() != Phase::PoolWait {
-        return;
-    }
-    x.enter(Phase::Resolve, started);
-    x.enter(Phase::Dial, started + timings.resolve);
-    x.enter(Phase::Tls, started + timings.resolve + timings.tcp);
-    x.enter(Phase::Settings, now);
-}
-
-/// The dial failed: so do the calls that wait, except those with `wait_for_ready`. `None` if somebody
-/// still needs a connection.
-fn failed(shared: &Shared, subchannel: &Arc<Subchannel>, error: Error) -> Option<Outcome> {
+/// The dial failed: so do the calls that wait, except those with `wait_for_ready`, if no endpoint is
+/// left.
+fn failed(shared: &Shared, subchannel: &Arc<Subchannel>, error: &Error) {
     let delay = |failures| shared.backoff_delay(failures);
     subchannel.lifecycle().dial_failed(rt::now(), error.clone(), delay);
     // The servers may be at other addresses by now.
     shared.resolve();
-    let first = shared.options.balance == Balance::PickFirst && !shared.is_connected();
-    let elsewhere = first && shared.next_endpoint(subchannel);
+    if shared.options.balance == Balance::PickFirst && !shared.is_connected() {
+        shared.dial_next(subchannel);
+    }
     shared.publish();
-    if elsewhere {
-        return Some(Outcome::Elsewhere);
+    if shared.unreachable().is_some() {
+        shared.fail_fast(error);
     }
-    if !shared.is_connected()
-        && let Some(_) = shared.unreachable(rt::now())
-    {
-        shared.fail_fast(&error);
-    }
-    (!shared.is_wanted(subchannel)).then_some(Outcome::Unwanted)
 }

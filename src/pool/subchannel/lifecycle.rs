@@ -2,12 +2,12 @@
 //! backoff, and its connections with their age. Each method is one transition, or a question.
 
 mod aging;
+mod dialing;
 
 use crate::connection::handle::Handle;
-use crate::error::Error;
 use crate::http2::ErrorCode;
 use crate::pool::backoff::Backoff;
-use crate::pool::cap::{Cap, Capped, Socket};
+use crate::pool::cap::Socket;
 use crate::pool::stats::EndpointStats;
 use crate::pool::subchannel::state::{ChannelState, Event, Remaining, next};
 use crate::transport::connect::ConnectPhase;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use aging::Limits;
+use dialing::Dial;
 
 /// Times `max_connections` that may be draining while no other connection remains.
 const DRAINING: u32 = 4;
@@ -26,7 +27,7 @@ pub(crate) struct Lifecycle {
     max: u32,
     dial: Option<Dial>,
     backoff: Backoff,
-    /// Connections that are not closed, oldest first.
+    /// Connections whose peers have sent SETTINGS and that are not closed, oldest first.
     connections: Vec<Connection>,
     /// A connection is too old: one more than `max` may be dialled.
     replacing: bool,
@@ -34,16 +35,10 @@ pub(crate) struct Lifecycle {
     probing: bool,
     /// Connections in a row that the peer ended early: young, with an error or before any call ended.
     ended_early: u32,
+    /// Connections in a row that ended soon and to which no call was given.
+    unused: u32,
     /// Whether the endpoint spoke HTTP/2 at the last attempt; `None` until that is known.
     http2: Option<bool>,
-}
-
-/// The dial in flight. It waits for its backoff or a cap until it begins.
-#[derive(Debug, Default)]
-struct Dial {
-    began: Option<Instant>,
-    /// The level of the cap that delays it.
-    capped: Option<&'static str>,
 }
 
 /// A connection that is not closed.
@@ -53,8 +48,6 @@ struct Connection {
     socket: Socket,
     /// It takes calls; otherwise it drains.
     accepting: bool,
-    /// The peer's SETTINGS have arrived.
-    ready: bool,
     /// The code of the first GOAWAY from the peer.
     goaway: Option<ErrorCode>,
     /// Whether its end was early is known.
@@ -75,14 +68,24 @@ impl Lifecycle {
             replacing: false,
             probing: false,
             ended_early: 0,
+            unused: 0,
             http2: None,
         }
     }
 
     // ---- questions ------------------------------------------------------------------------------
 
-    pub(crate) const fn state(&self) -> ChannelState {
-        self.state
+    /// The state for the channel's. As in gRPC, a failure lasts while the next dial runs.
+    pub(crate) fn state(&self) -> ChannelState {
+        match self.state {
+            ChannelState::Connecting if self.backoff.is_failing() => ChannelState::TransientFailure,
+            state => state,
+        }
+    }
+
+    /// The last dial failed, and no connection is left.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.backoff.is_failing() && !self.is_connected()
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
@@ -93,42 +96,28 @@ impl Lifecycle {
         self.connections.iter().filter(|connection| connection.accepting)
     }
 
-    /// The connections that take calls, oldest first.
+    /// The connections that take calls and whose peers have sent SETTINGS, oldest first.
     pub(crate) fn handles(&self) -> impl Iterator<Item = &Arc<Handle>> {
         self.accepting().map(|connection| &connection.handle)
+    }
+
+    /// The connections that calls may be written to: those, and early ones.
+    pub(crate) fn carriers(&self) -> impl Iterator<Item = &Arc<Handle>> {
+        self.handles().chain(self.dial.iter().flat_map(|dial| &dial.early))
     }
 
     pub(crate) fn is_connected(&self) -> bool {
         self.handles().any(|handle| handle.is_accepting())
     }
 
-    /// Connections that take calls.
+    /// Connections that are ready and take calls.
     pub(crate) fn count(&self) -> u32 {
         self.accepting().count() as u32
-    }
-
-    /// Of them, those that are ready.
-    pub(crate) fn ready(&self) -> u32 {
-        self.accepting().filter(|connection| connection.ready).count() as u32
     }
 
     /// Connections that take calls, and the dial that has begun.
     pub(crate) fn open(&self) -> u32 {
         self.count() + u32::from(self.dial_began().is_some())
-    }
-
-    pub(crate) fn dial_began(&self) -> Option<Instant> {
-        self.dial.as_ref().and_then(|dial| dial.began)
-    }
-
-    /// A dial or a handshake is in flight and does not wait for a backoff.
-    fn is_connecting(&self) -> bool {
-        let dialing = self.dial.is_some() && self.backoff.retry_at().is_none();
-        dialing || self.dial_began().is_some() || self.accepting().any(|one| !one.ready)
-    }
-
-    pub(crate) const fn is_dialing(&self) -> bool {
-        self.dial.is_some()
     }
 
     pub(crate) const fn is_replacing(&self) -> bool {
@@ -150,7 +139,7 @@ impl Lifecycle {
             target,
             open: self.open(),
             max: self.max,
-            dialing: u32::from(began.is_some()),
+            dialing: u32::from(began.is_some() && phase != ConnectPhase::Http2),
             dial: began.map(|at| (phase, now.saturating_duration_since(at))),
             http2: self.http2,
             capped: self.dial.is_some() && began.is_none() && retry_in.is_none(),
@@ -162,7 +151,7 @@ impl Lifecycle {
         }
     }
 
-    // ---- the dial -------------------------------------------------------------------------------
+    // ---- the state ------------------------------------------------------------------------------
 
     /// Follows the table. An event that cannot happen in this state leaves it as it is.
     fn apply(&mut self, event: Event) {
@@ -171,132 +160,53 @@ impl Lifecycle {
         self.state = state.unwrap_or(self.state);
     }
 
-    /// After a dial or a handshake has ended: the state, unless another one is in flight.
+    /// After a dial has ended: the state, unless another one is in flight.
     fn attempt_ended(&mut self) {
         if !self.is_connecting() {
-            let failed = self.backoff.error().is_some();
+            let failed = self.backoff.is_failing();
             self.apply(if failed { Event::DialFailed } else { Event::DialDropped });
         }
     }
 
-    /// Claims the one dial that may be in flight; `false` if there is one, or no connection more is
-    /// allowed, or a connection still waits for its SETTINGS: what it can carry is not known yet.
-    pub(crate) fn request_dial(&mut self) -> bool {
-        let beyond = self.replacing || self.probing;
-        let refused = self.dial.is_some()
-            || self.open() >= self.max + u32::from(beyond)
-            || (!beyond && self.accepting().any(|connection| !connection.ready))
-            || next(self.state, Event::ConnectRequested).is_none();
-        if !refused {
-            self.dial = Some(Dial::default());
-            self.apply(Event::ConnectRequested);
-        }
-        !refused
-    }
-
-    /// Begins to connect: takes a socket from the cap. `Err(None)` if no connection more is allowed.
-    pub(crate) fn begin_dial(
-        &mut self,
-        cap: &Arc<Cap>,
-        now: Instant,
-    ) -> Result<Socket, Option<Capped>> {
-        let (open, beyond) = (self.count(), self.replacing || self.probing);
-        // Calls that end late must not block new ones while a server is reachable.
-        let draining = if open == 0 { self.max.saturating_mul(DRAINING) } else { self.max };
-        if self.connections.len() as u32 - open > draining || open >= self.max + u32::from(beyond) {
-            return Err(None);
-        }
-        let dialed = cap.dial(now);
-        let dial = self.dial.get_or_insert_default();
-        dial.capped = dialed.as_ref().err().map(|capped| capped.by);
-        let socket = dialed?;
-        dial.began = Some(now);
-        self.backoff.attempt();
-        self.apply(Event::BackoffElapsed);
-        Ok(socket)
-    }
-
-    /// The dial in flight failed. It may try again after the backoff.
-    pub(crate) fn dial_failed(
-        &mut self,
-        now: Instant,
-        error: Error,
-        delay: impl FnOnce(u32) -> Duration,
-    ) {
-        if let Some(dial) = &mut self.dial {
-            dial.began = None;
-        }
-        self.back_off(now, error, delay);
-    }
-
-    /// No dial is in flight any more.
-    pub(crate) fn drop_dial(&mut self) {
-        if self.dial.take().is_some() {
-            self.attempt_ended();
-        }
-    }
-
-    /// The next dial waits. Notes a connection that failed, as it counts as a failed dial.
-    pub(crate) fn back_off(
-        &mut self,
-        now: Instant,
-        error: Error,
-        delay: impl FnOnce(u32) -> Duration,
-    ) {
-        self.backoff.fail(now, error, delay);
-        self.attempt_ended();
-    }
-
-    /// Notes that the endpoint speaks no HTTP/2, and returns what was known before.
-    pub(crate) const fn not_http2(&mut self) -> Option<bool> {
-        self.http2.replace(false)
-    }
-
     // ---- connections ----------------------------------------------------------------------------
 
-    /// The dial in flight ended with a connection.
+    /// The dial in flight ended with a connection whose peer has sent SETTINGS. Returns whether the
+    /// endpoint spoke no HTTP/2 before.
     pub(crate) fn connected(
         &mut self,
         handle: Arc<Handle>,
         socket: Socket,
         replace_at: Option<Instant>,
-    ) {
+    ) -> bool {
+        let (accepting, goaway, judged, idle) = (true, None, false, None);
         self.connections.push(Connection {
             handle,
             socket,
-            accepting: true,
-            ready: false,
-            goaway: None,
-            judged: false,
-            idle: None,
+            accepting,
+            goaway,
+            judged,
+            idle,
             replace_at,
         });
         self.dial = None;
+        self.backoff = Backoff::new();
+        self.apply(Event::SettingsReceived);
+        self.http2.replace(true) == Some(false)
     }
 
     fn find(&mut self, handle: &Handle) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|connection| connection.handle.id() == handle.id())
     }
 
-    /// The peer's SETTINGS arrived. Returns whether the endpoint spoke no HTTP/2 before.
-    pub(crate) fn settings_received(&mut self, handle: &Handle) -> bool {
-        if let Some(connection) = self.find(handle).filter(|one| one.accepting) {
-            connection.ready = true;
-            self.backoff = Backoff::new();
-            self.apply(Event::SettingsReceived);
-        }
-        self.http2.replace(true) == Some(false)
-    }
-
     /// A connection takes no more calls; `true` the first time.
     pub(crate) fn drain(&mut self, handle: &Handle) -> bool {
         let Some(connection) = self.find(handle).filter(|one| one.accepting) else { return false };
         connection.accepting = false;
-        if self.ready() == 0 {
-            let remaining = match (self.is_connecting(), self.backoff.error()) {
+        if self.count() == 0 {
+            let remaining = match (self.is_connecting(), self.backoff.is_failing()) {
                 (true, _) => Remaining::Attempt,
-                (false, Some(_)) => Remaining::Failure,
-                (false, None) => Remaining::Nothing,
+                (false, true) => Remaining::Failure,
+                (false, false) => Remaining::Nothing,
             };
             self.apply(Event::ConnectionLost(remaining));
         }
@@ -320,6 +230,21 @@ impl Lifecycle {
         self.ended_early = if early { self.ended_early.saturating_add(1) } else { 0 };
         self.backoff.at_least(self.ended_early.saturating_sub(2));
         self.ended_early
+    }
+
+    /// A connection of this age, to which no call was given, takes no more calls: the next dial waits
+    /// until the backoff that so many in a row have earned has passed since it began.
+    pub(crate) fn ended_unused(
+        &mut self,
+        age: Duration,
+        now: Instant,
+        delay: impl FnOnce(u32) -> Duration,
+    ) {
+        let left = delay(self.unused).checked_sub(age);
+        self.unused = left.map_or(0, |_| self.unused.saturating_add(1));
+        if let Some(at) = left.and_then(|left| now.checked_add(left)) {
+            self.backoff.pause(at);
+        }
     }
 
     /// A connection is closed. Returns its socket and the code of its first GOAWAY.
@@ -348,41 +273,97 @@ impl Lifecycle {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::Kind;
+    use crate::error::{Error, Kind};
     use crate::grpc::status::Code;
+    use crate::pool::cap::Cap;
     use crate::pool::subchannel::lifecycle::*;
     use crate::transport::connect::ConnectionInfo;
 
+    fn handle(now: Instant) -> Arc<Handle> {
+        Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now))
+    }
+
+    fn begin(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> (u64, Socket) {
+        let id = lifecycle.request_dial(now).unwrap();
+        assert_eq!(lifecycle.request_dial(now), None, "one dial in flight");
+        (id, lifecycle.begin_dial(cap, now).unwrap())
+    }
+
     fn connect(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> Arc<Handle> {
-        assert!(lifecycle.request_dial() && !lifecycle.request_dial(), "one dial in flight");
-        let socket = lifecycle.begin_dial(cap, now).unwrap();
-        let handle = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
+        let (id, socket) = begin(lifecycle, cap, now);
+        let handle = handle(now);
         lifecycle.connected(Arc::clone(&handle), socket, None);
+        // Its claim comes late and finds another dial.
+        lifecycle.drop_dial(id, false);
         handle
+    }
+
+    fn refused() -> Error {
+        Error::local(Kind::Connect, Code::Unavailable, "refused")
     }
 
     #[test]
     fn a_dial_beside_a_ready_connection_changes_no_state() {
         let (now, cap) = (Instant::now(), Cap::new(9, 9));
         let mut lifecycle = Lifecycle::new(2);
-        let first = connect(&mut lifecycle, &cap, now);
-        assert_eq!((lifecycle.state(), lifecycle.ready()), (ChannelState::Connecting, 0));
-        assert!(!lifecycle.request_dial(), "its SETTINGS have not arrived");
-        lifecycle.settings_received(&first);
-        assert_eq!(lifecycle.state(), ChannelState::Ready);
-        assert!(lifecycle.request_dial());
-        lifecycle.begin_dial(&cap, now).unwrap();
-        let error = Error::local(Kind::Connect, Code::Unavailable, "refused");
-        lifecycle.dial_failed(now, error, |_| Duration::from_secs(1));
+        let (_, socket) = begin(&mut lifecycle, &cap, now);
+        assert_eq!((lifecycle.state(), lifecycle.count()), (ChannelState::Connecting, 0));
+        let first = handle(now);
+        lifecycle.connected(Arc::clone(&first), socket, None);
+        assert_eq!((lifecycle.state(), lifecycle.count()), (ChannelState::Ready, 1));
+        let (id, _) = begin(&mut lifecycle, &cap, now);
+        lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
         assert_eq!((lifecycle.state(), lifecycle.open()), (ChannelState::Ready, 1));
+        assert!(!lifecycle.is_failing(), "a connection is ready");
         // The failure counts once nothing is ready.
         assert!(lifecycle.drain(&first) && !lifecycle.drain(&first), "once");
         assert_eq!(lifecycle.state(), ChannelState::TransientFailure);
-        lifecycle.drop_dial();
+        assert!(lifecycle.is_failing());
+        lifecycle.drop_dial(id, true);
         let second = connect(&mut lifecycle, &cap, now);
-        assert_eq!(lifecycle.state(), ChannelState::Connecting);
+        assert_eq!(lifecycle.state(), ChannelState::Ready);
         assert!(lifecycle.closed(&second).is_some() && lifecycle.closed(&second).is_none());
         assert_eq!(lifecycle.shut_down().len(), 0);
-        assert!(lifecycle.is_shut_down() && !lifecycle.request_dial());
+        assert!(lifecycle.is_shut_down() && lifecycle.request_dial(now).is_none());
+    }
+
+    #[test]
+    fn a_failure_lasts_while_the_next_dial_runs_and_ends_with_the_last_one() {
+        let (now, cap) = (Instant::now(), Cap::new(9, 9));
+        let mut lifecycle = Lifecycle::new(1);
+        let (id, _) = begin(&mut lifecycle, &cap, now);
+        lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
+        lifecycle.begin_dial(&cap, now).unwrap();
+        assert_eq!(lifecycle.state(), ChannelState::TransientFailure);
+        assert!(lifecycle.is_failing(), "the next one runs");
+        lifecycle.drop_dial(id + 1, false);
+        assert!(lifecycle.is_dialing(), "another dial's claim");
+        lifecycle.drop_dial(id, false);
+        assert_eq!(lifecycle.state(), ChannelState::Idle);
+        assert!(!lifecycle.is_failing() && lifecycle.backoff().error().is_some());
+    }
+
+    /// Connections that end at once without a call: each waits longer. One that lived for longer than
+    /// its pause ends this.
+    #[test]
+    fn unused_connections_that_end_soon_are_followed_by_a_pause() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut lifecycle = Lifecycle::new(1);
+        let mut ended = |age| {
+            lifecycle.reset_retry();
+            lifecycle.ended_unused(age, now, |ended| second * (ended + 1));
+            lifecycle.backoff().pending(now).map(|at| at - now)
+        };
+        let soon = second / 4;
+        assert_eq!(ended(soon), Some(second - soon));
+        assert_eq!(ended(soon), Some(second * 2 - soon));
+        assert_eq!(ended(second * 4), None);
+        assert_eq!(ended(soon), Some(second - soon));
+    }
+
+    impl Lifecycle {
+        fn reset_retry(&mut self) {
+            self.backoff = Backoff::new();
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! A subchannel: one address and the connections to it. [`Lifecycle`] holds what changes when
 //! connections come and go; the queue of idle connections is apart, because calls use it.
 
+mod attempt;
+mod claim;
 mod dial;
+mod early_end;
 mod idle;
 mod lifecycle;
 mod owner;
@@ -10,7 +13,7 @@ mod state;
 use crate::connection::handle::Handle;
 use crate::pool::options::PoolOptions;
 use crate::rt::sync::{AtomicU32, Mutex, MutexGuard, Ordering, next_id};
-use crate::transport::connect::{Progress, Target};
+use crate::transport::connect::{ConnectPhase, Progress, Target};
 pub(super) use idle::IdleConnections;
 use lifecycle::Lifecycle;
 use std::sync::Arc;
@@ -30,8 +33,8 @@ pub(super) struct Subchannel {
     /// Turns of the oldest connection, plus one, when all were above their soft target; 0 if one was
     /// below since.
     above_target: AtomicU32,
-    /// The answer to a PING for which calls waited.
-    answered: Notify,
+    /// Wakes the dial task: there is a reason to ask again whether it is wanted, and when.
+    news: Notify,
     /// How far the dial in flight has come.
     pub(super) progress: Progress,
     lifecycle: Mutex<Lifecycle>,
@@ -46,7 +49,7 @@ impl Subchannel {
             // Those that are closed stay in it until they are popped.
             idle: IdleConnections::new(max as usize * 2),
             above_target: AtomicU32::new(0),
-            answered: Notify::new(),
+            news: Notify::new(),
             progress: Progress::watched(),
             lifecycle: Mutex::new(Lifecycle::new(max)),
         })
@@ -62,12 +65,30 @@ impl Subchannel {
         self.lifecycle.lock()
     }
 
-    /// The connections that take calls, oldest first.
+    /// The connections that calls may be written to, oldest first.
     pub(super) fn connections(&self) -> Vec<Arc<Handle>> {
-        self.lifecycle().handles().cloned().collect()
+        self.lifecycle().carriers().cloned().collect()
     }
 
-    /// Whether a connection takes calls.
+    /// Takes no more connections and ends the dial. Returns the connections that still take calls.
+    pub(super) fn shut_down(&self) -> Vec<Arc<Handle>> {
+        let handles = self.lifecycle().shut_down();
+        self.wake_dial();
+        handles
+    }
+
+    /// Whether a dial has begun and its transport is not open.
+    pub(super) fn is_dialing(&self) -> bool {
+        let opened = self.progress.phase() == ConnectPhase::Http2;
+        self.lifecycle().dial_began().is_some() && !opened
+    }
+
+    /// The dial task asks again whether it is wanted, and when.
+    pub(super) fn wake_dial(&self) {
+        self.news.notify_one();
+    }
+
+    /// Whether a connection is ready and takes calls.
     pub(super) fn is_connected(&self) -> bool {
         self.lifecycle().is_connected()
     }

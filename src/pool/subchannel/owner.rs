@@ -7,12 +7,15 @@ use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamId};
-use crate::pool::balance::Balance;
 use crate::pool::counters::Count;
 use crate::pool::queue::CallQueue;
 use crate::pool::subchannel::Subchannel;
+use crate::pool::subchannel::claim::Claim;
+use crate::pool::subchannel::early_end::End;
 use crate::pool::{Shared, fail, shut_down};
 use crate::rt;
+use crate::rt::sync::Mutex;
+use crate::transport::connect::ConnectTimings;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,12 @@ pub(super) struct PoolOwner {
     shared: Weak<Shared>,
     waiting: Arc<CallQueue>,
     subchannel: Arc<Subchannel>,
+    /// The dial that made the connection, until that has ended.
+    claim: Weak<Claim>,
+    /// When its connector was asked, and when the transport was open.
+    dialled: [Instant; 2],
+    /// How the connection ended without being the subchannel's.
+    end: Mutex<End>,
 }
 
 impl Owner for PoolOwner {
@@ -58,7 +67,7 @@ impl Owner for PoolOwner {
                 shared.serve(now);
             }
             ConnectionEvent::Draining => {
-                let first = self.subchannel.lifecycle().drain(handle);
+                let first = self.stopped(&shared, handle, now);
                 let used = first && handle.life().read().calls > 0;
                 shared.lost(&self.subchannel);
                 shared.release_refused(handle);
@@ -72,7 +81,8 @@ impl Owner for PoolOwner {
                 self.subchannel.lifecycle().goaway(handle, code);
                 let failed = code != ErrorCode::NO_ERROR;
                 if failed || last == StreamId::CONNECTION {
-                    self.ended(&shared, handle, failed, &format!("GOAWAY {code}"), now);
+                    let how = format!("with GOAWAY {code}");
+                    self.ended(&shared, handle, (Kind::GoAway, failed), &how, now);
                 }
             }
             ConnectionEvent::TooManyPings => shared.ping_less(),
@@ -83,6 +93,7 @@ impl Owner for PoolOwner {
             | ConnectionEvent::Unproved(_)
             | ConnectionEvent::DiedSilently(_) => self.probed(&shared, &change, now),
             ConnectionEvent::Leaked(leak) => shared.leaked(leak),
+            ConnectionEvent::NeverReady(end) => self.end.lock().early = end,
             ConnectionEvent::Closed(error, reason) => {
                 self.closed(&shared, handle, error, reason, now);
             }
@@ -106,8 +117,58 @@ impl Owner for PoolOwner {
 }
 
 impl PoolOwner {
-    pub(super) fn new(shared: &Arc<Shared>, subchannel: Arc<Subchannel>) -> Self {
-        Self { shared: Arc::downgrade(shared), waiting: Arc::clone(&shared.queue), subchannel }
+    /// Creates the owner of a connection whose connector was asked at `started` and that is open now.
+    pub(super) fn new(claim: &Arc<Claim>, started: Instant) -> Self {
+        Self {
+            shared: Arc::downgrade(&claim.shared),
+            waiting: Arc::clone(&claim.shared.queue),
+            subchannel: Arc::clone(&claim.subchannel),
+            claim: Arc::downgrade(claim),
+            dialled: [started, rt::now()],
+            end: Mutex::default(),
+        }
+    }
+
+    /// How the connection ended without being the subchannel's.
+    pub(super) fn take_end(&self) -> End {
+        std::mem::take(&mut self.end.lock())
+    }
+
+    /// Calls may be written to the connection before the peer's SETTINGS: the options say so.
+    pub(super) fn admit_early(&self, shared: &Shared, handle: &Arc<Handle>) {
+        handle.set_limit(Some(shared.options.driver.limits.streams_before_settings));
+        self.subchannel.lifecycle().add_early(handle);
+        shared.publish();
+        self.charge(shared, handle, rt::now());
+        shared.serve(rt::now());
+    }
+
+    /// Assigns the parts of the dial to the calls that wait.
+    fn charge(&self, shared: &Shared, handle: &Handle, now: Instant) {
+        let (timings, opened) = (handle.info().timings, self.dialled[1]);
+        shared.queue.each(|call| charge(call, timings, opened, now));
+    }
+
+    /// The connection takes no more calls. Returns whether this is news. One that ends soon and was given
+    /// no call is followed by a pause.
+    fn stopped(&self, shared: &Shared, handle: &Arc<Handle>, now: Instant) -> bool {
+        let mut lifecycle = self.subchannel.lifecycle();
+        let first = lifecycle.drain(handle);
+        if first && handle.life().read().epoch == 0 && !shared.is_shut_down() {
+            let age = handle.facts(now).age;
+            lifecycle.ended_unused(age, now, |ended| shared.backoff_delay(ended));
+        }
+        first
+    }
+
+    /// The endpoint counts as failed: calls that wait fail if no other one is left, and the next dial
+    /// begins by itself.
+    fn failed(&self, shared: &Shared) {
+        shared.start_dial(&self.subchannel);
+        shared.publish();
+        if let Some(error) = shared.unreachable() {
+            shared.fail_fast(&error);
+        }
     }
 
     /// A connection without calls is queued for calls that need one.
@@ -117,12 +178,29 @@ impl PoolOwner {
         }
     }
 
+    /// The peer's SETTINGS arrived. The connection is the subchannel's from now on, unless another
+    /// address or another endpoint was ready first.
     fn ready(&self, shared: &Shared, handle: &Arc<Handle>, now: Instant) {
-        shared.counters.note(Count::DialsSucceeded);
+        let socket = self.claim.upgrade().and_then(|claim| claim.take_socket());
+        let socket = socket.filter(|_| !shared.is_late(&self.subchannel));
+        let early = self.subchannel.lifecycle().remove_early(handle);
+        let Some(socket) = socket else {
+            if early {
+                shared.publish();
+            }
+            return handle.goodbye();
+        };
+        shared.note_success(handle.info(), now.saturating_duration_since(self.dialled[0]));
+        let first = !shared.is_connected();
+        let replace_at = shared.options.max_age.map(|age| now + shared.jitter(age, 0.1));
         let (again, probing) = {
             let mut lifecycle = self.subchannel.lifecycle();
-            (lifecycle.settings_received(handle), lifecycle.set_probing(false))
+            let again = lifecycle.connected(Arc::clone(handle), socket, replace_at);
+            (again, lifecycle.set_probing(false))
         };
+        if first {
+            shared.prefer(&self.subchannel);
+        }
         if again {
             let (target, peer) = (&self.subchannel.target, &shared.target);
             tracing::info!(%target, %peer, "speaks HTTP/2 again");
@@ -137,8 +215,15 @@ impl PoolOwner {
         }
         self.note_idle(handle, handle.life().read());
         shared.publish();
+        shared.maintain();
         shared.maintenance.notify_one();
+        self.charge(shared, handle, now);
         shared.serve_or_grow(now);
+        if shared.is_shut_down() || self.subchannel.lifecycle().is_shut_down() {
+            self.subchannel.lifecycle().drain(handle);
+            shared.publish();
+            handle.goodbye();
+        }
     }
 
     /// A PING asks whether a silent connection is alive, or the answer is known.
@@ -152,7 +237,7 @@ impl PoolOwner {
             }
             ConnectionEvent::Proved(silence) => {
                 probing(false);
-                self.subchannel.answered.notify_waiters();
+                self.subchannel.wake_dial();
                 shared.survived(silence, now);
             }
             ConnectionEvent::Unproved(silence) => {
@@ -170,62 +255,69 @@ impl PoolOwner {
 
     /// The peer ends the connection: with an error, mostly ENHANCE_YOUR_CALM, or otherwise. After one
     /// early end the pool connects again; from the second in a row on, they count as failed dials.
-    fn ended(&self, shared: &Shared, handle: &Handle, failed: bool, how: &str, now: Instant) {
+    fn ended(
+        &self,
+        shared: &Shared,
+        handle: &Handle,
+        (kind, failed): (Kind, bool),
+        how: &str,
+        now: Instant,
+    ) {
         let facts = handle.facts(now);
-        let unused = handle.tally().read().ended == 0;
+        // Nobody was waiting for one that was given no call.
+        let unused = handle.tally().read().ended == 0 && handle.life().read().epoch > 0;
         let early = facts.age < YOUNG && (failed || unused);
         let mut lifecycle = self.subchannel.lifecycle();
         let in_a_row = lifecycle.judge(handle, early);
         if in_a_row > 1 {
-            let text = format!("the peer ended {in_a_row} connections in a row with {how}");
+            let text = format!("the peer ended {in_a_row} connections in a row {how}");
             let status = Status::new(Code::Unavailable, text);
-            let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No);
+            let error = Error::new(kind, status, Initiator::Remote, Processed::No);
             let delay = |failures| shared.backoff_delay(failures);
             lifecycle.back_off(now, error.with_connection(facts), delay);
+            drop(lifecycle);
+            self.failed(shared);
         }
     }
 
-    /// The connection is closed: its subchannel does not keep it. Returns its first GOAWAY.
-    fn leave(&self, handle: &Handle) -> Option<ErrorCode> {
+    /// The connection is closed: its subchannel does not keep it. Returns its first GOAWAY; `None` if it
+    /// was not the subchannel's.
+    fn leave(&self, handle: &Handle) -> Option<Option<ErrorCode>> {
         let closed = self.subchannel.lifecycle().closed(handle);
         self.subchannel.idle.remove(handle);
-        closed.and_then(|(_socket, goaway)| goaway)
+        closed.map(|(_socket, goaway)| goaway)
     }
 
     fn closed(
         &self,
         shared: &Shared,
-        handle: &Handle,
+        handle: &Arc<Handle>,
         error: Option<Error>,
         reason: DisconnectReason,
         now: Instant,
     ) {
         if handle.is_ready() && !handle.is_goodbye() {
-            self.ended(shared, handle, false, reason.words(), now);
+            let why = error.as_ref().map_or(reason.words(), |error| error.status().message());
+            self.ended(shared, handle, (Kind::Connect, false), &format!("early: {why}"), now);
         }
+        self.stopped(shared, handle, now);
         let goaway = self.leave(handle);
         shared.live.lock().retain(|other| other.id() != handle.id());
         let stalled = handle.connection_stalled().as_millis() as u64;
         shared.counters.close(&handle.tally().read(), stalled);
-        if handle.is_ready() {
-            shared.counters.note(Count::Disconnections);
-            let why = goaway.map_or_else(|| reason.words().to_owned(), |c| format!("GOAWAY {c}"));
-            shared.meter().disconnected(why);
-        } else {
-            shared.counters.note(Count::DialsFailed);
-            // It never spoke HTTP/2: this is a failed dial. Calls that wait were not sent there.
-            let error = error.unwrap_or_else(|| never_spoke(handle));
-            let error = error.with_processed(Processed::No);
-            let delay = |failures| shared.backoff_delay(failures);
-            self.subchannel.lifecycle().back_off(now, error.clone(), delay);
-            if shared.options.balance == Balance::PickFirst && !shared.is_connected() {
-                shared.next_endpoint(&self.subchannel);
-            }
-            if shared.unreachable(now).is_some() {
+        let Some(goaway) = goaway else {
+            // The dial in flight, which made it, sees it end.
+            let mut end = self.end.lock();
+            (end.error, end.reason) = (error, reason);
+            drop(end);
+            if self.subchannel.lifecycle().remove_early(handle) {
                 shared.publish();
-                shared.fail_fast(&error.with_phase(Phase::Settings));
             }
-        }
+            return;
+        };
+        shared.counters.note(Count::Disconnections);
+        let why = goaway.map_or_else(|| reason.words().to_owned(), |c| format!("GOAWAY {c}"));
+        shared.meter().disconnected(why);
         shared.lost(&self.subchannel);
         shared.release_refused(handle);
     }
@@ -243,8 +335,18 @@ impl Shared {
     }
 }
 
-fn never_spoke(handle: &Handle) -> Error {
-    let status = Status::new(Code::Unavailable, "the connection closed before the peer's SETTINGS");
-    Error::new(Kind::ConnectionLost, status, Initiator::Remote, Processed::No)
-        .with_connection(handle.facts(rt::now()))
+/// Assigns the parts of a dial that has just ended to a call that waited for it.
+fn charge(call: &SharedCall, timings: ConnectTimings, opened: Instant, now: Instant) {
+    let mut x = call.lock();
+    if x.timeline().phase() != Phase::PoolWait {
+        return;
+    }
+    let before = |at: Instant, time| at.checked_sub(time).unwrap_or(at);
+    let tls = before(opened, timings.tls);
+    let tcp = before(tls, timings.tcp);
+    x.enter(Phase::Resolve, before(tcp, timings.resolve));
+    x.enter(Phase::Dial, tcp);
+    x.enter(Phase::Tls, tls);
+    x.enter(Phase::Settings, opened);
+    x.enter(Phase::StreamQuota, now);
 }

@@ -28,11 +28,12 @@
 pub enum ChannelState {
     /// No connection, and no dial in flight.
     Idle,
-    /// A dial is in flight, or a connection waits for the peer's SETTINGS.
+    /// A dial is in flight: name, socket, TLS, and the peer's SETTINGS.
     Connecting,
     /// At least one connection has received its peer's SETTINGS.
     Ready,
-    /// The last dial failed. The next one waits for its backoff.
+    /// The last dial failed. The channel dials again after a backoff, and stays in this state until a
+    /// dial succeeds.
     TransientFailure,
     /// The channel is closed, or the resolver no longer names the address.
     Shutdown,
@@ -84,6 +85,7 @@ pub(super) const fn next(state: ChannelState, event: Event) -> Option<ChannelSta
         (Idle, _) => return None,
         (TransientFailure, BackoffElapsed) => Connecting,
         (TransientFailure, DialFailed) => TransientFailure,
+        (TransientFailure, DialDropped) => Idle,
         (TransientFailure, _) => return None,
         (same, BackoffElapsed) => same,
         (Ready, DialFailed | DialDropped) => Ready,
@@ -125,7 +127,7 @@ mod tests {
         (Event::ConnectRequested, [Some(C), Some(C), Some(R), Some(T), None]),
         (Event::BackoffElapsed, [None, Some(C), Some(R), Some(C), Some(S)]),
         (Event::DialFailed, [Some(T), Some(T), Some(R), Some(T), Some(S)]),
-        (Event::DialDropped, [None, Some(I), Some(R), None, Some(S)]),
+        (Event::DialDropped, [None, Some(I), Some(R), Some(I), Some(S)]),
         (Event::SettingsReceived, [None, Some(R), Some(R), None, Some(S)]),
         (Event::ConnectionLost(Remaining::Attempt), [None, Some(C), Some(C), None, Some(S)]),
         (Event::ConnectionLost(Remaining::Failure), [None, Some(T), Some(T), None, Some(S)]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use crate::transport::connect::{
-    Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase, Connected, Target,
+    AddressesFuture, Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase,
+    Connected, Target,
 };
 use crate::transport::info::TlsInfo;
 use crate::transport::target::Scheme;
@@ -53,6 +54,10 @@ impl<C: Connect> Connect for TlsConnector<C> {
         let dial = self.inner.connect(target.clone());
         let (tls, apart) = (self.tls.clone(), self.apart.clone());
         Box::pin(async move { secure(dial.await?, &tls, apart.as_deref(), &target).await })
+    }
+
+    fn addresses(&self, target: &Target) -> Option<AddressesFuture> {
+        self.inner.addresses(target)
     }
 
     fn tls_generation(&self) -> Option<u64> {

@@ -218,7 +218,7 @@ impl World {
             tokio::spawn(async move {
                 let warm = tokio::time::timeout(Duration::from_secs(1), channel.warm(many)).await;
                 let how = match warm {
-                    Ok(Ok(())) => "is warm".to_owned(),
+                    Ok(Ok(_)) => "is warm".to_owned(),
                     Ok(Err(error)) => format!("is not warm: {}", plain(&error)),
                     Err(_) => "is not warm yet".to_owned(),
                 };

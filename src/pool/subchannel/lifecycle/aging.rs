@@ -48,8 +48,7 @@ impl Lifecycle {
         while let Some(handle) = handles.pop() {
             let spare = self.count() > limits.min;
             let limit = limits.idle[usize::from(!handles.is_empty())];
-            let younger = |one: &Connection| one.ready && one.handle.id() > handle.id();
-            let younger = self.accepting().any(younger);
+            let younger = self.accepting().any(|one| one.handle.id() > handle.id());
             let Some(connection) = self.find(&handle) else { continue };
             if is_outdated(&handle) {
                 connection.replace_at = Some(connection.replace_at.map_or(now, |at| at.min(now)));
