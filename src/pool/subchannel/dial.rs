@@ -19,8 +19,8 @@ use std::time::Duration;
 const SOCKET_WAIT: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// Starts the subchannel's dial task if none runs and the limits allow. It runs on the channel's or the caller's
-    /// runtime; without one, the dial ends at once, and the next caller starts another.
+    /// Starts the subchannel's dial task if none runs and the limits allow. It runs on the channel's
+    /// runtime or the caller's; without one it ends at once, and the next caller starts another.
     pub(crate) fn start_dial(&self, subchannel: &Arc<Subchannel>) {
         if self.is_shut_down() {
             return;
