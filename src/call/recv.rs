@@ -67,7 +67,7 @@ pub struct RecvState {
     head: Head,
     /// The head has come, and may be read.
     head_ready: bool,
-    /// The encoding that a gRPC response's head announces, once the head was checked.
+    /// The encoding that a gRPC head announces, once it was checked.
     checked: Option<Encoding>,
     /// Bytes of the body not yet taken by the caller.
     body: BytesMut,
@@ -116,6 +116,12 @@ impl RecvState {
     #[inline]
     pub fn encoding(&self) -> Result<Encoding, Status> {
         self.checked.map_or_else(|| response::check_head(&self.head), Ok)
+    }
+
+    /// Returns the encoding that the head announces, if the head was checked for it.
+    #[must_use]
+    pub const fn checked_encoding(&self) -> Option<Encoding> {
+        self.checked
     }
 
     /// Returns the bytes of the body that the reader has not taken.

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::http2::Head;
 use crate::http2::hpack::Template;
 use crate::memory::inflated::InflatedReservation;
+use crate::rt::sync::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct ServerCall {
     call: Arc<SharedCall>,
+    /// It was answered in one piece: nothing is unfinished.
+    answered: AtomicBool,
     /// The charge for a whole request that was inflated, as long as its handler runs.
     inflated: OnceLock<InflatedReservation>,
 }
@@ -22,8 +25,8 @@ pub struct ServerCall {
 impl ServerCall {
     /// Creates the handler's view of a call whose request head has come.
     #[must_use]
-    pub const fn new(call: Arc<SharedCall>) -> Self {
-        Self { call, inflated: OnceLock::new() }
+    pub fn new(call: Arc<SharedCall>) -> Self {
+        Self { call, answered: AtomicBool::new(false), inflated: OnceLock::new() }
     }
 
     /// Reads the request's head.
@@ -76,13 +79,13 @@ impl ServerCall {
     }
 
     /// Lends the empty buffer that [`SendState::tail`] gives, so that an
-    /// answer is encoded with no lock held; `f` sees the request's head. To be given back by
+    /// answer is encoded with no lock held; `f` sees the request. To be given back by
     /// [`ServerCall::answer`], or dropped.
-    pub fn lend_body<R>(&self, f: impl FnOnce(&Head) -> R) -> (R, Vec<u8>) {
+    pub fn lend_body<R>(&self, f: impl FnOnce(&RecvState) -> R) -> (R, Vec<u8>) {
         let mut x = self.call.lock();
         let tail = x.send_mut().tail();
         let body = if tail.is_empty() { std::mem::take(tail) } else { Vec::new() };
-        (f(x.recv().head()), body)
+        (f(x.recv()), body)
     }
 
     /// Answers in one piece: head, body written by `body`, and the end. One lock, one notice.
@@ -100,6 +103,7 @@ impl ServerCall {
         if !x.answer(template, end, body) {
             return Err(Closed);
         }
+        self.answered.store(true, Ordering::Relaxed);
         self.call.tell(x);
         Ok(())
     }
@@ -107,6 +111,9 @@ impl ServerCall {
 
 impl Drop for ServerCall {
     fn drop(&mut self) {
+        if self.answered.load(Ordering::Relaxed) {
+            return;
+        }
         let mut x = self.call.lock();
         if !x.abandon_answer() {
             return;

@@ -4,6 +4,7 @@
 
 use crate::call::served::ServerCall;
 pub use crate::connection::cost::Cost;
+use crate::grpc::Encoding;
 use crate::http2::Head;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub grpc: bool,
     /// The largest message, or plain body, in bytes that is accepted if `whole`.
     pub message_max: usize,
+    /// The encoding of the request's compressed messages, if the head was checked for it.
+    pub encoding: Option<Encoding>,
     /// Time after which the handler is dropped and the call ends with DEADLINE_EXCEEDED.
     pub timeout: Option<Duration>,
 }

@@ -45,41 +45,54 @@ pub struct Received {
 /// The fields of the response with which the server refuses the request: an HTTP status if the request
 /// is not gRPC, a Trailers-Only response if it is.
 pub fn check(head: &Head) -> Result<Received, Fields> {
-    if head.method() != b"POST" {
-        return Err(http_only("405"));
-    }
-    let content_type = head.fields().get("content-type").unwrap_or_default();
-    // gRPC PROTOCOL-HTTP2 §Requests: another content-type is answered with 415
-    if !response::is_grpc(content_type) {
-        return Err(http_only("415"));
-    }
     let mut received = Received { timeout: None, encoding: Encoding::Identity };
+    let (mut grpc, mut wrong) = (false, None);
     for field in head.fields() {
         match field.name {
+            b"content-type" => grpc = response::is_grpc(field.value),
             b"grpc-timeout" => match timeout::parse(field.value) {
                 Ok(timeout) => received.timeout = Some(timeout),
-                Err(_) => {
-                    return Err(refuse(
-                        Code::Internal,
-                        "grpc-timeout is not 1 to 8 digits and one of H M S m u n",
-                    ));
-                }
+                Err(_) => wrong = Some(Wrong::Timeout),
             },
             b"grpc-encoding" => match Encoding::parse(field.value) {
                 Some(encoding) => received.encoding = encoding,
-                // gRPC COMPRESSION: an unknown encoding is UNIMPLEMENTED, with what is accepted
-                None => {
-                    let name = shown::name(field.value);
-                    let text = format!("grpc-encoding {name} is not supported");
-                    let mut fields = refuse(Code::Unimplemented, text);
-                    fields.push("grpc-accept-encoding", Encoding::accepted());
-                    return Err(fields);
-                }
+                None => wrong = Some(Wrong::Encoding(field.value)),
             },
             _ => {}
         }
     }
-    Ok(received)
+    if grpc && wrong.is_none() && head.method() == b"POST" {
+        return Ok(received);
+    }
+    Err(refusal(head, grpc, wrong))
+}
+
+/// What is wrong with a field of a request.
+enum Wrong<'a> {
+    Timeout,
+    Encoding(&'a [u8]),
+}
+
+/// Returns the response to a request that is not served.
+#[cold]
+fn refusal(head: &Head, grpc: bool, wrong: Option<Wrong<'_>>) -> Fields {
+    let post = head.method() == b"POST";
+    match wrong {
+        // gRPC PROTOCOL-HTTP2 §Requests: another content-type is answered with 415
+        _ if !grpc => http_only(if post { "415" } else { "405" }),
+        _ if !post => refuse(Code::Internal, "the :method of a gRPC request is POST"),
+        Some(Wrong::Timeout) => {
+            refuse(Code::Internal, "grpc-timeout is not 1 to 8 digits and one of H M S m u n")
+        }
+        // gRPC COMPRESSION: an unknown encoding is UNIMPLEMENTED, with what is accepted
+        Some(Wrong::Encoding(name)) => {
+            let text = format!("grpc-encoding {} is not supported", shown::name(name));
+            let mut fields = refuse(Code::Unimplemented, text);
+            fields.push("grpc-accept-encoding", Encoding::accepted());
+            fields
+        }
+        None => refuse(Code::Internal, "the request is malformed"),
+    }
 }
 
 /// Returns a Trailers-Only response.

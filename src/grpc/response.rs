@@ -47,9 +47,13 @@ pub fn trailers_only(status: &Status, limit: usize) -> Fields {
 /// Returns whether a content-type is `application/grpc`, with or without a subtype or parameters.
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
-    match content_type.strip_prefix(b"application/grpc") {
-        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-        None => false,
+    const GRPC: &[u8] = b"application/grpc";
+    // RFC 9110 §8.3.1: type and subtype are case-insensitive; blanks may stand ahead of a parameter
+    match content_type.split_at_checked(GRPC.len()) {
+        Some((name, rest)) if name == GRPC || name.eq_ignore_ascii_case(GRPC) => {
+            matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+        }
+        _ => false,
     }
 }
 
@@ -125,7 +129,13 @@ mod tests {
 
     #[test]
     fn attack_bad_content_type() {
-        for good in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+        for good in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;x=y",
+            "application/grpc ; x=y",
+            "Application/gRPC+Proto",
+        ] {
             assert!(is_grpc(good.as_bytes()), "{good}");
         }
         for bad in ["", "text/html", "application/grpcfoo", "application/grpc-web"] {

@@ -1,6 +1,10 @@
 //! The status of a call, and how it is written to and read from trailers (gRPC PROTOCOL-HTTP2
 //! §Responses).
 
+mod code;
+
+pub use code::Code;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -8,6 +12,7 @@ use bytes::Bytes;
 
 use crate::grpc::metadata::{Metadata, decode_bin, encode_bin, is_transport};
 use crate::grpc::percent;
+use crate::grpc::shown;
 use crate::http2::FIELD_OVERHEAD;
 use crate::http2::Fields;
 
@@ -17,126 +22,6 @@ pub const STATUS: &str = "grpc-status";
 pub const MESSAGE: &str = "grpc-message";
 /// The trailer that carries the details, in base64.
 pub const DETAILS: &str = "grpc-status-details-bin";
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
-        /// A gRPC status code; there are seventeen.
-        ///
-        /// ```
-        /// use framewire::Code;
-        ///
-        /// assert_eq!(Code::NotFound as u8, 5);
-        /// assert_eq!(Code::from_u32(5), Code::NotFound);
-        /// assert_eq!(Code::NotFound.to_string(), "NOT_FOUND");
-        /// assert_eq!(Code::ALL.len(), 17);
-        /// ```
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum Code {
-            $($(#[$doc])* $name = $value,)*
-        }
-
-        impl Code {
-            /// Every code, in the order of the numbers 0 to 16.
-            pub const ALL: [Self; 17] = [$(Self::$name),*];
-
-            /// Returns the code with this number, or [`Code::Unknown`] for a number above 16.
-            ///
-            /// ```
-            /// use framewire::Code;
-            ///
-            /// assert_eq!(Code::from_u32(14), Code::Unavailable);
-            /// assert_eq!(Code::from_u32(17), Code::Unknown);
-            /// ```
-            // gRPC statuscodes: a number that is not known is UNKNOWN.
-            #[must_use]
-            pub const fn from_u32(number: u32) -> Self {
-                match number {
-                    $($value => Self::$name,)*
-                    _ => Self::Unknown,
-                }
-            }
-
-            /// Returns the name as gRPC writes it, such as `INVALID_ARGUMENT`.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
-            }
-
-            /// Returns the number in decimal, as the trailers carry it.
-            #[must_use]
-            pub const fn digits(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($value),)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    /// Success.
-    Ok = 0, "OK";
-    /// The caller cancelled the call.
-    Cancelled = 1, "CANCELLED";
-    /// An error without a more specific code, or a received code above 16.
-    Unknown = 2, "UNKNOWN";
-    /// An argument is invalid, whatever the state of the system.
-    InvalidArgument = 3, "INVALID_ARGUMENT";
-    /// The deadline passed; the call may have had its effect.
-    DeadlineExceeded = 4, "DEADLINE_EXCEEDED";
-    /// The requested entity does not exist.
-    NotFound = 5, "NOT_FOUND";
-    /// The entity to be created already exists.
-    AlreadyExists = 6, "ALREADY_EXISTS";
-    /// The caller is authenticated and lacks the permission.
-    PermissionDenied = 7, "PERMISSION_DENIED";
-    /// A quota, a limit or the memory is exhausted.
-    ResourceExhausted = 8, "RESOURCE_EXHAUSTED";
-    /// The system is not in the state that the call needs; fix the state before a retry.
-    FailedPrecondition = 9, "FAILED_PRECONDITION";
-    /// A conflict with another caller; retry the whole sequence of calls.
-    Aborted = 10, "ABORTED";
-    /// The argument is outside the range that is valid now, such as past the end of a file.
-    OutOfRange = 11, "OUT_OF_RANGE";
-    /// The server does not have this method.
-    Unimplemented = 12, "UNIMPLEMENTED";
-    /// An invariant of the system is broken.
-    Internal = 13, "INTERNAL";
-    /// The service is not available now; a retry may help.
-    Unavailable = 14, "UNAVAILABLE";
-    /// Data is lost or corrupt.
-    DataLoss = 15, "DATA_LOSS";
-    /// The call has no valid credentials.
-    Unauthenticated = 16, "UNAUTHENTICATED";
-}
-
-impl Code {
-    /// Parses a received `grpc-status`; anything but a number from 0 to 16 is [`Code::Unknown`].
-    ///
-    /// ```
-    /// use framewire::Code;
-    ///
-    /// assert_eq!(Code::parse(b"7"), Code::PermissionDenied);
-    /// assert_eq!(Code::parse(b"OK"), Code::Unknown);
-    /// ```
-    #[must_use]
-    pub fn parse(value: &[u8]) -> Self {
-        if value.is_empty() || value.len() > 9 || !value.iter().all(u8::is_ascii_digit) {
-            return Self::Unknown;
-        }
-        Self::from_u32(value.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
-    }
-}
-
-/// Prints [`Code::name`].
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The outcome of a call: a code, and optionally a message, details and metadata.
 ///
@@ -185,8 +70,8 @@ impl Status {
 
     /// Creates a status with a message for people.
     ///
-    /// The message is sent percent-encoded in `grpc-message` (gRPC PROTOCOL-HTTP2 §Responses). A
-    /// server sends at most 8 KiB of trailers and shortens a longer message.
+    /// The message is sent percent-encoded in `grpc-message` (gRPC PROTOCOL-HTTP2 §Responses). A server
+    /// shortens it if the trailers are larger than the client's SETTINGS_MAX_HEADER_LIST_SIZE.
     #[must_use]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
@@ -198,6 +83,9 @@ impl Status {
     }
 
     /// Sets the details, by convention an encoded `google.rpc.Status`. Default: none.
+    ///
+    /// They are sent as a whole, or not if the trailers are larger than the client's
+    /// SETTINGS_MAX_HEADER_LIST_SIZE; then the end of the message says so.
     ///
     /// ```
     /// use framewire::{Code, Status};
@@ -278,37 +166,51 @@ impl Status {
     ///
     /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE. It holds for the whole of `out`, counted as
     /// in RFC 9113 §10.5.1. What does not fit is dropped in this order: the end of the message (cut
-    /// between characters), the details, the metadata. The code is always sent.
+    /// between characters), the details, the metadata. The code is always sent, and the end of the
+    /// message says which of the others were dropped.
     pub fn to_trailers(&self, out: &mut Fields, limit: usize) {
         out.push(STATUS, self.code.digits());
         let Some(more) = &self.more else { return };
         let mut left = limit.saturating_sub(out.list_size());
         let mut metadata = Fields::new();
         more.metadata.append_to(&mut metadata);
-        let metadata = Some(metadata).filter(|fields| fits(&mut left, fields.list_size()));
-        let details = Some(&more.details)
-            .filter(|details| !details.is_empty())
-            .map(|details| encode_bin(details))
-            .filter(|details| fits(&mut left, field_size(DETAILS, details.len())));
+        let details = encode_bin(&more.details);
+        let details_size = if details.is_empty() { 0 } else { field_size(DETAILS, details.len()) };
+        let has_metadata = fits(&mut left, metadata.list_size());
+        let has_details = fits(&mut left, details_size);
+        let note = match (has_details, has_metadata) {
+            (true, true) => "",
+            (false, true) => " [details dropped: over the peer's limit for header lists]",
+            (true, false) => " [metadata dropped: over the peer's limit for header lists]",
+            (false, false) => {
+                " [details and metadata dropped: over the peer's limit for header lists]"
+            }
+        };
         let for_message = left.saturating_sub(field_size(MESSAGE, 0));
-        if for_message > 0 && !more.message.is_empty() {
-            out.push(MESSAGE, percent::encode(&more.message, for_message));
+        let mut message = percent::encode(&more.message, for_message.saturating_sub(note.len()));
+        if note.len() <= for_message {
+            let note = if message.is_empty() { note.trim_start() } else { note };
+            message.extend_from_slice(note.as_bytes());
         }
-        if let Some(details) = details {
+        if !message.is_empty() {
+            out.push(MESSAGE, message);
+        }
+        if has_details && details_size > 0 {
             out.push(DETAILS, details);
         }
-        if let Some(metadata) = metadata {
+        if has_metadata {
             out.extend_from(&metadata);
         }
     }
 
     /// Reads the status from received trailers; `None` if they have no `grpc-status`.
     ///
-    /// Never fails: an unknown code becomes [`Code::Unknown`], invalid escapes stay in the message,
-    /// and details that are not base64 are dropped.
+    /// Never fails: an unknown code becomes [`Code::Unknown`] with its number in the message, invalid
+    /// escapes stay in the message, and details that are not base64 are dropped.
     #[must_use]
     pub fn from_trailers(fields: &Fields) -> Option<Self> {
-        let mut status = Self::from_code(Code::parse(fields.get(STATUS)?));
+        let code = fields.get(STATUS)?;
+        let mut status = Self::from_code(Code::parse(code));
         let mut others = false;
         for field in fields {
             match field.name {
@@ -321,10 +223,24 @@ impl Status {
                 name => others |= !is_transport(name),
             }
         }
+        if status.code == Code::Unknown && Code::number(code) != Some(Code::Unknown as u32) {
+            status.note_unknown(code);
+        }
         if others {
             status.more_mut().metadata = Metadata::from_received(fields.clone());
         }
         Some(status)
+    }
+
+    /// Adds a code that is not one of gRPC's to the message.
+    #[cold]
+    fn note_unknown(&mut self, code: &[u8]) {
+        let code = shown::name(code);
+        let message = &mut self.more_mut().message;
+        *message = match &**message {
+            "" => format!("grpc-status {code} is not a code of gRPC").into(),
+            text => format!("{text} (grpc-status {code})").into(),
+        };
     }
 
     fn more_mut(&mut self) -> &mut More {
@@ -485,6 +401,47 @@ mod tests {
         assert_eq!(status.message(), "100% %zz \u{fffd}\u{fffd} \u{fffd}");
         assert_eq!(status.details(), b"");
         assert!(status.metadata().is_empty());
+    }
+
+    #[test]
+    fn g4_what_is_dropped_is_said() {
+        let details = |bytes| Status::new(Code::Internal, "m").with_details(vec![7; bytes]);
+        let mut fields = Fields::new();
+        details(300).to_trailers(&mut fields, 300);
+        let message = Status::from_trailers(&fields).unwrap().message().to_owned();
+        assert_eq!(message, "m [details dropped: over the peer's limit for header lists]");
+        let mut metadata = Metadata::new();
+        metadata.append("k", &"v".repeat(300)).unwrap();
+        let long = Status::new(Code::Internal, "m".repeat(300)).with_metadata(metadata);
+        fields.clear();
+        long.to_trailers(&mut fields, 300);
+        let message = Status::from_trailers(&fields).unwrap().message().to_owned();
+        assert!(message.starts_with("mmm") && fields.list_size() == 300, "{message}");
+        assert!(message.ends_with("m [metadata dropped: over the peer's limit for header lists]"));
+        fields.clear();
+        Status::from_code(Code::Aborted).with_details(vec![7; 300]).to_trailers(&mut fields, 200);
+        let message = Status::from_trailers(&fields).unwrap().message().to_owned();
+        assert!(message.starts_with("[details dropped"), "{message}");
+    }
+
+    #[test]
+    fn a_code_that_grpc_does_not_have_is_unknown_and_stays_in_the_text() {
+        let read = |code: &str, message: &str| {
+            let mut fields = Fields::new();
+            fields.push("grpc-status", code);
+            if !message.is_empty() {
+                fields.push("grpc-message", message);
+            }
+            let status = Status::from_trailers(&fields).unwrap();
+            assert_eq!(status.code(), Code::Unknown);
+            status.message().to_owned()
+        };
+        assert_eq!(read("2", ""), "");
+        assert_eq!(read("002", "m"), "m");
+        assert_eq!(read("17", ""), "grpc-status 17 is not a code of gRPC");
+        assert_eq!(read("4711", "broken"), "broken (grpc-status 4711)");
+        assert_eq!(read("-1", "broken"), "broken (grpc-status -1)");
+        assert_eq!(read("a b", ""), "grpc-status of 3 bytes is not a code of gRPC");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::connection::cost::Execution;
 use crate::connection::dispatch::{Cost, Handler, HandlerFuture};
 use crate::grpc::codec;
 use crate::grpc::codec::{Decode, Encode, Inflate};
-use crate::grpc::{Code, Encoding, Response, Status, message, request, response};
+use crate::grpc::{Code, Encoding, Response, Status, message, response};
 use crate::http2::{Fields, Template};
 use crate::server::contained::Serving;
 use crate::server::context::{Context, Interceptor};
@@ -143,12 +143,11 @@ fn intercept(context: &Context, shape: &Shape) -> Result<(), Status> {
 }
 
 fn requests<Req: Decode>(call: &ServerCall, max: usize) -> Requests<Req> {
-    let incoming = call.with_head(|head| request::check(head).map(|r| r.encoding));
-    Requests::new(call.reader(), incoming.unwrap_or_default(), max)
+    Requests::new(call.reader(), call.with_whole(|request| announced_encoding(request)), max)
 }
 
 fn encoding(call: &ServerCall) -> Encoding {
-    call.with_head(|head| usual_encoding(head))
+    call.with_whole(|request| usual_encoding(request))
 }
 
 /// Decodes the only message of a request that has arrived as a whole. No user code runs under the lock.
@@ -160,7 +159,7 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
         return Err(not_one(&body, max));
     };
     let decoded = if compressed {
-        let encoding = call.with_head(|head| announced_encoding(head));
+        let encoding = call.with_whole(|request| announced_encoding(request));
         context.encoding = encoding;
         call.inflate(|grant| {
             let inflate = Inflate { encoding, max, grant };
@@ -191,9 +190,9 @@ fn answer<Res: Encode>(
         Err(status) => return fail(&call.writer(), &status),
     };
     let wanted = response.encoding();
-    let (encoding, mut body) = call.lend_body(|head| match wanted {
-        None => usual_encoding(head),
-        Some(wanted) if accepts(head, wanted) => wanted,
+    let (encoding, mut body) = call.lend_body(|request| match wanted {
+        None => usual_encoding(request),
+        Some(wanted) if accepts(request.head(), wanted) => wanted,
         Some(_) => Encoding::Identity,
     });
     let (message, metadata, trailers) = response.into_parts();
@@ -242,14 +241,13 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
 
 /// Sends a status: Trailers-Only if nothing was sent yet, else trailers.
 fn fail(writer: &Writer, status: &Status) {
-    // The smallest limit that grpc-go and C-core have by default.
-    const LIMIT: usize = 8 * 1024;
+    // The connection knows the peer's limit, and shortens what is over it.
     let mut trailers = writer.call().lock().send_mut().take_trailers();
     if writer.has_head() {
-        status.to_trailers(&mut trailers, LIMIT);
+        status.to_trailers(&mut trailers, usize::MAX);
         let _ = writer.finish(SendEnd::Trailers, Some(&trailers));
     } else {
-        let mut fields = response::trailers_only(status, LIMIT);
+        let mut fields = response::trailers_only(status, usize::MAX);
         fields.extend_from(&trailers);
         let _ = writer.head_alone(&fields);
     }

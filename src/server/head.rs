@@ -1,5 +1,6 @@
 //! The heads of gRPC responses, and the encoding that they announce.
 
+use crate::call::state::RecvState;
 use crate::grpc::{Encoding, response};
 use crate::http2::{Head, Template};
 use std::sync::{Arc, LazyLock};
@@ -17,17 +18,20 @@ pub(super) fn head_template(encoding: Encoding) -> Arc<Template> {
 }
 
 /// Returns the encoding of the request if the caller accepts it for responses, else identity.
-pub(super) fn usual_encoding(head: &Head) -> Encoding {
-    match announced_encoding(head) {
+pub(super) fn usual_encoding(request: &RecvState) -> Encoding {
+    match announced_encoding(request) {
         Encoding::Identity => Encoding::Identity,
-        asked if accepts(head, asked) => asked,
+        asked if accepts(request.head(), asked) => asked,
         _ => Encoding::Identity,
     }
 }
 
 /// Returns the encoding of the compressed messages of a request.
-pub(super) fn announced_encoding(head: &Head) -> Encoding {
-    head.fields().get("grpc-encoding").and_then(Encoding::parse).unwrap_or_default()
+pub(super) fn announced_encoding(request: &RecvState) -> Encoding {
+    request.checked_encoding().unwrap_or_else(|| {
+        let announced = request.head().fields().get("grpc-encoding");
+        announced.and_then(Encoding::parse).unwrap_or_default()
+    })
 }
 
 /// Returns whether the caller accepts an encoding.

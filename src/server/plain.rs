@@ -8,7 +8,12 @@ use crate::server::contained::Serving;
 use bytes::Bytes;
 use std::fmt;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+// RFC 9110 §15: 1xx is interim, and there is none outside 100 to 599
+/// The statuses that a response can have.
+const FINAL: RangeInclusive<u16> = 200..=599;
 
 /// A plain HTTP/2 request with its whole body.
 ///
@@ -37,6 +42,9 @@ pub struct HttpRequest {
 
 /// A plain HTTP/2 response.
 ///
+/// A response to HEAD, and one with status 204 or 304, is sent without body and trailers. A status that
+/// cannot end a request, below 200 or above 599, is logged and sent as 500.
+///
 /// ```
 /// # #[cfg(feature = "client")]
 /// # #[tokio::main(flavor = "current_thread")]
@@ -63,7 +71,7 @@ pub struct HttpRequest {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HttpReply {
-    /// The HTTP status, `:status` (RFC 9113 §8.3.2).
+    /// The HTTP status, `:status` (RFC 9113 §8.3.2), from 200 to 599.
     pub status: u16,
     /// The header fields; names must be lower case (RFC 9113 §8.2).
     pub fields: Fields,
@@ -137,12 +145,29 @@ where
     Arc::new(Serving::new(begin, answer, panicked))
 }
 
-fn answer(call: &ServerCall, reply: HttpReply) {
+fn answer(call: &ServerCall, mut reply: HttpReply) {
+    if !FINAL.contains(&reply.status) {
+        tracing::error!(
+            status = reply.status,
+            "an HttpReply needs a status from 200 to 599; sent 500"
+        );
+        reply = HttpReply::new(500);
+    }
+    let head_only = call.with_head(|head| head.method() == b"HEAD");
     let mut head = Fields::new();
     head.push(":status", reply.status.to_string());
     head.extend_from(&reply.fields);
-    let end = if reply.trailers.is_empty() { SendEnd::Finish } else { SendEnd::Trailers };
     let writer = call.writer();
+    // RFC 9110 §9.3.2, §15.3.5, §15.4.5: no content follows the head
+    if head_only || matches!(reply.status, 204 | 304) {
+        // RFC 9110 §8.6: a HEAD request is answered with the length that GET would have
+        if head_only && !reply.body.is_empty() && head.get("content-length").is_none() {
+            head.push("content-length", reply.body.len().to_string());
+        }
+        let _ = writer.head_alone(&head);
+        return;
+    }
+    let end = if reply.trailers.is_empty() { SendEnd::Finish } else { SendEnd::Trailers };
     // Body and end before the head: then one write sends all three.
     if !reply.body.is_empty() {
         let _ = writer.send(&mut Vec::new(), Some(reply.body));

@@ -176,6 +176,17 @@ engines! { panics:
     pair of_a_plain_handler_are_500;
 }
 
+engines! { refusals:
+    server a_grpc_client_reads_a_status;
+    server a_grpc_client_reads_a_status_for_what_is_malformed
+        except h2_server: "`h2` answers or resets such a stream itself";
+    server another_client_reads_an_http_status;
+    server no_content_where_there_can_be_none;
+    server a_status_that_cannot_be_sent_is_500;
+    server details_are_sent_up_to_the_clients_limit_or_said_to_be_dropped
+        except h2_server: "`h2` does not tell the client's limit";
+}
+
 engines! { retry_streams:
     client a_server_streaming_call_is_tried_again_before_its_response_begins;
     client a_response_that_has_begun_is_final;

@@ -39,6 +39,7 @@ mod many;
 mod outliving;
 mod panics;
 mod probe;
+mod refusals;
 mod retry;
 mod retry_streams;
 mod stalls;

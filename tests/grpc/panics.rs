@@ -316,7 +316,14 @@ impl Dispatch for Plans {
         let cost = head.path().starts_with(b"/here/").then(Cost::new);
         let place = PLACES.into_iter().find(is).unwrap_or(FINE);
         let handler = Arc::new(Foreign { place, cost });
-        Plan { handler, grpc: true, whole: true, message_max: usize::MAX, timeout: None }
+        Plan {
+            handler,
+            grpc: true,
+            whole: true,
+            message_max: usize::MAX,
+            encoding: None,
+            timeout: None,
+        }
     }
 }
 

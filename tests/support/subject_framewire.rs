@@ -74,6 +74,7 @@ impl Dispatch for Service {
             whole: false,
             grpc: false,
             message_max: usize::MAX,
+            encoding: None,
             timeout: None,
         }
     }

@@ -3,7 +3,7 @@
 use super::{CallState, RecvEnd, SEND_BUFFER_LIMIT, Stage};
 use crate::call::{Credit, Permit};
 use crate::error::{Error, Phase};
-use crate::grpc::message;
+use crate::grpc::{Encoding, message};
 use crate::http2::{Fields, Head, StreamKey};
 use std::task::Waker;
 use std::time::Instant;
@@ -59,6 +59,11 @@ impl CallState {
         if deadline.is_some() {
             self.spec.deadline = deadline;
         }
+    }
+
+    /// Server: the request's head announces this encoding of its compressed messages.
+    pub const fn announced_by_request(&mut self, encoding: Encoding) {
+        self.recv.set_checked(encoding);
     }
 
     /// Server: returns whether the request, which has arrived as a whole, is decoded quickly: it is short,

@@ -38,6 +38,9 @@ impl Core {
         };
         let deadline = plan.timeout.and_then(|timeout| self.now.checked_add(timeout));
         x.planned(plan.grpc, plan.whole, plan.message_max, deadline);
+        if let Some(encoding) = plan.encoding {
+            x.announced_by_request(encoding);
+        }
         drop(x);
         if let (Some(deadline), Some(timeout)) = (deadline, plan.timeout) {
             self.timers.deadline(deadline, key);
@@ -224,17 +227,18 @@ fn replacement(fields: &Fields, failure: SendError) -> Status {
 
 /// Returns the answer to a head that no handler may see.
 fn refusal(head: &Head) -> Option<Fields> {
+    let (code, text, plain) = if head.over_limit().is_some() {
+        let text = "the request's header list is over this server's limit";
+        (Code::ResourceExhausted, text, "431")
+    } else if head.host_differs() {
+        (Code::Internal, "the request's host differs from its :authority", "400")
+    } else {
+        return None;
+    };
+    if is_grpc(head) {
+        return Some(response::trailers_only(&Status::new(code, text), usize::MAX));
+    }
     let mut fields = Fields::new();
-    if head.over_limit().is_some() {
-        // A gRPC caller reads this status, a plain one the HTTP status.
-        fields.push(":status", "431");
-        fields.push("grpc-status", Code::ResourceExhausted.digits());
-        fields.push("grpc-message", "the request's header list is over this server's limit");
-        return Some(fields);
-    }
-    if head.host_differs() {
-        fields.push(":status", "400");
-        return Some(fields);
-    }
-    None
+    fields.push(":status", plain);
+    Some(fields)
 }

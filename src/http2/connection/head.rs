@@ -47,6 +47,9 @@ impl fmt::Debug for Head {
     }
 }
 
+/// The longest content-type that is kept of a list over its limit, in bytes.
+const CONTENT_TYPE_MAX: usize = 64;
+
 const METHOD: u8 = 1;
 const SCHEME: u8 = 2;
 const AUTHORITY: u8 = 4;
@@ -329,6 +332,18 @@ impl<'a> HeadSink<'a> {
     }
 }
 
+impl HeadSink<'_> {
+    /// Keeps the content-type of a list that is over its limit: it says which kind of answer the peer reads.
+    #[cold]
+    fn keep_content_type(&mut self, name: &[u8], value: &[u8]) {
+        let fields = &mut self.head.fields;
+        if name == b"content-type" && value.len() <= CONTENT_TYPE_MAX && fields.get(name).is_none()
+        {
+            fields.push(name, value);
+        }
+    }
+}
+
 impl FieldSink for HeadSink<'_> {
     fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
         self.bytes = self.bytes.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
@@ -339,6 +354,7 @@ impl FieldSink for HeadSink<'_> {
         // RFC 9113 §10.5.1: the list is measured decoded, 32 bytes a field
         if self.bytes > self.bytes_max || self.count > self.fields_max {
             self.head.over_limit = Some((self.bytes, self.count));
+            self.keep_content_type(name, value);
             return;
         }
         match self.check(name, value) {

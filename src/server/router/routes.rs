@@ -67,6 +67,7 @@ impl Router {
             whole,
             grpc: true,
             message_max: self.limits.receive,
+            encoding: None,
             timeout: None,
         };
         let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
@@ -86,6 +87,7 @@ impl Router {
             Ok(received) => {
                 let mut plan = plan(handler, entry.whole);
                 plan.timeout = received.timeout;
+                plan.encoding = Some(received.encoding);
                 plan
             }
             Err(answer) => plan(refusing(answer), false),
@@ -104,7 +106,7 @@ fn unknown(head: &Head) -> Fields {
             let path = shown::path(head.path());
             request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
         }
-        Err(answer) if head.method() == b"POST" => answer,
+        Err(answer) if is_grpc(head) || head.method() == b"POST" => answer,
         Err(_) => alone("404"),
     }
 }
