@@ -20,6 +20,7 @@ pub use crate::http2::ErrorCode;
 
 use crate::grpc::status::{Code, Status};
 use std::fmt;
+use std::sync::Arc;
 
 /// The reason why a call failed.
 ///
@@ -67,7 +68,11 @@ struct Inner {
     h2_code: Option<ErrorCode>,
     debug: Option<String>,
     connection: Option<ConnectionFacts>,
+    source: Option<Cause>,
 }
+
+/// What an error was caused by; clones share it.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 impl Error {
     /// Creates an error from its four mandatory parts; the `with_` methods add the others.
@@ -94,6 +99,7 @@ impl Error {
             h2_code: None,
             debug: None,
             connection: None,
+            source: None,
         }))
     }
 
@@ -168,6 +174,14 @@ impl Error {
     #[must_use]
     pub fn with_connection(mut self, facts: ConnectionFacts) -> Self {
         self.0.connection = Some(facts);
+        self
+    }
+
+    /// Sets the cause, which becomes [`source()`](std::error::Error::source). Default: none. `Display` does
+    /// not print it: the status says what it means.
+    #[must_use]
+    pub fn with_source(mut self, cause: Arc<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(cause);
         self
     }
 
@@ -312,7 +326,14 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// Returns the error of the dial, the socket or TLS that ended the call; `None` if there was none.
+    ///
+    /// The chain ends at the error of the system or of rustls, such as `std::io::Error`.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|cause| cause as _)
+    }
+}
 
 /// Same as [`Error::from_peer`].
 impl From<Status> for Error {

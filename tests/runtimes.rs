@@ -107,14 +107,13 @@ fn the_runtime_of_a_bound_channel_ends() {
     let home = runtime();
     let channel = builder(&connector).executor(home.handle().clone()).build().unwrap();
     let callers = runtime();
-    let begun = callers.block_on(async {
-        channel.unary(&ECHO, Raw::default()).await.unwrap();
-        let never = channel.clone();
-        let call = tokio::spawn(async move { never.unary(&NEVER, Raw::default()).await });
+    let never = channel.clone();
+    callers.block_on(channel.unary(&ECHO, Raw::default())).unwrap();
+    let begun = callers.spawn(async move { never.unary(&NEVER, Raw::default()).await });
+    callers.block_on(async {
         while channel.stats().connections.iter().all(|one| one.calls == 0) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        call
     });
     home.shutdown_background();
     let limit = Duration::from_secs(60);

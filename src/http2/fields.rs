@@ -5,10 +5,6 @@ use std::fmt;
 /// The bytes that each field counts in addition to its name and value (RFC 9113 §10.5.1).
 pub const FIELD_OVERHEAD: usize = 32;
 
-/// The fields whose values `Debug` prints, because HTTP defines the values.
-const SHOWN: [&[u8]; 6] =
-    [b":method", b":scheme", b":status", b"content-length", b"content-type", b"te"];
-
 const HEADER: usize = 9;
 const SENSITIVE: u8 = 1;
 
@@ -191,17 +187,36 @@ impl fmt::Debug for Fields {
 }
 
 /// Prints the name and the length of the value. Any value may be a secret, marked or not,
-/// except those of the fields in `SHOWN`.
+/// except what the protocol itself defines.
 impl fmt::Debug for FieldRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, value) = (self.name.escape_ascii(), self.value);
+        let value = self.value;
+        // RFC 9110 §5.6.2: what is no token is no name, but a value in the wrong place
+        let is_name =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(byte);
+        let name = match self.name.iter().all(is_name) {
+            true => self.name.escape_ascii().to_string(),
+            false => format!("<a name of {} bytes>", self.name.len()),
+        };
         if self.sensitive {
             write!(f, "{name}: <sensitive>")
-        } else if SHOWN.contains(&self.name) {
+        } else if is_of_the_protocol(self.name, value) {
             write!(f, "{name}: {}", value.escape_ascii())
         } else {
             write!(f, "{name}: <{} bytes>", value.len())
         }
+    }
+}
+
+/// Whether a value is one that its field is defined to have, so that it is no secret in the wrong place.
+fn is_of_the_protocol(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        b":method" => value.len() <= 16 && value.iter().all(u8::is_ascii_uppercase),
+        b":scheme" => matches!(value, b"http" | b"https"),
+        b":status" | b"content-length" => value.iter().all(u8::is_ascii_digit),
+        b"te" => value == b"trailers",
+        b"content-type" => [&b"application/"[..], b"text/"].iter().any(|of| value.starts_with(of)),
+        _ => false,
     }
 }
 

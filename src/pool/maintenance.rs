@@ -2,9 +2,10 @@
 //! and old connections, the minimum of connections, postponed resolutions, and once a second the
 //! measurements of `observer`. It runs while there is something to look after.
 
+use crate::call::state::SharedCall;
 use crate::connection::driver::deadline_error;
-use crate::error::{Error, Kind, Phase, Processed};
-use crate::grpc::status::Code;
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::status::{Code, Status};
 use crate::pool::counters::Count;
 use crate::pool::observer::Observer;
 use crate::pool::subchannel::Limits;
@@ -85,17 +86,40 @@ impl Shared {
         if expired.is_empty() {
             return next;
         }
-        let dial = self.dial_phase();
         for call in expired {
-            let phase = call.lock().timeline().phase();
-            let phase = dial.filter(|_| phase == Phase::PoolWait).unwrap_or(phase);
             self.counters.note(Count::Expired);
-            fail(
-                &call,
-                deadline_error_of_line(&call, deadline_error(Processed::No).with_phase(phase)),
-            );
+            fail(&call, self.deadline_error(&call));
         }
         next
+    }
+
+    /// Returns the error of a call whose deadline passed while it had no connection: with the step of the
+    /// dial that it waited for, and why the last one failed.
+    pub(super) fn deadline_error(&self, call: &SharedCall) -> Error {
+        let phase = call.lock().timeline().phase();
+        let phase = self.dial_phase().filter(|_| phase == Phase::PoolWait).unwrap_or(phase);
+        let error = match self.last_failure() {
+            None => deadline_error(Processed::No),
+            Some(last) => {
+                let why = last.status().message();
+                let text = format!("the deadline passed; the last dial failed: {why}");
+                let status = Status::new(Code::DeadlineExceeded, text);
+                Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
+                    .with_source(Arc::new(last))
+            }
+        };
+        deadline_error_of_line(call, error.with_phase(phase))
+    }
+
+    /// Why no connection is there: the last dial, or the last look-up of the name, failed.
+    fn last_failure(&self) -> Option<Error> {
+        if self.is_connected() {
+            return None;
+        }
+        let candidates = self.candidates();
+        let mut dials = candidates.iter().map(|one| one.subchannel.lifecycle());
+        let last = dials.find_map(|lifecycle| lifecycle.backoff().error().cloned());
+        last.or_else(|| self.resolving.lock().error().cloned())
     }
 
     /// The step of the dial that calls wait for, while no connection is ready.

@@ -36,6 +36,7 @@ use crate::grpc::status::{Code, Status};
 use crate::rt;
 use crate::rt::Random;
 use crate::rt::executor::Executor;
+use crate::rt::occasional::Occasional;
 use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, SegQueue};
 use crate::transport::connect::{Connect, ConnectError, ConnectPhase, Target};
 use counters::PoolCounters;
@@ -90,6 +91,8 @@ struct Shared {
     resolving: Mutex<resolve::Resolving>,
     /// Connections to each endpoint that a warm-up asked for.
     warm: AtomicU32,
+    /// Bounds the warnings of calls that nobody polls.
+    leaks: Occasional,
     /// Dials and connections have changed.
     changes: watch::Sender<()>,
     counters: PoolCounters,
@@ -144,6 +147,7 @@ impl Pool {
             live: Mutex::new(Vec::new()),
             resolving: Mutex::new(resolve::Resolving::new()),
             warm: AtomicU32::new(0),
+            leaks: Occasional::default(),
             changes: watch::Sender::new(()),
             counters: PoolCounters::default(),
             waited_micros: AtomicU64::new(0),
@@ -285,11 +289,11 @@ fn shut_down() -> Error {
 }
 
 /// Returns the error of the calls that waited for a failed dial.
-fn connect_error(error: &ConnectError) -> Error {
+fn connect_error(error: ConnectError) -> Error {
     let status = Status::new(Code::Unavailable, error.to_string());
     let phase = connect_phase(error.phase());
-    let error = Error::new(Kind::Connect, status, Initiator::Io, Processed::No);
-    error.with_phase(phase)
+    let failed = Error::new(Kind::Connect, status, Initiator::Io, Processed::No);
+    failed.with_phase(phase).with_source(Arc::new(error))
 }
 
 /// Returns the phase of a call that waits for a dial in `phase`.

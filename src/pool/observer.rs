@@ -390,7 +390,10 @@ impl Shared {
     /// Notes a call that is held and not polled.
     pub(super) fn leaked(&self, leak: crate::connection::handle::Leak) {
         self.counters.note(Count::Leaks);
-        tracing::warn!(target = %self.target, %leak, "leak");
+        match self.leaks.allows(rt::now()) {
+            Some(more) => tracing::warn!(target = %self.target, %leak, more, "leak"),
+            None => tracing::debug!(target = %self.target, %leak, "leak"),
+        }
         self.events.lock().leak = Some(Box::new((rt::now(), leak)));
     }
 }

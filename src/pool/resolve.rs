@@ -220,7 +220,7 @@ impl Shared {
     fn unresolved(&self, error: io::Error, now: Instant) {
         let kind = ConnectErrorKind::Resolve;
         let error = ConnectError::new(kind, ConnectPhase::Resolve, &self.target).with_source(error);
-        let error = connect_error(&error);
+        let error = connect_error(error);
         {
             let mut resolving = self.resolving.lock();
             resolving.asked = false;

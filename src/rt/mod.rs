@@ -5,6 +5,7 @@
 
 pub mod contain;
 pub mod executor;
+pub mod occasional;
 pub mod sync;
 
 use std::future::Future;

@@ -8,7 +8,7 @@ use crate::http2::Role;
 use crate::memory::budget::Budget;
 use crate::rt;
 use crate::server::advanced::Advanced;
-use crate::server::listener::{Server, Shared, accept_loop};
+use crate::server::listener::{Logs, Server, Shared, accept_loop};
 use crate::server::router::Router;
 use crate::transport::accept::Accept;
 use crate::transport::tcp::TcpAcceptor;
@@ -249,6 +249,7 @@ impl ServerBuilder {
             engine: self.engine,
             permits: Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS))),
             drain: Arc::clone(&drain),
+            logs: Logs::default(),
         });
         let task = rt::spawn(accept_loop(acceptor, shared, stopped));
         Server::new(local, stop, drain, task)

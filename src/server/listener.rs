@@ -5,11 +5,13 @@ use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
 use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::rt;
+use crate::rt::occasional::Occasional;
 use crate::server::router::Routes;
 use crate::transport::accept::Accept;
 use crate::transport::connect::Connected;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 use crate::transport::tls::{self, FirstByte, Secured, ServerTls};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +148,14 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) permits: Arc<Semaphore>,
     pub(super) drain: Arc<Drain>,
+    pub(super) logs: Logs,
+}
+
+/// Bounds what is logged of what clients do.
+#[derive(Default)]
+pub(super) struct Logs {
+    refused: Occasional,
+    handshakes: Occasional,
 }
 
 pub(super) async fn accept_loop(
@@ -161,14 +171,22 @@ pub(super) async fn accept_loop(
         };
         let connected = match accepted {
             Ok(connected) => connected,
+            // `Accept` says so: nobody is left who could connect.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::debug!(reason = %error, "the listener has ended");
+                return;
+            }
             Err(error) => {
-                tracing::error!(%error, "the listener has ended");
+                tracing::error!(%error, "the listener has failed: no connection is accepted any more");
                 return;
             }
         };
         let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() else {
             // Over the limit: closing at once tells the client sooner than a queue would.
-            tracing::warn!(peer = ?connected.info.peer, "connection refused: max_connections");
+            if let Some(more) = shared.logs.refused.allows(rt::now()) {
+                let peer = &connected.info.peer;
+                tracing::warn!(?peer, more, "connection refused: max_connections");
+            }
             continue;
         };
         let shared = Arc::clone(&shared);
@@ -208,7 +226,12 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let (connected, opening) = match secured {
         Ok(Ok(secured)) => secured,
         Ok(Err(error)) => {
-            tracing::debug!(?peer, error, "handshake failed");
+            let Failed { text: error, is_usual } = error;
+            let more = if is_usual { None } else { shared.logs.handshakes.allows(rt::now()) };
+            match more {
+                Some(more) => tracing::info!(?peer, error, more, "handshake failed"),
+                None => tracing::debug!(?peer, error, "handshake failed"),
+            }
             return None;
         }
         Err(_) => {
@@ -235,17 +258,32 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     })
 }
 
+/// Why a handshake failed.
+struct Failed {
+    text: String,
+    /// The client left, as the probes of load balancers do.
+    is_usual: bool,
+}
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+impl From<tls::AcceptError> for Failed {
+    fn from(error: tls::AcceptError) -> Self {
+        let is_usual = error.kind() == tls::AcceptErrorKind::Closed;
+        Self { text: error.to_string(), is_usual }
+    }
+}
+
 /// Performs the TLS handshake, if the server has TLS. The second value is what the handshake has sent for
 /// the connection.
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 async fn secure(
     connected: Connected,
     shared: &Shared,
-) -> Result<(Connected, Option<Opening>), String> {
+) -> Result<(Connected, Option<Opening>), Failed> {
     let Some(tls) = &shared.tls else { return Ok((connected, None)) };
     let (mut io, mut parts) = connected.into_parts();
     if shared.plaintext_too {
-        io = match tls::read_kind(io).await.map_err(|error| error.to_string())? {
+        io = match tls::read_kind(io).await? {
             FirstByte::Tls(io) => io,
             FirstByte::Plaintext(io) => return Ok((Connected::from_parts(io, parts), None)),
         };
@@ -253,7 +291,7 @@ async fn secure(
     // Another engine has SETTINGS of its own.
     let opening = shared.engine.foreign().is_none().then(|| Opening::new(&shared.options));
     let first = opening.as_ref().map_or(&[][..], Opening::bytes);
-    let secured = tls::accept_speaking(io, tls, first).await.map_err(|error| error.to_string())?;
+    let secured = tls::accept_speaking(io, tls, first).await?;
     let Secured { io, info, spoken } = secured;
     parts.info.timings.tls = info.handshake;
     parts.info.tls = Some(info);
@@ -264,7 +302,7 @@ async fn secure(
 async fn secure(
     connected: Connected,
     _shared: &Shared,
-) -> Result<(Connected, Option<Opening>), String> {
+) -> Result<(Connected, Option<Opening>), Failed> {
     Ok((connected, None))
 }
 

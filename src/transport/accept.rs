@@ -56,7 +56,8 @@ pub trait Accept: Send + 'static {
     ///
     /// # Errors
     ///
-    /// An error is final: the server stops accepting. An implementation waits out what passes by
+    /// An error is final: the server stops accepting. Kind `UnexpectedEof` is an orderly end: nobody can
+    /// connect any more. Any other one is logged as an error. An implementation waits out what passes by
     /// itself, such as exhausted descriptors or a peer that left early.
     fn accept(&mut self) -> AcceptFuture<'_>;
 }

@@ -41,7 +41,23 @@ pub struct ConnectError {
     phase: ConnectPhase,
     target: String,
     detail: Option<String>,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Source>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Box<dyn Error + Send + Sync>),
+    /// Others hold it as well.
+    Shared(Arc<io::Error>),
+}
+
+impl Source {
+    fn get(&self) -> &(dyn Error + 'static) {
+        match self {
+            Self::Own(error) => &**error,
+            Self::Shared(error) => &**error,
+        }
+    }
 }
 
 impl ConnectError {
@@ -54,7 +70,7 @@ impl ConnectError {
     /// Sets the cause, which becomes `source()`.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Source::Own(source.into()));
         self
     }
 
@@ -82,7 +98,9 @@ impl ConnectError {
 
     /// As [`ConnectError::from_io`], of an error that others hold as well.
     pub(crate) fn from_shared(phase: ConnectPhase, target: &Target, error: Arc<io::Error>) -> Self {
-        Self::new(kind_of(&error), phase, target).with_source(error)
+        let detail = detail_of(&error);
+        let source = Some(Source::Shared(Arc::clone(&error)));
+        Self { detail, source, ..Self::new(kind_of(&error), phase, target) }
     }
 
     /// Returns what failed.
@@ -157,7 +175,7 @@ impl ConnectError {
         let reason = self.reason();
         match (&self.detail, &self.source) {
             (Some(detail), _) => format!("{reason}: {detail}"),
-            (None, Some(source)) => format!("{reason}: {source}"),
+            (None, Some(source)) => format!("{reason}: {}", source.get()),
             (None, None) => reason.to_owned(),
         }
     }
@@ -218,7 +236,7 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_ref().map(Source::get)
     }
 }
 

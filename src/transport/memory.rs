@@ -68,7 +68,8 @@ fn connected(stream: tokio::io::DuplexStream) -> Connected {
 
 /// Accepts the connections of a [`MemoryConnector`] and its clones.
 ///
-/// Dropping it refuses further dials. It ends with an error when the last connector is dropped.
+/// Dropping it refuses further dials. It ends with an error of kind `UnexpectedEof` when the last connector is
+/// dropped.
 #[derive(Debug)]
 pub struct MemoryListener {
     receiver: mpsc::Receiver<Connected>,
@@ -78,7 +79,7 @@ impl Accept for MemoryListener {
     fn accept(&mut self) -> AcceptFuture<'_> {
         Box::pin(async {
             self.receiver.recv().await.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::NotConnected, "every connector was dropped")
+                io::Error::new(io::ErrorKind::UnexpectedEof, "every connector was dropped")
             })
         })
     }

@@ -1,6 +1,7 @@
 //! What a caller and a server read when certificates, or the two ends' protocols, do not fit: real
 //! handshakes through a channel and a server.
 
+use crate::log::Log;
 use crate::{UNARY, normal};
 use framewire::client::Channel;
 use framewire::error::{Error, Initiator, Kind, Processed};
@@ -13,8 +14,8 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::sync::{Arc, Mutex};
-use tracing_subscriber::filter::LevelFilter;
+use std::error::Error as _;
+use std::sync::Arc;
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -57,21 +58,6 @@ fn future(params: &mut CertificateParams) {
     params.not_after = rcgen::date_time_ymd(4001, 1, 1);
 }
 
-/// What the server logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A call from `client` to `server`, over memory: the caller's error, and what the server has logged of
 /// the handshake.
 async fn call(
@@ -80,14 +66,7 @@ async fn call(
     server: Option<ServerTls>,
 ) -> (Error, String) {
     let (connector, listener) = in_memory(64 * 1024);
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::DEBUG)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::new();
     let router =
         Router::new().unary(&UNARY, |_, request: Raw| async move { Ok(Response::new(request)) });
     let mut builder = Server::builder(router);
@@ -101,8 +80,7 @@ async fn call(
     }
     let error = builder.build().unwrap().unary(&UNARY, Raw::default()).await.unwrap_err();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    (error, text)
+    (error, log.text())
 }
 
 /// The reason in a caller's error, and the reason that the server logs.
@@ -320,6 +298,40 @@ async fn a_client_certificate_that_is_not_accepted_in_tls_1_2() {
         let base = "the server did not accept the client's certificate, or got none";
         check(what, &found, HANDSHAKE, &format!("{base}: {reason}"), logged);
     }
+}
+
+/// In TLS 1.3 a server refuses after the client has finished, so the refusal comes in place of SETTINGS.
+#[tokio::test(start_paused = true)]
+async fn a_client_certificate_that_is_not_accepted() {
+    let (root, other) = (Authority::new("root"), Authority::new("other"));
+    let good = root.sign(&["localhost"], |_| {});
+    for (what, pair, reason, logged) in refused_clients(&root, &other) {
+        let mut client = client(&root);
+        if let Some((chain, key)) = &pair {
+            client = client.identity_pem(chain, key);
+        }
+        let server = server(&good).client_roots_pem(&root.pem).build().unwrap();
+        let found = call("https", Some(client.build().unwrap()), Some(server)).await;
+        let base = "the server did not accept the client's certificate, or got none";
+        check(what, &found, SETTINGS, &format!("{base}: {reason}"), logged);
+        // The chain leads to rustls.
+        let dial = found.0.source().unwrap();
+        let io = dial.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+        assert!(io.get_ref().unwrap().is::<rustls::Error>(), "{io:?}");
+    }
+}
+
+const SETTINGS: &str = "https://localhost:443 (waiting for the first SETTINGS)";
+
+#[tokio::test(start_paused = true)]
+async fn plaintext_to_a_tls_port() {
+    let good = Authority::new("root").sign(&["localhost"], |_| {});
+    let found = call("http", None, Some(server(&good).build().unwrap())).await;
+    let reason = "the server speaks TLS on this port; use https:// if it is a TLS server [fault: \
+                  client]";
+    let logged = "the client sent plaintext HTTP/2 to a TLS listener; it should use https://";
+    let step = "http://localhost:80 (waiting for the first SETTINGS)";
+    check("plaintext to TLS", &found, step, reason, logged);
 }
 
 #[tokio::test(start_paused = true)]

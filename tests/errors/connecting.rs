@@ -13,7 +13,9 @@ use framewire::transport::{
 };
 use framewire::transport::{MemoryConnector, MemoryListener};
 use framewire::unstable::grpc::Raw;
+use std::error::Error as _;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn serve(identity: &Identity, listener: MemoryListener) {
     let tls = ServerTls::builder().identity_pem(&identity.chain, identity.key_pem());
@@ -151,4 +153,30 @@ async fn a_name_that_does_not_resolve() {
     let (words, after) = words.rsplit_once(" [").unwrap();
     assert!(!words.is_empty());
     assert_eq!(after, "fault: client], while resolving the name; not processed, a retry is safe");
+}
+
+/// A connection that was in use: the error of the system is the cause.
+#[tokio::test]
+async fn a_connection_that_is_reset() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut io, _) = listener.accept().await.unwrap();
+        // An empty SETTINGS frame; then the request is read, and the connection reset.
+        io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let (mut bytes, mut at) = (Vec::new(), 24);
+        // RFC 9113 §4.1: nine bytes of header, the fourth is the type; §6.2: HEADERS is 1
+        while bytes.get(at + 3) != Some(&1) {
+            match bytes.get(at..at + 3) {
+                Some(&[0, high, low]) => at += 9 + usize::from(high) * 256 + usize::from(low),
+                _ => assert!(io.read_buf(&mut bytes).await.unwrap() > 0, "a request comes"),
+            }
+        }
+        socket2::SockRef::from(&io).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    });
+    let channel = Channel::builder(&target).build().unwrap();
+    let error = channel.unary(&UNARY, Raw::default()).await.unwrap_err();
+    server.await.unwrap();
+    let io = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+    assert_eq!(io.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
 }

@@ -14,9 +14,13 @@ mod peer;
 
 mod certificates;
 mod connecting;
+mod deadlines;
 #[path = "../support/identity.rs"]
 mod identity;
 mod limits;
+#[expect(dead_code, reason = "a log tells more than these tests ask")]
+#[path = "../support/log.rs"]
+mod log;
 
 use framewire::client::Channel;
 use framewire::error::Error;
@@ -100,6 +104,12 @@ fn table() -> Vec<(&'static str, Act, &'static str)> {
             "503 alone",
             Only(vec![(":status", "503")]),
             "UNAVAILABLE: the response is not gRPC: HTTP status 503, no content-type, \
+             while reading the response; connection N to memory, 0.0 s old, stream 1",
+        ),
+        (
+            "a token in the wrong place",
+            Only(vec![(":status", "503"), ("content-type", "Bearer hunter2")]),
+            "UNAVAILABLE: the response is not gRPC: HTTP status 503, content-type of 14 bytes, \
              while reading the response; connection N to memory, 0.0 s old, stream 1",
         ),
         (

@@ -72,6 +72,9 @@ impl Closing {
         if let Some((_, debug)) = &self.goaway {
             error = error.with_debug(debug);
         }
+        if let Some(io) = self.io() {
+            error = error.with_source(io);
+        }
         Some(error)
     }
 }

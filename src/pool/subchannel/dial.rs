@@ -214,7 +214,7 @@ async fn dial(claim: &Arc<Claim>) -> Result<Ready, Error> {
             if error.phase() == ConnectPhase::Http2 {
                 claim.note_failure(&error);
             }
-            Err(connect_error(&error))
+            Err(connect_error(error))
         }
         Err(_) => {
             let subchannel = &claim.subchannel;
