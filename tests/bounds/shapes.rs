@@ -17,8 +17,6 @@ pub struct Shape {
     pub lists: usize,
     /// It brings messages, or asks for them, so that the budget counts.
     pub messages: bool,
-    /// For its resets, the server stops reading for some time: it sees its end late.
-    pub is_paused: bool,
 }
 
 /// Streams that a client opens where the number does not matter more.
@@ -31,16 +29,7 @@ fn call(stream: u32, flags: u8, path: &str) -> RawFrame {
 
 fn shape(name: &'static str, streams: u32, frames: &[RawFrame]) -> Shape {
     let (streams, bytes) = (streams as usize, wire(frames));
-    Shape {
-        name,
-        streams,
-        window: MAX_WINDOW,
-        reads: false,
-        bytes,
-        lists: 0,
-        messages: false,
-        is_paused: false,
-    }
+    Shape { name, streams, window: MAX_WINDOW, reads: false, bytes, lists: 0, messages: false }
 }
 
 /// A shape whose streams bring or ask for messages.
@@ -169,8 +158,8 @@ fn floods() -> Vec<Shape> {
         shape("unknown frames", 0, &idle(frame(0xfa, 0, 0, vec![7; 16_384]), 300)),
         laden("empty DATA", 1, &[begun(1), idle(data(1, NONE, []), 50_000)].concat()),
         shape("GOAWAY", 0, &idle(goaway(0, NO_ERROR), 10_000)),
-        Shape { is_paused: true, ..shape("rapid reset", 256, &resets) },
-        Shape { is_paused: true, ..shape("resets that it forces", 256, &forced) },
+        shape("rapid reset", 256, &resets),
+        shape("resets that it forces", 256, &forced),
         shape("names that are empty", 0, &nameless),
     ]
 }
@@ -199,9 +188,9 @@ fn holders() -> Vec<Shape> {
         Shape { window: 0, reads: true, ..dribble },
         half,
         shape("a block that does not end", 0, &open_block()),
-        // Refused for what they name, and answered at once: none of them stays.
+        // Refused for what they name: none of them stays.
         shape("one entry named often", 0, &named()),
-        shape("a table that is emptied and filled", 0, &churn()),
+        shape("a table that is emptied and filled", STREAMS, &churn()),
         listed("large heads", &heads()),
         listed("large trailers", &trailers()),
         laden("messages a byte a frame", STREAMS, &crumbs),
