@@ -178,12 +178,15 @@ fn holders() -> Vec<Shape> {
     });
     let unread =
         laden("large answers that it does not read", STREAMS, &asked("/test.Work/Endless"));
+    let large =
+        each(4000, |n| vec![call(n, END_HEADERS, "/test.Work/Large"), data(n, END_STREAM, [0; 5])]);
     let shut = laden("answers behind a closed window", STREAMS, &asked("/test.Work/Endless"));
     let dribble = [asked("/test.Work/Endless"), vec![window_update(1, 1); 20_000]].concat();
     let dribble = laden("data dribble", STREAMS, &dribble);
     let half = Shape { bytes: half_frame(), ..laden("half of a frame", 1, &[]) };
     vec![
         unread,
+        shape("refusals that it does not read", 256, &large),
         Shape { window: 0, ..shut },
         Shape { window: 0, reads: true, ..dribble },
         half,

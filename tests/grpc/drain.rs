@@ -159,3 +159,25 @@ async fn a_plain_handler_that_outlives_the_grace() {
     assert_eq!(response.status, 503);
     assert_eq!(response.fields.get("grpc-status"), None);
 }
+
+/// A client that never answers the PING of a drain is told the last stream after 5 s all the same, so that
+/// it knows what may be repeated elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_no_ping() {
+    let pair = Setup::new(router()).start();
+    let mut peer = Peer::dial(&pair.connector).await;
+    peer.headers(1, false, &request("/test.Echo/Bidi", &[])).await;
+    settle().await;
+    let started = Instant::now();
+    let draining = tokio::spawn(pair.server.shutdown(GRACE * 20));
+    let mut last = Vec::new();
+    while last.len() < 2 {
+        let frame = peer.unanswered().await.expect("the connection stays");
+        if frame.kind == FrameType::GoAway {
+            last.push((frame.number(), started.elapsed().as_secs()));
+        }
+    }
+    assert_eq!(last, [(0x7fff_ffff, 0), (1, 5)]);
+    drop(peer);
+    draining.await.unwrap();
+}

@@ -487,3 +487,44 @@ fn answers_that_wait_have_a_bound() {
         assert!(client.connection.control_full());
     }
 }
+
+/// RFC 9113 §10.5: resets that a peer forces wait in the same queue as other answers.
+#[test]
+fn resets_that_wait_have_a_bound() {
+    let mut server = Engine::server(|_| {});
+    server.connection.flushed();
+    let bound = Limits::server().control_frames_queued;
+    for n in 0..bound {
+        assert!(!server.connection.control_full(), "after {n} resets");
+        let stream = 2 * n + 1;
+        let request = headers(stream, END_HEADERS, hpack::post("/", &[]));
+        server.feed(&[request, window_update(stream, 0)]).expect("an error of the stream");
+    }
+    assert!(server.connection.control_full());
+}
+
+/// RFC 9113 §6.8: of what a peer says beside its GOAWAY, little is kept.
+#[test]
+fn the_words_of_a_goaway_have_a_bound() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    client.feed(&[settings(&[])]).expect("SETTINGS");
+    let mut words = goaway(0, NO_ERROR);
+    words.payload.extend([b'x'; 50_000]);
+    client.input.extend(&words.bytes());
+    let event = client.connection.next_event(&mut client.input, &mut client.out, client.now);
+    let Ok(Some(Event::GoAway { debug, .. })) = event else { panic!("no GOAWAY") };
+    assert!((1..=1024).contains(&debug.len()), "{} bytes", debug.len());
+}
+
+/// RFC 9113 §5.1: DATA behind the peer's own RST_STREAM is told as STREAM_CLOSED, also before the stream
+/// was taken out.
+#[test]
+fn a_frame_behind_the_peers_reset_is_told() {
+    let mut server = Engine::server(|_| {});
+    let request = headers(1, END_HEADERS, hpack::post("/", &[]));
+    server.feed(&[request, rst_stream(1, CANCEL)]).expect("a request and its reset");
+    server.written();
+    server.feed(&[data(1, NONE, *b"late")]).expect("an error of the stream");
+    let resets: Vec<_> = server.written().into_iter().filter(|f| f.0 == RST_STREAM).collect();
+    assert_eq!(resets, [(RST_STREAM, 1, STREAM_CLOSED)]);
+}

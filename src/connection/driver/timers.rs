@@ -398,3 +398,32 @@ pub(crate) fn deadline_error(processed: Processed) -> Error {
     let status = Status::new(Code::DeadlineExceeded, "the deadline passed");
     Error::new(Kind::Deadline, status, Initiator::Local, processed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http2::{Fields, Limits, Role, SendBuffer, SendHead};
+
+    /// Calls that end early leave their deadlines behind: those of streams that are gone are removed in
+    /// bulk, so that a peer with many short calls and long deadlines costs nothing.
+    #[test]
+    fn stale_deadlines_are_removed() {
+        let now = Instant::now();
+        let mut conn: Connection<Entry> = Connection::new(Role::Client, Limits::client(), now);
+        let (mut out, mut timers) = (SendBuffer::new(), Timers::new(now));
+        let mut fields = Fields::new();
+        fields.push(":method", "GET");
+        let head = SendHead { template: None, extra: &fields };
+        let keys: Vec<_> =
+            (0..2).flat_map(|_| conn.open(&mut out, head, true, Entry::default(), now)).collect();
+        let [gone, stays] = keys[..] else { panic!("streams are refused") };
+        let _ = conn.take(gone, &mut out);
+        timers.deadline(now, stays);
+        for _ in 0..10 * STALE {
+            timers.deadline(now, gone);
+            timers.sweep(&conn);
+        }
+        assert!(timers.deadlines.len() <= STALE + 2 * conn.streams() + 1);
+        assert!(timers.deadlines.iter().any(|Reverse((_, key))| *key == stays));
+    }
+}
