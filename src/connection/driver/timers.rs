@@ -156,8 +156,7 @@ impl Timers {
         self.quiet
     }
 
-    /// Notes whether the connection is quiet. Returns `true` once it has been for `time`, and at every
-    /// turn from then on.
+    /// Notes whether the connection is quiet. Returns `true` in each turn once it has been for `time`.
     pub(super) fn note_quiet(&mut self, quiet: bool, time: Duration, now: Instant) -> bool {
         if !quiet {
             self.end_quiet();
