@@ -71,7 +71,8 @@ pub struct ConnectionOptions {
     /// The call continues. Default 10 min; `None` reports none.
     pub leak_after: Option<Duration>,
     /// The bytes that this connection and its streams may hold for the peer. Above 150 % of it, a
-    /// server refuses new calls (REFUSED_STREAM) on connections that already have one in flight.
+    /// server refuses new calls (REFUSED_STREAM) on connections that already have one in flight, or four if they
+    /// hold no more than their share.
     /// Default the budget of the process.
     pub budget: Option<Arc<Budget>>,
     /// Age, ± 10 %, at which a server drains the connection: its streams continue, new calls go

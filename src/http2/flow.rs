@@ -121,10 +121,12 @@ impl RecvWindow {
         self.unannounced = self.unannounced.saturating_add(bytes);
     }
 
-    /// Returns the increment to announce now, if at least half of the window is unannounced.
+    /// Returns the increment to announce now, if at least half of the window is unannounced, or if the peer
+    /// may send nothing: more credit may depend on what it sends.
     #[must_use]
     pub const fn update(&mut self) -> Option<u32> {
-        if self.unannounced == 0 || self.unannounced < self.target / 2 {
+        let waits = self.available > 0 && self.unannounced < self.target / 2;
+        if self.unannounced == 0 || waits {
             return None;
         }
         Some(self.flush())
@@ -181,6 +183,17 @@ mod tests {
         assert_eq!(w.update(), Some(50));
         assert_eq!(w.available(), 90);
         assert!(!w.receive(91));
+    }
+
+    #[test]
+    fn a_peer_that_may_send_nothing_gets_all_credit_at_once() {
+        let mut w = RecvWindow::new(100);
+        assert!(w.receive(99));
+        w.credit(1);
+        assert_eq!(w.update(), None, "it may send one byte");
+        assert!(w.receive(1));
+        assert_eq!(w.update(), Some(1));
+        assert_eq!(w.update(), None, "nothing is left to announce");
     }
 
     #[test]

@@ -24,6 +24,11 @@ const UNKNOWN: u64 = 64 * 1024 * 1024;
 /// An exhausted budget closes nothing. Windows stop growing, new connections begin with 64 KiB, and
 /// one message per connection proceeds while the credit of the others is pending. A compressed message
 /// that would inflate to more than the budget has ends its call with RESOURCE_EXHAUSTED.
+///
+/// The budget is shared fairly: a connection's share is the limit divided by the number of connections that
+/// hold something. Above four fifths of the limit, only connections within their shares get more; they get it
+/// even if others hold all of the limit. So at most twice the limit is granted. While more than the limit is
+/// held, the connection that holds most loses a message that has been arriving for 30 s.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -32,6 +37,18 @@ pub struct Budget {
     /// `waiting` is not empty: the next thread that returns bytes wakes the waiters.
     has_waiters: AtomicBool,
     waiting: Mutex<Vec<Weak<Waiter>>>,
+    /// The number of `holders`.
+    count: AtomicU64,
+    /// The connections that hold something.
+    holders: Mutex<Vec<Arc<Holder>>>,
+}
+
+/// A connection that holds something, as the others see it.
+#[derive(Debug)]
+struct Holder {
+    reserved: AtomicU64,
+    /// It holds most, while more than the limit is held.
+    evict: AtomicBool,
 }
 
 impl Budget {
@@ -52,6 +69,8 @@ impl Budget {
             refused: AtomicU64::new(0),
             has_waiters: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
+            count: AtomicU64::new(0),
+            holders: Mutex::new(Vec::new()),
         })
     }
 
@@ -109,6 +128,39 @@ impl Budget {
     #[inline]
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.used() > self.limit.saturating_add((self.limit / 2).max(OVERDRAFT_MIN))
+    }
+
+    /// Returns the bytes that each connection may hold, however much the others hold.
+    fn share(&self) -> u64 {
+        self.limit / self.count.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Returns whether `bytes` more would be within twice the limit.
+    fn has_overdraft(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit.saturating_mul(2)
+    }
+
+    /// Marks the connection that holds most.
+    fn mark_largest(&self) {
+        let holders = self.holders.lock();
+        let most = holders.iter().max_by_key(|holder| holder.reserved.load(Ordering::Relaxed));
+        if let Some(most) = most {
+            most.evict.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, holder: Arc<Holder>) {
+        let mut holders = self.holders.lock();
+        holders.push(holder);
+        self.count.store(holders.len() as u64, Ordering::Relaxed);
+    }
+
+    fn leave(&self, holder: &Arc<Holder>) {
+        let mut holders = self.holders.lock();
+        if let Some(at) = holders.iter().position(|other| Arc::ptr_eq(other, holder)) {
+            holders.swap_remove(at);
+        }
+        self.count.store(holders.len() as u64, Ordering::Relaxed);
     }
 
     /// Counts a refused request for bytes.
@@ -175,12 +227,14 @@ pub(crate) struct Reservation {
     budget: Arc<Budget>,
     reserved: u64,
     used: u64,
+    /// While something is reserved.
+    holder: Option<Arc<Holder>>,
 }
 
 impl Reservation {
     /// Creates a reservation of zero bytes.
     pub(crate) const fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, reserved: 0, used: 0 }
+        Self { budget, reserved: 0, used: 0, holder: None }
     }
 
     /// Returns the budget.
@@ -192,18 +246,59 @@ impl Reservation {
     #[must_use]
     pub(crate) fn ask(&mut self, bytes: u64) -> bool {
         let missing = (self.used + bytes).saturating_sub(self.reserved);
-        let got = match missing {
-            0 => 0,
-            missing if self.budget.ask(missing.max(STEP)) => missing.max(STEP),
-            missing if missing < STEP && self.budget.ask(missing) => missing,
-            _ => {
-                self.budget.note_refused();
-                return false;
-            }
-        };
-        self.reserved += got;
+        if missing > 0 && !self.get(missing) {
+            self.budget.note_refused();
+            return false;
+        }
         self.used += bytes;
         true
+    }
+
+    /// Reserves at least `missing` bytes more, within the limit or within the fair share.
+    fn get(&mut self, missing: u64) -> bool {
+        // It counts among those who share from now on.
+        self.publish();
+        let fair = self.reserved.saturating_add(missing) <= self.budget.share();
+        let step = missing.max(STEP);
+        // What is left above four fifths of the limit is for those who hold little.
+        let got = if (fair || !self.budget.is_tight()) && self.budget.ask(step) {
+            step
+        } else if fair && self.budget.has_overdraft(missing) {
+            self.budget.force(missing);
+            missing
+        } else {
+            return false;
+        };
+        self.reserved += got;
+        self.publish();
+        true
+    }
+
+    /// Returns whether no more than the fair share is reserved.
+    pub(crate) fn is_fair(&self) -> bool {
+        self.reserved <= self.budget.share()
+    }
+
+    /// Makes what is reserved known to the others.
+    fn publish(&mut self) {
+        let holder = self.holder.get_or_insert_with(|| {
+            let holder = Holder { reserved: AtomicU64::new(0), evict: AtomicBool::new(false) };
+            let holder = Arc::new(holder);
+            self.budget.enter(Arc::clone(&holder));
+            holder
+        });
+        holder.reserved.store(self.reserved, Ordering::Relaxed);
+    }
+
+    /// Returns whether this connection has to give up a message: more than the limit is held, and it holds
+    /// most. Ask about once a second.
+    pub(crate) fn take_eviction(&mut self) -> bool {
+        if !self.budget.is_spent() {
+            return false;
+        }
+        self.budget.mark_largest();
+        let marked = |holder: &Arc<Holder>| holder.evict.swap(false, Ordering::Relaxed);
+        self.holder.as_ref().is_some_and(marked) && !self.is_fair()
     }
 
     /// Takes bytes even if that exceeds the limit.
@@ -212,6 +307,7 @@ impl Reservation {
         if missing > 0 {
             self.budget.force(missing);
             self.reserved += missing;
+            self.publish();
         }
         self.used += bytes;
     }
@@ -225,6 +321,7 @@ impl Reservation {
             self.return_unused();
         } else if spare >= 2 * STEP {
             self.reserved -= spare - STEP;
+            self.publish();
             self.budget.give(spare - STEP);
         }
     }
@@ -233,13 +330,19 @@ impl Reservation {
     pub(crate) fn return_unused(&mut self) {
         let spare = self.reserved - self.used;
         self.reserved = self.used;
+        if self.reserved > 0 {
+            self.publish();
+        } else if let Some(holder) = self.holder.take() {
+            self.budget.leave(&holder);
+        }
         self.budget.give(spare);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.give(self.reserved);
+        self.used = 0;
+        self.return_unused();
     }
 }
 
@@ -289,5 +392,36 @@ mod tests {
         drop(reservation);
         assert!(budget.has_capacity(0));
         assert!(!budget.has_capacity(1));
+    }
+
+    /// A late connection gets its share, which is smaller for each of them, whatever the others hold.
+    #[test]
+    fn a_newcomer_gets_its_share_of_a_spent_budget() {
+        let budget = Budget::new(40 * STEP);
+        let mut greedy: Vec<_> = (0..4).map(|_| Reservation::new(Arc::clone(&budget))).collect();
+        while greedy.iter_mut().fold(false, |any, one| one.ask(STEP) | any) {}
+        assert_eq!(budget.used(), 40 * STEP);
+        let mut late = Reservation::new(Arc::clone(&budget));
+        for _ in 0..8 {
+            assert!(late.ask(STEP), "within the fifth that is its share");
+        }
+        assert!(!late.ask(STEP), "its share is a fifth");
+        assert!(greedy.iter_mut().all(|one| !one.ask(STEP)), "they hold more than their shares");
+        // One of those who hold most has to give up something, and nobody else.
+        assert!(!late.take_eviction());
+        let evicted = greedy.iter_mut().filter_map(|one| one.take_eviction().then_some(()));
+        assert!((1..=4).contains(&evicted.count()));
+        greedy.clear();
+        // However many come one after the other, twice the limit is all.
+        let mut many: Vec<_> = (0..100).map(|_| Reservation::new(Arc::clone(&budget))).collect();
+        for one in &mut many {
+            while one.ask(STEP) {}
+        }
+        assert!(budget.used() <= 2 * budget.limit());
+        drop(many);
+        assert!(late.ask(20 * STEP), "alone it may have the whole limit");
+        assert!(!late.take_eviction());
+        drop(late);
+        assert_eq!((budget.used(), budget.count.load(Ordering::Relaxed)), (0, 0));
     }
 }

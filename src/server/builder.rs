@@ -8,7 +8,7 @@ use crate::http2::Role;
 use crate::memory::budget::Budget;
 use crate::rt;
 use crate::server::advanced::Advanced;
-use crate::server::listener::{Logs, Server, Shared, accept_loop};
+use crate::server::listener::{Logs, Server, Shared, WAITING_MAX, accept_loop};
 use crate::server::router::Router;
 use crate::transport::accept::Accept;
 use crate::transport::tcp::TcpAcceptor;
@@ -248,6 +248,7 @@ impl ServerBuilder {
             handshake_timeout: self.handshake_timeout.min(TIME_MAX),
             engine: self.engine,
             permits: Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS))),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             drain: Arc::clone(&drain),
             logs: Logs::default(),
         });
@@ -349,7 +350,7 @@ impl ServerBuilder {
 
     /// Sets the budget of bytes that the server's connections may hold for their clients. Above
     /// 150 % of it, new calls are refused (REFUSED_STREAM) on connections that already have one in
-    /// flight. Default [`Budget::process`].
+    /// flight, or four if they hold no more than their share. Default [`Budget::process`].
     pub fn budget(mut self, budget: Arc<Budget>) -> Self {
         self.budget = Some(budget);
         self

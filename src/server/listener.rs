@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// A running server. Dropping it does not stop it: use [`Server::shutdown`].
 ///
@@ -147,6 +147,8 @@ pub(super) struct Shared {
     pub(super) handshake_timeout: Duration,
     pub(super) engine: Engine,
     pub(super) permits: Arc<Semaphore>,
+    /// For connections that wait until another one has closed.
+    pub(super) waiting: Arc<Semaphore>,
     pub(super) drain: Arc<Drain>,
     pub(super) logs: Logs,
 }
@@ -156,6 +158,44 @@ pub(super) struct Shared {
 pub(super) struct Logs {
     refused: Occasional,
     handshakes: Occasional,
+}
+
+/// The most connections that wait until silent ones have closed.
+pub(super) const WAITING_MAX: usize = 64;
+/// The longest time that they wait.
+const WAITING_TIME: Duration = Duration::from_secs(5);
+
+/// What lets a connection in.
+enum Admission {
+    /// It is within the limit.
+    Permit(OwnedSemaphorePermit),
+    /// A silent connection closes for it.
+    Waiting(OwnedSemaphorePermit),
+}
+
+impl Shared {
+    /// Admits a connection within the limit, or in place of the one without streams that has been silent for
+    /// longest: clients that are silent do not shut out others.
+    fn admit(&self) -> Option<Admission> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(Admission::Permit(permit));
+        }
+        let turn = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        self.drain.close_longest_silent(rt::now()).then_some(Admission::Waiting(turn))
+    }
+}
+
+impl Admission {
+    /// Returns the permit, once the silent connection has closed.
+    async fn permit(self, shared: &Shared) -> Option<OwnedSemaphorePermit> {
+        match self {
+            Self::Permit(permit) => Some(permit),
+            Self::Waiting(_turn) => {
+                let permit = Arc::clone(&shared.permits).acquire_owned();
+                rt::timeout(WAITING_TIME, permit).await.ok()?.ok()
+            }
+        }
+    }
 }
 
 pub(super) async fn accept_loop(
@@ -181,7 +221,7 @@ pub(super) async fn accept_loop(
                 return;
             }
         };
-        let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() else {
+        let Some(admission) = shared.admit() else {
             // Over the limit: closing at once tells the client sooner than a queue would.
             if let Some(more) = shared.logs.refused.allows(rt::now()) {
                 let peer = &connected.info.peer;
@@ -192,6 +232,7 @@ pub(super) async fn accept_loop(
         let shared = Arc::clone(&shared);
         // In a task of its own: one client that says nothing must not stop the others.
         rt::spawn(async move {
+            let Some(permit) = admission.permit(&shared).await else { return };
             let Some(driving) = handshake(connected, &shared).await else { return };
             // In another task again: what a handshake needs is given back before the long life of
             // the connection begins.

@@ -28,6 +28,7 @@ mod drain;
 mod engines;
 mod execution;
 mod expiry;
+mod fairness;
 mod heads;
 mod hedge;
 mod keepalive;

@@ -13,6 +13,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Why a server closes a silent connection.
+const NO_CAPACITY: &str = "max_connections is reached, and this connection was silent for longest";
 /// The largest number of calls that a server's connection keeps for reuse.
 const SPARE: usize = 256;
 /// How many of them keep buffers of [`KEPT`] bytes; the others keep [`SPARE_KEPT`].
@@ -134,7 +136,9 @@ impl Core {
             Life::Closing if self.conn.role() == Role::Client => idle,
             Life::Closing => {
                 let said = self.conn.lifecycle();
-                idle && (self.closing.now || said.received().is_some()) && self.out.is_empty()
+                let last =
+                    self.closing.now || said.received().is_some() || self.handle.is_goodbye();
+                idle && last && self.out.is_empty()
             }
             Life::Handshaking | Life::Active => false,
         }
@@ -147,10 +151,16 @@ impl Core {
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 
-    /// Sends GOAWAY if the client's channel was dropped: the connection closes after its last call.
+    /// Sends GOAWAY if the client's channel was dropped, or if a server closes the connection for another one:
+    /// it ends after its last call.
     pub(super) fn check_goodbye(&mut self) {
+        let server = self.conn.role() == Role::Server;
+        if server && self.handle.is_goodbye() && self.conn.life() == Life::Handshaking {
+            return self.end_with(ErrorCode::NO_ERROR, NO_CAPACITY);
+        }
         if self.handle.is_goodbye() && self.conn.life() == Life::Active {
-            self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, "");
+            let text = if server { NO_CAPACITY } else { "" };
+            self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, text);
             // Calls that wait for the peer's limit move to another connection.
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
@@ -164,6 +174,7 @@ impl Core {
             self.grow(bytes);
         }
         self.charge_window();
+        self.charge_unread();
         if self.conn.role() == Role::Server {
             self.charge_polled();
             self.run_held();

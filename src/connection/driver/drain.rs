@@ -19,6 +19,8 @@ const CUT: &str = "the server is shutting down, and its drain limit passed befor
 /// The status message of streams that are cut for the connection's age.
 const AGED: &str =
     "the connection reached its maximum age, and its grace passed before the call ended";
+/// The shortest silence after which a connection closes so that another one may come.
+const SILENT_MIN: Duration = Duration::from_secs(1);
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,17 @@ impl Drain {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.lock().connections.len()
+    }
+
+    /// Asks the connection without streams that has been silent for longest, and for a second at least, to
+    /// close. Returns whether there is one.
+    pub(crate) fn close_longest_silent(&self, now: Instant) -> bool {
+        let connections = self.state.lock().connections.clone();
+        let silent = connections.iter().filter_map(|one| Some((one.silent_since()?, one)));
+        let longest = silent.min_by_key(|(since, _)| *since);
+        let longest =
+            longest.filter(|(since, _)| now.saturating_duration_since(*since) >= SILENT_MIN);
+        longest.map(|(_, handle)| handle.goodbye()).is_some()
     }
 
     /// Waits until no connection is open. Cancel safe.

@@ -162,6 +162,14 @@ impl Core {
         self.memory.charge_buffer(recv.extra_capacity() as u64);
     }
 
+    /// Charges unread bytes above those that are free, so that streams whose readers stop do not stop the others.
+    pub(super) fn charge_unread(&mut self) {
+        let excess = self.conn.unread().saturating_sub(self.options.limits.unread_free_bytes);
+        if let Some(charged) = self.memory.charge_unread(excess) {
+            self.conn.allow_unread(&mut self.out, charged);
+        }
+    }
+
     /// Charges a call whose handler begins.
     pub(super) fn charge_served(&mut self, key: StreamKey) {
         if let Some(entry) = self.conn.user_mut(key) {

@@ -192,6 +192,7 @@ impl Driver {
                 conn
             }
         };
+        handle.set_stream_window(conn.limits().stream_window);
         if let Some(drain) = &drain {
             drain.join(&handle);
         }

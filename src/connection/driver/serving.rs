@@ -19,7 +19,7 @@ impl Core {
         self.timers.end_quiet();
         let Some(dispatch) = self.dispatch.clone() else { return };
         // It definitely did not run, so the client may replay it. One call per connection always runs.
-        if self.conn.streams() > 1 && self.memory.refuses_calls() {
+        if self.memory.refuses_call(self.conn.streams()) {
             self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
             return self.drop_stream(key);
         }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Time without progress after which a stream may be reset while the budget is tight.
 const STALL_MAX: Duration = Duration::from_secs(60);
+/// Age of a message that is still arriving after which its stream may be reset while more than the budget is
+/// held, if no connection holds more.
+const EVICT_AFTER: Duration = Duration::from_secs(30);
 /// Time between two checks.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -22,6 +25,8 @@ pub(super) struct Stall {
     sending: Option<(Instant, usize)>,
     /// While part of a message is charged: when a reader last reported bytes of it, or bytes were prefetched.
     receiving: Option<Instant>,
+    /// While part of a message is charged: since when.
+    begun: Option<Instant>,
 }
 
 /// The streams of one connection that may be without progress.
@@ -74,11 +79,13 @@ impl StallWatch {
             (true, Some(_)) => stall.receiving = Some(now),
             (true, None) => {
                 stall.receiving = Some(now);
+                stall.begun = Some(now);
                 self.receiving += 1;
                 self.next.get_or_insert(now + CHECK_EVERY);
             }
             (false, Some(_)) => {
                 stall.receiving = None;
+                stall.begun = None;
                 self.receiving -= 1;
                 self.stop_if_done();
             }
@@ -130,6 +137,10 @@ impl Core {
         if !self.stalls.is_due(self.now) {
             return;
         }
+        self.pass_privilege();
+        if self.memory.take_eviction() {
+            self.evict();
+        }
         let tight = self.memory.relieve().then_some(STALL_MAX);
         let for_sending = self.options.stream_stall_time.into_iter().chain(tight).min();
         if for_sending.is_none() {
@@ -145,6 +156,37 @@ impl Core {
         let longest = stalls.min_by_key(|(due, _)| *due).filter(|(due, _)| *due <= self.now);
         if let Some((_, key)) = longest {
             self.fail_stalled(key);
+        }
+    }
+
+    /// Lets another stream have its credit at once if the reader of the one that has it does not read.
+    fn pass_privilege(&mut self) {
+        let Self { conn, memory, now, .. } = self;
+        memory.pass_privilege(|key| {
+            let since = conn.user(key).and_then(|entry| entry.stall.receiving);
+            since.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_EVERY)
+        });
+        self.release_pending();
+    }
+
+    /// Ends the stream that holds most for a message that has been arriving for [`EVICT_AFTER`]. However few
+    /// bytes arrive meanwhile, the memory is needed.
+    fn evict(&mut self) {
+        let held = |key: &StreamKey| {
+            let entry = self.conn.user(*key)?;
+            let age = self.now.saturating_duration_since(entry.stall.begun?);
+            (age >= EVICT_AFTER).then(|| entry.holding.charged())
+        };
+        let streams = self.conn.keys().into_iter();
+        let most =
+            streams.filter_map(|key| Some((held(&key)?, key))).max_by_key(|(bytes, _)| *bytes);
+        if let Some((bytes, key)) = most {
+            let text = format!(
+                "a message has been arriving for {} s while this side was short of memory and kept \
+                 {bytes} bytes for it",
+                EVICT_AFTER.as_secs()
+            );
+            self.fail_exhausted(key, text);
         }
     }
 
@@ -165,6 +207,11 @@ impl Core {
             ),
             (None, None) => return,
         };
+        self.fail_exhausted(key, text);
+    }
+
+    fn fail_exhausted(&mut self, key: StreamKey, text: String) {
+        let Some(entry) = self.conn.user(key) else { return };
         let Some(call) = entry.call.clone() else { return };
         let status = Status::new(Code::ResourceExhausted, text);
         let error = Error::new(Kind::Limit, status, Initiator::Remote, Processed::Maybe);

@@ -170,6 +170,9 @@ impl Driver {
     fn publish(&mut self) {
         let core = &mut self.core;
         self.handle.set_streams(core.conn.streams() as u32);
+        if core.conn.streams() > 0 {
+            self.handle.set_used(core.now);
+        }
         self.handle.set_stalled(core.conn.connection_stalled(core.now));
         if core.conn.role() == Role::Client {
             let queued = core.out.len() + core.conn.waiting_bytes();

@@ -16,7 +16,7 @@ use crate::grpc::Code;
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
 use crate::rt;
-use crate::rt::sync::{AtomicBool, Ordering, next_id};
+use crate::rt::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
 use published::Published;
 pub(crate) use published::STREAMS_UNNAMED;
@@ -68,11 +68,9 @@ pub struct Handle {
     move_held: AtomicBool,
     tally: ConnectionCounters,
     queued_bytes: Arc<QueuedBytes>,
-    /// Credit in bytes that a reader reports at once.
-    credit_step: u32,
-    /// The stream window of the options, in bytes. A reader that expects more bytes of its message than
-    /// this reports at once.
-    stream_window: u32,
+    /// The initial window of streams, in bytes. A reader that expects more bytes of its message than this
+    /// reports at once, as one does that has read an eighth of it.
+    stream_window: AtomicU32,
 }
 
 impl Handle {
@@ -100,8 +98,7 @@ impl Handle {
             move_held: AtomicBool::new(false),
             tally: ConnectionCounters::default(),
             queued_bytes: QueuedBytes::within(None),
-            credit_step: (stream_window / 8).min(32 * 1024),
-            stream_window,
+            stream_window: AtomicU32::new(stream_window),
         }
     }
 
@@ -228,15 +225,6 @@ impl Handle {
 
     pub(crate) fn is_goodbye(&self) -> bool {
         self.goodbye.load(Ordering::Acquire)
-    }
-
-    /// Returns whether a reader reports this credit at once: it is large, or the message is larger
-    /// than a window, or many bytes are unread on the connection, or credit is pending there.
-    #[must_use]
-    pub fn reports_at_once(&self, credit: &Credit) -> bool {
-        credit.bytes() >= self.credit_step
-            || credit.expected > self.stream_window as usize
-            || self.report_at_once.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_report_at_once(&self, at_once: bool) {

@@ -1,15 +1,19 @@
 //! The numbers that a connection's driver publishes, for the pool and for stats. The driver writes
 //! them, any thread reads them.
 
+use crate::call::state::Credit;
 use crate::connection::handle::Handle;
 use crate::rt::sync::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Streams up to which the pool fills a connection, before it uses another one, if the peer's SETTINGS
 /// name no limit. It is what RFC 9113 §6.5.2 recommends as the least value.
 pub(crate) const STREAMS_UNNAMED: u32 = 100;
 /// What stands for SETTINGS without SETTINGS_MAX_CONCURRENT_STREAMS.
 const UNNAMED: u32 = u32::MAX;
+
+/// The most credit in bytes that a reader keeps to itself.
+const CREDIT_STEP: u32 = 32 * 1024;
 
 /// Published numbers.
 pub(super) struct Published {
@@ -34,6 +38,8 @@ pub(super) struct Published {
     turns: AtomicU32,
     /// Milliseconds that DATA waited for the connection's window.
     stalled: AtomicU32,
+    /// When there was a stream last, in milliseconds since the connection began.
+    used: AtomicU32,
 }
 
 impl Default for Published {
@@ -49,11 +55,41 @@ impl Default for Published {
             lag: AtomicU32::new(0),
             turns: AtomicU32::new(0),
             stalled: AtomicU32::new(0),
+            used: AtomicU32::new(0),
         }
     }
 }
 
 impl Handle {
+    /// Returns whether a reader reports this credit at once: it is large, or the message is larger
+    /// than a window, or many bytes are unread on the connection, or credit is pending there.
+    #[must_use]
+    pub fn reports_at_once(&self, credit: &Credit) -> bool {
+        let window = self.stream_window.load(Ordering::Relaxed);
+        credit.bytes() >= (window / 8).min(CREDIT_STEP)
+            || credit.expected > window as usize
+            || self.report_at_once.load(Ordering::SeqCst)
+    }
+
+    /// Sets the initial window of streams: with little memory, it is smaller than the options say.
+    pub(crate) fn set_stream_window(&self, bytes: u32) {
+        self.stream_window.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Publishes when there was a stream last.
+    pub(crate) fn set_used(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.born).as_millis();
+        self.published.used.store(u32::try_from(since).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Returns when there was a stream last, if there is none and the connection is not closing. PINGs and the
+    /// like are no use of it.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        let used = self.published.used.load(Ordering::Relaxed);
+        let idle = self.published.streams.load(Ordering::Relaxed) == 0 && !self.is_goodbye();
+        idle.then(|| self.born + Duration::from_millis(used.into()))
+    }
+
     /// Carries at most so many calls at a time, whatever the peer allows.
     #[must_use]
     pub fn at_most(mut self, calls: u32) -> Self {

@@ -12,7 +12,8 @@
 //!       │
 //!       ▼
 //!   unread ───────┐             connection credit returns on arrival; while more than
-//!       │         │             `Limits::unread_free_bytes` are unread, it is pending
+//!       │         │             `Limits::unread_free_bytes` are unread, the budget is charged;
+//!       │         │             if it refuses, connection credit is pending
 //!       │         │
 //!       │         │   prefetched    a byte that has not arrived: its stream credit
 //!       │         │         │       returned ahead, and the budget is charged
@@ -44,16 +45,18 @@
 //! # Progress with a spent budget
 //!
 //! One stream of each connection is *privileged*: it gets its credit at once, until its message is
-//! released or it ends. So one message per connection proceeds, whatever the budget is, as long as
-//! its reader reads. The others have pending credit, in the order in which they asked for it.
+//! released or it ends, or until it has made no progress for a second while others wait. So one message per
+//! connection proceeds, whatever the budget is. The others have pending credit, in the order in which
+//! they asked for it, unless the connection holds no more than its share of the budget.
 //!
 //! # A message that nobody reads
 //!
 //! * *The call is held and never polled.* Its bytes are unread. The stream's credit does not return, so
 //!   the peer stops at the stream's window. The connection's credit returned on arrival, except for
-//!   what is above `Limits::unread_free_bytes`: that is pending.
+//!   what is above `Limits::unread_free_bytes` and what the budget refused: that is pending. So handlers that
+//!   stop reading stop the other streams of their connection only when its share of the budget is used up.
 //! * *The call is held in the middle of a message.* Its last poll assembled what had arrived, and
-//!   prefetched the rest. What arrives later is unread.
+//!   prefetched the rest. What arrives later is unread; as it is charged, its connection credit returns.
 //! * *The call is dropped, the stream is reset, or the peer ends a response.* The driver takes the
 //!   stream out of `http2`. `Connection::take` returns the connection credit that is pending for its
 //!   unread bytes, and [`ConnectionMemory::forget`] returns the charge for its assembled and
@@ -62,12 +65,15 @@
 //! * *A server's handler ignores its request.* The end of the request ends nothing. The stream, and
 //!   with it the unread bytes, stay until the handler has answered.
 
+mod holding;
 #[cfg(test)]
 #[cfg(not(framewire_loom))]
 mod tests;
 
 use crate::http2::settings::DEFAULT_WINDOW;
 use crate::http2::{Limits, StreamKey};
+pub(super) use holding::Holding;
+
 use crate::memory::budget::{Budget, Reservation, Waiter};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,33 +82,14 @@ use std::sync::Arc;
 /// counted one by one.
 const SERVED: u64 = 8 * 1024;
 
+/// Calls that a connection within its share has at a time while calls are refused; others have one.
+const CALLS_IF_FAIR: usize = 4;
+
+/// Unread bytes are charged in steps of so many.
+const UNREAD_STEP: u64 = 256 * 1024;
+
 /// Streams that have ended and stay in the order of pending credit before they are removed.
 const PENDING_ENDED: usize = 32;
-
-/// What one stream holds. See the [module](self) for the words.
-#[derive(Debug, Default)]
-pub(super) struct Holding {
-    assembled: u64,
-    prefetched: u32,
-    /// Stream credit for some of the assembled bytes.
-    pending: u32,
-    /// A handler works on it: [`SERVED`] is charged.
-    served: bool,
-}
-
-impl Holding {
-    /// Returns the bytes that are charged for an incomplete message.
-    #[inline]
-    pub(super) fn charged(&self) -> u64 {
-        self.assembled + u64::from(self.prefetched)
-    }
-
-    /// Returns whether stream credit is pending.
-    #[inline]
-    pub(super) const fn is_pending(&self) -> bool {
-        self.pending > 0
-    }
-}
 
 /// What one connection holds.
 #[derive(Debug)]
@@ -112,6 +99,8 @@ pub(super) struct ConnectionMemory {
     window: Option<u64>,
     /// Bytes charged for the receive buffer.
     buffer: u64,
+    /// Unread bytes that are charged, because they are above those that are free.
+    unread: u64,
     /// The stream whose credit is never pending.
     privileged: Option<StreamKey>,
     /// Streams with pending credit, in the order in which they get it. Some may have ended, or have
@@ -128,6 +117,7 @@ impl ConnectionMemory {
             reservation: Reservation::new(budget),
             window: None,
             buffer: 0,
+            unread: 0,
             privileged: None,
             pending: VecDeque::new(),
             waiter: None,
@@ -243,6 +233,19 @@ impl ConnectionMemory {
         }
     }
 
+    /// Takes the privilege from its stream if others wait: its reader has stopped.
+    pub(super) fn pass_privilege(&mut self, has_stopped: impl FnOnce(StreamKey) -> bool) {
+        if self.has_pending() && self.privileged.is_some_and(has_stopped) {
+            self.privileged = None;
+        }
+    }
+
+    /// Returns whether this connection has to give up a message: more than the budget is held, and it holds
+    /// most of all.
+    pub(super) fn take_eviction(&mut self) -> bool {
+        self.reservation.take_eviction()
+    }
+
     /// Returns the stream that gets its pending credit next. It may have ended.
     pub(super) fn first_pending(&self) -> Option<StreamKey> {
         self.pending.front().copied()
@@ -262,7 +265,7 @@ impl ConnectionMemory {
         };
         if self.privileged.is_none() {
             self.privileged = Some(key);
-        } else if self.reservation.budget().is_spent() {
+        } else if self.reservation.budget().is_spent() && !self.reservation.is_fair() {
             return None;
         }
         // The bytes are charged already.
@@ -287,6 +290,26 @@ impl ConnectionMemory {
             self.reservation.give(self.buffer - bytes);
         }
         self.buffer = bytes;
+    }
+
+    /// Charges `excess` unread bytes if the budget allows. Returns how many are charged, or `None` if that has
+    /// not changed.
+    #[must_use]
+    pub(super) fn charge_unread(&mut self, excess: u64) -> Option<u64> {
+        if excess > self.unread {
+            let wanted = excess.next_multiple_of(UNREAD_STEP);
+            if !self.reservation.ask(wanted - self.unread) {
+                return None;
+            }
+            self.unread = wanted;
+        } else if excess + 2 * UNREAD_STEP <= self.unread {
+            let kept = excess.next_multiple_of(UNREAD_STEP);
+            self.reservation.give(self.unread - kept);
+            self.unread = kept;
+        } else {
+            return None;
+        }
+        Some(self.unread)
     }
 
     /// Returns whether the connection's window is charged.
@@ -344,11 +367,13 @@ impl ConnectionMemory {
         self.reservation.budget().is_spent()
     }
 
-    /// Returns whether a new call must be refused for want of memory, and counts the refusal.
+    /// Returns whether a new call, the last of `calls`, must be refused for want of memory, and counts the
+    /// refusal.
     #[inline]
-    pub(super) fn refuses_calls(&self) -> bool {
+    pub(super) fn refuses_call(&self, calls: usize) -> bool {
         let budget = self.reservation.budget();
-        let refused = budget.is_overdrawn();
+        let served = if self.reservation.is_fair() { CALLS_IF_FAIR } else { 1 };
+        let refused = calls > served && budget.is_overdrawn();
         if refused {
             budget.note_refused();
         }

@@ -72,7 +72,7 @@ impl Model {
             Op::Assemble(i, bytes) => {
                 let (key, holding, memory) = self.holding(i);
                 let credit = memory.assemble(key, holding, bytes);
-                if credit > 0 && memory.is_spent() {
+                if credit > 0 && memory.is_spent() && !memory.reservation.is_fair() {
                     assert_eq!(memory.privileged, Some(key), "one stream exceeds the budget");
                 }
                 self.accounts[i].arrived += u64::from(bytes);
@@ -152,6 +152,7 @@ impl Model {
         if any_pending {
             assert!(self.memory.privileged.is_some(), "{ops:?}: no message proceeds");
             assert!(self.budget.is_spent(), "{ops:?}: credit is pending with bytes to spare");
+            assert!(!self.memory.reservation.is_fair(), "{ops:?}: it has not used its share");
         }
     }
 

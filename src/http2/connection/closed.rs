@@ -21,7 +21,7 @@ impl<T> Connection<T> {
             self.abuse.useful(stream.work);
         }
         self.recent.push(stream.id, stream.ended);
-        self.subtract_unread(u64::from(stream.unread), out);
+        self.subtract_unread(u64::from(stream.unread - stream.charged), out);
         Some(stream.user)
     }
 

@@ -24,8 +24,8 @@ impl<T> Connection<T> {
     pub fn assemble(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) -> u32 {
         let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let bytes = bytes.min(stream.unread);
-        stream.unread -= bytes;
-        self.subtract_unread(u64::from(bytes), out);
+        let counted = stream.subtract_unread(bytes);
+        self.subtract_unread(u64::from(counted), out);
         bytes
     }
 
@@ -69,6 +69,7 @@ impl<T> Connection<T> {
     /// does not credit the bytes again when they arrive.
     pub fn prefetch(&mut self, out: &mut SendBuffer, key: StreamKey, bytes: u32) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.ahead = stream.ahead.saturating_add(bytes);
         stream.recv_window.credit(bytes);
         let increment = stream.recv_window.flush();
         if increment > 0 {
@@ -79,7 +80,7 @@ impl<T> Connection<T> {
     /// Notes that bytes are no longer unread: pending connection credit returns.
     pub(super) fn subtract_unread(&mut self, bytes: u64, out: &mut SendBuffer) {
         self.unread = self.unread.saturating_sub(bytes);
-        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
+        let excess = self.unread.saturating_sub(self.unread_free);
         if self.pending_credit > excess {
             let credit = self.pending_credit - excess;
             self.pending_credit = excess;
@@ -88,11 +89,18 @@ impl<T> Connection<T> {
         self.update_connection(out);
     }
 
+    /// Lets `charged` bytes more than [`Limits::unread_free_bytes`](crate::http2::Limits::unread_free_bytes) be
+    /// unread before connection credit is pending: the caller has charged its budget for them.
+    pub fn allow_unread(&mut self, out: &mut SendBuffer, charged: u64) {
+        self.unread_free = self.limits.unread_free_bytes.saturating_add(charged);
+        self.subtract_unread(0, out);
+    }
+
     /// Notes that bytes arrived. Connection credit returns at once while at most
     /// `Limits::unread_free_bytes` are unread, so that a reader that holds no more than that does not
     /// stop the other streams; above, it is pending until bytes are read or their stream ends.
     pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
-        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
+        let excess = self.unread.saturating_sub(self.unread_free);
         let pending = excess.saturating_sub(self.pending_credit).min(u64::from(bytes));
         self.pending_credit += pending;
         self.recv_window.credit(bytes - pending as u32);

@@ -86,7 +86,9 @@ pub struct Connection<T> {
     /// Bytes by which the initial window is wider than ours, until ours is acknowledged.
     window_slack: u32,
     unread: u64,
-    /// Connection credit that is pending while more than `unread_free_bytes` are unread.
+    /// Unread bytes up to which connection credit returns on arrival.
+    unread_free: u64,
+    /// Connection credit that is pending while more than `unread_free` are unread.
     pending_credit: u64,
     bdp: Bdp,
     growth_wanted: Option<u32>,
@@ -136,6 +138,7 @@ impl<T> Connection<T> {
             // RFC 9113 §6.9.3: what was sent under the wider window is accepted
             window_slack: DEFAULT_WINDOW.saturating_sub(limits.stream_window),
             unread: 0,
+            unread_free: limits.unread_free_bytes,
             pending_credit: 0,
             bdp: Bdp::default(),
             growth_wanted: None,
@@ -327,9 +330,10 @@ impl<T> Connection<T> {
     /// # Panics
     /// If counters of streams and connection contradict each other.
     pub fn check_invariants(&self) {
-        let unread: u64 = self.streams.iter().map(|(_, s)| u64::from(s.unread)).sum();
+        let counted = self.streams.iter().map(|(_, s)| u64::from(s.unread - s.charged));
+        let unread: u64 = counted.sum();
         assert_eq!(unread, self.unread, "unread bytes of the streams and of the connection");
-        let excess = self.unread.saturating_sub(self.limits.unread_free_bytes);
+        let excess = self.unread.saturating_sub(self.unread_free);
         assert!(self.pending_credit <= excess, "credit is pending only above the free bytes");
         let ours = self.role == Role::Client;
         let open = self

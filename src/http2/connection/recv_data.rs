@@ -160,8 +160,7 @@ impl<T: Default> Connection<T> {
     ) -> StepResult {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(Step::More) };
         let id = stream.id;
-        stream.unread += n;
-        self.unread += u64::from(n);
+        self.unread += u64::from(stream.add_unread(n));
         if n > 0 {
             self.abuse.progress();
         }

@@ -87,6 +87,11 @@ pub(crate) struct Stream<T> {
     pub(crate) recv_window: RecvWindow,
     /// Bytes received, and neither assembled nor released.
     pub(crate) unread: u32,
+    /// Prefetched bytes that have not arrived.
+    pub(crate) ahead: u32,
+    /// Prefetched bytes among `unread`. The budget is charged for them, so they do not hold the connection's
+    /// window.
+    pub(crate) charged: u32,
     /// When the last WINDOW_UPDATE was sent.
     pub(crate) updated: Option<Instant>,
     /// The bytes of `content-length` that are still to come.
@@ -122,6 +127,8 @@ impl<T> Stream<T> {
             send_window: SendWindow::new(send),
             recv_window: RecvWindow::new(recv),
             unread: 0,
+            ahead: 0,
+            charged: 0,
             updated: None,
             content_left: None,
             premature_until,
@@ -134,6 +141,23 @@ impl<T> Stream<T> {
     /// Charges work to the stream.
     pub(crate) fn charge(&mut self, work: u64) {
         self.work = (self.work + work).min(WORK_MAX);
+    }
+
+    /// Adds bytes that have arrived to the unread ones. Returns those that count for the connection.
+    pub(crate) fn add_unread(&mut self, bytes: u32) -> u32 {
+        let charged = bytes.min(self.ahead);
+        self.ahead -= charged;
+        self.charged += charged;
+        self.unread += bytes;
+        bytes - charged
+    }
+
+    /// Subtracts unread bytes. Returns those that counted for the connection.
+    pub(crate) fn subtract_unread(&mut self, bytes: u32) -> u32 {
+        let charged = bytes.min(self.charged);
+        self.charged -= charged;
+        self.unread -= bytes;
+        bytes - charged
     }
 
     pub(crate) fn pending_bytes(&self) -> usize {
