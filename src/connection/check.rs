@@ -82,6 +82,20 @@ impl Findings {
     pub(crate) fn connection(&mut self, options: &ConnectionOptions) {
         self.times(options);
         self.windows(options);
+        if options.keepalive_without_calls && options.keepalive.is_none() {
+            self.warn(
+                "keepalive_without_calls is on and keepalive_time is off".into(),
+                "no PING is sent, with or without calls",
+                "a keepalive_time, or no keepalive_without_calls",
+            );
+        }
+        if options.max_age_grace.is_some() && options.max_age.is_none() {
+            self.warn(
+                "max_connection_age_grace is set and max_connection_age is not".into(),
+                "no connection reaches an age after which the grace could begin",
+                "a max_connection_age, or no max_connection_age_grace",
+            );
+        }
         for LimitError { field, value, min, max, why, .. } in options.limits.errors() {
             // Windows have setters of their own.
             let name = match field {

@@ -56,7 +56,7 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
     o.sizing = Some(sizing);
 }
 
-const CASES: [Case; 37] = [
+const CASES: [Case; 39] = [
     ("kept", |o| o.keep_total_bytes = 1, Warning, "Advanced::replay_bytes 262144 is above"),
     (
         "a goal over max",
@@ -129,6 +129,18 @@ const CASES: [Case; 37] = [
     ("long SETTINGS", |o| o.dial_time = 5 * SECOND, Warning, "Advanced::settings_timeout 20s is"),
     ("back-off", |o| o.backoff = 121 * SECOND, Error, "backoff: initial 121s is above"),
     ("no back-off", |o| o.backoff = Duration::ZERO, Warning, "backoff: initial is 0"),
+    (
+        "PINGs without interval",
+        |o| o.driver.keepalive_without_calls = true,
+        Warning,
+        "keepalive_without_calls is on",
+    ),
+    (
+        "grace without age",
+        |o| o.driver.max_age_grace = Some(SECOND),
+        Warning,
+        "max_connection_age_grace is set",
+    ),
     ("PINGs", |o| o.driver.keepalive = Some(9 * SECOND), Warning, "keepalive_time 9s is below 10s"),
     (
         "strikes",
