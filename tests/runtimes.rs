@@ -1,14 +1,15 @@
 //! Channels and servers beside, across and without tokio runtimes: no call hangs, and nothing panics.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use framewire::client::{self, Channel, ChannelBuilder};
 use framewire::error::{Initiator, Kind, Processed};
-use framewire::server::{self, Router, Server};
+use framewire::server::{self, Requests, Router, Server};
 use framewire::transport::{MemoryConnector, in_memory};
 use framewire::{Code, Error, Method, Raw, Request, Response};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -188,4 +189,88 @@ fn servers_without_a_runtime() {
     let channel = Channel::builder("http://127.0.0.1:9").build().unwrap();
     let error = timer.block_on(channel.unary(&ECHO, Raw::default())).unwrap_err();
     assert!(error.to_string().contains("I/O"), "{error}");
+}
+
+/// Runtimes that end under load, the channel's and the server's: every call ends, and nothing panics.
+#[test]
+fn runtimes_that_end_under_load() {
+    const STREAM: Method<Raw, Raw> = Method::new("/test.Echo/Stream");
+    static PANICS: AtomicU32 = AtomicU32::new(0);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Other tests look for what a runtime lacks, which tokio tells by a panic that is caught.
+        if thread::current().name() == Some("load") {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }
+        hook(panic);
+    }));
+    let threads = |n| {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(n).thread_name("load").enable_all().build().unwrap()
+    };
+    let callers = threads(2);
+    for round in 0..20 {
+        let (connector, listener) = in_memory(64 * 1024);
+        let (home, far) = (threads(1), threads(1));
+        let guard = far.enter();
+        let router =
+            router().bidi(&STREAM, |_, mut requests: Requests<Raw>, mut replies| async move {
+                while let Some(message) = requests.message().await? {
+                    replies.send(message).await?;
+                }
+                Ok(())
+            });
+        Server::builder(router).serve(listener).unwrap();
+        drop(guard);
+        let retry =
+            client::RetryPolicy::new(5).backoff(Duration::from_millis(1), 1.0, Duration::MAX);
+        let hedge = client::HedgePolicy::new(3, Duration::from_millis(1));
+        let channel = builder(&connector)
+            .executor(home.handle().clone())
+            .retry_for("/test.Echo/Echo", retry)
+            .hedge_for("/test.Echo/Never", hedge)
+            .build()
+            .unwrap();
+        let mut calls = Vec::new();
+        for kind in 0..30 {
+            let channel = channel.clone();
+            calls.push(callers.spawn(async move {
+                let late = |message| Request::new(message).with_timeout(Duration::from_secs(10));
+                for _ in 0..1000 {
+                    let ended = match kind % 3 {
+                        0 => channel.unary(&ECHO, Raw::default()).await.map(drop),
+                        1 => channel.unary(&NEVER, late(Raw::default())).await.map(drop),
+                        _ => stream(&channel, &STREAM).await,
+                    };
+                    if ended.is_err() {
+                        break;
+                    }
+                }
+            }));
+        }
+        thread::sleep(Duration::from_millis(5 + round));
+        let (first, last) = if round % 2 == 0 { (home, far) } else { (far, home) };
+        first.shutdown_background();
+        if round % 4 < 2 {
+            last.shutdown_background();
+        }
+        for call in calls {
+            let limit = Duration::from_secs(60);
+            let ended = callers.block_on(async { tokio::time::timeout(limit, call).await });
+            ended.expect("the call hangs").expect("the call panicked");
+        }
+    }
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
+}
+
+/// A few messages there and back.
+async fn stream(channel: &Channel, method: &Method<Raw, Raw>) -> Result<(), Error> {
+    let (mut sender, mut receiver) = channel.bidi(method, ())?;
+    for _ in 0..3 {
+        sender.send(Raw::default()).await?;
+        receiver.message().await?;
+    }
+    sender.finish()?;
+    while receiver.message().await?.is_some() {}
+    Ok(())
 }
