@@ -7,13 +7,16 @@ use crate::grpc::method::Path;
 use crate::grpc::{Metadata, Status, request};
 use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
-use crate::pool::{ChannelState, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant, Warmed};
+use crate::pool::{
+    ChannelState, CloseReport, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant, Warmed,
+};
 use crate::rt::executor::within;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Sees, and may change, the metadata of every call before it is sent; an error ends the call with
@@ -157,6 +160,43 @@ impl Channel {
     /// ```
     pub fn reset_connect_backoff(&self) {
         self.inner.pool.reset_connect_backoff();
+    }
+
+    /// Closes the channel and its clones, and returns when its connections have ended.
+    ///
+    /// New calls and those that wait for a connection fail at once: "the channel is closed". Each
+    /// connection sends GOAWAY, waits for its calls in flight, and shuts TLS down. Calls that have not
+    /// ended after `limit` are cut: the server gets RST_STREAM with CANCEL, and they fail with
+    /// [`Kind::Shutdown`](crate::error::Kind::Shutdown). The report says how many. `limit` may be
+    /// zero, and `Duration::MAX` is no limit.
+    ///
+    /// Sockets may stay open for some seconds while their peers read what is left. Dropping the last
+    /// clone does the same without a limit and without waiting.
+    ///
+    /// # Runtime
+    /// Outside a tokio runtime, unless the channel is bound to one, it closes the channel and does not
+    /// wait.
+    ///
+    /// # Cancel safety
+    /// The channel stays closed if the future is dropped. Calls in flight continue, and none is cut.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use framewire::client::Channel;
+    /// use std::time::Duration;
+    ///
+    /// let channel = Channel::builder("http://users.local:80").build()?;
+    /// let report = channel.close(Duration::from_secs(10)).await;
+    /// assert_eq!(report.cut, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        match self.inner.pool.runtime() {
+            Ok(runtime) => within(runtime, self.inner.pool.close(limit)).await,
+            Err(_) => self.inner.pool.close_at_once(),
+        }
     }
 
     /// Returns the number of calls that wait for a connection.

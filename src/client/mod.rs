@@ -29,9 +29,9 @@ pub use crate::call::stalls::Stalls;
 pub use crate::connection::handle::Leak;
 pub use crate::connection::keepalive::{Doubt, Preset};
 pub use crate::pool::{
-    Balance, Cap, CapStats, ChannelState, ConnectionState, ConnectionStats, Count, Counts, Dns,
-    EndpointStats, Finding, PoolAdvice, PoolStats, Resolve, ResolveFuture, Severity, Share, Static,
-    TenantStats, Warmed, metrics,
+    Balance, Cap, CapStats, ChannelState, CloseReport, ConnectionState, ConnectionStats, Count,
+    Counts, Dns, EndpointStats, Finding, PoolAdvice, PoolStats, Resolve, ResolveFuture, Severity,
+    Share, Static, TenantStats, Warmed, metrics,
 };
 pub use advanced::Advanced;
 pub use build_error::BuildError;

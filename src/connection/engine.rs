@@ -168,6 +168,13 @@ impl Intake {
         self.handle.is_goodbye()
     }
 
+    /// Whether the calls that are left are cut: they fail with [`Kind::Shutdown`], their streams are reset
+    /// with CANCEL. Its change wakes.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.handle.is_cut()
+    }
+
     /// When a server that drains cuts what is left; `None` while it does not drain.
     #[must_use]
     pub fn grace(&self) -> Option<Instant> {

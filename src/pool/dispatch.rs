@@ -246,8 +246,8 @@ impl Shared {
         while self.queue.has_refused(handle.id()) {
             let Ok(permit) = handle.reserve() else { return };
             let Some(call) = self.queue.pop_refused(handle.id()) else { return };
-            let began = call.lock().timeline().since();
-            self.note_waited(rt::now().saturating_duration_since(began));
+            let waited = call.lock().end_wait(rt::now());
+            self.note_waited(waited);
             Handle::submit(permit, call);
         }
     }

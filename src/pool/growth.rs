@@ -68,9 +68,6 @@ impl Shared {
         if let Some(used) = used.filter(|used| used.is_connected()) {
             return self.start_dial(&used.subchannel);
         }
-        if let Some(connected) = candidates.iter().find(|one| one.is_connected()) {
-            return self.start_dial(&connected.subchannel);
-        }
         let now = rt::now();
         let (mut next, mut dialing) = (None, false);
         for Candidate { subchannel, .. } in candidates {
@@ -185,9 +182,8 @@ impl Shared {
         self.publish();
         self.maintenance.notify_one();
         self.resolve();
-        if self.options.balance == Balance::PickFirst && !self.is_connected() {
-            // The next search begins at the head of the list.
-            self.picker.set_first(0);
+        if self.options.balance == Balance::PickFirst {
+            self.picker.leave_lost();
         }
         if self.is_shut_down() || self.queue.is_empty() {
             return;

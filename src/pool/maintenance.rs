@@ -162,7 +162,7 @@ impl Shared {
             }
         }
         // The task of the dial that calls wait for may have ended with its runtime.
-        if !self.queue.is_empty() && !self.is_connected() {
+        if !self.queue.is_empty() {
             self.grow();
         }
         next

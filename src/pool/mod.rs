@@ -8,6 +8,7 @@ mod backoff;
 mod balance;
 mod cap;
 mod check;
+mod close;
 mod counters;
 mod dispatch;
 mod growth;
@@ -50,6 +51,7 @@ use tokio::sync::{Notify, watch};
 pub use balance::Balance;
 pub use cap::Cap;
 pub use check::{Finding, Severity, check};
+pub use close::CloseReport;
 pub use counters::{Count, Counts};
 pub use observer::PoolAdvice;
 pub use options::PoolOptions;
@@ -234,12 +236,6 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.shared.shut_down();
-    }
-}
-
 impl Shared {
     /// Frees the calls that are kept for later ones: there were none for a while.
     fn free_spare_calls(&self) {
@@ -265,19 +261,6 @@ impl Shared {
         self.shutdown.load(Ordering::Acquire)
     }
 
-    fn shut_down(&self) {
-        self.shutdown.store(true, Ordering::Release);
-        self.watch.send_replace(ChannelState::Shutdown);
-        self.fail_waiting(|_| true, &shut_down());
-        for candidate in self.candidates().iter() {
-            candidate.subchannel.shut_down();
-        }
-        for handle in self.live.lock().clone() {
-            handle.goodbye();
-        }
-        self.maintenance.notify_one();
-    }
-
     /// Returns `duration` ± `fraction` of it.
     fn jitter(&self, duration: Duration, fraction: f64) -> Duration {
         self.random.lock().jitter(duration, fraction)
@@ -285,7 +268,7 @@ impl Shared {
 }
 
 fn shut_down() -> Error {
-    Error::local(Kind::Shutdown, Code::Unavailable, "the channel is shut down")
+    Error::local(Kind::Shutdown, Code::Unavailable, "the channel is closed")
 }
 
 /// Returns the error of the calls that waited for a failed dial.

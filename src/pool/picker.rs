@@ -132,6 +132,16 @@ impl Picker {
         self.turn.load(Ordering::Relaxed) as usize % count.max(1)
     }
 
+    /// If the subchannel that PickFirst uses has lost its last connection, the first one of the list that is
+    /// connected takes its place; the head if none is.
+    pub(super) fn leave_lost(&self) {
+        let candidates = self.candidates.read();
+        let used = candidates.get(self.first(candidates.len()));
+        if !used.is_some_and(Candidate::is_connected) {
+            self.set_first(candidates.iter().position(Candidate::is_connected).unwrap_or(0));
+        }
+    }
+
     /// PickFirst uses this subchannel as long as it is connected.
     pub(super) fn set_first(&self, index: usize) {
         self.turn.store(index as u32, Ordering::Relaxed);

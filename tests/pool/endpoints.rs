@@ -68,6 +68,30 @@ async fn pick_first_stays_with_the_one_that_answers() {
     assert_eq!(three.ran(), [0, 10, 0]);
 }
 
+/// All endpoints are kept connected: one has the calls. When it is lost, the next one of the list has them
+/// and keeps them, also when the first is back and when the list comes in another order.
+#[tokio::test(start_paused = true)]
+async fn pick_first_keeps_its_endpoint_among_connected_ones() {
+    let mut three = three(Balance::PickFirst);
+    three.channel.warm(1).await.unwrap();
+    calls(&three.channel, 10).await;
+    let ran = three.ran();
+    let used = ran.iter().position(|calls| *calls == 10).expect("one has them all");
+    three.network.silence(addr(used as u8 + 1));
+    three.servers.remove(used).shutdown(std::time::Duration::from_secs(1)).await;
+    ms(31_000).await;
+    let next = (0..3).find(|n| *n != used).unwrap();
+    calls(&three.channel, 10).await;
+    assert_eq!(three.ran()[next], 10, "the first of the list that is connected");
+    three.network.name(Some((1..=3).rev().map(addr).collect()));
+    let journal = &three.journals[used];
+    let _back = three.network.serve(addr(used as u8 + 1), router(journal), allowing(100));
+    ms(200_000).await;
+    assert_eq!(three.channel.unstable_handles().len(), 3, "all are connected");
+    calls(&three.channel, 10).await;
+    assert_eq!(three.ran()[next], 10, "it keeps the calls");
+}
+
 #[tokio::test(start_paused = true)]
 async fn pick_first_passes_over_those_that_refuse() {
     let three = three(Balance::PickFirst);

@@ -16,7 +16,9 @@ mod network;
 #[path = "../support/peer.rs"]
 mod peer;
 
+mod again;
 mod caps;
+mod close;
 mod endpoints;
 mod hedge;
 mod isolation;
@@ -29,6 +31,7 @@ mod size;
 mod stale;
 mod stats;
 mod streams;
+mod tasks;
 mod tenants;
 mod waiting;
 mod watched;

@@ -49,7 +49,6 @@ fn accepting<F: Future<Output = ()> + Send + 'static>(
 
 /// Three addresses of which one accepts and says nothing.
 struct Three {
-    network: Network,
     channel: Channel,
     _servers: Vec<Server>,
     /// Calls that were written to the silent one.
@@ -67,7 +66,7 @@ fn three(balance: Balance, mute: u8) -> Three {
     options.balance = balance;
     let channel = Channel::builder("http://test").connector(network.clone());
     let channel = channel.resolver(network.clone()).unstable_pool(options).build().unwrap();
-    Three { network, channel, _servers: servers, written }
+    Three { channel, _servers: servers, written }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,30 +89,6 @@ async fn a_silent_endpoint_loses_no_call() {
             assert_eq!(three.written.load(Ordering::SeqCst), 0, "{balance:?} {mute}");
         }
     }
-}
-
-/// Once it is lost, PickFirst begins at the head of the list; and it stays with its connection when the
-/// list comes in another order.
-#[tokio::test(start_paused = true)]
-async fn pick_first_begins_at_the_head_and_stays_where_it_is() {
-    let three = three(Balance::PickFirst, 1);
-    three.channel.unary(&WORK, raw([0])).await.unwrap();
-    let dials = |n| three.network.counts(addr(n)).dials.load(Ordering::SeqCst);
-    let open = |n| three.network.counts(addr(n)).open.load(Ordering::SeqCst);
-    assert_eq!([dials(1), dials(2), dials(3)], [1, 1, 0]);
-    assert_eq!([open(1), open(2)], [0, 1], "the slower dial is given up");
-    three.network.name(Some(vec![addr(3), addr(2), addr(1)]));
-    ms(31_000).await;
-    three.channel.unstable_handles()[0].goodbye();
-    ms(10).await;
-    // The list is read again, with the head at 3.
-    three.channel.unary(&WORK, raw([0])).await.unwrap();
-    ms(10).await;
-    let before = [dials(1), dials(2), dials(3)];
-    three.network.name(Some((1..=3).map(addr).collect()));
-    three.channel.unary(&WORK, raw([0])).await.unwrap();
-    assert_eq!([dials(1), dials(2), dials(3)], before, "it stays");
-    three.network.name(Some(vec![addr(2), addr(3)]));
 }
 
 /// Accepts and closes: a call that waits for ready waits to its deadline, with pauses between the dials.
@@ -259,6 +234,24 @@ async fn early_calls_are_an_option() {
             maybe += usize::from(error.processed() == Processed::Maybe);
         }
         assert_eq!(maybe, expected);
+    }
+}
+
+/// A connection that carried early calls is one like any other once it is ready.
+#[tokio::test(start_paused = true)]
+async fn early_calls_stay_on_their_connection() {
+    for balance in [Balance::PickFirst, Balance::RoundRobin] {
+        let mut options = options();
+        (options.balance, options.early_calls) = (balance, true);
+        let one = crate::one(100, options);
+        let calls: Vec<_> = (0..50).map(|_| begin(&one.channel, 1)).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        ms(100).await;
+        assert_eq!((one.dials(), one.open()), (1, 1), "{balance:?}");
+        assert_eq!(*one.channel.state().borrow(), ChannelState::Ready);
+        assert_eq!(one.journal.take().len(), 50);
     }
 }
 

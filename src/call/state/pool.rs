@@ -99,3 +99,25 @@ impl super::SendState {
         *self.counted_mut() = None;
     }
 }
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::call::state::SharedCall;
+    use crate::call::state::pool::*;
+
+    /// The phases of the dial that a call waited for do not shorten its wait.
+    #[test]
+    fn a_wait_is_measured_from_its_beginning() {
+        let now = Instant::now();
+        let after = |millis| now + Duration::from_millis(millis);
+        let call = SharedCall::new(now);
+        let mut x = call.lock();
+        x.begin_wait(Phase::PoolWait, after(10));
+        for (phase, at) in [(Phase::Dial, 20), (Phase::Tls, 60), (Phase::StreamQuota, 90)] {
+            x.enter(phase, after(at));
+        }
+        assert_eq!(x.end_wait(after(100)), Duration::from_millis(90));
+        assert_eq!(x.end_wait(after(200)), Duration::ZERO, "it waits no longer");
+        assert_eq!(x.timeline().wall(), x.timeline().total());
+    }
+}

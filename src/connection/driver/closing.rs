@@ -151,19 +151,30 @@ impl Core {
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 
-    /// Sends GOAWAY if the client's channel was dropped, or if a server closes the connection for another one:
-    /// it ends after its last call.
+    /// Sends GOAWAY if the client's channel is closed, or if a server closes the connection for another one:
+    /// it ends after its last call, or when the channel waits no longer.
     pub(super) fn check_goodbye(&mut self) {
+        if !self.handle.is_goodbye() {
+            return;
+        }
         let server = self.conn.role() == Role::Server;
-        if server && self.handle.is_goodbye() && self.conn.life() == Life::Handshaking {
+        if server && self.conn.life() == Life::Handshaking {
             return self.end_with(ErrorCode::NO_ERROR, NO_CAPACITY);
         }
-        if self.handle.is_goodbye() && self.conn.life() == Life::Active {
+        if self.conn.life() == Life::Active {
             let text = if server { NO_CAPACITY } else { "" };
             self.conn.goaway_now(&mut self.out, ErrorCode::NO_ERROR, text);
             // Calls that wait for the peer's limit move to another connection.
             while let Some(call) = self.waiting.pop_front() {
                 self.redispatch(call);
+            }
+        }
+        if self.handle.is_cut() {
+            for key in self.conn.keys() {
+                let text = "the channel was closed, and its limit passed before the call ended";
+                let status = Status::new(Code::Cancelled, text);
+                let error = Error::new(Kind::Shutdown, status, Initiator::Local, Processed::Maybe);
+                self.fail_stream(key, error, ErrorCode::CANCEL);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The shared handle of a connection: its mailbox, its permits, and what its driver publishes.
 
+mod goodbye;
 mod published;
 mod refusals;
 
@@ -56,6 +57,8 @@ pub struct Handle {
     ready: AtomicBool,
     /// The owner is gone: the driver closes after the last call has ended.
     goodbye: AtomicBool,
+    /// The owner waits no longer: the driver ends the calls that are left.
+    cut: AtomicBool,
     /// Readers report at once: many bytes are unread, credit is pending, or a partial message may be
     /// reset for want of progress.
     report_at_once: AtomicBool,
@@ -91,6 +94,7 @@ impl Handle {
             life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             report_at_once: AtomicBool::new(false),
             published: Published::default(),
             idle: AtomicBool::new(false),
@@ -214,17 +218,6 @@ impl Handle {
 
     pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
-    }
-
-    /// Stops taking new calls and closes the connection after its last call has ended.
-    pub fn goodbye(&self) {
-        self.stop_accepting();
-        self.goodbye.store(true, Ordering::Release);
-        self.mailbox.wake();
-    }
-
-    pub(crate) fn is_goodbye(&self) -> bool {
-        self.goodbye.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_report_at_once(&self, at_once: bool) {

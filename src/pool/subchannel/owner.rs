@@ -181,15 +181,13 @@ impl PoolOwner {
     /// The peer's SETTINGS arrived. The connection is the subchannel's from now on, unless another
     /// address or another endpoint was ready first.
     fn ready(&self, shared: &Shared, handle: &Arc<Handle>, now: Instant) {
+        let early = self.subchannel.lifecycle().remove_early(handle);
+        if early {
+            shared.publish();
+        }
         let socket = self.claim.upgrade().and_then(|claim| claim.take_socket());
         let socket = socket.filter(|_| !shared.is_late(&self.subchannel));
-        let early = self.subchannel.lifecycle().remove_early(handle);
-        let Some(socket) = socket else {
-            if early {
-                shared.publish();
-            }
-            return handle.goodbye();
-        };
+        let Some(socket) = socket else { return handle.goodbye() };
         shared.note_success(handle.info(), now.saturating_duration_since(self.dialled[0]));
         let first = !shared.is_connected();
         let replace_at = shared.options.max_age.map(|age| now + shared.jitter(age, 0.1));
@@ -303,6 +301,7 @@ impl PoolOwner {
         self.stopped(shared, handle, now);
         let goaway = self.leave(handle);
         shared.live.lock().retain(|other| other.id() != handle.id());
+        shared.changes.send_replace(());
         let stalled = handle.connection_stalled().as_millis() as u64;
         shared.counters.close(&handle.tally().read(), stalled);
         let Some(goaway) = goaway else {

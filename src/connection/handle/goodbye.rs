@@ -1,0 +1,27 @@
+//! The end of a connection by its owner: after its last call, or now.
+
+use crate::connection::handle::Handle;
+use crate::rt::sync::Ordering;
+
+impl Handle {
+    /// Stops taking new calls and closes the connection after its last call has ended.
+    pub fn goodbye(&self) {
+        self.stop_accepting();
+        self.goodbye.store(true, Ordering::Release);
+        self.mailbox.wake();
+    }
+
+    /// Ends the calls that are left after [`Handle::goodbye`], and the connection with them.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.goodbye();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_goodbye(&self) -> bool {
+        self.goodbye.load(Ordering::Acquire)
+    }
+}
