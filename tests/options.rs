@@ -589,3 +589,45 @@ async fn messages() {
         assert_eq!(answer.is_ok(), bytes > 1);
     }
 }
+
+/// A setter that takes a number or a time and is not in this file would not be tested at its extremes.
+#[test]
+fn every_setter_of_a_number_is_here() {
+    let here = std::fs::read_to_string("tests/options.rs").unwrap();
+    let files = [
+        "src/client/options.rs",
+        "src/client/advanced.rs",
+        "src/client/builder.rs",
+        "src/client/plain.rs",
+        "src/client/policy.rs",
+        "src/client/shards.rs",
+        "src/grpc/envelope.rs",
+        "src/pool/cap.rs",
+        "src/pool/tenant.rs",
+        "src/server/advanced.rs",
+        "src/server/builder.rs",
+        "src/server/router.rs",
+        "src/transport/options.rs",
+        "src/transport/tls/client.rs",
+        "src/transport/tls/server.rs",
+    ];
+    let mut seen = 0;
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
+        for part in text.split("    pub ").skip(1) {
+            let Some((_, part)) = part.split_once("fn ") else { continue };
+            let Some((name, rest)) = part.split_once('(') else { continue };
+            let (parameters, after) = rest.split_once(')').unwrap_or_default();
+            let makes = after.trim_start().starts_with("-> Self");
+            let numbers = ["Duration", "u8", "u32", "u64", "usize", "f64"];
+            let takes = numbers.iter().any(|number| parameters.contains(number));
+            let others = parameters.contains("&self") || parameters.contains("[u8]");
+            if !makes || !takes || others {
+                continue;
+            }
+            seen += 1;
+            assert!(here.contains(&format!("{name}(")), "{name} of {file}");
+        }
+    }
+    assert!(seen > 50, "{seen} setters were found");
+}

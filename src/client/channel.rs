@@ -8,9 +8,9 @@ use crate::grpc::{Metadata, Status, request};
 use crate::http2::Template;
 use crate::memory::replay::ReplayBudget;
 use crate::pool::{
-    ChannelState, CloseReport, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant, Warmed,
+    ChannelState, CloseReport, Finding, Pool, PoolAdvice, PoolStats, Share, Tenant, Warmed, outside,
 };
-use crate::rt::executor::within;
+use crate::rt::executor::with_timers;
 use crate::rt::sync::Mutex;
 use crate::transport::connect::ConnectionInfo;
 use std::collections::HashMap;
@@ -144,7 +144,8 @@ impl Channel {
     /// Dials continue if the future is dropped.
     pub async fn warm(&self, connections: u32) -> Result<Warmed, Error> {
         let runtime = self.inner.pool.runtime()?;
-        within(runtime, self.inner.pool.warm(connections)).await
+        let warm = self.inner.pool.warm(connections);
+        with_timers(runtime, warm).await.map_err(outside)?
     }
 
     /// Ends the pauses after failed dials and failed look-ups of the name: what failed is tried again at
@@ -193,10 +194,11 @@ impl Channel {
     /// # }
     /// ```
     pub async fn close(&self, limit: Duration) -> CloseReport {
-        match self.inner.pool.runtime() {
-            Ok(runtime) => within(runtime, self.inner.pool.close(limit)).await,
-            Err(_) => self.inner.pool.close_at_once(),
-        }
+        let report = match self.inner.pool.runtime() {
+            Ok(runtime) => with_timers(runtime, self.inner.pool.close(limit)).await.ok(),
+            Err(_) => None,
+        };
+        report.unwrap_or_else(|| self.inner.pool.close_at_once())
     }
 
     /// Returns the number of calls that wait for a connection.

@@ -180,7 +180,11 @@ impl Pool {
 }
 
 /// Returns the error of calls that were made where no task can run.
-fn outside(reason: NoRuntime) -> Error {
+pub(crate) fn outside(reason: NoRuntime) -> Error {
+    if reason == NoRuntime::Ended {
+        let text = "the runtime to which the channel is bound has ended";
+        return Error::local(Kind::Shutdown, Code::Unavailable, text);
+    }
     let text = format!(
         "{reason}; make calls in one, or bind the channel to one (ChannelBuilder::executor)"
     );

@@ -53,6 +53,7 @@ pub use cap::Cap;
 pub use check::{Finding, Severity, check};
 pub use close::CloseReport;
 pub use counters::{Count, Counts};
+pub(crate) use maintenance::outside;
 pub use observer::PoolAdvice;
 pub use options::PoolOptions;
 pub use resolve::{Dns, Resolve, ResolveFuture, Static};

@@ -1,8 +1,9 @@
 //! Where tasks run.
 
-use crate::rt::contain::contain;
+use crate::rt::contain::{Panicked, contain, contain_future};
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// The runtime on which tasks are spawned: one that was named, or that of the thread that spawns.
@@ -16,6 +17,8 @@ pub enum NoRuntime {
     Missing,
     /// The runtime has no timer.
     NoTimer,
+    /// The runtime that was named has ended.
+    Ended,
 }
 
 impl fmt::Display for NoRuntime {
@@ -25,6 +28,7 @@ impl fmt::Display for NoRuntime {
             Self::NoTimer => {
                 "the tokio runtime has no timer; build it with enable_time or enable_all"
             }
+            Self::Ended => "the tokio runtime has ended",
         })
     }
 }
@@ -53,21 +57,31 @@ impl Executor {
     /// Returns the runtime on which a task would run now.
     ///
     /// # Errors
-    /// There is none, or it has no timer.
+    /// There is none, it has no timer, or it has ended.
     pub fn runtime(&self) -> Result<Handle, NoRuntime> {
         let current = || Handle::try_current().map_err(|_| NoRuntime::Missing);
         let runtime = self.0.clone().map_or_else(current, Ok)?;
+        if self.is_bound() {
+            // A runtime that has ended takes tasks, and ends them at once.
+            let probe = runtime.spawn(std::future::pending::<()>());
+            let ended = probe.is_finished();
+            probe.abort();
+            if ended {
+                return Err(NoRuntime::Ended);
+            }
+        }
         let guard = runtime.enter();
         // tokio tells only by a panic that a runtime has no timer.
-        let timer = contain(|| drop(tokio::time::sleep(std::time::Duration::ZERO)));
+        let timer = contain(|| drop(tokio::time::sleep(Duration::ZERO)));
         drop(guard);
-        timer.map(|()| runtime).map_err(|_| NoRuntime::NoTimer)
+        timer.map_err(|Panicked| NoRuntime::NoTimer)?;
+        Ok(runtime)
     }
 
-    /// Starts a task. A runtime that has ended drops `future`.
+    /// Starts a task.
     ///
     /// # Errors
-    /// There is no runtime, or it has no timer: `future` was dropped.
+    /// There is no runtime, it has no timer, or it has ended: `future` was dropped.
     pub fn spawn<F>(&self, future: F) -> Result<(), NoRuntime>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -77,22 +91,26 @@ impl Executor {
     }
 }
 
-/// Runs a future in the context of `runtime`, whatever executor polls it: its timers are those of
-/// `runtime`.
-pub async fn within<F: Future>(runtime: Handle, future: F) -> F::Output {
+/// Runs a future with timers: those of the thread that polls it, or else those of `runtime`.
+///
+/// # Errors
+/// The thread has no timer, and `runtime` ended meanwhile.
+pub async fn with_timers<F: Future>(runtime: Handle, future: F) -> Result<F::Output, NoRuntime> {
+    if Executor::current().runtime().is_ok() {
+        return Ok(future.await);
+    }
     let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
+    let within = std::future::poll_fn(|cx| {
         let _guard = runtime.enter();
         future.as_mut().poll(cx)
-    })
-    .await
+    });
+    contain_future(within).await.map_err(|Panicked| NoRuntime::Ended)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::rt::executor::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     #[test]
     fn tasks_run_where_they_are_bound() {
@@ -109,8 +127,7 @@ mod tests {
         told.recv().unwrap();
         threads.block_on(async { free.spawn(async {}) }).unwrap();
         drop(threads);
-        // A runtime that has ended takes tasks and drops them.
-        assert_eq!(bound.spawn(async {}), Ok(()));
+        assert_eq!(bound.spawn(async {}), Err(NoRuntime::Ended));
         let bare = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let without = Executor::of(bare.handle().clone());
         assert_eq!(without.spawn(async {}), Err(NoRuntime::NoTimer));

@@ -144,7 +144,8 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let addresses: Vec<SocketAddr> =
+        with_driver(tokio::net::lookup_host((host, port))).await?.collect();
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
@@ -176,7 +177,7 @@ async fn with_driver<T>(operation: impl Future<Output = io::Result<T>>) -> io::R
 }
 
 fn no_driver() -> io::Error {
-    let text = "there is no tokio runtime with I/O here; build it with enable_io or enable_all";
+    let text = "there is no tokio runtime with I/O here, or it has ended; build it with enable_io or enable_all";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

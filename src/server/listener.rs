@@ -5,6 +5,7 @@ use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
 use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::rt;
+use crate::rt::executor::Executor;
 use crate::rt::occasional::Occasional;
 use crate::server::router::Routes;
 use crate::transport::accept::Accept;
@@ -126,7 +127,12 @@ impl Shutdown {
         self.drain.begin(now, now + grace);
         // Cutting takes a moment.
         let limit = grace + Duration::from_secs(1);
-        let _ = rt::timeout(limit, self.drain.ended()).await;
+        if Executor::current().runtime().is_ok() {
+            let _ = rt::timeout(limit, self.drain.ended()).await;
+        } else {
+            // Without a timer here, the tasks of the connections keep the time.
+            self.drain.ended().await;
+        }
         self.drain.report()
     }
 
