@@ -12,7 +12,7 @@ use crate::pool::counters::Count;
 use crate::pool::picker::Pick;
 use crate::pool::queue::{Arrival, Full};
 use crate::pool::tenant::Standing;
-use crate::pool::{Pool, Shared, fail, shut_down};
+use crate::pool::{Pool, Shared, fail, outside, shut_down};
 use crate::rt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -96,7 +96,10 @@ impl Shared {
                 if over {
                     self.queue.forget(call, tenant);
                 }
-                self.maintain();
+                if let Err(reason) = self.maintain() {
+                    // Calls of other threads have a runtime.
+                    self.fail_waiting(|waiting| Arc::ptr_eq(waiting, call), &outside(reason));
+                }
                 if earliest.is_some() {
                     self.maintenance.notify_one();
                 }

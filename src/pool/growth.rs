@@ -40,7 +40,8 @@ impl Pool {
 impl Shared {
     /// Dials if no connection takes calls.
     pub(super) fn connect(&self) {
-        self.maintain();
+        // Where no task can run, nothing is dialled.
+        let _ = self.maintain();
         if !self.is_connected() {
             self.grow();
         }

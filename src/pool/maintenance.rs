@@ -31,6 +31,10 @@ impl Running {
         Self(AtomicBool::new(false))
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Returns whether the caller starts the task.
     pub(super) fn start(&self) -> bool {
         !self.0.load(Ordering::Acquire) && !self.0.swap(true, Ordering::AcqRel)
@@ -53,18 +57,19 @@ impl Running {
 
 impl Shared {
     /// Starts the maintenance task if it does not run.
-    pub(super) fn maintain(&self) {
-        if let Some(me) = self.me.upgrade()
-            && self.maintained.start()
-        {
-            match self.options.executor.runtime() {
-                Ok(runtime) => drop(runtime.spawn(run(Task { shared: me, over: false }))),
-                Err(error) => {
-                    self.maintained.stop();
-                    self.fail_waiting(|_| true, &outside(error));
-                }
-            }
+    ///
+    /// # Errors
+    /// There is no runtime for it here, and it does not run elsewhere.
+    pub(super) fn maintain(&self) -> Result<(), NoRuntime> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        if self.maintained.is_running() {
+            return Ok(());
         }
+        let runtime = self.options.executor.runtime()?;
+        if self.maintained.start() {
+            drop(runtime.spawn(run(Task { shared: me, over: false })));
+        }
+        Ok(())
     }
 
     fn needs_maintenance(&self) -> bool {

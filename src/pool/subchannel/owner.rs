@@ -213,7 +213,7 @@ impl PoolOwner {
         }
         self.note_idle(handle, handle.life().read());
         shared.publish();
-        shared.maintain();
+        let _ = shared.maintain();
         shared.maintenance.notify_one();
         self.charge(shared, handle, now);
         shared.serve_or_grow(now);
