@@ -164,6 +164,9 @@ impl Shared {
     /// channel's state.
     pub(super) fn publish(&self) {
         self.picker.update();
+        if self.options.balance == Balance::PickFirst {
+            self.picker.leave_lost();
+        }
         let candidates = self.candidates();
         let states = candidates.iter().map(|one| one.subchannel.lifecycle().state());
         let failed = self.resolving.lock().error().is_some();
@@ -183,9 +186,6 @@ impl Shared {
         self.publish();
         self.maintenance.notify_one();
         self.resolve();
-        if self.options.balance == Balance::PickFirst {
-            self.picker.leave_lost();
-        }
         if self.is_shut_down() || self.queue.is_empty() {
             return;
         }

@@ -122,18 +122,18 @@ async fn run(claim: Arc<Claim>) {
     let outcome = search(&claim).await;
     claim.end();
     let (shared, subchannel) = (&claim.shared, &claim.subchannel);
+    shared.publish();
     match outcome {
         Outcome::Ready(task) => {
             task.map(rt::spawn);
         }
         Outcome::Unwanted => {
-            shared.publish();
             // A call may have come while this dial was in flight but about to end.
             if shared.is_wanted(subchannel) {
                 shared.start_dial(subchannel);
             }
         }
-        Outcome::Bounded => shared.publish(),
+        Outcome::Bounded => {}
     }
 }
 
