@@ -168,8 +168,9 @@ impl Intake {
         self.handle.is_goodbye()
     }
 
-    /// Whether the calls that are left are cut: they fail with [`Kind::Shutdown`], their streams are reset
-    /// with CANCEL. Its change wakes.
+    /// Whether the calls that are left are cut: they fail with
+    /// [`Kind::Shutdown`](crate::error::Kind::Shutdown), their streams are reset with CANCEL. Its change
+    /// wakes.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.handle.is_cut()

@@ -165,7 +165,7 @@ impl<T> Connection<T> {
     }
 
     /// Does what [`Connection::start`] does for an endpoint that has sent the bytes of
-    /// [`server_opening`](super::server_opening) with the same limits already.
+    /// `server_opening` with the same limits already.
     pub fn started(&mut self) {
         self.recv_window = opening::write(self.role, &self.limits, &mut Vec::new());
     }

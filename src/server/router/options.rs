@@ -10,7 +10,8 @@ impl Router {
     /// Adds an interceptor: `f` sees each gRPC call before its handler, and may refuse it.
     ///
     /// Interceptors run in the order in which they were added; the first error is the response. Plain
-    /// HTTP/2 requests and unknown methods do not reach them. See [`Interceptor`] for an example.
+    /// HTTP/2 requests and unknown methods do not reach them.
+    /// See [`Interceptor`](crate::server::Interceptor) for an example.
     #[must_use]
     pub fn intercept(
         mut self,

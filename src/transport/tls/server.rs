@@ -98,7 +98,7 @@ impl ServerTls {
     /// Replaces the configuration by `other`, for new handshakes of all clones.
     ///
     /// Use it for a renewed certificate or new client roots. Open connections stay;
-    /// [`TlsInfo::generation`] tells which of them are older. Tickets of the old configuration are not
+    /// [`TlsInfo::generation`](crate::transport::TlsInfo) tells which of them are older. Tickets of the old configuration are not
     /// accepted, unless both were created by `from_rustls` with the same ticketer; even then, the new
     /// verifier checks the certificate of a resumed client.
     pub fn replace(&self, other: &Self) {
