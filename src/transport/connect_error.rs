@@ -172,7 +172,7 @@ impl ConnectError {
 
     /// The reason and its cause.
     pub(crate) fn cause(&self) -> String {
-        let reason = self.reason();
+        let reason = Self::reason_of(self.kind);
         match (&self.detail, &self.source) {
             (Some(detail), _) => format!("{reason}: {detail}"),
             (None, Some(source)) => format!("{reason}: {}", source.get()),
@@ -180,9 +180,9 @@ impl ConnectError {
         }
     }
 
-    const fn reason(&self) -> &'static str {
+    const fn reason_of(kind: ConnectErrorKind) -> &'static str {
         use ConnectErrorKind as Kind;
-        match self.kind {
+        match kind {
             Kind::Resolve => "the name could not be resolved",
             Kind::Refused => "connection refused, nothing listens there",
             Kind::Unreachable => "there is no route to the host",
@@ -238,6 +238,17 @@ impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_ref().map(Source::get)
     }
+}
+
+/// Returns why a server refused this client's certificate, if that is what `error` says.
+///
+/// A server may send SETTINGS before it looks at the certificate, so that its alert reaches a connection
+/// that is in use.
+pub(crate) fn refusal_of(error: &io::Error) -> Option<String> {
+    let kind = kind_of(error);
+    let reason = ConnectError::reason_of(kind);
+    let detail = detail_of(error).map(|detail| format!(": {detail}")).unwrap_or_default();
+    (kind == ConnectErrorKind::ClientCertificate).then(|| format!("{reason}{detail}"))
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]

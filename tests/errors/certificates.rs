@@ -7,15 +7,18 @@ use framewire::client::Channel;
 use framewire::error::{Error, Initiator, Kind, Processed};
 use framewire::server::{Router, Server};
 use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
-use framewire::transport::in_memory;
-use framewire::unstable::grpc::{Raw, Response};
+use framewire::transport::{Connect, ConnectFuture, Connected, Target, in_memory};
+use framewire::unstable::grpc::{Raw, Request, Response};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::error::Error as _;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -342,4 +345,75 @@ async fn tls_to_a_plaintext_port() {
                   server: received corrupt message of type InvalidContentType [fault: server]";
     let logged = "a TLS ClientHello on a plaintext port; use http://, or TLS on both sides";
     check("TLS to plaintext", &found, HANDSHAKE, reason, logged);
+}
+
+/// A stream that ends with the alert of a server that refuses the client's certificate.
+struct Refused(tokio::io::DuplexStream);
+
+impl AsyncRead for Refused {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.0).poll_read(cx, buf);
+        if read.is_ready() && buf.filled().len() == before {
+            let alert = rustls::AlertDescription::CertificateRequired;
+            let error = rustls::Error::AlertReceived(alert);
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            return Poll::Ready(Err(error));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Refused {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Reaches a server that sends SETTINGS before it looks at the certificate, reads a request, and refuses.
+struct SpeaksFirst;
+
+impl Connect for SpeaksFirst {
+    fn connect(&self, _: Target) -> ConnectFuture {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let mut read = 0;
+            // The preface, SETTINGS, their acknowledgement, and a request.
+            while read < 200 {
+                read += far.read(&mut [0; 1024]).await.unwrap();
+            }
+        });
+        Box::pin(async { Ok(Connected::new(Refused(near))) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_after_settings() {
+    let channel = Channel::builder("http://localhost").connector(SpeaksFirst).build().unwrap();
+    let request = Request::new(Raw(vec![7; 300].into()));
+    let error = channel.unary(&UNARY, request).await.unwrap_err();
+    let facts = (error.kind(), error.initiator(), error.processed(), error.is_retry_safe());
+    assert_eq!(facts, (Kind::Connect, Initiator::Remote, Processed::No, true), "{error}");
+    let line = "UNAVAILABLE: the server did not accept the client's certificate, or got none: it \
+                requires one and got none; set it with ClientTlsBuilder::identity_pem (alert \
+                CertificateRequired), while waiting for the response; not processed, a retry is \
+                safe; connection N to an unnamed peer, 0.0 s old, stream 1";
+    assert_eq!(normal(&error), line);
 }

@@ -9,6 +9,7 @@ use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
+use crate::transport::connect_error::refusal_of;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,8 @@ const SPARE_KEPT: usize = 1024;
 pub(super) struct Closing {
     cause: Option<(String, Initiator, Option<ErrorCode>)>,
     ending: Option<DisconnectReason>,
+    /// The server did not accept the client's certificate.
+    refused: bool,
     /// How the byte stream failed.
     io: Option<Arc<io::Error>>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
@@ -66,8 +69,11 @@ impl Closing {
     pub(super) fn error(&self, handle: &Handle, now: Instant) -> Option<Error> {
         let (text, initiator, code) = self.cause.as_ref()?;
         let status = Status::new(Code::Unavailable, text.clone());
-        let mut error = Error::new(Kind::ConnectionLost, status, *initiator, Processed::Maybe)
-            .with_connection(handle.facts(now));
+        // RFC 8446 §4.4.2.4: who refuses the certificate ends the handshake, and reads no request.
+        let kind = if self.refused { Kind::Connect } else { Kind::ConnectionLost };
+        let processed = if self.refused { Processed::No } else { Processed::Maybe };
+        let mut error =
+            Error::new(kind, status, *initiator, processed).with_connection(handle.facts(now));
         if let Some(code) = code {
             error = error.with_h2_code(*code);
         }
@@ -85,9 +91,13 @@ impl Core {
     /// Notes that the byte stream has ended or failed.
     pub(super) fn lost(&mut self, error: Option<io::Error>) {
         if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
-            let (text, initiator) = match &error {
-                Some(error) => (format!("the connection was lost: {error}"), Initiator::Io),
-                None => ("the peer closed the connection".to_owned(), Initiator::Remote),
+            let client = self.conn.role() == Role::Client;
+            let refusal = error.as_ref().filter(|_| client).and_then(refusal_of);
+            self.closing.refused = refusal.is_some();
+            let (text, initiator) = match (refusal, &error) {
+                (Some(refusal), _) => (refusal, Initiator::Remote),
+                (None, Some(error)) => (format!("the connection was lost: {error}"), Initiator::Io),
+                (None, None) => ("the peer closed the connection".to_owned(), Initiator::Remote),
             };
             self.closing.because(text, initiator, None);
             let ending = error.as_ref().map_or(DisconnectReason::Aborted, DisconnectReason::of);
