@@ -1,7 +1,7 @@
-//! The one door to the world: time, tasks, randomness, names and sockets.
+//! Layer 1: time, tasks, random numbers, names and sockets.
 //!
-//! Nothing else in floors 3 and 4 reads a clock, sleeps, spawns, draws entropy, resolves or opens a
-//! socket, so a test that pauses tokio's clock and fixes the seeds repeats byte for byte.
+//! No other module reads a clock, sleeps, spawns, draws random numbers, resolves names or opens sockets.
+//! So a test that pauses tokio's clock and fixes the seeds repeats byte for byte.
 
 pub mod contain;
 pub mod executor;
@@ -19,10 +19,10 @@ use contain::{Panicked, contain};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Connections the kernel may hold completed and not yet accepted.
+/// Connections that the kernel may hold completed and not yet accepted.
 const BACKLOG: u32 = 1024;
 
-/// The present instant, on tokio's clock: it stands still when a test pauses time.
+/// Returns the present instant on tokio's clock, which stands still when a test pauses time.
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -56,16 +56,6 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(future)
-}
-
-/// As [`spawn`]; where there is no runtime, or one that ends, `future` is dropped.
-pub fn spawn_if_possible<F>(future: F)
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(future);
-    }
 }
 
 /// 64 bits that differ from process to process and from call to call.
@@ -189,7 +179,7 @@ fn no_driver() -> io::Error {
 pub fn listen_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket_for(addr)?;
     // Without it a restarted server waits for the old connections' TIME_WAIT. On Windows the same
-    // option would let a stranger take the port.
+    // option would let another process take the port.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
