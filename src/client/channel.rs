@@ -26,7 +26,7 @@ pub type Interceptor = Arc<dyn Fn(&mut Metadata) -> Result<(), Status> + Send + 
 /// A channel to one target: a pool of connections. It dials nothing before the first call.
 ///
 /// Clones are cheap and share the pool. Dropping the last clone closes the connections once their
-/// calls have ended.
+/// calls have ended; [`Channel::close`] waits for that.
 ///
 /// # Runtime
 /// Dials, connections and maintenance are tasks on the tokio runtime of the thread whose call needs them

@@ -175,3 +175,22 @@ async fn a_shared_stream_loses_no_byte_and_no_wakeup() {
         .await
         .unwrap();
 }
+
+/// A channel without a resolver has the addresses from its connector, through wrappers as well.
+#[tokio::test]
+async fn a_connector_says_the_addresses_of_a_name() {
+    let (name, at) = (Target::parse("http://127.0.0.1:5").unwrap(), addr("127.0.0.1:5"));
+    let connector = TcpConnector::new();
+    assert_eq!(connector.addresses(&name).unwrap().await.unwrap(), [at]);
+    assert!(connector.addresses(&name.at(at)).is_none(), "one address is what is dialled");
+    assert!(connector.addresses(&Target::parse("unix:a.sock").unwrap()).is_none());
+    #[cfg(feature = "tls-ring")]
+    {
+        let tls = crate::transport::tls::ClientTls::builder();
+        let root = include_str!("tls/tests/data/root.pem");
+        let tls = tls.roots_pem(root).build().unwrap();
+        let connector = std::sync::Arc::new(crate::transport::TlsConnector::new(connector, tls));
+        let name = Target::parse("https://127.0.0.1:5").unwrap();
+        assert_eq!(connector.addresses(&name).unwrap().await.unwrap(), [at]);
+    }
+}

@@ -301,6 +301,30 @@ fn a_runtime_that_ends_while_it_dials_leaves_no_call_behind() {
     call(&stays, &channel).unwrap();
 }
 
+/// A warm-up goes on when the runtime that dials and maintains the channel ends.
+#[test]
+fn a_warm_up_outlasts_the_runtime_that_dials() {
+    let (_running, _server, target) = server();
+    let connector = Deaf(TcpConnector::new(), AtomicUsize::new(0), 0);
+    let channel = Channel::builder(&target).connector(connector);
+    let mut options = options();
+    // It has an end if nothing goes on.
+    options.dial_time = Duration::from_secs(60);
+    let channel = channel.unstable_pool(options).build().unwrap();
+    let (ends, stays) = (runtime(), runtime());
+    let _lost = begin_on(&ends, &channel, &WORK);
+    wait_for(1, &channel);
+    let warm = channel.clone();
+    let warm = stays.spawn(async move { warm.warm(1).await });
+    // It has begun once the channel keeps a connection for it, which nothing shows.
+    std::thread::sleep(Duration::from_millis(50));
+    drop(ends);
+    let warmed =
+        stays.block_on(async { tokio::time::timeout(Duration::from_secs(30), warm).await });
+    let warmed = warmed.expect("nothing dials").unwrap().unwrap();
+    assert_eq!((warmed.ready, warmed.is_complete()), (1, true), "{warmed}");
+}
+
 const HOLD: Method<Raw, Raw> = Method::new("/test.Work/Hold");
 
 /// The runtime of a dial ends, that of the channel's maintenance does not: the calls that wait go on with
