@@ -341,3 +341,16 @@ impl From<Status> for Error {
         Self::from_peer(status)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::*;
+
+    #[test]
+    fn debug_data_is_cut_and_escaped() {
+        let error = Error::local(Kind::Reset, Code::Internal, "x");
+        let kept = error.clone().with_debug(&[b'a'; 1000]);
+        assert_eq!(kept.debug_text().map(str::len), Some(DEBUG_BYTES));
+        assert_eq!(error.with_debug(b"\r\n\xff").debug_text(), Some("\\r\\n\\xff"));
+    }
+}

@@ -222,7 +222,7 @@ async fn counts_of_a_server() {
 type OnLimits = fn(&mut Limits, u64);
 
 /// The field, how to set it, the ends of the range with which calls work, and values that are refused.
-const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 23] = [
+const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 24] = [
     ("concurrent_streams", |l, n| l.concurrent_streams = n as u32, [1, U32], &[]),
     ("streams_before_settings", |l, n| l.streams_before_settings = n as u32, [0, U32], &[]),
     ("header_list_bytes", |l, n| l.header_list_bytes = n as usize, [1, U32 / 4], &[0, U32 / 4 + 1]),
@@ -265,6 +265,7 @@ const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 23] = [
     ("empty_frames", |l, n| l.empty_frames = n as u32, [0, U32], &[]),
     ("ping_interval_min", |l, n| l.ping_interval_min = Duration::from_nanos(n), [0, U64], &[]),
     ("ping_strikes", |l, n| l.ping_strikes = Some(n as u32), [0, U32], &[]),
+    ("informational_responses", |l, n| l.informational_responses = n as u32, [0, U32], &[]),
     ("recent_streams", |l, n| l.recent_streams = n as usize, [0, U64], &[]),
 ];
 
@@ -630,4 +631,19 @@ fn every_setter_of_a_number_is_here() {
         }
     }
     assert!(seen > 50, "{seen} setters were found");
+}
+
+/// A field of the limits that is not in the table would not be tested at its ends.
+#[test]
+fn every_limit_is_here() {
+    let text = std::fs::read_to_string("src/http2/limits.rs").unwrap();
+    let (_, text) = text.split_once("pub struct Limits {").unwrap();
+    let (fields, _) = text.split_once("\n}").unwrap();
+    let fields =
+        fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let fields: Vec<&str> = fields.map(|(name, _)| name).collect();
+    assert_eq!(fields.len(), LIMITS.len(), "{fields:?}");
+    for name in fields {
+        assert!(LIMITS.iter().any(|(limit, ..)| *limit == name), "{name}");
+    }
 }
