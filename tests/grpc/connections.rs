@@ -212,6 +212,22 @@ pub async fn a_stream_ends_in_peace_while_its_server_drains(on: On) {
     assert_eq!((report.drained, report.forced), (1, 0));
 }
 
+/// A closed channel waits for its calls, and cuts those that its limit does not cover.
+pub async fn a_closed_channel_cuts_what_outlives_its_limit(on: On) {
+    let (channel, mut listener) = on.lone_channel(PoolOptions::new(), Faults::default());
+    let call = begin(&channel, raw("a"));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    let started = Instant::now();
+    let closing = tokio::spawn(async move { channel.close(Duration::from_secs(3)).await });
+    let reset = peer.next(FrameType::RstStream).await;
+    assert_eq!((reset.number(), started.elapsed().as_secs()), (8, 3), "CANCEL");
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Shutdown, Processed::Maybe), "{error}");
+    while peer.frame().await.is_some() {}
+    assert_eq!(closing.await.unwrap().cut, 1);
+}
+
 /// A peer that accepts and closes is not hammered.
 pub async fn back_off_holds_when_the_peer_accepts_and_closes(on: On) {
     let (connector, mut listener) = in_memory(64 * 1024);

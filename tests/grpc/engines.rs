@@ -80,6 +80,7 @@ engines! { cancel:
 }
 
 engines! { connections:
+    client a_closed_channel_cuts_what_outlives_its_limit;
     client a_goaway_moves_what_was_not_processed;
     client a_graceful_goaway_in_two_steps_loses_nothing;
     client a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed;

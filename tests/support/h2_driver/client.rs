@@ -324,6 +324,14 @@ impl Stream {
             self.send_stream().send_reset(reason(code));
             return Fate::Over;
         }
+        if intake.is_cut() {
+            drop(x);
+            let status = Status::new(Code::Cancelled, "the channel was closed");
+            let error = Error::new(Kind::Shutdown, status, Initiator::Local, Processed::Maybe);
+            fail(&self.slot, error);
+            self.send_stream().send_reset(h2::Reason::CANCEL);
+            return Fate::Over;
+        }
         if self.deadline.is_some_and(|at| at <= now) {
             let mut facts = intake.handle().facts(now);
             facts.stream_id = Some(self.id);
