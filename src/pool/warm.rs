@@ -63,7 +63,7 @@ impl Pool {
                 return Err(shut_down());
             }
             // The task that keeps so many connections may have ended with another runtime.
-            shared.maintain();
+            let _ = shared.maintain();
             if shared.candidates().is_empty() {
                 let resolving = shared.resolving.lock();
                 if let Some(error) = resolving.error().filter(|_| !resolving.is_asked()) {

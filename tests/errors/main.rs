@@ -298,8 +298,8 @@ async fn a_peer_that_closes_before_it_speaks() {
     assert_eq!(
         normal(&error),
         "UNAVAILABLE: cannot connect to http://test:80 (waiting for the first SETTINGS): the peer \
-             closed the connection [fault: network], while waiting for the peer's SETTINGS; not \
-             processed, a retry is safe"
+             closed the connection: it sent nothing; if it is a TLS server, use https:// [fault: \
+             network], while waiting for the peer's SETTINGS; not processed, a retry is safe"
     );
 }
 

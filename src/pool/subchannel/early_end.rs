@@ -3,6 +3,7 @@
 use crate::connection::handle::{DisconnectReason, EarlyEnd};
 use crate::error::Error;
 use crate::transport::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Target};
+use crate::transport::target::Scheme;
 
 /// Bytes from which on the first frame was read: a frame header's.
 const FRAME: usize = 9;
@@ -33,10 +34,22 @@ impl End {
                 text(new(ConnectErrorKind::TimedOut))
             }
             // The kind says all that the connection's error says.
+            None if self.reason == DisconnectReason::Aborted
+                && heard.is_empty()
+                && is_plain(target) =>
+            {
+                new(ConnectErrorKind::Closed)
+                    .with_detail("it sent nothing; if it is a TLS server, use https://")
+            }
             None if self.reason == DisconnectReason::Aborted => new(ConnectErrorKind::Closed),
             None => text(new(ConnectErrorKind::Closed)),
         }
     }
+}
+
+/// Many TLS servers close a connection that begins in plaintext, without an alert.
+fn is_plain(target: &Target) -> bool {
+    target.scheme() == Scheme::Http && target.unix_path().is_none()
 }
 
 /// The first frame is there, and it is no SETTINGS.
