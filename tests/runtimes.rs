@@ -203,6 +203,20 @@ fn runtimes_without_a_timer() {
     assert_eq!(findings[0].what, what);
 }
 
+/// A runtime that has ended takes tasks and drops them: a server there would accept nothing.
+#[test]
+fn servers_on_a_runtime_that_has_ended() {
+    let runtimes = [runtime(), Builder::new_current_thread().enable_all().build().unwrap()];
+    for ended in runtimes {
+        let handle = ended.handle().clone();
+        drop(ended);
+        let _guard = handle.enter();
+        let begun = Server::builder(router()).serve(in_memory(1024).1);
+        let Err(server::BuildError::NoRuntime(why)) = begun else { panic!("built") };
+        assert_eq!(why, "the tokio runtime has ended");
+    }
+}
+
 /// A server says where it cannot begin.
 #[test]
 fn servers_without_a_runtime() {

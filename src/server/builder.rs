@@ -7,6 +7,7 @@ use crate::connection::options::{ConnectionOptions, TIME_MAX, put};
 use crate::http2::Role;
 use crate::memory::budget::Budget;
 use crate::rt;
+use crate::rt::sync::{AtomicBool, Ordering};
 use crate::server::advanced::Advanced;
 use crate::server::listener::{Logs, Server, Shared, WAITING_MAX, accept_loop};
 use crate::server::router::Router;
@@ -41,6 +42,14 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+fn into_io(error: BuildError) -> io::Error {
+    let kind = match error {
+        BuildError::Options(_) => io::ErrorKind::InvalidInput,
+        BuildError::NoRuntime(_) => io::ErrorKind::Unsupported,
+    };
+    io::Error::new(kind, error)
+}
 
 /// Builder for a [`Server`]; [`Server::builder`] creates one.
 ///
@@ -193,18 +202,12 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// The system's error; kind `InvalidInput` with a [`BuildError`] if the options contradict each
-    /// other, kind `Unsupported` if there is no runtime, or one without timer or I/O.
+    /// other, kind `Unsupported` if there is no runtime, one without timer or I/O, or one that has ended.
     pub fn bind(self, addr: SocketAddr) -> io::Result<Server> {
-        self.checked().map_err(|error| {
-            let kind = match error {
-                BuildError::Options(_) => io::ErrorKind::InvalidInput,
-                BuildError::NoRuntime(_) => io::ErrorKind::Unsupported,
-            };
-            io::Error::new(kind, error)
-        })?;
+        self.checked().map_err(into_io)?;
         let acceptor = TcpAcceptor::bind(addr)?;
         let local = acceptor.local_addr()?;
-        Ok(self.begin(Box::new(acceptor), Some(local)))
+        self.begin(Box::new(acceptor), Some(local)).map_err(into_io)
     }
 
     /// Serves the connections that `acceptor` accepts.
@@ -216,10 +219,10 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// [`BuildError::Options`] if the options contradict each other, [`BuildError::NoRuntime`] outside a
-    /// tokio runtime or in one without a timer.
+    /// tokio runtime, in one without a timer, or in one that has ended.
     pub fn serve(self, acceptor: impl Accept + 'static) -> Result<Server, BuildError> {
         self.checked()?;
-        Ok(self.begin(Box::new(acceptor), None))
+        self.begin(Box::new(acceptor), None)
     }
 
     fn checked(&self) -> Result<(), BuildError> {
@@ -234,7 +237,11 @@ impl ServerBuilder {
         runtime.map(drop).map_err(|error| BuildError::NoRuntime(error.to_string()))
     }
 
-    fn begin(self, acceptor: Box<dyn Accept>, local: Option<SocketAddr>) -> Server {
+    fn begin(
+        self,
+        acceptor: Box<dyn Accept>,
+        local: Option<SocketAddr>,
+    ) -> Result<Server, BuildError> {
         let drain = Arc::new(Drain::new());
         let (stop, stopped) = watch::channel(false);
         let options = Arc::new(self.connection_options());
@@ -252,8 +259,17 @@ impl ServerBuilder {
             drain: Arc::clone(&drain),
             logs: Logs::default(),
         });
-        let task = rt::spawn(accept_loop(acceptor, shared, stopped));
-        Server::new(local, stop, drain, task)
+        let polled = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&polled);
+        let task = rt::spawn(async move {
+            begins.store(true, Ordering::Relaxed);
+            accept_loop(acceptor, shared, stopped).await;
+        });
+        // A runtime that has ended drops a task instead of running it.
+        if task.is_finished() && !polled.load(Ordering::Relaxed) {
+            return Err(BuildError::NoRuntime("the tokio runtime has ended".to_owned()));
+        }
+        Ok(Server::new(local, stop, drain, task))
     }
 
     /// Makes the options of connections: defaults, then what was set.

@@ -6,6 +6,7 @@ use crate::connection::cost::Execution;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
 use crate::grpc::{Code, request, response, shown};
 use crate::http2::{Fields, Head};
+use crate::rt::contain::contain;
 use crate::server::grpc::{Shape, refusing};
 use std::sync::Arc;
 
@@ -52,6 +53,32 @@ impl Router {
 
 /// A router at work: it serves connections.
 pub(in crate::server) struct Routes(Router);
+
+impl Drop for Routes {
+    /// Drops the user's closures one by one: what they hold may panic, and two panics at a time would end the
+    /// process.
+    fn drop(&mut self) {
+        let Router { methods, plain, interceptors, .. } = &mut self.0;
+        let mut panicked = false;
+        let mut drop_one = |drops: &mut dyn FnMut()| panicked |= contain(|| drops()).is_err();
+        methods.drain().for_each(|(_, entry)| {
+            let (mut make, mut handler) = (Some(entry.make), entry.handler);
+            drop_one(&mut || drop(make.take()));
+            drop_one(&mut || drop(handler.take()));
+        });
+        plain.drain(..).for_each(|(_, handler)| {
+            let mut handler = Some(handler);
+            drop_one(&mut || drop(handler.take()));
+        });
+        interceptors.drain(..).for_each(|interceptor| {
+            let mut interceptor = Some(interceptor);
+            drop_one(&mut || drop(interceptor.take()));
+        });
+        if panicked {
+            tracing::error!("a handler or interceptor of a server panicked when it was dropped");
+        }
+    }
+}
 
 impl Dispatch for Routes {
     fn plan(&self, head: &Head) -> Plan {
@@ -144,6 +171,51 @@ mod tests {
             };
             assert_eq!((found.len(), found[0].what.as_str()), (1, what));
         }
+    }
+
+    struct Bomb;
+
+    impl Bomb {
+        fn tick(&self) {}
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any("on purpose");
+        }
+    }
+
+    /// Without containment, the second panic ends the process.
+    #[test]
+    fn handlers_that_panic_when_they_are_dropped_are_contained() {
+        let bombs = [(); 6].map(|()| Bomb);
+        let [a, b, c, d, e, f] = bombs;
+        let router = Router::new()
+            .intercept(move |_| {
+                a.tick();
+                Ok(())
+            })
+            .intercept(move |_| {
+                b.tick();
+                Ok(())
+            })
+            .unary(&ECHO, move |_, request: Raw| {
+                c.tick();
+                async move { Ok(Response::new(request)) }
+            })
+            .unary(&Method::new("/test.Echo/Other"), move |_, request: Raw| {
+                d.tick();
+                async move { Ok(Response::new(request)) }
+            })
+            .http("/a", move |_| {
+                e.tick();
+                async { HttpReply::new(204) }
+            })
+            .http("/b", move |_| {
+                f.tick();
+                async { HttpReply::new(204) }
+            });
+        drop(router.settle());
     }
 
     #[test]
