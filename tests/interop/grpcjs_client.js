@@ -132,6 +132,11 @@ const cases = {
     call.end(request);
     await fails(2, many(call), details);
   },
+  async oversized_metadata() {
+    const metadata = new grpc.Metadata();
+    metadata.set('x-large', 'v'.repeat(20000));
+    await fails(8, one((done) => stub.UnaryCall(large(), metadata, options(), done)));
+  },
   async unimplemented() {
     await fails(12, one((done) => stub.UnimplementedCall({}, options(), done)));
     const other = new UnimplementedService(target, credentials);
