@@ -1,5 +1,5 @@
-//! Which task runs the user's code on a server. In real time: a poll that blocks cannot be had in
-//! virtual time. The order of events decides, not how long they take.
+//! Which task runs the user's code on a server. Polls that hold their thread are in real time, where the order
+//! of events decides; how long a poll takes is virtual time.
 
 use crate::memory_pair::{On, raw};
 use crate::peer::{Frame, Peer, framed, request};
@@ -165,13 +165,18 @@ async fn a_ping_is_answered_beside_plain_handlers_that_block() {
 
 const WHERE: Method<Raw, Raw> = Method::new("/test.Execution/Where");
 
-/// A method that tells which task ran it. It blocks if it is asked to.
+/// The time of a poll that is asked to be slow.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// A method that tells which task began it.
 fn tells_its_task(router: Router) -> Channel {
-    let router = router.unary(&WHERE, |_, request: Raw| {
-        if &request.0[..] == b"block" {
-            std::thread::sleep(Duration::from_millis(50));
+    let router = router.unary(&WHERE, |_, request: Raw| async move {
+        let id = tokio::task::id().to_string();
+        if &request.0[..] == b"slow" {
+            // Moves the clock within this poll.
+            tokio::time::advance(SLOW).await;
         }
-        async move { Ok(Response::new(raw(tokio::task::id().to_string()))) }
+        Ok(Response::new(raw(id)))
     });
     let (connector, listener) = in_memory(64 * 1024);
     let _server = On::FRAMEWIRE.server(router).serve(listener).unwrap();
@@ -186,53 +191,57 @@ async fn of(channel: &Channel, message: &str) -> Raw {
     task(channel, Request::new(raw(message))).await
 }
 
-/// Calls until the connection's task runs the handler: returns that task.
+/// Calls as often as a method is spawned until it is proved, then once more: returns the connection's task.
 async fn proved(channel: &Channel) -> Raw {
-    let mut last = of(channel, "x").await;
-    for _ in 0..100_000 {
-        let next = of(channel, "x").await;
-        if next == last {
-            return next;
-        }
-        last = next;
+    let mut spawned = Vec::new();
+    for _ in 0..16 {
+        let task = of(channel, "x").await;
+        assert!(!spawned.contains(&task), "a method is proved too early");
+        spawned.push(task);
     }
-    panic!("the method is never proved");
+    let connection = of(channel, "x").await;
+    assert!(!spawned.contains(&connection));
+    assert_eq!(of(channel, "x").await, connection);
+    connection
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_method_is_spawned_until_it_is_proved_and_after_one_slow_poll() {
     let channel = tells_its_task(Router::new());
-    let mut first = Vec::new();
-    for _ in 0..16 {
-        let task = of(&channel, "x").await;
-        assert!(!first.contains(&task));
-        first.push(task);
-    }
     let connection = proved(&channel).await;
-    assert!(!first.contains(&connection));
     // Nobody knows that beforehand.
-    of(&channel, "block").await;
+    assert_eq!(of(&channel, "slow").await, connection);
     for _ in 0..2_000 {
         assert_ne!(of(&channel, "x").await, connection);
     }
+    tokio::time::advance(999 * SLOW).await;
+    for _ in 0..100 {
+        assert_ne!(of(&channel, "x").await, connection);
+    }
+    tokio::time::advance(SLOW).await;
+    assert_eq!(proved(&channel).await, connection);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_proved_method_is_spawned_for_what_is_large_or_compressed() {
     let channel = tells_its_task(Router::new());
     let connection = proved(&channel).await;
-    let large = Request::new(raw(vec![b'x'; 16 * 1024]));
-    assert_ne!(task(&channel, large).await, connection);
-    assert_eq!(proved(&channel).await, connection);
-    let compressed = Request::new(raw("x")).with_encoding(Encoding::Gzip);
-    assert_ne!(task(&channel, compressed).await, connection);
+    for (message, encoding, inline) in [
+        (vec![b'x'; 16 * 1024 - 5], Encoding::Identity, true),
+        (vec![b'x'; 16 * 1024], Encoding::Identity, false),
+        (vec![b'x'], Encoding::Gzip, false),
+    ] {
+        let what = format!("{} bytes, {encoding:?}", message.len());
+        let request = Request::new(raw(message)).with_encoding(encoding);
+        assert_eq!(task(&channel, request).await == connection, inline, "{what}");
+    }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_declared_is_not_measured() {
     let channel = tells_its_task(Router::new().execution(&WHERE, Execution::Inline));
     let connection = of(&channel, "x").await;
-    for message in ["block", "x"] {
+    for message in ["slow", "x"] {
         assert_eq!(of(&channel, message).await, connection);
     }
     let spawned = Router::new().execution(&WHERE, Execution::Spawned);
