@@ -75,7 +75,7 @@ type OnTime<B> = (&'static str, fn(B, Duration) -> B, bool);
 type OnCount<B> = (&'static str, fn(B, u32) -> B, bool);
 
 /// The name that errors use, the setter, and whether zero is an error.
-const CHANNEL_TIMES: [OnTime<ChannelBuilder>; 13] = [
+const CHANNEL_TIMES: [OnTime<ChannelBuilder>; 15] = [
     ("connect_timeout", |b, t| b.connect_timeout(t), true),
     ("keepalive_time", |b, t| b.keepalive_time(t), false),
     ("keepalive_timeout", |b, t| b.keepalive_timeout(t), true),
@@ -84,6 +84,12 @@ const CHANNEL_TIMES: [OnTime<ChannelBuilder>; 13] = [
     ("backoff", |b, t| b.backoff(t, Duration::MAX), false),
     ("Advanced::settings_timeout", |b, t| b.advanced(advanced().settings_timeout(t)), true),
     ("Advanced::write_stall_timeout", |b, t| b.advanced(advanced().write_stall_timeout(t)), true),
+    ("Advanced::doubt's time", |b, t| b.advanced(advanced().doubt(t, t)), true),
+    (
+        "Advanced::doubt's time for an answer",
+        |b, t| b.advanced(advanced().doubt(Duration::from_secs(1), t)),
+        true,
+    ),
     ("Advanced::stream_stall", |b, t| b.advanced(advanced().stream_stall_timeout(t)), false),
     ("Advanced::probe_after", |b, t| b.advanced(advanced().probe_after(t)), false),
     ("Advanced::leak_after", |b, t| b.advanced(advanced().leak_after(t)), false),

@@ -164,14 +164,22 @@ fn words_in(source: &Source, words: &[&'static str]) -> BTreeSet<(usize, &'stati
     code.chain(paths(source)).flat_map(hits).collect()
 }
 
+/// The one file that may say `unsafe`, and how often: two system calls on plain integers.
+const UNSAFE: (&str, usize) = ("src/transport/tcp_info.rs", 2);
+
 #[test]
-fn unsafe_stands_nowhere() {
+fn unsafe_stands_in_one_file() {
     let mut findings = Vec::new();
+    let mut audited = 0;
     for source in ["src", "examples", "fuzz"].iter().flat_map(|folder| files(folder, &["rs"])) {
         for line in source.lines.iter().filter(|line| has_word(&line.code, "unsafe")) {
-            findings.push(format!("{} says unsafe", at(&source, line.number)));
+            match source.path == UNSAFE.0 {
+                true => audited += 1,
+                false => findings.push(format!("{} says unsafe", at(&source, line.number))),
+            }
         }
     }
+    assert_eq!(audited, UNSAFE.1, "{} has other unsafe code than was audited", UNSAFE.0);
     report(
         &findings,
         "write it in safe Rust; an exception needs a decision in spec-notes/decisions",

@@ -57,7 +57,12 @@ impl Contender {
             Self::Probe => {
                 builder = builder.advanced(Advanced::default().probe_after(PROBE_AFTER));
             }
-            Self::Doubt => builder = builder.keepalive_timeout(DOUBT),
+            Self::Doubt => {
+                // With a keepalive_time, an unanswered PING ends the connection.
+                let often = Duration::from_secs(3600);
+                builder = builder.keepalive_time(often).keepalive_timeout(DOUBT);
+                builder = builder.advanced(Advanced::default().doubt(DOUBT, DOUBT));
+            }
             Self::UserTimeout => sockets.user_timeout = Some(USER_TIMEOUT),
         }
         Ok(builder

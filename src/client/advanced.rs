@@ -1,6 +1,7 @@
 //! The options of a channel that few programs need.
 
 use crate::advisor::sizing::ControllerOptions;
+use crate::connection::keepalive::Doubt;
 use crate::connection::options::{AdvancedConnection, put};
 use crate::http2::Limits;
 use crate::pool::{Cap, PoolOptions};
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub struct Advanced {
     connection: AdvancedConnection,
     probe_after: Option<Option<Duration>>,
+    doubt: Option<(Duration, Duration)>,
     leak_after: Option<Option<Duration>>,
     max_calls_per_connection: Option<u32>,
     fill_percent: Option<u32>,
@@ -67,10 +69,18 @@ impl Advanced {
         self
     }
 
-    /// Sets the time after which a connection ends whose socket accepts no byte. Default 30 s; 0 is
-    /// an error.
-    pub fn write_stall_timeout(mut self, time: Duration) -> Self {
-        self.connection.write_stall_timeout = Some(time);
+    /// Sets when one PING checks a peer that is silent while a call waits, and how long its answer may
+    /// take. Without an answer the connection takes no new calls; those in flight continue. Default 10 s
+    /// and 10 s; 0 is an error.
+    pub fn doubt(mut self, after: Duration, answer: Duration) -> Self {
+        self.doubt = Some((after, answer));
+        self
+    }
+
+    /// Sets the time after which a connection ends whose socket accepts no byte. Default `None`: a peer
+    /// that reads slowly is alive as long as its system answers. 0 is an error.
+    pub fn write_stall_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.connection.write_stall_timeout = Some(time.into());
         self
     }
 
@@ -208,6 +218,9 @@ impl Advanced {
         let from = self.clone();
         from.connection.apply(&mut to.driver);
         put(from.probe_after, &mut to.driver.probe_after);
+        if let Some((after, answer)) = from.doubt {
+            to.driver.doubt = Doubt { after, answer };
+        }
         put(from.leak_after, &mut to.driver.leak_after);
         put(from.max_calls_per_connection, &mut to.max_calls);
         put(from.fill_percent, &mut to.fill_percent);

@@ -32,8 +32,9 @@ impl ChannelBuilder {
     }
 
     /// Sets the silence after which a PING is sent while calls are in flight, again and again.
-    /// Default off: a connection without an answer for [`ChannelBuilder::keepalive_timeout`] is
-    /// checked anyway while calls wait.
+    /// Default off: while calls wait, one PING checks a silent peer anyway
+    /// ([`Advanced::doubt`](super::Advanced::doubt)), and a peer whose system has stopped answering is
+    /// found within about 20 s.
     ///
     /// Less than 10 s counts as 10 s (gRFC A8). Default gRPC servers allow one PING in 5 min; after
     /// `too_many_pings` the channel doubles the interval for its next connections.
@@ -42,8 +43,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets the time that a peer has to answer a PING before the connection ends, and the silence
-    /// after which one PING is sent while calls wait. Default 10 s; 0 is an error.
+    /// Sets the time that a peer has to answer a PING before the connection ends and its calls fail.
+    /// Applies only with [`ChannelBuilder::keepalive_time`]. Default 20 s, as in gRPC; 0 is an error.
     pub fn keepalive_timeout(mut self, time: Duration) -> Self {
         self.settings.keepalive_timeout = Some(time);
         self

@@ -82,7 +82,7 @@ impl Settings {
         let from = self.clone();
         put(from.connect_timeout, &mut to.dial_time);
         put(from.keepalive_time, &mut to.driver.keepalive);
-        put(from.keepalive_timeout, &mut to.driver.doubt_time);
+        put(from.keepalive_timeout, &mut to.driver.keepalive_timeout);
         put(from.keepalive_without_calls, &mut to.driver.keepalive_without_calls);
         put(from.min_connections, &mut to.min_connections);
         put(from.max_connections, &mut to.max_connections);

@@ -112,7 +112,8 @@ impl Findings {
 
     /// Times after which a connection ends: none may be zero.
     fn times(&mut self, options: &ConnectionOptions) {
-        let fields: [(&str, Duration, &str, &str); 3] = [
+        let stall = options.write_stall_time.unwrap_or(Duration::MAX);
+        let fields: [(&str, Duration, &str, &str); 5] = [
             (
                 "Advanced::settings_timeout",
                 options.settings_time,
@@ -120,16 +121,28 @@ impl Findings {
                 "some seconds",
             ),
             (
-                "keepalive_timeout",
-                options.doubt_time,
-                "every connection with a call ends before its peer can answer",
+                "Advanced::doubt's time",
+                options.doubt.after,
+                "a PING leaves with every call",
                 "some seconds; the default is 10 s",
             ),
             (
+                "Advanced::doubt's time for an answer",
+                options.doubt.answer,
+                "no peer can answer, and every connection is replaced",
+                "some seconds; the default is 10 s",
+            ),
+            (
+                "keepalive_timeout",
+                options.keepalive_timeout,
+                "every connection with a keepalive_time ends before its peer can answer",
+                "some seconds; the default is 20 s",
+            ),
+            (
                 "Advanced::write_stall_timeout",
-                options.write_stall_time,
+                stall,
                 "every connection ends when its socket's buffer is full once",
-                "some seconds; the default is 30 s",
+                "None, or a minute",
             ),
         ];
         for (name, time, why, instead) in fields {

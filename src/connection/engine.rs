@@ -12,7 +12,7 @@
 
 use crate::call::state::SharedCall;
 use crate::connection::dispatch::Dispatch;
-use crate::connection::driver::Drain;
+use crate::connection::driver::{Delivered, Drain};
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle};
 use crate::connection::options::ConnectionOptions;
 use crate::error::Error;
@@ -208,11 +208,12 @@ impl Intake {
 
     fn leave(&self, error: Option<Error>) {
         if let Some(drain) = &self.drain {
-            drain.leave(&self.handle);
+            drain.leave(&self.handle, Delivered::All);
         }
         let ending =
             if error.is_some() { DisconnectReason::Aborted } else { DisconnectReason::Shutdown };
         self.tell_owner(ConnectionEvent::Closed(error, ending));
+        self.tell_owner(ConnectionEvent::SocketClosed);
     }
 
     fn tell_owner(&self, change: ConnectionEvent) {

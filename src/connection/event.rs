@@ -37,8 +37,10 @@ pub enum ConnectionEvent {
     Leaked(Leak),
     /// The connection ends before the peer's SETTINGS. [`ConnectionEvent::Closed`] follows.
     NeverReady(EarlyEnd),
-    /// The connection is closed.
+    /// The connection has ended. Its socket may still wait for the peer to close.
     Closed(Option<Error>, DisconnectReason),
+    /// The socket is closed too, and counts in no limit any more.
+    SocketClosed,
 }
 
 /// The reason why a connection ended, in the terms of gRFC A94.

@@ -1,6 +1,6 @@
 //! The options of one connection.
 
-use crate::connection::keepalive::{PROBE_AFTER, Preset};
+use crate::connection::keepalive::{Doubt, PROBE_AFTER, Preset};
 use crate::http2::{Limits, Role};
 use crate::memory::budget::Budget;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) fn put<T>(from: Option<T>, to: &mut T) {
 pub(crate) struct AdvancedConnection {
     pub(crate) limits: Option<Limits>,
     pub(crate) settings_timeout: Option<Duration>,
-    pub(crate) write_stall_timeout: Option<Duration>,
+    pub(crate) write_stall_timeout: Option<Option<Duration>>,
     pub(crate) stream_stall_timeout: Option<Option<Duration>>,
 }
 
@@ -46,15 +46,19 @@ pub struct ConnectionOptions {
     pub limits: Limits,
     /// Time for the peer's first SETTINGS. Default 20 s on a client, 10 s on a server.
     pub settings_time: Duration,
-    /// Silence, while a call waits, after which one PING asks whether the peer lives; and the
-    /// time it has to answer. Default 10 s.
-    pub doubt_time: Duration,
-    /// A socket that takes no byte for this long ends the connection. Default 30 s.
-    pub write_stall_time: Duration,
+    /// When one PING asks whether a silent peer is alive, and how long its answer may take. Without an
+    /// answer a client's connection takes no new calls; those in flight continue. Default 10 s and 10 s.
+    pub doubt: Doubt,
+    /// A socket that takes no byte for this long ends the connection. Default off: a peer that reads slowly
+    /// is alive as long as its system answers.
+    pub write_stall_time: Option<Duration>,
     /// Silence after which a PING is sent, again and again; off by default, at least 10 s. A client
     /// sends none while it has no calls. A channel doubles it for its next connections when a peer
     /// says `too_many_pings`; gRPC servers allow 5 min by default.
     pub keepalive: Option<Duration>,
+    /// With `keepalive`: the time that the answer to a PING may take, after which the connection is closed
+    /// and its calls fail. Default 20 s.
+    pub keepalive_timeout: Duration,
     /// Whether a client's `keepalive` goes on without calls. Off by default: gRPC servers allow one
     /// PING in 2 h then.
     pub keepalive_without_calls: bool,
@@ -95,9 +99,10 @@ impl ConnectionOptions {
         Self {
             limits: if server { Limits::server() } else { Limits::client() },
             settings_time: Duration::from_secs(if server { 10 } else { 20 }),
-            doubt_time: Duration::from_secs(10),
-            write_stall_time: Duration::from_secs(30),
+            doubt: Doubt::new(),
+            write_stall_time: None,
             keepalive: None,
+            keepalive_timeout: Duration::from_secs(20),
             keepalive_without_calls: false,
             probe_after: if server { None } else { Some(PROBE_AFTER) },
             stream_stall_time: None,
@@ -115,23 +120,22 @@ impl ConnectionOptions {
         self.budget.clone().unwrap_or_else(Budget::process)
     }
 
-    /// Takes a client's times from a preset: `keepalive` and, without calls, none; `doubt_time`, the
-    /// longer of the preset's silence and its time for an answer; `probe_after`. By preset, in
-    /// seconds:
+    /// Takes a client's times from a preset: `keepalive` and, without calls, none; `doubt`;
+    /// `probe_after`. By preset, in seconds:
     ///
-    /// | preset | `keepalive` | `doubt_time` | `probe_after` |
-    /// |---|---|---|---|
-    /// | plain, Kubernetes | off | 10 | 60 |
-    /// | AWS NLB | 320 | 10 | 60 |
-    /// | AWS ALB | off | 10 | 45 |
-    /// | cloud | 320 if it fits below the limit | 10 | 60, or ¾ of the limit if that is less |
+    /// | preset | `keepalive` | `probe_after` |
+    /// |---|---|---|
+    /// | plain, Kubernetes | off | 60 |
+    /// | AWS NLB | 320 | 60 |
+    /// | AWS ALB | off | 45 |
+    /// | cloud | 320 if it fits below the limit | 60, or ¾ of the limit if that is less |
     ///
     /// The preset's socket options are the connector's; see `PoolOptions::liveness` for idle time.
     #[must_use]
     pub fn liveness(mut self, preset: &Preset) -> Self {
         self.keepalive = preset.keepalive;
         self.keepalive_without_calls = false;
-        self.doubt_time = preset.doubt.after.max(preset.doubt.answer);
+        self.doubt = preset.doubt;
         self.probe_after = Some(preset.probe_after);
         self
     }
@@ -152,8 +156,14 @@ impl ConnectionOptions {
     /// Reduces times that no clock can add to [`TIME_MAX`].
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
-        let times = [&mut self.settings_time, &mut self.doubt_time, &mut self.write_stall_time];
+        let times = [
+            &mut self.settings_time,
+            &mut self.doubt.after,
+            &mut self.doubt.answer,
+            &mut self.keepalive_timeout,
+        ];
         let optional = [
+            &mut self.write_stall_time,
             &mut self.keepalive,
             &mut self.probe_after,
             &mut self.stream_stall_time,

@@ -34,6 +34,11 @@ impl Bdp {
         true
     }
 
+    /// Returns whether a measurement is in progress.
+    pub const fn is_running(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Ends the measurement at the acknowledgement; returns the window to grow to if `window` is too small.
     pub fn answered(&mut self, now: Instant, window: u32, max: u32) -> Option<u32> {
         let sent = self.sent.take()?;

@@ -205,14 +205,14 @@ impl Findings {
                     format!("keepalive_time {interval:?} is below {KEEPALIVE_MIN:?}"),
                     "it counts as 10 s, and a default gRPC server ends connections that ping more \
                      often than every 5 min (too_many_pings)",
-                    "no keepalive_time: keepalive_timeout finds dead peers while calls wait; else 5 min or more",
+                    "no keepalive_time: dead peers are found while calls wait; else 5 min or more",
                 );
             } else if interval < rule {
                 self.warn(
                     format!("keepalive_time {interval:?} is below {rule:?}"),
                     "a default gRPC server ends connections that ping more often than every 5 min \
                      (too_many_pings)",
-                    "no keepalive_time: keepalive_timeout finds dead peers while calls wait; else 5 min or more, unless \
+                    "no keepalive_time: dead peers are found while calls wait; else 5 min or more, unless \
                      the server's enforcement policy permits less",
                 );
             }

@@ -179,7 +179,7 @@ mod tests {
             assert!(options.shrink_after <= options.idle_time);
             let keepalive = driver.keepalive.map(seconds);
             let probe = driver.probe_after.map(seconds);
-            (seconds(options.idle_time), keepalive, seconds(driver.doubt_time), probe)
+            (seconds(options.idle_time), keepalive, seconds(driver.doubt.answer), probe)
         };
         assert_eq!(numbers(&Preset::plain()), (300.0, None, 10.0, Some(60.0)));
         assert_eq!(numbers(&Preset::kubernetes()), (300.0, None, 10.0, Some(60.0)));

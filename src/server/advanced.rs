@@ -48,10 +48,10 @@ impl Advanced {
         self
     }
 
-    /// Sets the time after which a connection ends whose socket accepts no byte. Default 30 s; 0 is
-    /// an error.
-    pub fn write_stall_timeout(mut self, time: Duration) -> Self {
-        self.connection.write_stall_timeout = Some(time);
+    /// Sets the time after which a connection ends whose socket accepts no byte. Default `None`: a peer
+    /// that reads slowly is alive as long as its system answers. 0 is an error.
+    pub fn write_stall_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.connection.write_stall_timeout = Some(time.into());
         self
     }
 

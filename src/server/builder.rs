@@ -279,7 +279,7 @@ impl ServerBuilder {
         to.set_windows(self.stream_window, self.connection_window);
         put(self.max_concurrent_streams, &mut to.limits.concurrent_streams);
         put(self.budget.clone().map(Some), &mut to.budget);
-        put(self.keepalive_timeout, &mut to.doubt_time);
+        put(self.keepalive_timeout, &mut to.keepalive_timeout);
         put(self.keepalive_time, &mut to.keepalive);
         put(self.max_connection_age, &mut to.max_age);
         put(self.max_connection_age_grace, &mut to.max_age_grace);
@@ -311,8 +311,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets the time that a client has to answer a PING before the connection ends. Default 10 s; 0
-    /// is an error.
+    /// Sets the time that a client has to answer a PING before the connection ends. Applies only with
+    /// [`ServerBuilder::keepalive_time`]. Default 20 s, as in gRPC; 0 is an error.
     pub fn keepalive_timeout(mut self, time: Duration) -> Self {
         self.keepalive_timeout = Some(time);
         self

@@ -116,8 +116,10 @@ impl Shutdown {
     /// flight, then cuts the rest.
     ///
     /// Each connection gets a first GOAWAY, a PING, and after its answer the final GOAWAY (RFC 9113
-    /// §6.8), so that no call is lost on the way. Returns what was cut. A `grace` above ten years
-    /// counts as ten years.
+    /// §6.8), so that no call is lost on the way. Then its write side is shut down, and it is closed when
+    /// the peer has closed too, so that the peer can read all answers. A peer that acknowledges nothing
+    /// more for 5 s is not waited for. Returns what was delivered and what was cut. A `grace` above ten
+    /// years counts as ten years.
     ///
     /// # Cancel safety
     /// If the future is dropped, draining continues and still ends after `grace`.
@@ -180,14 +182,15 @@ enum Admission {
 }
 
 impl Shared {
-    /// Admits a connection within the limit, or in place of the one without streams that has been silent for
-    /// longest: clients that are silent do not shut out others.
+    /// Admits a connection within the limit, or in place of the one that has waited longest for its peer to
+    /// close, or else of the one without streams that has been silent for longest: clients that are silent do not shut out others.
     fn admit(&self) -> Option<Admission> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(Admission::Permit(permit));
         }
         let turn = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        self.drain.close_longest_silent(rt::now()).then_some(Admission::Waiting(turn))
+        let closes = self.drain.cut_oldest() || self.drain.close_longest_silent(rt::now());
+        closes.then_some(Admission::Waiting(turn))
     }
 }
 
@@ -286,7 +289,7 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
             return None;
         }
     };
-    let Connected { io, info, .. } = connected;
+    let Connected { io, info, socket, .. } = connected;
     let window = shared.options.limits.stream_window;
     let handle = Handle::new(info, None, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
@@ -296,7 +299,8 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     Some(match shared.engine.foreign() {
         None => {
             let options = Arc::clone(&shared.options);
-            Driving::Ours(Driver::server_after(opening, io, handle, options, dispatch, drain))
+            let driver = Driver::server_after(opening, io, handle, options, dispatch, drain);
+            Driving::Ours(driver.with_socket(socket))
         }
         Some(engine) => {
             let (intake, options) = (Intake::new(handle, Some(drain)), (*shared.options).clone());

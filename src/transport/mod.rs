@@ -16,9 +16,10 @@ pub(crate) mod options;
 mod progress;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub(crate) mod sniff;
-mod socket;
+pub(crate) mod socket;
 pub(crate) mod target;
 pub(crate) mod tcp;
+pub(crate) mod tcp_info;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub(crate) mod tls;
 #[cfg(unix)]

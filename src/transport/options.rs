@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::transport::tcp_info;
+
 #[cfg(unix)]
 use std::os::fd::AsFd as AsSystemSocket;
 #[cfg(windows)]
@@ -42,7 +44,7 @@ pub struct SocketOptions {
     /// A channel does not depend on it: `ChannelBuilder::connect_timeout` bounds a dial, and
     /// `ChannelBuilder::keepalive_timeout` finds a dead peer while a call waits.
     pub user_timeout: Option<Duration>,
-    /// TCP keepalive. Default 10 s, 3 s, 3 probes; `None` leaves it off.
+    /// TCP keepalive. Default 10 s, 2 s, 5 probes; `None` leaves it off.
     pub keepalive: Option<TcpKeepalive>,
 }
 
@@ -69,7 +71,7 @@ impl TcpKeepalive {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        let keepalive = TcpKeepalive::new(Duration::from_secs(10), Duration::from_secs(3), 3);
+        let keepalive = TcpKeepalive::new(Duration::from_secs(10), Duration::from_secs(2), 5);
         Self { user_timeout: None, keepalive: Some(keepalive) }
     }
 }
@@ -88,7 +90,7 @@ impl SocketOptions {
         self
     }
 
-    /// Sets TCP keepalive, or with `None` leaves it off. Default 10 s, 3 s, 3 probes.
+    /// Sets TCP keepalive, or with `None` leaves it off. Default 10 s, 2 s, 5 probes.
     #[must_use]
     pub fn with_keepalive(mut self, keepalive: impl Into<Option<TcpKeepalive>>) -> Self {
         self.keepalive = keepalive.into();
@@ -101,6 +103,7 @@ impl SocketOptions {
     ///
     /// The system's error, or `Unsupported` if TCP_NODELAY stays off.
     pub fn apply(&self, socket: &impl AsSystemSocket) -> io::Result<()> {
+        tcp_info::bound_retransmission(socket);
         let socket = socket2::SockRef::from(socket);
         socket.set_tcp_nodelay(true)?;
         if !socket.tcp_nodelay()? {

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use crate::transport::tcp_info::{self, TcpInfo};
+
 #[cfg(unix)]
 use std::os::fd::{AsFd as AsSystemSocket, BorrowedFd as BorrowedSystemSocket};
 #[cfg(windows)]
@@ -62,6 +64,12 @@ impl SocketHandle {
         #[cfg(windows)]
         let borrowed = socket.as_socket();
         Some(look(borrowed))
+    }
+
+    /// Returns what the system knows about the TCP connection; `None` if it is closed or the system
+    /// does not say.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+        self.with(|socket| tcp_info::read(&socket)).flatten()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::transport::connect::{
 };
 pub(crate) use crate::transport::options::SocketOptions;
 use crate::transport::socket::SharedStream;
+use crate::transport::tcp_info;
 
 /// How long one address may stay silent before the next one is tried in parallel (RFC 8305 §5).
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -234,7 +235,9 @@ impl TcpAcceptor {
     /// The system's error, for example if another socket uses the address; kind `Unsupported` outside a tokio
     /// runtime with I/O (`enable_io`, `enable_all`).
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self::from_listener(rt::listen_tcp(addr)?, SocketOptions::default()))
+        let listener = rt::listen_tcp(addr)?;
+        tcp_info::bound_retransmission(&listener);
+        Ok(Self::from_listener(listener, SocketOptions::default()))
     }
 
     /// Accepts from `listener` and sets `options` on each accepted socket.

@@ -87,8 +87,8 @@ async fn options_are_set_on_both_ends() {
         {
             assert_eq!(socket.tcp_user_timeout().unwrap(), None, "the system decides");
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(3));
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(2));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
         }
     }
 }

@@ -69,6 +69,9 @@ async fn an_old_connection_is_drained() {
     peer.data(1, b"", true).await;
     let rest = until_closed(&mut peer).await;
     assert!(rest.iter().any(|f| f.field("grpc-status") == Some("0")), "{rest:?}");
+    assert_eq!(pair.server.handle().connections(), 1, "until the peer closes too");
+    drop(peer);
+    sleep(Duration::from_millis(5)).await;
     assert_eq!(pair.server.handle().connections(), 0);
 }
 

@@ -6,7 +6,7 @@ use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, HttpRequest};
 use framewire::error::{Error, Kind, Processed};
 use framewire::server::{DrainReport, Server};
-use framewire::unstable::grpc::{Code, Method};
+use framewire::unstable::grpc::{Code, Method, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::pool::PoolOptions;
@@ -180,4 +180,30 @@ async fn a_client_that_answers_no_ping() {
     assert_eq!(last, [(0x7fff_ffff, 0), (1, 5)]);
     drop(peer);
     draining.await.unwrap();
+}
+
+/// Nothing follows the last GOAWAY: not the credit of bytes that the ended streams had not read.
+#[tokio::test(start_paused = true)]
+async fn nothing_follows_the_last_goaway() {
+    let router = router().client_streaming(&WATCHED, |_, requests| async move {
+        std::future::pending::<()>().await;
+        drop(requests);
+        Ok(Response::new(raw("")))
+    });
+    let pair = Setup::new(router).start();
+    let mut peer = Peer::dial(&pair.connector).await;
+    let message = framed(&[7; 200_000]);
+    for id in (1..16).step_by(2) {
+        peer.headers(id, false, &request("/test.Echo/Watched", &[])).await;
+        for piece in message.chunks(16_384) {
+            peer.data(id, piece, false).await;
+        }
+    }
+    // WINDOW_UPDATE of 0 on the connection.
+    peer.window(0, 0).await;
+    let mut frames = Vec::new();
+    while let Some(frame) = peer.unanswered().await {
+        frames.push(frame.kind);
+    }
+    assert_eq!(frames.last(), Some(&FrameType::GoAway), "{frames:?}");
 }

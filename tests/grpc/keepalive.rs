@@ -25,26 +25,58 @@ pub fn begin(channel: &Channel, message: Raw) -> JoinHandle<Result<Response<Raw>
     tokio::spawn(async move { channel.unary(&UNARY, message).await })
 }
 
-/// A peer that has fallen silent is asked with one PING whether it lives; without an answer the
-/// call ends with UNAVAILABLE, with one it goes on.
+/// A peer that has fallen silent is asked with one PING whether it lives. Without an answer new calls
+/// go elsewhere; the call in flight goes on, since a slow peer is not dead.
 #[tokio::test(start_paused = true)]
-async fn a_silent_peer_is_asked_once_and_given_up() {
+async fn a_silent_peer_is_asked_once_and_gets_no_new_calls() {
     let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw(""));
     let mut peer = Peer::accept(&mut listener, &[]).await;
     peer.next(FrameType::Headers).await;
-    // Nobody reads the PING.
+    // Nobody reads the PING: 10 s of silence, and 10 s for the answer. Then the next one is dialled.
     let started = Instant::now();
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
+    let mut second = Peer::accept(&mut listener, &[]).await;
     let took = started.elapsed().as_secs();
-    assert!((19..=21).contains(&took), "twice the time of doubt: {took} s");
+    assert!((19..=21).contains(&took), "{took} s");
+    let other = begin(&channel, raw(""));
+    second.next(FrameType::Headers).await;
+    second.answer(1, b"elsewhere").await;
+    assert_eq!(other.await.unwrap().unwrap().into_inner(), raw("elsewhere"));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!call.is_finished(), "ended by silence alone");
+    peer.answer(1, b"after all").await;
+    assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("after all"));
     let mut pings = 0;
     while let Some(frame) = peer.unanswered().await {
+        assert_ne!(frame.kind, FrameType::RstStream);
         pings += usize::from(frame.kind == FrameType::Ping);
     }
     assert_eq!(pings, 1);
+}
 
+/// A user who asks for keepalive means it: without an answer within its own timeout the calls end, and
+/// the time before a PING has no part in that.
+#[tokio::test(start_paused = true)]
+async fn with_keepalive_an_unanswered_ping_ends_the_calls() {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = Some(Duration::from_secs(40));
+    options.driver.keepalive_timeout = Duration::from_secs(3);
+    options.driver.doubt.after = Duration::from_secs(3600);
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    let call = begin(&channel, raw(""));
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    peer.next(FrameType::Headers).await;
+    let started = Instant::now();
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
+    assert!(error.to_string().contains("keepalive_timeout"), "{error}");
+    assert_eq!(started.elapsed().as_secs(), 43);
+}
+
+/// A call whose peer answers the PING goes on for as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_has_all_the_time() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
     let call = begin(&channel, raw(""));
     let mut peer = Peer::accept(&mut listener, &[]).await;
     let script = tokio::spawn(async move {
@@ -294,4 +326,34 @@ async fn silence_before_a_call_is_no_doubt() {
     assert_eq!(started.elapsed().as_secs(), 10);
     peer.answer(1, b"").await;
     call.await.unwrap().unwrap();
+}
+
+/// Acknowledgements of PINGs that nobody sent begin nothing, whatever they carry; nor does a second one.
+#[tokio::test(start_paused = true)]
+async fn an_unsolicited_pong_is_ignored() {
+    let (channel, mut listener) = lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    for _ in 0..2 {
+        for opaque in [b"fw.drain", b"fw.doubt", b"fw.probe", b"fw.bdp.1"] {
+            let mut pong = vec![0, 0, 8, 6, 1, 0, 0, 0, 0];
+            pong.extend_from_slice(opaque);
+            peer.send(&pong).await;
+        }
+        // SETTINGS, acknowledged once more than sent.
+        peer.send(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).await;
+    }
+    for id in [1, 3] {
+        let call = begin(&channel, raw(""));
+        let frame = loop {
+            let frame = peer.frame().await.expect("the connection lives");
+            assert_ne!(frame.kind, FrameType::GoAway);
+            if frame.kind == FrameType::Headers {
+                break frame;
+            }
+        };
+        assert_eq!(frame.id, id);
+        peer.answer(id, b"").await;
+        call.await.unwrap().unwrap();
+    }
 }

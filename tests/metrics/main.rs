@@ -286,7 +286,7 @@ fn the_page_shows_the_defaults() {
         ("max_connection_age", off(options.max_age)),
         ("backoff", format!("{:?}, {:?}", options.backoff, options.backoff_max)),
         ("keepalive_time", off(driver.keepalive)),
-        ("keepalive_timeout", format!("{:?}", driver.doubt_time)),
+        ("keepalive_timeout", format!("{:?}", driver.keepalive_timeout)),
         ("Advanced::max_calls_per_connection", options.max_calls.to_string()),
         ("Advanced::fill_percent", options.fill_percent.to_string()),
         ("Advanced::write_queue_bytes", options.write_queue_bytes.to_string()),
@@ -300,7 +300,8 @@ fn the_page_shows_the_defaults() {
         ("Advanced::settings_timeout", format!("{:?}", driver.settings_time)),
         ("Advanced::probe_after", off(driver.probe_after)),
         ("Advanced::leak_after", off(driver.leak_after)),
-        ("Advanced::write_stall_timeout", format!("{:?}", driver.write_stall_time)),
+        ("Advanced::doubt", format!("{:?}, {:?}", driver.doubt.after, driver.doubt.answer)),
+        ("Advanced::write_stall_timeout", off(driver.write_stall_time)),
         ("Advanced::stream_stall_timeout", off(driver.stream_stall_time)),
     ];
     for (name, value) in values {

@@ -173,7 +173,10 @@ async fn a_quota_holds_at_every_instant() {
 /// Whatever end a call finds, its seat is free for the next.
 #[tokio::test(start_paused = true)]
 async fn seats_come_back_whatever_the_end() {
-    let shared = shared(100, options());
+    let mut options = options();
+    // A path in memory that forgets is told from a slow one by this alone.
+    options.driver.keepalive = Some(Duration::from_secs(3600));
+    let shared = shared(100, options);
     let tenant = shared.channel.tenant("a", share(1, 2));
     let free = async || {
         ms(2).await;

@@ -8,7 +8,7 @@ use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, TASK_
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
-use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, StreamKey};
+use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, SendBuffer, StreamKey};
 use crate::transport::connect_error::refusal_of;
 use std::io;
 use std::sync::Arc;
@@ -37,6 +37,14 @@ pub(super) struct Closing {
     /// The second GOAWAY was sent.
     pub(super) now: bool,
     pub(super) forced: bool,
+    /// The last bytes, GOAWAY at their end: nothing that is produced later is sent.
+    pub(super) last: Option<SendBuffer>,
+    /// The socket is closed at once: the peer is dead, or abuses this side.
+    pub(super) abrupt: bool,
+    /// Where a server's last answer ends in all bytes of the connection.
+    pub(super) last_end: u64,
+    /// Where the answers end that were completed since `soon`.
+    pub(super) ends: Vec<u64>,
     /// The task was dropped: calls end here and do not move.
     abandoned: bool,
 }
@@ -116,14 +124,23 @@ impl Core {
 
     /// Notes that the peer broke the protocol: the engine has written GOAWAY to the outgoing buffer.
     pub(super) fn violated(&mut self, error: ConnectionError) {
+        // The engine repeats the error whenever it is asked.
+        if self.closing.last.is_some() {
+            return;
+        }
         tracing::debug!(connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
         self.closing.because(error.to_string(), Initiator::Remote, Some(code));
         self.closing.ending.get_or_insert(DisconnectReason::Socket);
         if code == ErrorCode::ENHANCE_YOUR_CALM {
             self.handle.tally().tripped();
+            self.closing.abrupt = true;
         }
         self.handle.stop_accepting();
+        if self.drop_unsent() {
+            self.conn.goaway_of_error(&mut self.out);
+        }
+        self.seal();
     }
 
     /// Ends the connection from this side.
@@ -134,8 +151,10 @@ impl Core {
         self.closing.because(text.to_owned(), Initiator::Io, None);
         self.closing.ending.get_or_insert(DisconnectReason::TimedOut);
         self.handle.stop_accepting();
+        self.drop_unsent();
         self.conn.goaway_now(&mut self.out, code, text);
         self.conn.close();
+        self.seal();
     }
 
     /// Returns whether the task may end.
@@ -189,60 +208,12 @@ impl Core {
         }
     }
 
-    /// Does what the peer's frames of this turn allow.
-    pub(super) fn after_events(&mut self) {
-        if let Some(bytes) = self.conn.take_growth_wanted() {
-            self.grow(bytes);
-        }
-        self.charge_window();
-        self.charge_unread();
-        if self.conn.role() == Role::Server {
-            self.charge_polled();
-            self.run_held();
-        }
-        if self.memory.has_pending() {
-            self.release_pending();
-        }
-        // A pending stream may wait for exactly what its reader has not reported.
-        let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
-            || self.memory.has_pending();
-        // While a stream may be reset for want of progress, every byte of its message is news.
-        let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
-        self.handle.set_report_at_once(pressed || watched);
-        if pressed {
-            self.collect_credit();
-        }
-        self.open_waiting();
-    }
-
-    /// Takes the credit that readers have not found worth a report.
-    fn collect_credit(&mut self) {
-        for key in self.conn.keys() {
-            let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
-                continue;
-            };
-            let credit = call.lock().take_credit();
-            if credit.bytes() > 0 {
-                self.credit(key, credit);
-            }
-        }
-    }
-
-    /// Releases the buffers of a quiet connection.
-    pub(super) fn release_buffers(&mut self) {
-        self.out.release();
-        self.conn.release_memory();
-        self.memory.clear();
-        self.handlers.release();
-        self.spare = Vec::new();
-        self.writing = Vec::new();
-        self.touched = Vec::new();
-        self.waiting.shrink_to_fit();
-    }
-
     /// Drops a stream that is over, and completes its call.
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
         self.abort_unless_over(key);
+        if self.conn.role() == Role::Server {
+            self.note_end();
+        }
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         self.forget(key, &entry);
         if let Some(task) = entry.abort {

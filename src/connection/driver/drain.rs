@@ -2,6 +2,7 @@
 //! and a hard limit.
 
 use crate::connection::driver::Core;
+use crate::connection::driver::lingering::Lingering;
 use crate::connection::handle::Handle;
 use crate::error::Kind;
 use crate::grpc::status::{Code, Status};
@@ -25,13 +26,20 @@ const SILENT_MIN: Duration = Duration::from_secs(1);
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
 /// A request to close the connections of a server, shared by all of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Drain {
     /// A copy of `wanted.is_some()`: drivers read it every turn, without a lock.
     asked: AtomicBool,
     state: Mutex<DrainState>,
     /// The last connection has ended.
     ended: Notify,
+    lingering: Lingering,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,25 +47,43 @@ struct DrainState {
     /// When the drain began, and when the streams that are left are cut.
     wanted: Option<(Instant, Instant)>,
     connections: Vec<Arc<Handle>>,
-    drained: usize,
-    forced: usize,
+    report: DrainReport,
 }
 
 /// What a drain did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that ended by themselves.
+    /// Connections that closed after the peer's system had acknowledged every byte. Where the system does not say what was acknowledged (other systems than Linux, pipes),
+    /// the bytes that the socket took count as acknowledged.
     pub drained: usize,
-    /// Streams that were cut at the hard limit.
+    /// Streams that were cut: their handlers had not ended at the limit, or the peer had not taken all of
+    /// their answers when its connection was closed.
     pub forced: usize,
+    /// Connections that were closed before the peer's system had acknowledged every byte: it took none for
+    /// 5 s, the limit passed, or the peer went away.
+    pub undelivered: usize,
+}
+
+/// What a connection of a server had delivered when it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// All that it had answered.
+    All,
+    /// Not all bytes, and not all of the answers of so many streams.
+    ButFor(usize),
 }
 
 impl Drain {
     /// Creates a drain that has not begun.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            asked: AtomicBool::new(false),
+            state: Mutex::new(DrainState::default()),
+            ended: Notify::new(),
+            lingering: Lingering::of_server(),
+        }
     }
 
     /// Asks every connection to close by `hard`.
@@ -72,6 +98,16 @@ impl Drain {
         for handle in handles {
             handle.mailbox().wake();
         }
+        self.lingering.wake();
+    }
+
+    pub(super) const fn lingering(&self) -> &Lingering {
+        &self.lingering
+    }
+
+    /// Closes the connection that has waited longest for its peer to close. Returns `false` if none waits.
+    pub(crate) fn cut_oldest(&self) -> bool {
+        self.lingering.cut_oldest()
     }
 
     /// Returns the number of open connections.
@@ -106,8 +142,7 @@ impl Drain {
     /// Returns what was done so far.
     #[must_use]
     pub fn report(&self) -> DrainReport {
-        let state = self.state.lock();
-        DrainReport { drained: state.drained, forced: state.forced }
+        self.state.lock().report
     }
 
     pub(crate) fn wanted(&self) -> Option<(Instant, Instant)> {
@@ -121,12 +156,19 @@ impl Drain {
         self.state.lock().connections.push(Arc::clone(handle));
     }
 
-    pub(crate) fn leave(&self, handle: &Arc<Handle>) {
+    /// Notes that a connection is closed, and what its peer has acknowledged.
+    pub(crate) fn leave(&self, handle: &Arc<Handle>, ending: Delivered) {
         let mut state = self.state.lock();
         let before = state.connections.len();
         state.connections.retain(|other| other.id() != handle.id());
         if state.wanted.is_some() && state.connections.len() < before {
-            state.drained += 1;
+            match ending {
+                Delivered::All => state.report.drained += 1,
+                Delivered::ButFor(streams) => {
+                    state.report.undelivered += 1;
+                    state.report.forced += streams;
+                }
+            }
         }
         if state.connections.is_empty() {
             self.ended.notify_waiters();
@@ -134,7 +176,7 @@ impl Drain {
     }
 
     pub(crate) fn cut(&self, streams: usize) {
-        self.state.lock().forced += streams;
+        self.state.lock().report.forced += streams;
     }
 }
 
@@ -216,7 +258,7 @@ impl Core {
 
     pub(super) fn pong(&mut self, opaque: [u8; 8]) {
         self.timers.acknowledged(self.now);
-        if opaque == DRAIN && !self.closing.now {
+        if opaque == DRAIN && self.closing.soon.is_some() && !self.closing.now {
             self.goaway_last();
         }
     }

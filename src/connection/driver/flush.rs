@@ -4,6 +4,7 @@
 //! work in parallel; or when nothing is left to do in this turn. Never wait for more.
 
 use crate::connection::driver::Core;
+use crate::http2::SendBuffer;
 use crate::transport::io::BoxedIo;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -34,6 +35,8 @@ pub(super) struct Flush {
     /// Some bytes were written since the buffer was empty.
     partial: bool,
     pub(super) failed: bool,
+    /// All bytes that the socket took.
+    pub(super) written: u64,
 }
 
 impl Flush {
@@ -45,6 +48,7 @@ impl Flush {
             unflushed: false,
             partial: false,
             failed: false,
+            written: 0,
         }
     }
 
@@ -68,7 +72,7 @@ impl Core {
     /// Writes what is pending as far as the socket takes it.
     pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         while !self.out.is_empty() && !self.flush.failed {
-            match write(io, cx, self) {
+            match write(io, cx, &self.out) {
                 Poll::Ready(Ok(0)) => {
                     self.flush.failed = true;
                     self.lost(Some(std::io::ErrorKind::WriteZero.into()));
@@ -76,9 +80,11 @@ impl Core {
                 Poll::Ready(Ok(n)) => {
                     self.out.advance(n);
                     self.flush.produced += n;
+                    self.flush.written += n as u64;
                     self.flush.blocked = None;
                     self.flush.unflushed = true;
                     self.flush.partial = true;
+                    self.expect_answer();
                 }
                 Poll::Ready(Err(error)) => {
                     self.flush.failed = true;
@@ -132,8 +138,13 @@ impl Core {
     }
 }
 
-fn write(io: &mut BoxedIo, cx: &mut Context<'_>, core: &Core) -> Poll<std::io::Result<usize>> {
-    let mut pieces = core.out.slices();
+/// Writes once.
+pub(super) fn write(
+    io: &mut BoxedIo,
+    cx: &mut Context<'_>,
+    out: &SendBuffer,
+) -> Poll<std::io::Result<usize>> {
+    let mut pieces = out.slices();
     let first = pieces.next().unwrap_or_default();
     let Some(second) = pieces.next() else {
         return Pin::new(&mut **io).poll_write(cx, first);

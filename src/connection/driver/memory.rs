@@ -6,7 +6,7 @@ use crate::connection::driver::flush::OUT_FULL;
 use crate::connection::driver::{Core, Entry, QUIET_TIME};
 use crate::connection::handle::Handle;
 use crate::http2::settings::DEFAULT_WINDOW;
-use crate::http2::{Connection, RecvBuffer, StreamKey};
+use crate::http2::{Connection, RecvBuffer, Role, StreamKey};
 use crate::memory::budget::Waiter;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -32,6 +32,57 @@ fn charged_window(conn: &Connection<Entry>) -> u64 {
 }
 
 impl Core {
+    /// Does what the peer's frames of this turn allow.
+    pub(super) fn after_events(&mut self) {
+        if let Some(bytes) = self.conn.take_growth_wanted() {
+            self.grow(bytes);
+        }
+        self.charge_window();
+        self.charge_unread();
+        if self.conn.role() == Role::Server {
+            self.charge_polled();
+            self.run_held();
+        }
+        if self.memory.has_pending() {
+            self.release_pending();
+        }
+        // A pending stream may wait for exactly what its reader has not reported.
+        let pressed = self.conn.unread() > self.options.limits.unread_free_bytes / 2
+            || self.memory.has_pending();
+        // While a stream may be reset for want of progress, every byte of its message is news.
+        let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
+        self.handle.set_report_at_once(pressed || watched);
+        if pressed {
+            self.collect_credit();
+        }
+        self.open_waiting();
+    }
+
+    /// Takes the credit that readers have not found worth a report.
+    fn collect_credit(&mut self) {
+        for key in self.conn.keys() {
+            let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else {
+                continue;
+            };
+            let credit = call.lock().take_credit();
+            if credit.bytes() > 0 {
+                self.credit(key, credit);
+            }
+        }
+    }
+
+    /// Releases the buffers of a quiet connection.
+    pub(super) fn release_buffers(&mut self) {
+        self.out.release();
+        self.conn.release_memory();
+        self.memory.clear();
+        self.handlers.release();
+        self.spare = Vec::new();
+        self.writing = Vec::new();
+        self.touched = Vec::new();
+        self.waiting.shrink_to_fit();
+    }
+
     /// Charges the connection's window while it has streams.
     pub(super) fn charge_window(&mut self) {
         if !self.memory.is_window_charged() && self.conn.streams() > 0 {

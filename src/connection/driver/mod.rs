@@ -10,11 +10,16 @@ mod flush;
 mod handlers;
 mod inline;
 mod leaks;
+mod linger;
+mod lingering;
 mod memory;
+mod peer;
 mod probe;
 mod receiving;
+mod remains;
 mod sending;
 mod serving;
+mod silence;
 mod stalls;
 #[cfg(test)]
 mod tests;
@@ -29,15 +34,21 @@ use crate::http2::connection::server_opening;
 use crate::http2::{Connection, Limits, RecvBuffer, Role, SendBuffer, StreamKey};
 use crate::rt;
 use crate::transport::io::BoxedIo;
+use crate::transport::socket::SocketHandle;
 use flush::Flush;
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use timers::Timers;
 use tokio::task::AbortHandle;
 
 pub use crate::connection::options::ConnectionOptions;
+pub(crate) use drain::Delivered;
 pub use drain::{Drain, DrainReport};
+pub(crate) use lingering::cut_lingering_client;
 pub(crate) use timers::deadline_error;
 
 /// Time without streams and bytes after which a connection frees its buffers.
@@ -60,7 +71,17 @@ pub(crate) struct Entry {
 }
 
 /// The task of one connection.
-pub struct Driver {
+pub struct Driver(Stage);
+
+enum Stage {
+    Running(Box<Running>),
+    /// The connection has ended and its memory is free; the socket lingers.
+    Lingering(linger::Linger),
+    Over,
+}
+
+/// A connection until its end.
+struct Running {
     io: BoxedIo,
     handle: Arc<Handle>,
     core: Core,
@@ -105,6 +126,8 @@ pub(crate) struct Core {
     stalls: stalls::StallWatch,
     /// Time of the next check for calls that nobody waits for.
     leak_check: Option<Instant>,
+    /// The system's socket, if it can be looked at.
+    socket: Option<SocketHandle>,
 }
 
 /// What a server has to say first, for a transport that sends it before the driver exists: in the flight
@@ -134,6 +157,23 @@ fn opening_limits(options: &ConnectionOptions) -> Limits {
 }
 
 impl Driver {
+    /// Sets the system's socket below the byte stream, for what the system knows about the peer.
+    #[must_use]
+    pub fn with_socket(mut self, socket: Option<SocketHandle>) -> Self {
+        if let Stage::Running(running) = &mut self.0 {
+            running.core.socket = socket;
+        }
+        self
+    }
+
+    #[cfg(test)]
+    fn running(&mut self) -> &mut Running {
+        match &mut self.0 {
+            Stage::Running(running) => running,
+            _ => panic!("the connection has ended"),
+        }
+    }
+
     /// Creates a client's driver. Connections may share their options.
     #[must_use]
     pub fn client(
@@ -222,8 +262,9 @@ impl Driver {
             recv_check: None,
             stalls: stalls::StallWatch::default(),
             leak_check: None,
+            socket: None,
         };
-        Self {
+        Self(Stage::Running(Box::new(Running {
             io,
             handle,
             core,
@@ -233,12 +274,32 @@ impl Driver {
             read_done: false,
             held: false,
             finished: false,
+        })))
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Stage::Running(running) = &mut self.0 {
+            let left = ready!(running.turn(cx));
+            self.0 = left.map_or(Stage::Over, Stage::Lingering);
         }
+        if let Stage::Lingering(linger) = &mut self.0 {
+            ready!(Pin::new(linger).poll(cx));
+            self.0 = Stage::Over;
+        }
+        Poll::Ready(())
     }
 }
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver").field("handle", &self.handle).finish_non_exhaustive()
+        match &self.0 {
+            Stage::Running(running) => f.debug_tuple("Running").field(&running.handle).finish(),
+            Stage::Lingering(_) => f.write_str("Lingering"),
+            Stage::Over => f.write_str("Over"),
+        }
     }
 }

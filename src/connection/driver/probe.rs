@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// If the answer does not come in time, moves the held calls and takes no new ones. Streams that are
-    /// left continue until `doubt_time` has passed.
+    /// left continue.
     pub(super) fn check_probe(&mut self) {
         if self.timers.overdue.is_some_and(|at| at <= self.now) {
             self.timers.overdue = None;

@@ -161,12 +161,17 @@ impl Core {
         }
     }
 
+    /// Tells the owner that this connection takes no new calls.
+    pub(super) fn leave_picking(&self) {
+        self.handle.goodbye();
+        self.tell_owner(ConnectionEvent::Draining);
+    }
+
     /// Stops opening streams: calls move to another connection, and this one ends after its last
     /// stream.
     pub(super) fn retire(&mut self) {
         if self.handle.is_accepting() {
-            self.handle.goodbye();
-            self.tell_owner(ConnectionEvent::Draining);
+            self.leave_picking();
         }
         while let Some(call) = self.waiting.pop_front() {
             self.redispatch(call);

@@ -44,7 +44,7 @@ async fn spent_identifiers_move_the_calls() {
         let mut options = ConnectionOptions::new(Role::Client);
         options.limits.streams_before_settings = limit;
         let mut driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
-        driver.core.conn.set_next_stream_id(crate::http2::StreamId::MAX);
+        driver.running().core.conn.set_next_stream_id(crate::http2::StreamId::MAX);
         let calls = [SharedCall::new(now), SharedCall::new(now)];
         for call in &calls {
             call.lock().send_mut().set_head(None, &crate::http2::Fields::new());
@@ -101,7 +101,7 @@ fn dropped(inbox: bool) -> (Arc<SharedCall>, Arc<Handle>) {
     Handle::submit(handle.reserve().unwrap(), Arc::clone(&call));
     if inbox {
         // As when the driver yields between taking calls and beginning them.
-        handle.mailbox().drain(&mut driver.inbox);
+        handle.mailbox().drain(&mut driver.running().inbox);
     } else {
         let other = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
         let (permit, _) = call.lock().sent_back(now);

@@ -1,8 +1,9 @@
 //! One timer per connection: deadlines of calls, and limits on silence.
 
 use crate::call::state::SharedCall;
+use crate::connection::driver::peer::PeerWatch;
 use crate::connection::driver::{ConnectionOptions, Core, Entry};
-use crate::connection::keepalive::{KEEPALIVE_MIN, PingRule, STRIKES, Strikes};
+use crate::connection::keepalive::Strikes;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{Connection, ErrorCode, Role, StreamKey};
@@ -16,8 +17,6 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
-/// The opaque bytes of the PING that asks whether the peer lives.
-pub(super) const DOUBT: [u8; 8] = *b"fw.doubt";
 /// Stale deadlines that are kept before they are removed.
 const STALE: usize = 1024;
 /// The longest round trip that is inferred from the peer's SETTINGS.
@@ -28,26 +27,29 @@ pub(super) struct Timers {
     deadlines: BinaryHeap<Reverse<(Instant, StreamKey)>>,
     /// The earliest deadline of a call without a stream.
     waiting: Option<Instant>,
-    born: Instant,
-    heard: Instant,
+    pub(super) born: Instant,
+    pub(super) heard: Instant,
     /// Since when a PING of doubt is unanswered. At most one is, and only after the peer was heard.
-    doubt: Option<Instant>,
-    doubt_spent: bool,
+    pub(super) doubt: Option<Instant>,
+    pub(super) doubt_spent: bool,
     /// Since when there are streams.
-    busy: Option<Instant>,
+    pub(super) busy: Option<Instant>,
     /// Calls are held until the peer answers a probe, at most until then.
     pub(super) probe: Option<Instant>,
     /// When a live peer would have answered the probe.
     pub(super) overdue: Option<Instant>,
     pub(super) strikes: Strikes,
     /// The engine's measuring PINGs that `strikes` knows of: sent, answered.
-    measured: (u32, u32),
+    pub(super) measured: (u32, u32),
     /// The last round trip in microseconds.
     rtt: u32,
     quiet: Option<Instant>,
     /// Buffers were released since the connection is quiet.
     pub(super) released: bool,
     died: bool,
+    /// Calls no longer come here because a PING stayed unanswered.
+    pub(super) unanswered: bool,
+    pub(super) peer: PeerWatch,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
 }
@@ -70,6 +72,8 @@ impl Timers {
             quiet: None,
             released: false,
             died: false,
+            unanswered: false,
+            peer: PeerWatch::new(),
             sleep: None,
             armed: None,
         }
@@ -207,6 +211,7 @@ impl Core {
         self.note_pings();
         self.note_calls();
         self.check_silence();
+        self.check_peer();
         self.check_held();
         self.check_probe();
         self.check_stalls();
@@ -217,55 +222,6 @@ impl Core {
         self.check_drain();
     }
 
-    fn check_silence(&mut self) {
-        let now = self.now;
-        let since = |at: Instant| now.saturating_duration_since(at);
-        if !self.conn.lifecycle().is_handshaken()
-            && since(self.timers.born) >= self.options.settings_time
-        {
-            self.end_with(ErrorCode::NO_ERROR, "the peer's SETTINGS did not come in time");
-        }
-        if self.flush.blocked.is_some_and(|at| since(at) >= self.options.write_stall_time) {
-            self.end_with(ErrorCode::NO_ERROR, "the socket took no byte in time");
-        }
-        let time = self.options.doubt_time;
-        if self.timers.doubt.is_some_and(|at| since(at) >= time) {
-            self.died_silently();
-            self.end_with(ErrorCode::NO_ERROR, "the peer did not answer a PING in time");
-        } else if self.doubt_at().is_some_and(|at| at <= now) {
-            self.timers.doubt_spent = true;
-            self.ask(DOUBT);
-        } else if self.keepalive_at().is_some_and(|at| at <= now) {
-            self.ask(DOUBT);
-        }
-    }
-
-    /// Sends a PING that the peer must answer within `doubt_time`.
-    pub(super) fn ask(&mut self, opaque: [u8; 8]) {
-        let (interval, now) = (self.ping_interval(), self.now);
-        self.timers.strikes.sent(interval, now);
-        self.timers.doubt = Some(now);
-        self.handle.tally().pinged();
-        self.conn.ping(&mut self.out, opaque);
-    }
-
-    /// The engine's measuring PINGs count like all others.
-    fn note_pings(&mut self) {
-        let stats = self.conn.stats();
-        // Modulo 2^32: only what was added counts.
-        let (sent, answered) = (stats.bdp_pings as u32, stats.bdp_samples as u32);
-        let (interval, now) = (self.ping_interval(), self.now);
-        let timers = &mut self.timers;
-        for _ in 0..sent.wrapping_sub(timers.measured.0) {
-            self.handle.tally().pinged();
-            timers.strikes.sent(interval, now);
-        }
-        for _ in 0..answered.wrapping_sub(timers.measured.1) {
-            timers.acknowledged(now);
-        }
-        timers.measured = (sent, answered);
-    }
-
     fn note_calls(&mut self) {
         if self.conn.streams() == 0 {
             self.timers.busy = None;
@@ -274,56 +230,21 @@ impl Core {
         }
     }
 
-    /// Returns the shortest time between two PINGs that the peer is assumed to allow: that of a default gRPC
-    /// server, or the user's `keepalive` if that is shorter.
-    pub(super) fn ping_interval(&self) -> Duration {
-        let calls = self.conn.streams() > 0;
-        let rule = PingRule::GRPC.interval(calls);
-        let wish = self.keepalive().filter(|_| calls || self.options.keepalive_without_calls);
-        wish.map_or(rule, |wish| wish.min(rule))
-    }
-
-    /// Returns when silence leads to a PING of doubt. It counts from the first call: before it, no answer
-    /// was expected.
-    fn doubt_at(&self) -> Option<Instant> {
-        let timers = &self.timers;
-        let busy = timers.busy.filter(|_| self.conn.role() == Role::Client)?;
-        if timers.doubt.is_some() || timers.doubt_spent {
-            return None;
-        }
-        // Only HEADERS or DATA lower the strikes. Until they come, one more PING may end the
-        // connection.
-        let strikes = timers.strikes.with_another(self.ping_interval(), self.now);
-        (strikes <= STRIKES).then(|| timers.heard.max(busy) + self.options.doubt_time)
-    }
-
-    /// Returns when the next periodic PING is due. The ACK of any PING postpones it.
-    fn keepalive_at(&self) -> Option<Instant> {
-        // gRFC A8: by default no keepalive pings without calls
-        let always = self.options.keepalive_without_calls || self.conn.role() == Role::Server;
-        let since = if always { Some(self.timers.born) } else { self.timers.busy };
-        let since = since.filter(|_| self.timers.doubt.is_none())?;
-        Some(self.timers.heard.max(since) + self.keepalive()?)
-    }
-
-    fn keepalive(&self) -> Option<Duration> {
-        self.options.keepalive.map(|interval| interval.max(KEEPALIVE_MIN))
-    }
-
     /// Returns when the driver must run again.
     fn next_time(&self) -> Option<Instant> {
         let options: &ConnectionOptions = &self.options;
         let timers = &self.timers;
         let handshaken = self.conn.lifecycle().is_handshaken();
         let quiet = timers.quiet.filter(|_| !timers.released);
-        let doubt = timers.doubt.map(|at| at + options.doubt_time).or_else(|| self.doubt_at());
+        let stall = options.write_stall_time.zip(self.flush.blocked);
         [
             self.conn.poll_timeout(),
             timers.next_deadline(),
             timers.waiting,
             (!handshaken).then(|| timers.born + options.settings_time),
-            self.flush.blocked.map(|at| at + options.write_stall_time),
-            doubt,
+            stall.map(|(time, at)| at + time),
+            self.answer_at().or_else(|| self.doubt_at()),
+            timers.peer.next_look(),
             self.keepalive_at(),
             timers.probe,
             timers.overdue,

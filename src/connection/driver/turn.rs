@@ -1,14 +1,16 @@
 //! One turn of the driver: mailbox → read → events → deadlines → scheduled DATA → flush → park.
 
-use crate::connection::driver::Driver;
 use crate::connection::driver::QUIET_TIME;
+use crate::connection::driver::Running;
+use crate::connection::driver::drain::Delivered;
 use crate::connection::driver::inline::Inline;
+use crate::connection::driver::linger::Linger;
 use crate::connection::handle::{ConnectionEvent, EarlyEnd};
 use crate::http2::Role;
 use crate::rt;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 
@@ -28,7 +30,7 @@ pub(super) struct Yield {
     turns: u32,
 }
 
-impl Driver {
+impl Running {
     /// Takes the calls in the mailbox. `false` asks for another poll after the other tasks have run.
     fn take_calls(&mut self, cx: &mut Context<'_>) -> bool {
         self.handle.mailbox().drain(&mut self.inbox);
@@ -105,7 +107,8 @@ impl Driver {
         }
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Runs one turn. Ready when the connection has ended, with the socket if it is to linger.
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Linger>> {
         self.core.now = rt::now();
         self.core.inline = Inline::at(self.core.now);
         self.handle.mailbox().unpark();
@@ -128,8 +131,7 @@ impl Driver {
             self.core.timers();
             self.core.send_pending(&mut self.io, cx);
             if self.core.is_over() {
-                self.finish(cx);
-                return Poll::Ready(());
+                return Poll::Ready(self.finish(cx));
             }
             self.publish();
             // While reading is paused, no waker is registered: this turn's writes may have ended the
@@ -184,22 +186,49 @@ impl Driver {
         }
     }
 
-    /// Settles every call and closes the socket.
-    fn finish(&mut self, cx: &mut Context<'_>) {
+    /// Settles every call, and returns the socket if it is to linger.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Option<Linger> {
+        let unended = self.core.conn.streams() > 0;
+        // Before streams end: their credit must not follow the last GOAWAY.
+        let remains = self.core.take_remains();
         self.core.settle();
         let left = self.handle.mailbox().close();
         self.handle.settle(left);
-        self.core.flush(&mut self.io, cx);
-        let _ = Pin::new(&mut *self.io).poll_shutdown(cx);
         self.finished = true;
         self.report_closed();
+        let mut io = std::mem::replace(&mut self.io, Box::new(tokio::io::empty()));
+        let (socket, drain) = (self.core.socket.take(), self.core.drain.clone());
+        let Some(remains) = remains else {
+            let _ = Pin::new(&mut *io).poll_shutdown(cx);
+            let unread = socket.and_then(|socket| socket.tcp_info());
+            let unread = unread.is_some_and(|info| info.outstanding() > 0);
+            let lost = unended || unread || !self.core.out.is_empty();
+            drop(io);
+            self.core.tell_owner(ConnectionEvent::SocketClosed);
+            self.leave(if lost { Delivered::ButFor(0) } else { Delivered::All });
+            return None;
+        };
+        let mut linger = Linger::new(io, socket, Arc::clone(&self.handle), drain, remains);
+        // A client's peer that has said nothing has nothing to read.
+        let client = self.core.conn.role() == Role::Client;
+        let unproved = client && !self.handle.is_ready();
+        // A server's connection that was silent for long makes way for a new one.
+        let makes_way = !client && self.handle.is_goodbye();
+        if self.core.closing.abrupt || unproved || makes_way {
+            linger.close_now(cx);
+            return None;
+        }
+        Some(linger)
     }
 
-    /// Reports the end of this connection to its drain and its owner.
-    fn report_closed(&self) {
+    fn leave(&self, ending: Delivered) {
         if let Some(drain) = &self.core.drain {
-            drain.leave(&self.handle);
+            drain.leave(&self.handle, ending);
         }
+    }
+
+    /// Reports the end of this connection to its owner.
+    fn report_closed(&self) {
         if let Some(owner) = self.handle.owner() {
             if !self.handle.is_ready() {
                 let heard = self.recv.bytes();
@@ -214,15 +243,7 @@ impl Driver {
     }
 }
 
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.turn(cx)
-    }
-}
-
-impl Drop for Driver {
+impl Drop for Running {
     /// Ends every call: a runtime that shuts down drops its tasks.
     fn drop(&mut self) {
         if self.finished {
@@ -237,5 +258,8 @@ impl Drop for Driver {
         left.append(&mut self.handle.mailbox().close());
         self.handle.end_left(left);
         self.report_closed();
+        self.io = Box::new(tokio::io::empty());
+        self.core.tell_owner(ConnectionEvent::SocketClosed);
+        self.leave(Delivered::ButFor(0));
     }
 }

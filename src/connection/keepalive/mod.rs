@@ -10,6 +10,7 @@
 //! `connection/driver/timers.rs` and `connection/driver/probe.rs` send the PINGs; `pool/path.rs`
 //! keeps what is learned of the path.
 
+pub(crate) mod liveness;
 mod path;
 mod strikes;
 #[cfg(test)]
@@ -62,21 +63,27 @@ impl PingRule {
         Self { with_calls: Duration::from_secs(300), without_calls: Duration::from_secs(7200) };
 }
 
-/// When a client checks with a PING whether a silent peer is alive. The default finds a dead peer
-/// within 20 s. At most one such PING is sent between two responses of the peer, so a default gRPC
-/// server never ends the connection for it.
+/// When a client checks with a PING whether a silent peer is alive. At most one such PING is sent between
+/// two responses of the peer, so a default gRPC server never ends the connection for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Doubt {
     /// Silence, while a call is in flight, after which one PING is sent. Default 10 s.
     pub after: Duration,
-    /// Time for its answer, after which the connection is closed as dead. Default 10 s.
+    /// Time for its answer. Without one, the connection takes no new calls and another one is dialled.
+    /// Calls in flight continue: a slow peer is not dead. Default 10 s.
     pub answer: Duration,
+}
+
+impl Doubt {
+    pub(crate) const fn new() -> Self {
+        Self { after: Duration::from_secs(10), answer: Duration::from_secs(10) }
+    }
 }
 
 impl Default for Doubt {
     fn default() -> Self {
-        Self { after: Duration::from_secs(10), answer: Duration::from_secs(10) }
+        Self::new()
     }
 }
 
@@ -105,8 +112,8 @@ pub struct Preset {
 /// The reasons that are the same in every preset.
 const SOCKET_WHY: (&str, &str) = (
     "socket",
-    "keepalive after 10 s, each 3 s, 3 times: the system finds a dead peer within 20 s while no \
-     bytes are unacknowledged; while some are, the PING in doubt does. No user timeout: it would end \
+    "keepalive after 10 s, each 2 s, 5 times: the system finds a dead peer within 20 s while no \
+     bytes are unacknowledged; while some are, its retransmissions do. No user timeout: it would end \
      connections to a live peer whose window stays closed. Keepalive also refreshes boxes on layer 4",
 );
 const DOUBT_WHY: (&str, &str) = (

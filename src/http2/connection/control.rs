@@ -10,6 +10,9 @@ use crate::http2::stream::{Ended, StreamKey};
 use crate::http2::stream_id::StreamId;
 use std::time::Instant;
 
+/// PINGs without an acknowledgement that are remembered; of more, the oldest is forgotten.
+const PINGS: usize = 8;
+
 impl<T> Connection<T> {
     /// Releases unread bytes of `key`: returns their credit to both windows. Each window is announced
     /// once half of it is unannounced.
@@ -136,8 +139,13 @@ impl<T> Connection<T> {
         self.recv_window.target()
     }
 
-    /// Sends a PING with 8 bytes of opaque data (RFC 9113 §6.7).
+    /// Sends a PING with 8 bytes of opaque data (RFC 9113 §6.7). Its acknowledgement is one event; one
+    /// that answers no PING is ignored.
     pub fn ping(&mut self, out: &mut SendBuffer, opaque: [u8; 8]) {
+        if self.pings.len() >= PINGS {
+            self.pings.remove(0);
+        }
+        self.pings.push(opaque);
         write::ping(out.tail(), false, opaque);
     }
 
@@ -173,6 +181,15 @@ impl<T> Connection<T> {
         let last = self.life.sent().map_or(last, |old| old.last_stream_id.min(last));
         self.life.goaway_sent(GoAway { last_stream_id: last, code });
         write::goaway(out.tail(), last, code, debug);
+    }
+
+    /// Sends the GOAWAY of the error that ended the connection once more, for a buffer that replaces the one
+    /// to which [`Connection::next_event`] has appended it.
+    pub fn goaway_of_error(&self, out: &mut SendBuffer) {
+        if let Some(error) = self.error {
+            let violation = error.violation;
+            write::goaway(out.tail(), self.last_peer_id, violation.code(), violation.text());
+        }
     }
 
     /// Closes the connection: nothing is sent or read after this call.

@@ -91,6 +91,10 @@ pub struct Connection<T> {
     /// Connection credit that is pending while more than `unread_free` are unread.
     pending_credit: u64,
     bdp: Bdp,
+    /// The PINGs of this side, but for those of `bdp`, that are not acknowledged.
+    pings: Vec<[u8; 8]>,
+    /// SETTINGS of this side that are not acknowledged.
+    settings_sent: u32,
     growth_wanted: Option<u32>,
     // sending
     send_window: SendWindow,
@@ -141,6 +145,8 @@ impl<T> Connection<T> {
             unread_free: limits.unread_free_bytes,
             pending_credit: 0,
             bdp: Bdp::default(),
+            pings: Vec::new(),
+            settings_sent: 0,
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
             ready: VecDeque::new(),
@@ -162,12 +168,14 @@ impl<T> Connection<T> {
     /// Writes the preface, the SETTINGS and the window of the connection (RFC 9113 §3.4).
     pub fn start(&mut self, out: &mut SendBuffer) {
         self.recv_window = opening::write(self.role, &self.limits, out.tail());
+        self.settings_sent += 1;
     }
 
     /// Does what [`Connection::start`] does for an endpoint that has sent the bytes of
     /// `server_opening` with the same limits already.
     pub fn started(&mut self) {
         self.recv_window = opening::write(self.role, &self.limits, &mut Vec::new());
+        self.settings_sent += 1;
     }
 
     /// Returns the role.

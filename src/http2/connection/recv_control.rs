@@ -29,7 +29,11 @@ impl<T: Default> Connection<T> {
         let connection = StreamId::CONNECTION;
         self.wasted(weight::ANSWERED, connection, now)?;
         if ack {
-            self.settings_acknowledged();
+            // An acknowledgement of nothing changes nothing.
+            if self.settings_sent > 0 {
+                self.settings_sent -= 1;
+                self.settings_acknowledged();
+            }
             return Ok(Step::More);
         }
         if entries.len() / 6 > self.limits.settings_entries {
@@ -101,7 +105,12 @@ impl<T: Default> Connection<T> {
         }
         self.wasted(weight::FRAME, StreamId::CONNECTION, now)?;
         if opaque != bdp::OPAQUE {
-            return Ok(Step::Pong(opaque));
+            // Nothing begins by an acknowledgement that was not asked for.
+            let asked = self.pings.iter().position(|sent| *sent == opaque);
+            return Ok(asked.map_or(Step::More, |at| Step::Pong(self.pings.remove(at))));
+        }
+        if !self.bdp.is_running() {
+            return Ok(Step::More);
         }
         let max = self.limits.connection_window_max;
         if let Some(wanted) = self.bdp.answered(now, self.recv_window.target(), max) {

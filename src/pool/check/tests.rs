@@ -56,7 +56,7 @@ fn sized(o: &mut PoolOptions, set: impl FnOnce(&mut crate::advisor::sizing::Goal
     o.sizing = Some(sizing);
 }
 
-const CASES: [Case; 39] = [
+const CASES: [Case; 40] = [
     ("kept", |o| o.keep_total_bytes = 1, Warning, "Advanced::replay_bytes 262144 is above"),
     (
         "a goal over max",
@@ -185,10 +185,11 @@ const CASES: [Case; 39] = [
         "budget 4194303 is below connection_window 4194304",
     ),
     ("no window", |o| o.driver.limits.stream_window = 0, Error, "stream_window is 0"),
-    ("no answer", |o| o.driver.doubt_time = Duration::ZERO, Error, "keepalive_timeout is 0"),
+    ("no answer", |o| o.driver.keepalive_timeout = Duration::ZERO, Error, "keepalive_timeout is 0"),
+    ("no doubt", |o| o.driver.doubt.after = Duration::ZERO, Error, "Advanced::doubt's time is 0"),
     (
         "no write",
-        |o| o.driver.write_stall_time = Duration::ZERO,
+        |o| o.driver.write_stall_time = Some(Duration::ZERO),
         Error,
         "Advanced::write_stall_timeout is 0",
     ),

@@ -163,7 +163,7 @@ async fn handshake(
     started: Instant,
 ) -> Result<Ready, ConnectError> {
     let shared = &claim.shared;
-    let Connected { io, info, .. } = connected;
+    let Connected { io, info, socket, .. } = connected;
     let options = Arc::clone(&shared.driver.lock());
     let owner = Arc::new(PoolOwner::new(claim, started));
     let window = shared.options.driver.limits.stream_window;
@@ -177,7 +177,7 @@ async fn handshake(
         owner.admit_early(shared, &handle);
     }
     let mut task: EngineTask = match shared.options.engine.foreign() {
-        None => Box::pin(Driver::client(io, Arc::clone(&handle), options)),
+        None => Box::pin(Driver::client(io, Arc::clone(&handle), options).with_socket(socket)),
         Some(engine) => {
             engine.client(io, Intake::new(Arc::clone(&handle), None), (*options).clone())
         }

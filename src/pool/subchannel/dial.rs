@@ -2,6 +2,7 @@
 //! for the backoff and the cap, and ends with a connection whose peer has sent SETTINGS, or when nobody
 //! needs one.
 
+use crate::connection::driver;
 use crate::error::Error;
 use crate::pool::balance::Balance;
 use crate::pool::counters::Count;
@@ -154,6 +155,10 @@ async fn search(claim: &Arc<Claim>) -> Outcome {
             Err(None) => return Outcome::Bounded,
             Err(Some(capped)) => {
                 shared.counters.note(Count::DialsPutOff);
+                if capped.wait.is_none() {
+                    // One that only waits for its peer to close makes way.
+                    driver::cut_lingering_client();
+                }
                 claim.pause(rt::sleep(capped.wait.unwrap_or(SOCKET_WAIT))).await;
                 if !shared.is_wanted(subchannel) {
                     return Outcome::Unwanted;

@@ -7,6 +7,7 @@ use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamId};
+use crate::pool::cap::Socket;
 use crate::pool::counters::Count;
 use crate::pool::queue::CallQueue;
 use crate::pool::subchannel::Subchannel;
@@ -34,6 +35,8 @@ pub(super) struct PoolOwner {
     dialled: [Instant; 2],
     /// How the connection ended without being the subchannel's.
     end: Mutex<End>,
+    /// Of a connection that has ended, until its socket is closed.
+    socket: Mutex<Option<Socket>>,
 }
 
 impl Owner for PoolOwner {
@@ -52,6 +55,10 @@ impl Owner for PoolOwner {
     }
 
     fn changed(&self, handle: &Arc<Handle>, change: ConnectionEvent) {
+        if matches!(change, ConnectionEvent::SocketClosed) {
+            let socket = self.socket.lock().take();
+            return drop(socket);
+        }
         let Some(shared) = self.shared.upgrade() else {
             if matches!(change, ConnectionEvent::Closed(..)) {
                 self.leave(handle);
@@ -92,6 +99,7 @@ impl Owner for PoolOwner {
             | ConnectionEvent::Proved(_)
             | ConnectionEvent::Unproved(_)
             | ConnectionEvent::DiedSilently(_) => self.probed(&shared, &change, now),
+            ConnectionEvent::SocketClosed => {}
             ConnectionEvent::Leaked(leak) => shared.leaked(leak),
             ConnectionEvent::NeverReady(end) => self.end.lock().early = end,
             ConnectionEvent::Closed(error, reason) => {
@@ -126,6 +134,7 @@ impl PoolOwner {
             claim: Arc::downgrade(claim),
             dialled: [started, rt::now()],
             end: Mutex::default(),
+            socket: Mutex::new(None),
         }
     }
 
@@ -283,7 +292,9 @@ impl PoolOwner {
     fn leave(&self, handle: &Handle) -> Option<Option<ErrorCode>> {
         let closed = self.subchannel.lifecycle().closed(handle);
         self.subchannel.idle.remove(handle);
-        closed.map(|(_socket, goaway)| goaway)
+        let (socket, goaway) = closed?;
+        *self.socket.lock() = Some(socket);
+        Some(goaway)
     }
 
     fn closed(

@@ -373,8 +373,12 @@ fn draw_options(
     // Most times between calls are longer, and a dead path is found sooner.
     if random.below(2) == 0 {
         options.driver.probe_after = Some(Duration::from_millis(5 + random.below(60)));
-        options.driver.doubt_time = Duration::from_millis(50 + random.below(500));
+        let answer = Duration::from_millis(50 + random.below(500));
+        (options.driver.doubt.after, options.driver.doubt.answer) = (answer, answer);
+        options.driver.keepalive_timeout = answer;
     }
+    // Pipes have no system that could tell a dead path from a slow one: PINGs do.
+    options.driver.keepalive = Some(Duration::from_secs(3600));
     // Some streams send more than is kept of them.
     options.keep_bytes = [8, 16, 256 * 1024][random.below(3) as usize];
     options

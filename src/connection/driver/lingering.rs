@@ -1,0 +1,106 @@
+//! The sockets that linger after their connections have ended, so that the oldest can be closed first
+//! when sockets are short.
+
+use crate::rt::sync::{AtomicBool, AtomicWaker, Mutex, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::task::Waker;
+
+/// Lingering sockets of all clients of a process; of more, the oldest is closed.
+const CLIENTS: usize = 256;
+
+/// Asks one lingering socket to close, or to look at its limit again.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    cut: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Signal {
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// The lingering sockets of a server, or of all clients, oldest first.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    most: usize,
+    sockets: Mutex<VecDeque<Arc<Signal>>>,
+}
+
+impl Lingering {
+    /// Those of a server, which its limit on connections bounds.
+    pub(super) fn of_server() -> Self {
+        Self::within(usize::MAX)
+    }
+
+    /// Those of all clients of the process.
+    pub(super) fn of_clients() -> &'static Self {
+        static SOCKETS: OnceLock<Lingering> = OnceLock::new();
+        SOCKETS.get_or_init(|| Self::within(CLIENTS))
+    }
+
+    fn within(most: usize) -> Self {
+        Self { most, sockets: Mutex::new(VecDeque::new()) }
+    }
+
+    pub(super) fn join(&self, signal: &Arc<Signal>) {
+        let mut sockets = self.sockets.lock();
+        sockets.push_back(Arc::clone(signal));
+        let over = sockets.len().saturating_sub(self.most);
+        let oldest: Vec<_> = sockets.drain(..over).collect();
+        drop(sockets);
+        oldest.iter().for_each(|signal| signal.cut());
+    }
+
+    pub(super) fn leave(&self, signal: &Arc<Signal>) {
+        self.sockets.lock().retain(|other| !Arc::ptr_eq(other, signal));
+    }
+
+    /// Closes the oldest one. Returns `false` if there is none.
+    pub(super) fn cut_oldest(&self) -> bool {
+        let oldest = self.sockets.lock().pop_front();
+        oldest.map(|signal| signal.cut()).is_some()
+    }
+
+    /// Has each one look at its limit again.
+    pub(super) fn wake(&self) {
+        let sockets: Vec<_> = self.sockets.lock().iter().map(Arc::clone).collect();
+        sockets.iter().for_each(|signal| signal.waker.wake());
+    }
+}
+
+/// Closes the client's socket that has waited longest for its peer to close, if one waits.
+pub(crate) fn cut_lingering_client() {
+    Lingering::of_clients().cut_oldest();
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::connection::driver::lingering::*;
+
+    #[test]
+    fn the_oldest_closes_first() {
+        let sockets = Lingering::within(2);
+        let signals = [0, 1, 2, 3].map(|_| Arc::new(Signal::default()));
+        let cut = || signals.each_ref().map(|signal| signal.is_cut());
+        signals[..3].iter().for_each(|signal| sockets.join(signal));
+        assert_eq!(cut(), [true, false, false, false]);
+        sockets.leave(&signals[1]);
+        sockets.join(&signals[3]);
+        assert!(sockets.cut_oldest());
+        assert_eq!(cut(), [true, false, true, false]);
+        assert!(sockets.cut_oldest() && !sockets.cut_oldest());
+    }
+}
