@@ -53,6 +53,9 @@ pub struct PoolOptions {
     /// Time without calls after which the last one is closed too, down to `min_connections`.
     /// Default 30 min, as gRPC's other stacks.
     pub idle_time: Duration,
+    /// Idle time after which the path is known to drop a connection: probes come before it, whatever was
+    /// survived. Default unknown.
+    pub path_limit: Option<Duration>,
     /// Age after which a connection is replaced: the new one is ready before the old one takes no
     /// more calls. Give or take a tenth. Off by default.
     pub max_age: Option<Duration>,
@@ -108,6 +111,7 @@ impl PoolOptions {
             max_waiting: 10_000,
             shrink_after: Duration::from_secs(60),
             idle_time: Duration::from_secs(30 * 60),
+            path_limit: None,
             max_age: None,
             dial_time: Duration::from_secs(20),
             backoff: Duration::from_secs(1),
@@ -132,6 +136,7 @@ impl PoolOptions {
     pub fn liveness(mut self, preset: &Preset) -> Self {
         self.driver = self.driver.liveness(preset);
         self.idle_time = preset.close_idle;
+        self.path_limit = preset.path_limit;
         self.shrink_after = self.shrink_after.min(preset.close_idle);
         self
     }

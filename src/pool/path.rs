@@ -2,7 +2,7 @@
 //! adapts idle limits and probes to it.
 
 use crate::connection::driver::ConnectionOptions;
-use crate::connection::keepalive::below;
+use crate::connection::keepalive::{below, three_quarters};
 use crate::pool::Shared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,9 @@ impl Shared {
     /// Connections made from now on send a probe as early as the path needs.
     fn adapt(&self, now: Instant) {
         let Some(configured) = self.options.driver.probe_after else { return };
-        let after = self.path.lock().probe_after(configured, now);
+        // What survived once may not be longer than what the path is known to keep.
+        let most = self.options.path_limit.map_or(Duration::MAX, three_quarters).max(configured);
+        let after = self.path.lock().probe_after(configured, now).min(most);
         let mut driver = self.driver.lock();
         if driver.probe_after != Some(after) {
             tracing::debug!(target = %self.target, ?after, "connections are proved after this silence");

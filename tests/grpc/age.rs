@@ -186,3 +186,27 @@ async fn neither_is_on_by_default() {
     pair.channel.unary(&UNARY, raw("")).await.unwrap();
     assert_eq!(pair.channel.unstable_handles()[0].id(), before);
 }
+
+/// Bytes of a frame that never ends are no stream: they do not keep an idle connection.
+#[tokio::test(start_paused = true)]
+async fn a_dribbled_frame_keeps_no_connection() {
+    let pair = pair(|options| options.max_idle = Some(IDLE));
+    let mut peer = Peer::dial(&pair.connector).await;
+    let started = Instant::now();
+    let dribble = async {
+        // The header of a PING, one byte in five seconds.
+        for byte in [0, 0, 8, 6, 0, 0, 0, 0] {
+            sleep(Duration::from_secs(5)).await;
+            peer.send(&[byte]).await;
+            let waited = Duration::from_millis(1);
+            while let Ok(frame) = tokio::time::timeout(waited, peer.unanswered()).await {
+                if frame.is_none_or(|frame| frame.kind == FrameType::GoAway) {
+                    return;
+                }
+            }
+        }
+        panic!("the connection is kept");
+    };
+    dribble.await;
+    assert!(started.elapsed() <= IDLE + Duration::from_secs(6), "{:?}", started.elapsed());
+}

@@ -357,3 +357,22 @@ async fn an_unsolicited_pong_is_ignored() {
         call.await.unwrap().unwrap();
     }
 }
+
+/// Two hours between PINGs suit every default server: doubling ends there.
+#[tokio::test(start_paused = true)]
+async fn the_interval_doubles_up_to_two_hours() {
+    let mut options = PoolOptions::new();
+    options.driver.keepalive = Some(Duration::from_secs(5000));
+    options.driver.keepalive_without_calls = true;
+    options.idle_time = Duration::from_secs(100_000);
+    let (channel, mut listener) = lone_channel(options, Faults::default());
+    for interval in [5000, 7200, 7200] {
+        channel.connect();
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        let started = Instant::now();
+        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+        assert_eq!(started.elapsed().as_secs(), interval);
+        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
+        settle().await;
+    }
+}

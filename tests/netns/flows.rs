@@ -72,7 +72,8 @@ pub async fn a_flow_that_vanishes_while_one_waits(stage: Stage) {
     assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
     let took = fault.elapsed();
     println!("  told {took:.1?} after the fault: {error}");
-    assert!(took <= Duration::from_secs(20) + SLACK, "{took:?}");
+    // The PING leaves after 10 s, and 18 s later its retransmissions stand for a dead peer.
+    assert!(took <= Duration::from_secs(30) + SLACK, "{took:?}");
     call(&channel, 2).await.unwrap();
 }
 

@@ -152,10 +152,8 @@ impl Running {
 
     /// Releases the buffers of a connection that has been quiet for [`QUIET_TIME`].
     fn release_if_quiet(&mut self) {
-        let quiet = self.core.conn.streams() == 0
-            && self.core.waiting.is_empty()
-            && self.recv.is_empty()
-            && self.core.out.is_empty();
+        // Bytes of a frame that does not end, or that the peer does not read, are no stream.
+        let quiet = self.core.conn.streams() == 0 && self.core.waiting.is_empty();
         let was_released = self.core.timers.released;
         if self.core.timers.note_quiet(quiet, QUIET_TIME, self.core.now) {
             if !was_released {

@@ -293,6 +293,6 @@ pub fn below(limit: Duration) -> Duration {
 }
 
 /// Returns three quarters of a limit: the silence after which a connection is probed.
-fn three_quarters(limit: Duration) -> Duration {
+pub(crate) fn three_quarters(limit: Duration) -> Duration {
     limit / 4 * 3
 }

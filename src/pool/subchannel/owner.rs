@@ -3,6 +3,7 @@
 use crate::call::state::SharedCall;
 use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, Owner, Refusal};
+use crate::connection::keepalive::PingRule;
 use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
@@ -339,7 +340,10 @@ impl Shared {
         self.counters.note(Count::TooManyPings);
         let mut driver = self.driver.lock();
         let least = Duration::from_secs(10);
-        let interval = driver.keepalive.map(|time| time.max(least).saturating_mul(2));
+        // A default server allows a PING in 2 h even without calls: rarer ones help nobody.
+        let most = PingRule::GRPC.without_calls;
+        let doubled = |time: Duration| time.max(least).saturating_mul(2).min(most.max(time));
+        let interval = driver.keepalive.map(doubled);
         *driver = Arc::new(ConnectionOptions { keepalive: interval, ..(**driver).clone() });
         tracing::warn!(target = %self.target, ?interval, "too_many_pings");
     }
