@@ -240,8 +240,8 @@ impl Error {
 
     /// Returns whether the same call can be made again without the risk that it runs twice.
     ///
-    /// True if the peer definitely did not process the call, except for [`Kind::Misuse`], which
-    /// would fail again. A `false` does not forbid a retry of an idempotent method: see
+    /// True if the peer definitely did not process the call, except for [`Kind::Misuse`] and
+    /// [`Kind::Panicked`], which would fail again. A `false` does not forbid a retry of an idempotent method: see
     /// [`Processed`].
     ///
     /// ```
@@ -256,7 +256,7 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_retry_safe(&self) -> bool {
-        self.0.processed == Processed::No && self.0.kind != Kind::Misuse
+        self.0.processed == Processed::No && !matches!(self.0.kind, Kind::Misuse | Kind::Panicked)
     }
 
     /// Returns the HTTP/2 error code that ended the call (RFC 9113 §7); `None` if there was none.
@@ -305,7 +305,9 @@ impl fmt::Display for Error {
             write!(f, " (the peer said: {debug})")?;
         }
         f.write_str(match inner.processed {
-            Processed::No if inner.kind == Kind::Misuse => "; nothing was sent",
+            Processed::No if matches!(inner.kind, Kind::Misuse | Kind::Panicked) => {
+                "; nothing was sent"
+            }
             Processed::No => "; not processed, a retry is safe",
             Processed::Maybe => "; it may have been processed",
             Processed::Yes => "",

@@ -12,7 +12,6 @@ use crate::grpc::{Encoding, Splitter};
 use crate::memory::inflated::InflatedReservation;
 use bytes::BytesMut;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
@@ -51,9 +50,8 @@ impl Default for MessageLimits {
     }
 }
 
-/// Receives messages. It reports what was taken when it is polled and no complete message is left; then
-/// credit returns to the peer. It also returns for the message that is waited for, so a message larger
-/// than the window arrives.
+/// Receives messages. It reports each message that is taken; then credit returns to the peer. Credit also
+/// returns for the message that is waited for, so a message larger than the window arrives.
 pub struct MessageReader<M> {
     reader: Reader,
     splitter: Splitter,
@@ -132,6 +130,8 @@ impl<M: Decode> MessageReader<M> {
             match self.splitter.next() {
                 Ok(Some(message)) => {
                     self.release((PREFIX + message.payload.len()) as u32);
+                    // At once: its reader may stop here, and a peer may wait for exactly this credit.
+                    self.reader.report(std::mem::take(&mut self.unreported));
                     let payload = message.payload;
                     self.last = if message.compressed { self.encoding } else { Encoding::Identity };
                     let decoded = if message.compressed {
@@ -252,7 +252,7 @@ impl<M: Encode> MessageWriter<M> {
     /// # Errors
     /// The call is over.
     pub async fn ready(&self) -> Result<(), Closed> {
-        poll_fn(|cx| self.writer.poll_ready(cx)).await
+        self.writer.ready().await
     }
 
     /// Accepts a message without waiting, whatever is queued.
@@ -265,5 +265,32 @@ impl<M: Encode> MessageWriter<M> {
         let large = codec::encode_message(message, self.encoding, self.max, &mut self.scratch)
             .map_err(SendFailure::Message)?;
         self.writer.send(&mut self.scratch, large).map_err(|Closed| SendFailure::Closed)
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::call::messages::*;
+    use crate::call::state::SharedCall;
+    use crate::grpc::Raw;
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::Instant;
+
+    /// A reader that stops after a message has reported it: the connection can take the credit.
+    #[test]
+    fn what_was_taken_is_reported_at_once() {
+        let call = SharedCall::new(Instant::now());
+        // Two messages, and the reader takes one.
+        let bytes = [0, 0, 0, 0, 2, 7, 7, 0, 0, 0, 0, 1, 9];
+        call.lock().body_received(&bytes).unwrap();
+        let reader = Reader::new(Arc::clone(&call));
+        let mut messages = MessageReader::<Raw>::new(reader, Encoding::Identity, 100);
+        let cx = &mut Context::from_waker(Waker::noop());
+        for bytes in [7, 6] {
+            assert!(matches!(messages.poll_next(cx), Poll::Ready(Some(Ok(_)))));
+            let credit = call.lock().take_credit();
+            assert_eq!(credit, Credit { released_unread: bytes, ..Credit::NONE });
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! the connection that carries it now is the trait [`Carrier`].
 
 pub mod attempt;
+pub mod deadline;
 pub mod messages;
 pub mod quota;
 pub mod reader;
@@ -41,6 +42,8 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     fn deliver(&self, call: Arc<SharedCall>);
     /// Returns whether a reader reports this credit at once.
     fn reports_at_once(&self, credit: &Credit) -> bool;
+    /// Returns whether the head of the stream with this identifier was handed to the socket.
+    fn has_written(&self, stream: u32) -> bool;
     /// Returns the counter of bytes that wait to be sent.
     fn queued_bytes(&self) -> &Arc<QueuedBytes>;
     /// Counts a call that has ended.

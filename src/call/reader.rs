@@ -1,6 +1,6 @@
 //! The reading end of a call, as the layer above holds it.
 
-use crate::call::state::{Credit, RecvEnd, RecvState, SharedCall};
+use crate::call::state::{Credit, RecvEnd, RecvState, SharedCall, Until, Wait};
 use crate::error::{Error, Kind};
 use crate::grpc::Code;
 use crate::http2::Fields;
@@ -52,7 +52,9 @@ impl Reader {
         if let Some(RecvEnd::Failed(error)) = x.end() {
             return Poll::Ready(Err(error.clone()));
         }
-        x.wait_read(cx);
+        let before = x.wait_read(cx);
+        drop(x);
+        drop(before);
         Poll::Pending
     }
 
@@ -74,6 +76,7 @@ impl Reader {
             true => x.note_read(credit),
             false => None,
         };
+        let mut before = None;
         let body = x.recv_mut().body_mut();
         let poll = if !body.is_empty() {
             if into.is_empty() {
@@ -88,32 +91,29 @@ impl Reader {
                 Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(Body::End)),
                 None => {
-                    x.wait_read(cx);
+                    before = x.wait_read(cx);
                     Poll::Pending
                 }
             }
         };
         drop(x);
+        drop(before);
         if let Some(news) = news {
             news.deliver(&self.0);
         }
         poll
     }
 
-    /// Waits until the peer's side has ended, however; then `f` sees head, body and trailers.
-    pub fn poll_whole<R>(
-        &self,
-        cx: &mut Context<'_>,
-        f: impl FnOnce(&mut RecvState) -> R,
-    ) -> Poll<Result<R, Error>> {
+    /// Passes on what was done with bytes that were moved before.
+    pub fn report(&self, credit: Credit) {
         let mut x = self.0.lock();
-        match x.end() {
-            Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
-            Some(_) => Poll::Ready(Ok(f(x.recv_mut()))),
-            None => {
-                x.wait_read(cx);
-                Poll::Pending
-            }
+        if credit.bytes() == 0 || x.is_over() {
+            return;
+        }
+        let news = x.note_read(credit);
+        drop(x);
+        if let Some(news) = news {
+            news.deliver(&self.0);
         }
     }
 
@@ -132,35 +132,15 @@ impl Reader {
     /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
     /// one that reads.
     pub async fn failed(&self) -> Error {
-        let mut watcher = Watcher { call: &self.0, number: None };
-        poll_fn(|cx| watcher.poll(cx)).await
-    }
-}
-
-/// Waits for the end of a call. The call keeps one waker for it while it lives.
-struct Watcher<'a> {
-    call: &'a SharedCall,
-    number: Option<u64>,
-}
-
-impl Watcher<'_> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Error> {
-        let mut x = self.call.lock();
-        if let Some(error) = x.failure() {
-            return Poll::Ready(error.clone());
-        }
-        if x.is_over() {
-            return Poll::Ready(Error::local(Kind::Cancelled, Code::Cancelled, "the call is over"));
-        }
-        x.wait_over(&mut self.number, cx);
-        Poll::Pending
-    }
-}
-
-impl Drop for Watcher<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.call.lock().forget_watcher(number);
-        }
+        let mut wait = Wait::new(&self.0);
+        poll_fn(|cx| {
+            wait.poll(Until::Over, cx, |x| match x.failure() {
+                Some(error) => Some(error.clone()),
+                None => x
+                    .is_over()
+                    .then(|| Error::local(Kind::Cancelled, Code::Cancelled, "the call is over")),
+            })
+        })
+        .await
     }
 }

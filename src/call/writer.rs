@@ -1,12 +1,12 @@
 //! The writing end of a call, as the layer above holds it.
 
 use crate::call::stalls::Stalls;
-use crate::call::state::ending::wake;
-use crate::call::state::{HeadState, INLINE_MAX, SendEnd, SharedCall};
+use crate::call::state::{HeadState, INLINE_MAX, SendEnd, SharedCall, Until, Wait};
 use crate::http2::hpack::Template;
 use crate::http2::{ErrorCode, Fields};
 use crate::rt;
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -54,18 +54,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether another message is accepted now: less than 64 KiB wait, or none at all while much is
-    /// held for the connection or the process is short of memory.
-    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let mut x = self.0.lock();
-        if x.is_closed() || x.cancel_code().is_some() {
-            return Poll::Ready(Err(Closed));
-        }
-        if x.accepts_message() {
-            return Poll::Ready(Ok(()));
-        }
-        x.wait_write(cx);
-        Poll::Pending
+    /// Waits until another message is accepted: less than 64 KiB wait, or none at all while much is
+    /// held for the connection or the process is short of memory. Any number of tasks may wait.
+    ///
+    /// # Errors
+    /// The exchange is over, or our side was ended.
+    pub async fn ready(&self) -> Result<(), Closed> {
+        let mut wait = self.wait();
+        poll_fn(|cx| poll_ready(&mut wait, cx)).await
+    }
+
+    /// The wait of one future, for [`poll_ready`].
+    #[must_use]
+    pub fn wait(&self) -> Wait<'_> {
+        Wait::new(&self.0)
     }
 
     /// Appends `bytes`, then `large`, which is chained without a copy. Takes the memory of `bytes`
@@ -129,10 +131,8 @@ impl Writer {
     /// Gives the exchange up: the stream is reset with `code`, and the reading end, which may wait
     /// elsewhere, is told CANCELLED behind what has arrived.
     pub fn cancel(&self, code: ErrorCode) {
-        let mut x = self.0.lock();
-        let Some(wakers) = x.cancel(code) else { return };
-        self.0.tell(x);
-        wake(wakers);
+        let stopped = self.0.lock().cancel(code);
+        stopped.finish(&self.0);
     }
 
     /// How long this side's bytes have waited for windows, up to now.
@@ -158,4 +158,15 @@ impl Writer {
     pub const fn call(&self) -> &Arc<SharedCall> {
         &self.0
     }
+}
+
+/// Whether another message is accepted now; see [`Writer::ready`].
+///
+/// # Errors
+/// The exchange is over, or our side was ended.
+pub fn poll_ready(wait: &mut Wait<'_>, cx: &Context<'_>) -> Poll<Result<(), Closed>> {
+    wait.poll(Until::Writable, cx, |x| match x.is_closed() {
+        true => Some(Err(Closed)),
+        false => x.accepts_message().then_some(Ok(())),
+    })
 }

@@ -5,8 +5,6 @@ use crate::call::attempt::Pushback;
 use crate::call::quota::TenantPermit;
 use crate::call::reader::Reader;
 use crate::call::recv::not_grpc;
-use crate::call::state::caller::Abandoned;
-use crate::call::state::ending::wake;
 use crate::call::state::{CallSpec, RecvEnd, RecvState, SendEnd, SendState, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::writer::Writer;
@@ -22,8 +20,10 @@ use crate::grpc::{Encoding, Metadata, Request, Response, Status, message, respon
 use crate::http2::Fields;
 use crate::http2::Template;
 use crate::rt;
+use crate::rt::contain::{Panicked, contain};
 use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -92,7 +92,9 @@ impl Call {
         options: Options,
     ) -> Result<Fields, Error> {
         for interceptor in channel.inner.interceptors.iter() {
-            interceptor(&mut metadata).map_err(local)?;
+            contain(|| interceptor(&mut metadata))
+                .map_err(|Panicked| panicked("an interceptor", Processed::No))?
+                .map_err(local)?;
         }
         let mut extra = Fields::new();
         if let Some(name) = announce(options.encoding) {
@@ -134,10 +136,9 @@ impl Call {
         body: impl FnOnce(&mut SendState) -> Result<bool, Status>,
     ) -> Result<Self, Error> {
         let now = rt::now();
-        let shared = channel.inner.pool.call(now);
-        let mut x = shared.lock();
+        let mut shared = channel.inner.pool.call(now);
         let limits = &channel.inner.limits;
-        x.prepare(CallSpec {
+        let spec = CallSpec {
             deadline: options.timeout.and_then(|timeout| now.checked_add(timeout)),
             wait_for_ready: options.wait_for_ready,
             grpc,
@@ -149,16 +150,19 @@ impl Call {
                 (false, _) => usize::MAX,
             },
             site: options.site,
-        });
+        };
+        // Nobody else has the call, so no lock is held while a codec writes its body.
+        let x = shared.alone().ok_or_else(gone)?;
+        x.prepare(spec);
         let send = x.send_mut();
-        if body(send).map_err(local)? {
+        let written = contain(|| body(send)).map_err(|Panicked| panicked(ENCODE, Processed::No))?;
+        if written.map_err(local)? {
             send.keep_whole(&channel.inner.keep);
             send.set_end(SendEnd::Finish);
         } else {
             send.keep_stream(&channel.inner.keep);
         }
         send.set_head(template, extra);
-        drop(x);
         Ok(Self { channel: channel.clone(), shared: Some(shared) })
     }
 
@@ -180,6 +184,10 @@ impl Call {
         }
     }
 
+    pub(super) const fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     pub(super) fn shared(&self) -> Option<&Arc<SharedCall>> {
         self.shared.as_ref()
     }
@@ -197,27 +205,14 @@ impl Call {
         &mut self,
         max: usize,
     ) -> Result<(Response<M>, Timeline), Error> {
-        let result = match self.shared.as_ref() {
-            None => return Err(gone()),
-            Some(shared) => {
-                poll_fn(|cx| {
-                    let mut x = shared.lock();
-                    if x.end().is_none() {
-                        x.wait_read(cx);
-                        return Poll::Pending;
-                    }
-                    let timeline = x.timeline().clone();
-                    let read = read_whole(x.recv_mut(), max);
-                    let read = read.map_err(|error| x.located(error, rt::now()));
-                    Poll::Ready(read.map(|response| (response, timeline)))
-                })
-                .await
-            }
-        };
-        if let Some(shared) = self.shared.take() {
-            self.channel.inner.pool.give_back(shared);
-        }
-        result
+        let mut timer = pin!(None);
+        poll_fn(|cx| self.poll_end(timer.as_mut(), cx)).await?;
+        let Some(mut shared) = self.shared.take() else { return Err(gone()) };
+        let timeline = shared.lock().timeline().clone();
+        let read = shared.read_alone(|recv| read_whole(recv, max));
+        let read = read.map_err(|error| shared.lock().located(error, rt::now()));
+        self.channel.inner.pool.give_back(shared);
+        Ok((read?, timeline))
     }
 
     /// Waits until the response begins or the call ends.
@@ -227,7 +222,9 @@ impl Call {
         if x.has_head() || x.end().is_some() {
             return Poll::Ready(());
         }
-        x.wait_read(cx);
+        let before = x.wait_read(cx);
+        drop(x);
+        drop(before);
         Poll::Pending
     }
 
@@ -265,6 +262,11 @@ impl Call {
         }
     }
 
+    /// When it must have ended.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.shared.as_ref()?.lock().deadline()
+    }
+
     /// The call has ended: nothing is left to cancel.
     pub(super) fn done(&mut self) {
         self.shared = None;
@@ -276,7 +278,11 @@ fn announce(encoding: Encoding) -> Option<&'static str> {
     (encoding != Encoding::Identity).then(|| encoding.name())
 }
 
-/// Head, one message, trailers.
+/// User code that may panic.
+pub(super) const ENCODE: &str = "the codec of a request";
+pub(super) const DECODE: &str = "the codec of a response";
+
+/// Head, one message, trailers. No lock is held.
 fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>, Error> {
     if let Some(RecvEnd::Failed(error)) = inc.end() {
         // A head that is not gRPC says more than how the body behind it failed.
@@ -290,7 +296,8 @@ fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>,
     let Some((compressed, payload)) = message::parse_one(inc.body(), max) else {
         return Err(not_one_message(inc.body(), max));
     };
-    let decoded = codec::decode_whole(inc.body_mut(), payload, compressed, encoding, max);
+    let decode = || codec::decode_whole(inc.body_mut(), payload, compressed, encoding, max);
+    let decoded = contain(decode).map_err(|Panicked| panicked(DECODE, Processed::Yes))?;
     let decoded = decoded.map_err(broken)?;
     let metadata = response::take_metadata(inc.head_mut().fields_mut());
     let trailing = response::take_metadata(inc.trailers_mut());
@@ -307,7 +314,15 @@ fn local(status: Status) -> Error {
     Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
 }
 
-fn gone() -> Error {
+/// The error of a call whose user code panicked on this side.
+#[cold]
+pub(super) fn panicked(what: &str, processed: Processed) -> Error {
+    tracing::error!("{what} panicked");
+    let status = Status::new(crate::grpc::Code::Internal, format!("{what} panicked"));
+    Error::new(Kind::Panicked, status, Initiator::Local, processed)
+}
+
+pub(super) fn gone() -> Error {
     Error::local(Kind::Misuse, crate::grpc::Code::Internal, "the call has been read to its end")
 }
 
@@ -324,15 +339,10 @@ fn not_one_message(body: &[u8], max: usize) -> Error {
 impl Drop for Call {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
-        let abandoned = shared.lock().abandon_call();
-        match abandoned {
-            Abandoned::Over => {}
-            Abandoned::Carried(news) => news.deliver(&shared),
-            Abandoned::Unassigned(wakers) => {
-                wake(wakers);
-                let inner = &self.channel.inner;
-                inner.pool.forget(&shared, inner.tenant.as_ref());
-            }
+        let stopped = shared.lock().abandon_call();
+        if stopped.finish(&shared) {
+            let inner = &self.channel.inner;
+            inner.pool.forget(&shared, inner.tenant.as_ref());
         }
     }
 }

@@ -20,10 +20,17 @@ impl Channel {
     /// One request, one response.
     ///
     /// # Errors
-    /// The peer's status, or why there is none; see [`Error`].
+    /// The peer's status, or why there is none; see [`Error`]. A codec or interceptor that panics is
+    /// INTERNAL, [`Kind::Panicked`](crate::error::Kind::Panicked).
     ///
     /// # Cancel safety
     /// Dropping the future resets the stream with CANCEL; the connection lives on.
+    ///
+    /// # Runtime
+    /// The future keeps the deadline of the request: the call ends at it even if the runtime of its
+    /// connection does not run. A call with a deadline that is polled outside a tokio runtime with a timer
+    /// fails with [`Kind::Misuse`](crate::error::Kind::Misuse) when it must wait. A call that is not polled
+    /// ends about a second after its deadline.
     #[track_caller]
     pub fn unary<Req: Encode, Res: Decode>(
         &self,

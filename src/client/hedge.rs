@@ -5,6 +5,7 @@
 //! fills a connection beyond its soft target and never makes the pool dial.
 
 use crate::call::attempt::Pushback;
+use crate::call::deadline::no_timer;
 use crate::call::timeline::Timeline;
 use crate::client::call::Call;
 use crate::client::channel::Channel;
@@ -95,7 +96,12 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                 return Poll::Ready(Ok(winner));
             }
             let now = rt::now();
-            if self.next.is_some_and(|at| at <= now) {
+            if self.deadline.is_some_and(|at| at <= now) && !self.running.is_empty() {
+                self.running.iter().for_each(|one| one.call.expire());
+                self.next = None;
+                continue;
+            }
+            if self.next.is_some_and(|at| at <= now && self.deadline.is_none_or(|end| now < end)) {
                 match self.launch(now) {
                     // Its waker is still to be left with it.
                     Ok(true) => continue,
@@ -105,15 +111,19 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             }
             let in_vain = match (self.next, self.deadline) {
                 (None, _) => true,
-                (Some(at), Some(deadline)) => at >= deadline,
+                (Some(at), Some(deadline)) => at.max(now) >= deadline,
                 (Some(_), None) => false,
             };
             if in_vain && self.running.is_empty() {
                 let error = self.lost.take().unwrap_or_else(gone);
                 return Poll::Ready(Err(self.told(error)));
             }
-            let Some(at) = self.next else { return Poll::Pending };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(rt::sleep_until(at)));
+            let at = self.next.into_iter().chain(self.deadline).min();
+            let Some(at) = at else { return Poll::Pending };
+            let timer = match &mut self.timer {
+                Some(timer) => timer,
+                none => none.insert(Box::pin(rt::timer(at).ok_or_else(no_timer)?)),
+            };
             if timer.deadline().into_std() != at {
                 timer.as_mut().reset(at.into());
             }
@@ -129,8 +139,10 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                 i += 1;
                 continue;
             }
-            let lost = call.failure().filter(|(error, _)| self.policy.covers(error));
             let hedge = *hedge;
+            let failure = call.failure();
+            let unplaced = hedge && failure.as_ref().is_some_and(|(error, _)| is_unplaced(error));
+            let lost = failure.filter(|(error, _)| unplaced || self.policy.covers(error));
             let call = self.running.remove(i).call;
             let Some((error, pushback)) = lost else {
                 self.seen |= self.running.iter().any(|other| other.call.is_sent());
@@ -141,8 +153,8 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                 self.timeline = Some(spent);
             }
             drop(call);
-            if hedge && error.kind() == Kind::GoAway && error.processed() == Processed::No {
-                // It found no place after all: as if it had not been sent.
+            if unplaced {
+                // It came back and found no connection: as if it had not been sent.
                 self.made -= 1;
                 self.put_off();
             } else {
@@ -233,6 +245,11 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
         let unseen = error.processed() == Processed::No;
         if unseen && self.seen { error.with_processed(Processed::Maybe) } else { error }
     }
+}
+
+/// Whether the pool had no connection for a hedge.
+fn is_unplaced(error: &Error) -> bool {
+    error.kind() == Kind::Limit && error.code() == Code::Unavailable
 }
 
 fn gone() -> Error {

@@ -9,6 +9,7 @@ mod builder;
 mod call;
 mod calls;
 mod channel;
+mod deadline;
 mod hedge;
 mod options;
 mod plain;

@@ -1,15 +1,15 @@
 //! Plain HTTP/2 requests on a channel: the same connections, no gRPC.
 
 use crate::call::state::RecvEnd;
-use crate::client::call::{Call, Options};
+use crate::client::call::{Call, Options, gone};
 use crate::client::channel::Channel;
 use crate::error::Error;
-use crate::grpc::{Code, Request, Status};
+use crate::grpc::Request;
 use crate::http2::Fields;
 use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::pin::pin;
 use std::time::Duration;
 
 /// A plain HTTP/2 request with its whole body, for [`Channel::http`].
@@ -137,28 +137,21 @@ impl Channel {
             Ok(true)
         })?;
         call.send();
-        let response = poll_fn(|cx| {
-            let Some(shared) = call.shared() else {
-                let gone = Status::new(Code::Internal, "the exchange has ended");
-                return Poll::Ready(Err(Error::from_peer(gone)));
-            };
+        let mut timer = pin!(None);
+        poll_fn(|cx| call.poll_end(timer.as_mut(), cx)).await?;
+        let response = call.shared().map(|shared| {
             let mut x = shared.lock();
-            match x.end() {
-                None => {
-                    x.wait_read(cx);
-                    Poll::Pending
-                }
-                Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
-                Some(_) => Poll::Ready(Ok(HttpResponse {
-                    status: x.recv().head().status(),
-                    fields: x.recv().head().fields().clone(),
-                    body: std::mem::take(x.recv_mut().body_mut()).freeze(),
-                    trailers: x.recv_mut().take_trailers(),
-                })),
+            if let Some(RecvEnd::Failed(error)) = x.end() {
+                return Err(error.clone());
             }
-        })
-        .await;
+            Ok(HttpResponse {
+                status: x.recv().head().status(),
+                fields: x.recv().head().fields().clone(),
+                body: std::mem::take(x.recv_mut().body_mut()).freeze(),
+                trailers: x.recv_mut().take_trailers(),
+            })
+        });
         call.done();
-        response
+        response.unwrap_or_else(|| Err(gone()))
     }
 }

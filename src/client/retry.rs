@@ -120,8 +120,9 @@ impl Wake for Retrying {
     fn wake(self: Arc<Self>) {
         let Some(call) = self.call.upgrade() else { return };
         let mut x = call.lock();
-        let Some(attempt) = x.attempt() else { return };
-        let Some((time, error)) = self.next(attempt, &mut x) else {
+        // A call that was cancelled, or whose deadline has passed, has none.
+        let next = x.attempt().and_then(|attempt| self.next(attempt, &mut x));
+        let Some((time, error)) = next else {
             let wakers = x.settle();
             drop(x);
             // Before the caller wakes, so that it finds the call its own and recycles it, and reads

@@ -1,23 +1,29 @@
 //! The two halves of a streaming call.
 
+use crate::call::deadline::{DeadlineTimer, poll_deadline};
 use crate::call::messages::{MessageReader, MessageWriter, SendFailure};
 use crate::call::reader::End;
 use crate::call::recv::not_grpc;
 use crate::call::stalls::Stalls;
 use crate::call::state::SendEnd;
-use crate::call::writer::{Closed, Writer};
-use crate::client::call::Call;
+use crate::call::writer::{Closed, Writer, poll_ready};
+use crate::client::call::{Call, DECODE, ENCODE, panicked};
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::{Code, Decode, Encode, Encoding, Metadata, Response, Status, response};
 use crate::http2::ErrorCode;
 use crate::rt;
+use crate::rt::contain::{Panicked, contain};
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// Sends the messages of a call. Dropped without [`Sender::finish`], it cancels the call.
 #[derive(Debug)]
 pub struct Sender<M> {
     messages: Option<MessageWriter<M>>,
+    /// When the call must have ended.
+    deadline: Option<Instant>,
     /// The encoding that the head announces.
     announced: Encoding,
 }
@@ -25,7 +31,7 @@ pub struct Sender<M> {
 impl<M: Encode> Sender<M> {
     pub(super) fn new(call: &Call, encoding: Encoding, max: usize) -> Self {
         let messages = call.writer().map(|writer| MessageWriter::new(writer, encoding, max));
-        Self { messages, announced: encoding }
+        Self { messages, deadline: call.deadline(), announced: encoding }
     }
 
     /// How messages are encoded from now on: as the request announced, or not at all. Another
@@ -37,25 +43,37 @@ impl<M: Encode> Sender<M> {
         }
     }
 
-    fn writer(&self) -> Result<&MessageWriter<M>, Error> {
-        self.messages.as_ref().ok_or_else(closed)
-    }
-
     /// Waits until a message is accepted: one of any size at first, further ones while less than
     /// 64 KiB are queued, or none at all where the connection's queues hold more than 4 MiB or the
-    /// process is short of memory. Cancel safe.
+    /// process is short of memory. Any number of tasks may wait. Cancel safe.
     ///
     /// # Errors
-    /// The call is over; the [`Streaming`] half says how it ended.
+    /// The call is over: how it ended, as [`Streaming`] says. A call that has ended with OK takes no
+    /// more messages, which is [`Kind::Misuse`]. DEADLINE_EXCEEDED at the call's deadline. Also
+    /// [`Kind::Misuse`]: the call has a deadline, and the caller waits outside a tokio runtime with a timer.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.writer()?.ready().await.map_err(|Closed| closed())
+        let writer = self.messages.as_ref().ok_or_else(over)?.writer();
+        let mut wait = writer.wait();
+        let mut timer = pin!(None);
+        poll_fn(|cx| {
+            if let Poll::Ready(ready) = poll_ready(&mut wait, cx) {
+                return Poll::Ready(ready.map_err(|Closed| closed(writer)));
+            }
+            let Some(deadline) = self.deadline else { return Poll::Pending };
+            ready!(poll_deadline(timer.as_mut(), deadline, cx))?;
+            let stopped = writer.call().lock().expire(None, rt::now());
+            stopped.finish(writer.call());
+            poll_ready(&mut wait, cx).map_err(|Closed| closed(writer))
+        })
+        .await
     }
 
     /// Sends a message; ready when it is accepted. A future that is dropped before has sent
     /// nothing.
     ///
     /// # Errors
-    /// The call is over ([`Streaming`] says how it ended), or the message cannot be sent.
+    /// As [`Sender::ready`]; or the message cannot be sent: then the call goes on. A codec that panics
+    /// ends the call with INTERNAL, [`Kind::Panicked`].
     pub async fn send(&mut self, message: M) -> Result<(), Error> {
         self.ready().await?;
         self.try_send(message)
@@ -66,13 +84,21 @@ impl<M: Encode> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn try_send(&mut self, message: M) -> Result<(), Error> {
-        let messages = self.messages.as_mut().ok_or_else(closed)?;
-        messages.push(&message).map_err(|failure| match failure {
-            SendFailure::Closed => closed(),
-            SendFailure::Message(status) => {
-                Error::new(Kind::Misuse, status, Initiator::Local, Processed::No)
+        let messages = self.messages.as_mut().ok_or_else(over)?;
+        match contain(|| messages.push(&message)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SendFailure::Closed)) => Err(closed(messages.writer())),
+            Ok(Err(SendFailure::Message(status))) => {
+                Err(Error::new(Kind::Misuse, status, Initiator::Local, Processed::No))
             }
-        })
+            Err(Panicked) => {
+                let error = panicked(ENCODE, Processed::No);
+                let call = messages.writer().call();
+                let stopped = call.lock().stop(ErrorCode::CANCEL, error.clone());
+                stopped.finish(call);
+                Err(error)
+            }
+        }
     }
 
     /// How long this call's bytes have waited for windows, up to now.
@@ -84,10 +110,11 @@ impl<M: Encode> Sender<M> {
     /// Ends this side; the other half goes on.
     ///
     /// # Errors
-    /// The call is over; the [`Streaming`] half says how it ended.
+    /// The call is over: how it ended, as for [`Sender::ready`].
     pub fn finish(mut self) -> Result<(), Error> {
-        let Some(messages) = self.messages.take() else { return Err(closed()) };
-        messages.writer().finish(SendEnd::Finish, None).map_err(|Closed| closed())
+        let messages = self.messages.take().ok_or_else(over)?;
+        let writer = messages.writer();
+        writer.finish(SendEnd::Finish, None).map_err(|Closed| closed(writer))
     }
 
     /// Gives the call up with an HTTP/2 error code, usually CANCEL.
@@ -112,9 +139,15 @@ fn cancel_unless_over(writer: Writer) {
     }
 }
 
-fn closed() -> Error {
-    let status = Status::new(Code::Unavailable, "the call is over; read how it ended");
-    Error::new(Kind::Misuse, status, Initiator::Local, Processed::Maybe)
+/// Why nothing more can be sent.
+fn closed(writer: &Writer) -> Error {
+    let x = writer.call().lock();
+    x.closed_by().map_or_else(over, |error| x.located(error, rt::now()))
+}
+
+fn over() -> Error {
+    let status = Status::new(Code::Internal, "the peer has ended the call with OK");
+    Error::new(Kind::Misuse, status, Initiator::Local, Processed::Yes)
 }
 
 /// Receives the messages of a call, then its status. Dropped before the end, it cancels the call.
@@ -127,13 +160,16 @@ pub struct Streaming<M> {
     /// The head was seen; or the call has ended, and how.
     head: bool,
     end: Option<Result<(), Error>>,
+    deadline: DeadlineTimer,
 }
 
 impl<M: Decode> Streaming<M> {
     pub(super) fn new(call: Call, max: usize) -> Self {
         let messages =
             call.reader().map(|reader| MessageReader::new(reader, Encoding::Identity, max));
-        Self { call, messages, metadata: None, trailers: Metadata::new(), head: false, end: None }
+        let deadline = DeadlineTimer::new(call.deadline());
+        let (metadata, trailers) = (None, Metadata::new());
+        Self { call, messages, metadata, trailers, head: false, end: None, deadline }
     }
 
     /// The next message; `None` once the call has ended with OK. Cancel safe.
@@ -146,16 +182,25 @@ impl<M: Decode> Streaming<M> {
 
     /// As [`Streaming::message`].
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<M>, Error>> {
+        self.poll_in_time(cx, Self::poll_next)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<M>, Error>> {
         if let Some(end) = &self.end {
             return Poll::Ready(end.clone().map(|()| None));
         }
         if !self.head
-            && let Err(error) = std::task::ready!(self.poll_head(cx))
+            && let Err(error) = ready!(self.poll_head(cx))
         {
             return Poll::Ready(Err(error));
         }
         let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(None)) };
-        match std::task::ready!(messages.poll_next(cx)) {
+        let Ok(next) = contain(|| messages.poll_next(cx)) else {
+            let error = panicked(DECODE, Processed::Yes);
+            self.call.stop(ErrorCode::CANCEL, error.clone());
+            return Poll::Ready(Err(self.ended(error)));
+        };
+        match ready!(next) {
             Some(Ok(message)) => Poll::Ready(Ok(Some(message))),
             Some(Err(error)) => Poll::Ready(Err(self.ended(error))),
             None => {
@@ -172,15 +217,36 @@ impl<M: Decode> Streaming<M> {
         }
     }
 
+    /// Waits for what `poll` waits for, up to the call's deadline: then the call ends.
+    fn poll_in_time<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl Fn(&mut Self, &mut Context<'_>) -> Poll<Result<R, Error>>,
+    ) -> Poll<Result<R, Error>> {
+        let mut polled = poll(self, cx);
+        if polled.is_pending() {
+            ready!(self.deadline.poll(cx))?;
+            self.call.expire();
+            polled = poll(self, cx);
+        }
+        if polled.is_ready() {
+            self.deadline.stop();
+        }
+        polled
+    }
+
     /// The metadata that comes before the messages. Cancel safe.
     ///
     /// # Errors
-    /// The call ended without it.
+    /// The call ended without it. Every later call returns the same.
     pub async fn metadata(&mut self) -> Result<&Metadata, Error> {
         if !self.head {
-            poll_fn(|cx| self.poll_head(cx)).await?;
+            poll_fn(|cx| self.poll_in_time(cx, Self::poll_head)).await?;
         }
-        Ok(self.metadata.get_or_insert_default())
+        match (&self.metadata, &self.end) {
+            (None, Some(Err(error))) => Err(error.clone()),
+            _ => Ok(self.metadata.get_or_insert_default()),
+        }
     }
 
     /// How the last message came: gzip only when its Compressed-Flag was set.
@@ -216,7 +282,7 @@ impl<M: Decode> Streaming<M> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Some(messages) = &mut self.messages else { return Poll::Ready(Ok(())) };
-        let seen = std::task::ready!(messages.reader().poll_head(cx, |inc| {
+        let seen = ready!(messages.reader().poll_head(cx, |inc| {
             let encoding = inc.encoding()?;
             // Trailers-Only keeps its fields for the status.
             let metadata = match inc.head().fields().get("grpc-status") {
@@ -246,13 +312,16 @@ impl<M: Decode> Streaming<M> {
             Some(Ok(End::Trailers(fields))) => Some(fields),
             _ => None,
         };
-        let x = shared.lock();
+        let mut x = shared.lock();
         let status = response::check_end(x.recv().head(), trailers.as_ref());
+        let status = status.map_err(Error::from_peer);
+        // The trailers are taken out: the sending half reads it there.
+        x.note_outcome(&status);
         drop(x);
         if let Some(mut fields) = trailers {
             self.trailers = response::take_metadata(&mut fields);
         }
-        status.map_err(Error::from_peer)
+        status
     }
 
     fn ended(&mut self, error: Error) -> Error {

@@ -1,8 +1,6 @@
 //! Models of the lock-free protocols, run with
 //! `RUSTFLAGS="--cfg framewire_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib loom_`.
 
-use crate::call::state::caller::Abandoned;
-use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
 use crate::connection::handle::{ConnectionEvent, Handle, Owner, Refusal};
 use crate::connection::mailbox::Mailbox;
@@ -175,7 +173,7 @@ fn loom_notify_move() {
             let call = StdArc::clone(&call);
             thread::spawn(move || call.notify())
         };
-        let (permit, _) = call.lock().sent_back(rt::now());
+        let permit = call.lock().sent_back(rt::now());
         drop(permit);
         Handle::submit(new.reserve().unwrap(), call);
         sender.join().unwrap();
@@ -193,10 +191,8 @@ fn loom_notify_cancel() {
         let canceller = {
             let call = StdArc::clone(&call);
             thread::spawn(move || {
-                let mut x = call.lock();
-                let wakers = x.cancel(ErrorCode::CANCEL).expect("not over");
-                call.tell(x);
-                drop(wakers);
+                let stopped = call.lock().cancel(ErrorCode::CANCEL);
+                stopped.finish(&call);
             })
         };
         let seen = take(&handle).iter().any(|call| call.lock().cancel_code().is_some());
@@ -215,12 +211,8 @@ fn loom_abandon_submit() {
         let caller = {
             let call = StdArc::clone(&call);
             thread::spawn(move || {
-                let abandoned = call.lock().abandon_call();
-                match abandoned {
-                    Abandoned::Over => {}
-                    Abandoned::Carried(news) => news.deliver(&call),
-                    Abandoned::Unassigned(wakers) => wake(wakers),
-                }
+                let stopped = call.lock().abandon_call();
+                stopped.finish(&call);
             })
         };
         Handle::submit(handle.reserve().unwrap(), StdArc::clone(&call));

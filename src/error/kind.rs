@@ -56,6 +56,8 @@ pub enum Kind {
     Limit,
     /// The caller asked for something that cannot be done, such as sending on a call that has ended.
     Misuse,
+    /// User code of this side panicked: an interceptor or a codec (INTERNAL).
+    Panicked,
     /// This side is shutting down (UNAVAILABLE).
     Shutdown,
 }

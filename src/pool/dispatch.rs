@@ -194,7 +194,7 @@ impl Shared {
             Some(permit) => Handle::submit(permit, call),
             None => {
                 let text = "no connection has spare capacity for a hedge";
-                fail(&call, Error::local(Kind::GoAway, Code::Unavailable, text));
+                fail(&call, Error::local(Kind::Limit, Code::Unavailable, text));
             }
         }
     }

@@ -2,8 +2,8 @@
 //! and old connections, the minimum of connections, postponed resolutions, and once a second the
 //! measurements of `observer`. It runs while there is something to look after.
 
+use crate::call::deadline::deadline_error;
 use crate::call::state::SharedCall;
-use crate::connection::driver::deadline_error;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::pool::counters::Count;
@@ -92,8 +92,9 @@ impl Shared {
             return next;
         }
         for call in expired {
+            let error = self.deadline_error(&call);
             self.counters.note(Count::Expired);
-            fail(&call, self.deadline_error(&call));
+            fail(&call, error);
         }
         next
     }

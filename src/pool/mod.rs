@@ -201,6 +201,17 @@ impl Pool {
         self.shared.queue.forget(call, tenant.map(|tenant| tenant.id()));
     }
 
+    /// Returns the error of a call whose deadline passed while it had no connection.
+    #[must_use]
+    pub fn deadline_error(&self, call: &SharedCall) -> Error {
+        self.shared.deadline_error(call)
+    }
+
+    /// Notes that a caller ended its call at its deadline while the call had no connection.
+    pub fn note_expired(&self) {
+        self.shared.counters.note(Count::Expired);
+    }
+
     /// Returns a receiver of the channel's state.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ChannelState> {

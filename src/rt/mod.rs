@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use contain::{Panicked, contain};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+pub use tokio::time::Sleep;
 
 /// Connections that the kernel may hold completed and not yet accepted.
 const BACKLOG: u32 = 1024;
@@ -31,6 +32,14 @@ pub fn now() -> Instant {
 /// Completes at `deadline`; at once if that is past.
 pub fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(tokio::time::Instant::from_std(deadline))
+}
+
+/// As [`sleep_until`]; `None` outside a tokio runtime, or in one without a timer.
+#[must_use]
+pub fn timer(deadline: Instant) -> Option<tokio::time::Sleep> {
+    tokio::runtime::Handle::try_current().ok()?;
+    // tokio says only by a panic that a runtime has no timer.
+    contain::contain(|| sleep_until(deadline)).ok()
 }
 
 /// Completes after `duration`.

@@ -45,6 +45,11 @@ mod modelled {
             self.0.try_lock().ok()
         }
 
+        /// The value, which nobody else can lock.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+        }
+
         /// The value, the mutex being spent.
         pub fn into_inner(self) -> T {
             self.0.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -4,7 +4,7 @@ use crate::link::{Faults, FaultyConnector};
 use crate::memory_pair::{BIDI, DOWN, On, RawMethod, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::{Channel, ChannelState};
-use framewire::error::{Kind, Processed};
+use framewire::error::{Error, Kind, Phase, Processed};
 use framewire::transport::Accept;
 use framewire::transport::{MemoryConnector, in_memory};
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
@@ -73,7 +73,8 @@ pub async fn a_graceful_goaway_in_two_steps_loses_nothing(on: On) {
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("first"));
 }
 
-pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
+/// The error of a stream that GOAWAY disowns and that is not kept for another connection.
+async fn not_kept(on: On) -> Error {
     let mut options = PoolOptions::new();
     options.keep_bytes = 0;
     let (channel, mut listener) = on.lone_channel(options, Faults::default());
@@ -83,7 +84,18 @@ pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processe
     up.send(raw("x")).await.unwrap();
     peer.next(FrameType::Data).await;
     peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too many\npings").await;
-    let error = down.message().await.unwrap_err();
+    down.message().await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_call_that_cannot_move_names_its_stream() {
+    let error = not_kept(On::FRAMEWIRE).await;
+    assert_eq!(error.phase(), Some(Phase::Server), "{error}");
+    assert_eq!(error.connection().unwrap().stream_id, Some(1), "{error}");
+}
+
+pub async fn a_stream_whose_request_is_not_kept_is_told_that_it_was_not_processed(on: On) {
+    let error = not_kept(on).await;
     assert_eq!((error.kind(), error.code()), (Kind::GoAway, Code::Unavailable), "{error}");
     assert!(error.is_retry_safe());
     assert_eq!(error.h2_code(), Some(ErrorCode::ENHANCE_YOUR_CALM));

@@ -5,7 +5,7 @@ use crate::memory_pair::{BIDI, DOWN, On, SILENT, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::error::{Error, Kind, Phase, Processed};
 use framewire::server::Router;
-use framewire::transport::{Connect, ConnectFuture, Target};
+use framewire::transport::{Connect, ConnectError, ConnectFuture, ConnectPhase, Target};
 use framewire::unstable::grpc::{Code, Raw, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -45,6 +45,29 @@ pub async fn while_the_dial_never_ends(on: On) {
     let started = Instant::now();
     let error = channel.unary(&UNARY, patient(0)).await.unwrap_err();
     late(&error, started, Phase::Dial, Processed::No);
+}
+
+/// A dial that fails at once.
+struct Refuses;
+
+impl Connect for Refuses {
+    fn connect(&self, target: Target) -> ConnectFuture {
+        let refused = std::io::ErrorKind::ConnectionRefused.into();
+        let error = ConnectError::from_io(ConnectPhase::Socket, &target, refused);
+        Box::pin(async move { Err(error) })
+    }
+}
+
+/// A call that waits for a server to come says at its deadline why none has.
+#[tokio::test(start_paused = true)]
+async fn while_dials_fail() {
+    let channel = On::FRAMEWIRE.channel().connector(Refuses).build().unwrap();
+    let started = Instant::now();
+    let request = patient(0).with_wait_for_ready(true);
+    let error = channel.unary(&UNARY, request).await.unwrap_err();
+    late(&error, started, Phase::PoolWait, Processed::No);
+    let text = error.to_string();
+    assert!(text.contains("the last dial failed: ") && text.contains("refused"), "{text}");
 }
 
 pub async fn while_queued_for_the_stream_limit(on: On) {
@@ -126,6 +149,28 @@ pub async fn in_the_middle_of_the_response(on: On) {
     let error = channel.unary(&UNARY, patient(10)).await.unwrap_err();
     late(&error, started, Phase::Read, Processed::Maybe);
     assert!(script.await.unwrap().iter().any(|frame| frame.kind == FrameType::RstStream));
+}
+
+/// A caller that does not poll keeps no deadline: the connection ends the call a second later.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_polls() {
+    let (channel, mut listener) = On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
+    channel.connect();
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let started = Instant::now();
+    let (mut sender, mut streaming) =
+        channel.bidi(&BIDI, Request::new(()).with_timeout(PATIENCE)).unwrap();
+    sender.try_send(raw("x")).unwrap();
+    peer.next(FrameType::Headers).await;
+    let reset = peer.next(FrameType::RstStream).await;
+    assert_eq!(reset.number(), ErrorCode::CANCEL.0);
+    let took = started.elapsed();
+    assert!(took >= PATIENCE && took < PATIENCE + Duration::from_millis(1100), "{took:?}");
+    for _ in 0..2 {
+        let error = streaming.message().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (Kind::Deadline, Some(Phase::Server)), "{error}");
+    }
+    assert_eq!(sender.ready().await.unwrap_err().kind(), Kind::Deadline);
 }
 
 pub async fn a_stream_has_one_deadline_for_the_whole(on: On) {

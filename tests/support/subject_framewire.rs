@@ -120,7 +120,7 @@ async fn serve(call: &ServerCall) -> Result<(), ()> {
         let mut left: usize = n;
         while left > 0 {
             let now = left.min(16_384);
-            poll_fn(|cx| writer.poll_ready(cx)).await.map_err(drop)?;
+            writer.ready().await.map_err(drop)?;
             writer.send(&mut Vec::new(), Some(Bytes::from(vec![b'x'; now]))).map_err(drop)?;
             left -= now;
         }
@@ -192,7 +192,7 @@ async fn exchange(pool: &Pool, call: Call) -> Outcome {
     let writing = async {
         let Some(mut pieces) = call.body else { return };
         while let Some(mut piece) = pieces.recv().await {
-            if poll_fn(|cx| writer.poll_ready(cx)).await.is_err() {
+            if writer.ready().await.is_err() {
                 return;
             }
             let _ = writer.send(&mut piece, None);

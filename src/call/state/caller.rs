@@ -1,11 +1,13 @@
 //! Transitions of the caller: a client's call, a server's handler, and the halves that they hold.
 
+use super::ending::{Wakers, wake};
 use super::{
-    CallState, HeadState, News, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, ending::Wakers,
+    CallState, HeadState, News, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, SharedCall, Stage,
 };
 use crate::call::Credit;
+use crate::call::deadline::deadline_error;
 use crate::call::timeline::Timeline;
-use crate::error::{Error, Kind, Phase};
+use crate::error::{Error, Kind, Phase, Processed};
 use crate::grpc::Code;
 use crate::http2::{ErrorCode, Fields, Template};
 use crate::memory::inflated::InflatedReservation;
@@ -61,10 +63,10 @@ impl CallState {
         permit.carrier().reports_at_once(self.recv.credit()).then(|| self.news())
     }
 
-    /// Returns whether nothing more can be sent: the call is over, or this side was ended.
+    /// Returns whether nothing more can be sent: the call is over or stopped, or this side was ended.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        self.is_over() || !self.send.is_open()
+        self.is_over() || self.cancel.is_some() || !self.send.is_open()
     }
 
     /// Answers in one piece: `body` writes the response's body. Returns `false` when the call is over
@@ -85,35 +87,84 @@ impl CallState {
     }
 
     /// Cancels the call: the connection resets the stream with `code`, and the reading half reads
-    /// CANCELLED behind what has arrived. Returns `None` when the call is over or was cancelled.
-    pub fn cancel(&mut self, code: ErrorCode) -> Option<Wakers> {
+    /// CANCELLED behind what has arrived.
+    #[must_use]
+    pub fn cancel(&mut self, code: ErrorCode) -> Stopped {
+        let text = "the call was cancelled on this side";
+        self.stop(code, Error::local(Kind::Cancelled, Code::Cancelled, text))
+    }
+
+    /// Stops the call: the connection resets the stream with `code`, and the reading half reads `error`
+    /// behind what has arrived. A call without a connection ends when it gets one, or by its owner.
+    #[must_use]
+    pub fn stop(&mut self, code: ErrorCode, error: Error) -> Stopped {
         if self.is_over() || self.cancel.is_some() {
-            return None;
+            return Stopped::Over;
         }
         self.cancel = Some(code);
         if self.recv.end().is_none() {
-            let text = "the call was cancelled on this side";
-            let error = Error::local(Kind::Cancelled, Code::Cancelled, text);
-            self.recv.set_end(RecvEnd::Failed(error));
+            self.recv.set_end(RecvEnd::Failed(error.clone()));
         }
-        Some(self.take_wakers())
+        self.failure.get_or_insert(error);
+        Stopped::Carried(self.news(), self.take_wakers())
     }
 
-    /// Cancels the call as its owner does who drops it: nobody reads it any more. Returns whom to tell.
+    /// The owner of the call gives it up: nobody reads it any more.
     #[must_use]
-    pub fn abandon_call(&mut self) -> Abandoned {
+    pub fn abandon_call(&mut self) -> Stopped {
         if self.is_over() {
-            return Abandoned::Over;
+            return Stopped::Over;
         }
         // The sending half may have cancelled it; what has no connection must end all the same.
-        let told = self.cancel.is_some();
         self.cancel.get_or_insert(ErrorCode::CANCEL);
         if self.permit.is_none() {
-            Abandoned::Unassigned(self.end_cancelled())
-        } else if told {
-            Abandoned::Over
-        } else {
-            Abandoned::Carried(self.news())
+            return Stopped::Unassigned(self.end_cancelled());
+        }
+        Stopped::Carried(self.news(), self.take_wakers())
+    }
+
+    /// The deadline has passed, and the caller waits no longer: it reads DEADLINE_EXCEEDED, and the
+    /// connection resets the stream. `unassigned` is the error of a call that waits for a connection.
+    #[must_use]
+    pub fn expire(&mut self, unassigned: Option<Error>, now: Instant) -> Stopped {
+        if self.is_over() || self.cancel.is_some() {
+            return Stopped::Over;
+        }
+        if self.permit.is_none() {
+            self.cancel = Some(ErrorCode::CANCEL);
+            let phase = self.timeline.phase();
+            let error =
+                unassigned.unwrap_or_else(|| deadline_error(Processed::No).with_phase(phase));
+            return Stopped::Unassigned(self.fail(error));
+        }
+        if self.stage == Stage::Pending && self.timeline.phase() == Phase::PoolWait {
+            // The connection has not taken it from its mailbox.
+            self.timeline.enter(Phase::WriteQueue, now);
+        }
+        let unseen = self.attempts == 0 && !self.maybe_processed;
+        let processed = if unseen { Processed::No } else { Processed::Maybe };
+        let error = self.located(deadline_error(processed), now);
+        self.stop(ErrorCode::CANCEL, error)
+    }
+
+    /// Why nothing more can be sent: how the call ended, if that was not well.
+    #[must_use]
+    pub fn closed_by(&self) -> Option<Error> {
+        if let Some(error) = &self.failure {
+            return Some(error.clone());
+        }
+        match self.end()? {
+            RecvEnd::Failed(error) => Some(error.clone()),
+            // The reading half took the trailers; it has noted what they said.
+            RecvEnd::Trailers if self.recv.trailers().is_some_and(Fields::is_empty) => None,
+            _ => self.recv.outcome().err(),
+        }
+    }
+
+    /// Notes the status that the reading half found in the trailers.
+    pub fn note_outcome(&mut self, outcome: &Result<(), Error>) {
+        if let Err(error) = outcome {
+            self.failure.get_or_insert_with(|| error.clone());
         }
     }
 
@@ -121,7 +172,7 @@ impl CallState {
     /// nothing to reset.
     #[must_use]
     pub fn abandon_answer(&mut self) -> bool {
-        let unfinished = !self.is_closed() && self.cancel.is_none();
+        let unfinished = !self.is_closed();
         if unfinished {
             self.cancel = Some(ErrorCode::INTERNAL_ERROR);
         }
@@ -139,32 +190,14 @@ impl CallState {
         self.timeline.enter(Phase::PoolWait, now);
     }
 
-    /// Remembers whom to wake when something arrives.
-    pub fn wait_read(&mut self, cx: &Context<'_>) {
-        remember(&mut self.reader, cx);
-    }
-
-    /// Remembers whom to wake when something may be sent.
-    pub fn wait_write(&mut self, cx: &Context<'_>) {
-        remember(&mut self.writer, cx);
-    }
-
-    /// Remembers whom to wake when the call is over: `watcher` is the number from the last time, `None` the
-    /// first time. Who stops waiting calls [`CallState::forget_watcher`].
-    pub fn wait_over(&mut self, watcher: &mut Option<u64>, cx: &Context<'_>) {
-        match self.watchers.iter_mut().find(|(number, _)| Some(*number) == *watcher) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => {
-                self.last_watcher += 1;
-                *watcher = Some(self.last_watcher);
-                self.watchers.push((self.last_watcher, cx.waker().clone()));
-            }
+    /// Remembers whom to wake when something arrives. Returns the waker that was remembered before: its
+    /// drop is user code, so the caller drops it with no lock held.
+    #[must_use]
+    pub fn wait_read(&mut self, cx: &Context<'_>) -> Option<Waker> {
+        if self.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return None;
         }
-    }
-
-    /// Forgets who waited for the end.
-    pub fn forget_watcher(&mut self, watcher: u64) {
-        self.watchers.retain(|(number, _)| *number != watcher);
+        self.reader.replace(cx.waker().clone())
     }
 
     /// Returns why the call failed.
@@ -200,20 +233,29 @@ impl CallState {
     }
 }
 
-/// What is left to do for a call that its owner has dropped.
+/// What is left to do for a call that its caller has stopped.
 #[derive(Debug)]
-pub enum Abandoned {
-    /// Nothing.
+pub enum Stopped {
+    /// Nothing: it had ended, or was stopped before.
     Over,
     /// No connection carries it: it has ended here, and may be in the pool's queue.
     Unassigned(Wakers),
-    /// The connection that carries it must be told.
-    Carried(News),
+    /// The connection that carries it must be told, and its halves woken.
+    Carried(News, Wakers),
 }
 
-fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *place = Some(cx.waker().clone()),
+impl Stopped {
+    /// Does it, with no lock held. Returns whether the call may be in the pool's queue.
+    pub fn finish(self, call: &Arc<SharedCall>) -> bool {
+        let (news, wakers, unassigned) = match self {
+            Self::Over => return false,
+            Self::Unassigned(wakers) => (None, wakers, true),
+            Self::Carried(news, wakers) => (Some(news), wakers, false),
+        };
+        if let Some(news) = news {
+            news.deliver(call);
+        }
+        wake(wakers);
+        unassigned
     }
 }

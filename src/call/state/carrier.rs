@@ -1,6 +1,6 @@
 //! Transitions of the connection that carries the call.
 
-use super::{CallState, RecvEnd, SEND_BUFFER_LIMIT, Stage};
+use super::{CallState, RecvEnd, Stage};
 use crate::call::{Credit, Permit};
 use crate::error::{Error, Phase};
 use crate::grpc::{Encoding, message};
@@ -169,13 +169,6 @@ impl CallState {
     /// Takes who waits for something to arrive.
     pub const fn take_reader(&mut self) -> Option<Waker> {
         self.reader.take()
-    }
-
-    /// Takes who waits to send, once a message may be accepted again.
-    #[inline]
-    pub fn take_writer(&mut self) -> Option<Waker> {
-        self.count_queued();
-        self.writer.take_if(|_| self.send.queued() < SEND_BUFFER_LIMIT)
     }
 
     /// Server: answers with a head alone, in place of whatever the handler wrote.

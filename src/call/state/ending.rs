@@ -1,10 +1,12 @@
 //! How a call ends, and who is told.
 
-use super::{CallState, RecvEnd, Stage};
+use super::waiters::Waiter;
+use super::{CallState, RecvEnd, SEND_BUFFER_LIMIT, Stage};
 use crate::call::Permit;
 use crate::call::quota::TenantPermit;
 use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::status::{Code, Status};
+use crate::rt::contain::contain;
 use std::task::Waker;
 
 /// Who must be told that a call has ended, and what it held. Pass it to [`wake`] once the call's lock
@@ -12,8 +14,9 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Wakers {
-    halves: [Option<Waker>; 2],
-    watchers: Vec<(u64, Waker)>,
+    /// The reader, or the retry policy that decides whether another attempt follows.
+    first: Option<Waker>,
+    waiters: Vec<Waiter>,
     permit: Option<Permit>,
     tenant: Option<TenantPermit>,
     /// A retry policy that has nothing more to decide.
@@ -70,7 +73,7 @@ impl CallState {
     #[cold]
     fn ask_policy(&mut self) -> Wakers {
         self.stage = Stage::Undecided;
-        Wakers { halves: [self.policy.clone(), None], ..Wakers::default() }
+        Wakers { first: self.policy.clone(), ..Wakers::default() }
     }
 
     /// Takes the permit that the call still counts at its connection; the caller drops it with no lock
@@ -82,9 +85,8 @@ impl CallState {
 
     /// Takes everybody who waits.
     pub fn take_wakers(&mut self) -> Wakers {
-        let watchers = std::mem::take(&mut self.watchers);
-        let halves = [self.reader.take(), self.writer.take()];
-        Wakers { halves, watchers, ..Wakers::default() }
+        let (first, waiters) = (self.reader.take(), self.waiters.take());
+        Wakers { first, waiters, ..Wakers::default() }
     }
 }
 
@@ -94,8 +96,43 @@ pub fn wake(wakers: Wakers) {
     drop(wakers.permit);
     drop(tenant);
     drop(wakers.policy);
-    let watchers = wakers.watchers.into_iter().map(|(_, waker)| waker);
-    for waker in wakers.halves.into_iter().flatten().chain(watchers) {
-        waker.wake();
+    wakers.first.map(wake_one);
+    wake_all(wakers.waiters);
+}
+
+fn wake_all(waiters: Vec<Waiter>) {
+    for waiter in waiters {
+        wake_one(waiter.into_waker());
+    }
+}
+
+/// Wakes a task, with no lock held. A waker is user code: its panic must not end the connection.
+pub fn wake_one(waker: Waker) {
+    if contain(|| waker.wake()).is_err() {
+        tracing::error!("the waker of a task that waits for a call panicked");
+    }
+}
+
+/// Who waits to send. Pass it to [`Writers::wake`] once the call's lock is released.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Writers(Vec<Waiter>);
+
+impl Writers {
+    /// Wakes them.
+    pub fn wake(self) {
+        wake_all(self.0);
+    }
+}
+
+impl CallState {
+    /// Takes who waits to send, once a message may be accepted again.
+    #[inline]
+    pub fn take_writers(&mut self) -> Writers {
+        self.count_queued();
+        if self.send.queued() >= SEND_BUFFER_LIMIT {
+            return Writers(Vec::new());
+        }
+        Writers(self.waiters.take_writers())
     }
 }

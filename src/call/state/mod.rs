@@ -33,6 +33,7 @@ pub mod pool;
 mod shared;
 #[cfg(all(test, not(framewire_loom)))]
 mod tests;
+mod waiters;
 
 use super::{Carrier, Permit};
 use crate::call::quota::TenantPermit;
@@ -48,6 +49,8 @@ pub use crate::call::send::{HeadState, INLINE_MAX, SendEnd, SendState};
 pub use caller::CallSpec;
 pub use carrier::HeadArrival;
 pub use shared::SharedCall;
+use waiters::Waiters;
+pub use waiters::{Until, Wait};
 
 /// Bytes queued on a call above which a sender waits.
 pub const SEND_BUFFER_LIMIT: usize = 64 * 1024;
@@ -104,11 +107,8 @@ pub struct CallState {
     /// Why the call failed, whatever had come before.
     failure: Option<Error>,
     reader: Option<Waker>,
-    writer: Option<Waker>,
-    /// Who waits for the end and nothing else, each with its number.
-    watchers: Vec<(u64, Waker)>,
-    /// The number of the last of them.
-    last_watcher: u64,
+    /// Who else waits.
+    waiters: Waiters,
 }
 
 /// A call that must be put into the mailbox of the connection that carries it. Its state names that
@@ -139,9 +139,7 @@ impl CallState {
             stream_id: None,
             failure: None,
             reader: None,
-            writer: None,
-            watchers: Vec::new(),
-            last_watcher: 0,
+            waiters: Waiters::default(),
         }
     }
 
@@ -164,8 +162,7 @@ impl CallState {
         self.stream_id = None;
         self.failure = None;
         self.reader = None;
-        self.writer = None;
-        self.watchers.clear();
+        self.waiters.clear();
     }
 
     /// Starts the clock of a recycled call.
@@ -297,7 +294,7 @@ impl CallState {
     /// Returns whether somebody waits for the call.
     #[must_use]
     pub const fn is_awaited(&self) -> bool {
-        self.reader.is_some() || self.writer.is_some() || !self.watchers.is_empty()
+        self.reader.is_some() || !self.waiters.is_empty()
     }
 
     /// Adds phase, connection and stream to an error of this side. The peer's own status needs none,
@@ -311,8 +308,11 @@ impl CallState {
         let Some(carrier) = self.permit.as_ref().map(Permit::carrier) else { return error };
         let facts = ConnectionFacts { stream_id: self.stream_id, ..carrier.facts(now) };
         // What a caller finds wrong with a response that has ended was met in reading it.
+        let written = || self.stream_id.is_some_and(|id| carrier.has_written(id));
         let phase = match self.timeline.phase() {
             Phase::Caller => Phase::Read,
+            // The connection notes late that a request was handed to the socket.
+            Phase::WriteQueue if written() && self.send.in_flight() == 0 => Phase::Server,
             phase => phase,
         };
         error.with_phase(phase).with_connection(facts)

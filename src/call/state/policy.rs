@@ -18,10 +18,10 @@ impl CallState {
         self.policy = Some(policy);
     }
 
-    /// Returns how the attempt ended on which the policy has to decide.
+    /// Returns how the attempt ended on which the policy has to decide. It settles a call that has none.
     #[must_use]
     pub fn attempt(&self) -> Option<Attempt> {
-        (self.stage == Stage::Undecided).then(|| Attempt {
+        (self.stage == Stage::Undecided && self.cancel.is_none()).then(|| Attempt {
             result: self.recv.outcome(),
             is_movable: !self.recv.has_begun() && self.send.is_movable(),
             pushback: Pushback::of(&self.recv),

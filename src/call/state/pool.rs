@@ -29,18 +29,16 @@ impl CallState {
     }
 
     /// Returns the call to [`Stage::Pending`]: the connection carries it no longer. Returns the permit,
-    /// which the caller drops with no lock held, and whether all that was written is kept, so that another
-    /// connection can carry the call.
+    /// which the caller drops with no lock held.
     #[must_use]
-    pub fn sent_back(&mut self, now: Instant) -> (Option<Permit>, bool) {
-        let movable = self.send.is_movable();
+    pub fn sent_back(&mut self, now: Instant) -> Option<Permit> {
         self.stage = Stage::Pending;
         self.stream_id = None;
         self.send.left_connection(now);
-        if movable {
+        if self.send.is_movable() {
             self.send.rewind();
         }
-        (self.permit.take(), movable)
+        self.permit.take()
     }
 
     /// Notes that a peer refused the call's stream. Returns how often that has happened.

@@ -1,6 +1,6 @@
 //! A call's state behind its lock, and how its connection is told that it changed.
 
-use super::{CallState, HeadState, News};
+use super::{CallState, HeadState, News, RecvState};
 use crate::rt::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,11 +26,25 @@ impl SharedCall {
     /// Makes a call that nobody else holds as good as new, [`CallState::restart`] apart; returns
     /// `false` when somebody holds it. Large buffers are freed.
     pub fn recycle(self: &mut Arc<Self>) -> bool {
-        if Arc::get_mut(self).is_none() {
-            return false;
+        let alone = self.alone();
+        let is_alone = alone.is_some();
+        alone.map(CallState::clear);
+        is_alone
+    }
+
+    /// Returns the state without a lock, if nobody else holds the call.
+    pub fn alone(self: &mut Arc<Self>) -> Option<&mut CallState> {
+        Some(Arc::get_mut(self)?.state.get_mut())
+    }
+
+    /// Reads what the peer has sent on a call that has ended, with no lock held.
+    pub fn read_alone<R>(self: &mut Arc<Self>, f: impl FnOnce(&mut RecvState) -> R) -> R {
+        if let Some(x) = self.alone() {
+            return f(x.recv_mut());
         }
-        self.state.lock().clear();
-        true
+        // Its connection still holds it.
+        let mut taken = std::mem::take(self.lock().recv_mut());
+        f(&mut taken)
     }
 
     /// Tells the connection that something changed: more to send, bytes read, cancelled.

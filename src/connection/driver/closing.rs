@@ -4,7 +4,7 @@ use crate::call::send::KEPT;
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
-use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, TASK_ENDED};
+use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, why_dropped};
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
@@ -52,7 +52,7 @@ pub(super) struct Closing {
 impl Closing {
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
-        self.because(TASK_ENDED.to_owned(), Initiator::Local, None);
+        self.because(why_dropped().to_owned(), Initiator::Local, None);
         self.ending.get_or_insert(DisconnectReason::Shutdown);
     }
 

@@ -5,7 +5,9 @@
 
 use crate::connection::driver::Core;
 use crate::http2::SendBuffer;
+use crate::rt::contain::{Panicked, contain};
 use crate::transport::io::BoxedIo;
+use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -72,7 +74,7 @@ impl Core {
     /// Writes what is pending as far as the socket takes it.
     pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         while !self.out.is_empty() && !self.flush.failed {
-            match write(io, cx, &self.out) {
+            match contained("poll_write", || write(io, cx, &self.out)) {
                 Poll::Ready(Ok(0)) => {
                     self.flush.failed = true;
                     self.lost(Some(std::io::ErrorKind::WriteZero.into()));
@@ -97,7 +99,7 @@ impl Core {
             }
         }
         if self.flush.unflushed && !self.flush.failed {
-            match Pin::new(&mut **io).poll_flush(cx) {
+            match contained("poll_flush", || Pin::new(&mut **io).poll_flush(cx)) {
                 Poll::Ready(Ok(())) => self.flush.unflushed = false,
                 Poll::Ready(Err(error)) => {
                     self.flush.failed = true;
@@ -136,6 +138,16 @@ impl Core {
         }
         self.flush.end_turn();
     }
+}
+
+/// Polls the transport, which may be user code: its panic is the loss of the connection.
+pub(super) fn contained<R>(
+    method: &str,
+    poll: impl FnOnce() -> Poll<io::Result<R>>,
+) -> Poll<io::Result<R>> {
+    contain(poll).unwrap_or_else(|Panicked| {
+        Poll::Ready(Err(io::Error::other(format!("the transport panicked in {method}"))))
+    })
 }
 
 /// Writes once.

@@ -9,6 +9,7 @@ mod drain;
 mod flush;
 mod handlers;
 mod inline;
+mod late;
 mod leaks;
 mod linger;
 mod lingering;
@@ -49,7 +50,6 @@ pub use crate::connection::options::ConnectionOptions;
 pub(crate) use drain::Delivered;
 pub use drain::{Drain, DrainReport};
 pub(crate) use lingering::cut_lingering_client;
-pub(crate) use timers::deadline_error;
 
 /// Time without streams and bytes after which a connection frees its buffers.
 const QUIET_TIME: Duration = Duration::from_millis(500);
@@ -106,6 +106,8 @@ pub(crate) struct Core {
     now: Instant,
     /// Calls that wait for the peer's stream limit.
     waiting: VecDeque<Arc<SharedCall>>,
+    /// The identifier of the last stream that this side opened.
+    last_opened: u32,
     /// Streams whose request is in `out`.
     writing: Vec<StreamKey>,
     /// Streams whose sending changed; kept for its memory.
@@ -249,6 +251,7 @@ impl Driver {
             options,
             now,
             waiting: VecDeque::new(),
+            last_opened: 0,
             writing: Vec::new(),
             touched: Vec::new(),
             dispatch,

@@ -36,7 +36,7 @@ impl Core {
         let mut x = call.lock();
         x.parked(Phase::PoolWait, self.now);
         if let Some(deadline) = x.deadline() {
-            self.timers.waiting(deadline);
+            self.timers.late(deadline);
         }
         drop(x);
         self.waiting.push_back(call);

@@ -3,6 +3,7 @@
 //! hot: one call lock per event, no allocation in steady state.
 
 use crate::call::Permit;
+use crate::call::state::ending::wake_one;
 use crate::call::state::{HeadArrival, SharedCall};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
@@ -233,7 +234,7 @@ fn response_head(
     match arrival {
         HeadArrival::Ended => return Then::Ended(key),
         HeadArrival::Declined(error) => return Then::Fail(key, error),
-        HeadArrival::Begun(Some(reader)) => reader.wake(),
+        HeadArrival::Begun(Some(reader)) => wake_one(reader),
         HeadArrival::Begun(None) => {}
     }
     Then::Nothing
@@ -267,9 +268,7 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     let reader = x.take_reader();
     drop(x);
-    if let Some(reader) = reader {
-        reader.wake();
-    }
+    reader.map(wake_one);
     match (end_stream, server) {
         (true, false) => Then::Ended(key),
         (true, true) => Then::Complete(key),
@@ -289,8 +288,6 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
     }
     let reader = x.take_reader();
     drop(x);
-    if let Some(reader) = reader {
-        reader.wake();
-    }
+    reader.map(wake_one);
     Then::Complete(key)
 }

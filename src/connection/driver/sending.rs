@@ -40,12 +40,15 @@ impl Core {
     /// Handles a call without a stream: it is new, or was cancelled while it waits for the stream limit.
     fn begin_or_forget(&mut self, call: Arc<SharedCall>) {
         let mut x = call.lock();
+        let parked = x.stage() == Stage::Parked;
         if x.cancel_code().is_some() {
             let wakers = x.end_cancelled();
             drop(x);
+            if parked {
+                self.waiting.retain(|other| !Arc::ptr_eq(other, &call));
+            }
             return wake(wakers);
         }
-        let parked = x.stage() == Stage::Parked;
         drop(x);
         if parked {
             return;
@@ -91,15 +94,14 @@ impl Core {
                 let id = self.conn.stream_id(key).map(|id| id.value());
                 x.opened(Some(key), id, end);
                 if let Some(deadline) = x.deadline() {
-                    self.timers.deadline(deadline, key);
+                    self.timers.late(deadline);
                 }
                 self.send_body(key, &mut x);
-                let writer = x.take_writer();
+                let writers = x.take_writers();
                 drop(x);
                 self.writing.push(key);
-                if let Some(writer) = writer {
-                    writer.wake();
-                }
+                self.last_opened = id.unwrap_or(self.last_opened);
+                writers.wake();
             }
             Err((refusal, _)) => {
                 drop(x);
@@ -114,7 +116,7 @@ impl Core {
                 let mut x = call.lock();
                 x.parked(self.quota_phase(), self.now);
                 if let Some(deadline) = x.deadline() {
-                    self.timers.waiting(deadline);
+                    self.timers.late(deadline);
                 }
                 drop(x);
                 self.waiting.push_back(call);
@@ -209,11 +211,9 @@ impl Core {
         // A server's answer may be complete before the request is.
         let answered = x.send().is_end_sent() && self.conn.role() == Role::Server;
         let over = answered || self.conn.is_closed(key);
-        let writer = x.take_writer();
+        let writers = x.take_writers();
         drop(x);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        writers.wake();
         if over {
             self.release_if_over(key);
         }
@@ -303,11 +303,9 @@ impl Core {
                 x.enter(Phase::WriteQueue, self.now);
                 self.writing.push(key);
             }
-            let writer = x.take_writer();
+            let writers = x.take_writers();
             drop(x);
-            if let Some(writer) = writer {
-                writer.wake();
-            }
+            writers.wake();
             self.release_if_over(key);
         }
         self.touched.clear();
@@ -326,6 +324,9 @@ impl Core {
 
     /// Notes that the outgoing buffer was written, and the requests in it.
     pub(super) fn mark_written(&mut self) {
+        if !self.writing.is_empty() {
+            self.handle.set_written(self.last_opened);
+        }
         for key in self.writing.drain(..) {
             if let Some(entry) = self.conn.user_mut(key) {
                 entry.written = Some(self.now);

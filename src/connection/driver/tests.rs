@@ -104,7 +104,7 @@ fn dropped(inbox: bool) -> (Arc<SharedCall>, Arc<Handle>) {
         handle.mailbox().drain(&mut driver.running().inbox);
     } else {
         let other = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
-        let (permit, _) = call.lock().sent_back(now);
+        let permit = call.lock().sent_back(now);
         drop(permit);
         Handle::submit(other.reserve().unwrap(), Arc::clone(&call));
     }

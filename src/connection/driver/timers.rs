@@ -1,18 +1,14 @@
 //! One timer per connection: deadlines of calls, and limits on silence.
 
-use crate::call::state::SharedCall;
 use crate::connection::driver::peer::PeerWatch;
 use crate::connection::driver::{ConnectionOptions, Core, Entry};
 use crate::connection::keepalive::Strikes;
-use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::status::{Code, Status};
-use crate::http2::{Connection, ErrorCode, Role, StreamKey};
+use crate::http2::{Connection, Role, StreamKey};
 use crate::rt;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
@@ -24,9 +20,10 @@ const RTT_MAX: Duration = Duration::from_secs(1);
 
 /// What waits for a time.
 pub(super) struct Timers {
+    /// Server: of requests.
     deadlines: BinaryHeap<Reverse<(Instant, StreamKey)>>,
-    /// The earliest deadline of a call without a stream.
-    waiting: Option<Instant>,
+    /// Client: when a call may be past its deadline that nobody polls.
+    pub(super) late: Option<Instant>,
     pub(super) born: Instant,
     pub(super) heard: Instant,
     /// Since when a PING of doubt is unanswered. At most one is, and only after the peer was heard.
@@ -58,7 +55,7 @@ impl Timers {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
             deadlines: BinaryHeap::new(),
-            waiting: None,
+            late: None,
             born: now,
             heard: now,
             doubt: None,
@@ -79,14 +76,9 @@ impl Timers {
         }
     }
 
-    /// Notes the deadline of a call on a stream.
+    /// Notes the deadline of a request.
     pub(super) fn deadline(&mut self, at: Instant, key: StreamKey) {
         self.deadlines.push(Reverse((at, key)));
-    }
-
-    /// Notes the deadline of a call without a stream.
-    pub(super) fn waiting(&mut self, at: Instant) {
-        self.waiting = Some(self.waiting.map_or(at, |old| old.min(at)));
     }
 
     /// Notes that bytes came: the peer is alive.
@@ -205,8 +197,8 @@ impl Core {
         while let Some(key) = self.timers.pop_due(now) {
             self.expire(key);
         }
-        if self.timers.waiting.is_some_and(|at| at <= now) {
-            self.expire_waiting();
+        if self.timers.late.is_some_and(|at| at <= now) {
+            self.expire_late();
         }
         self.note_pings();
         self.note_calls();
@@ -240,7 +232,7 @@ impl Core {
         [
             self.conn.poll_timeout(),
             timers.next_deadline(),
-            timers.waiting,
+            timers.late,
             (!handshaken).then(|| timers.born + options.settings_time),
             stall.map(|(time, at)| at + time),
             self.answer_at().or_else(|| self.doubt_at()),
@@ -277,46 +269,11 @@ impl Core {
         }
     }
 
-    /// Ends a call on a stream whose deadline has passed.
+    /// Ends a request whose deadline has passed.
     fn expire(&mut self, key: StreamKey) {
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
-        if self.conn.role() == Role::Server {
-            return self.expire_request(key, &call);
-        }
-        self.fail_stream(key, deadline_error(Processed::Maybe), ErrorCode::CANCEL);
+        self.expire_request(key, &call);
     }
-
-    pub(super) fn expire_unsent(&mut self, call: &Arc<SharedCall>) {
-        let phase = call.lock().timeline().phase();
-        self.fail_call(call, deadline_error(Processed::No).with_phase(phase));
-    }
-
-    fn expire_waiting(&mut self) {
-        self.timers.waiting = None;
-        let now = self.now;
-        for _ in 0..self.waiting.len() {
-            let Some(call) = self.waiting.pop_front() else { break };
-            let (deadline, done) = {
-                let x = call.lock();
-                (x.deadline(), x.is_over() || x.cancel_code().is_some())
-            };
-            match deadline {
-                _ if done => {}
-                Some(at) if at <= now => self.expire_unsent(&call),
-                Some(at) => {
-                    self.timers.waiting(at);
-                    self.waiting.push_back(call);
-                }
-                None => self.waiting.push_back(call),
-            }
-        }
-    }
-}
-
-/// Returns the error of a deadline that passed.
-pub(crate) fn deadline_error(processed: Processed) -> Error {
-    let status = Status::new(Code::DeadlineExceeded, "the deadline passed");
-    Error::new(Kind::Deadline, status, Initiator::Local, processed)
 }
 
 #[cfg(test)]

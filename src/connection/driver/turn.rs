@@ -3,6 +3,7 @@
 use crate::connection::driver::QUIET_TIME;
 use crate::connection::driver::Running;
 use crate::connection::driver::drain::Delivered;
+use crate::connection::driver::flush::contained;
 use crate::connection::driver::inline::Inline;
 use crate::connection::driver::linger::Linger;
 use crate::connection::handle::{ConnectionEvent, EarlyEnd};
@@ -61,7 +62,7 @@ impl Running {
             }
             let spare = self.recv.spare(self.core.conn.wanted());
             let mut buf = ReadBuf::new(spare);
-            match Pin::new(&mut *self.io).poll_read(cx, &mut buf) {
+            match contained("poll_read", || Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
                     self.read_done = true;
@@ -197,7 +198,7 @@ impl Running {
         let mut io = std::mem::replace(&mut self.io, Box::new(tokio::io::empty()));
         let (socket, drain) = (self.core.socket.take(), self.core.drain.clone());
         let Some(remains) = remains else {
-            let _ = Pin::new(&mut *io).poll_shutdown(cx);
+            let _ = contained("poll_shutdown", || Pin::new(&mut *io).poll_shutdown(cx));
             let unread = socket.and_then(|socket| socket.tcp_info());
             let unread = unread.is_some_and(|info| info.outstanding() > 0);
             let lost = unended || unread || !self.core.out.is_empty();

@@ -3,8 +3,8 @@
 mod goodbye;
 mod published;
 mod refusals;
+mod returned;
 
-use crate::call::state::ending::wake;
 use crate::call::state::{Credit, SharedCall};
 use crate::call::timeline::Timeline;
 use crate::call::{Carrier, Permit};
@@ -12,23 +12,18 @@ use crate::connection::counters::ConnectionCounters;
 pub use crate::connection::event::{ConnectionEvent, DisconnectReason, EarlyEnd, Leak};
 use crate::connection::mailbox::Mailbox;
 use crate::connection::permits::{PermitCounter, Reading, Refused};
-use crate::error::{ConnectionFacts, Error, Kind, Processed};
-use crate::grpc::Code;
+use crate::error::ConnectionFacts;
 use crate::memory::budget::Budget;
 use crate::memory::queued::QueuedBytes;
-use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU32, Ordering, next_id};
 use crate::transport::connect::ConnectionInfo;
 use published::Published;
 pub(crate) use published::STREAMS_UNNAMED;
 pub use refusals::Refusal;
-use std::collections::VecDeque;
+pub(crate) use returned::why_dropped;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Why calls end whose connection's task was dropped before its end.
-pub(crate) const TASK_ENDED: &str = "the connection's task was dropped, as when its runtime ends";
 
 /// The owner of a connection: takes back its calls and receives its events.
 pub trait Owner: Send + Sync + 'static {
@@ -249,80 +244,6 @@ impl Handle {
         }
     }
 
-    /// Settles calls found in the mailbox of a driver that is gone. Calls that never had a stream go
-    /// back to the owner; the driver has settled the others.
-    pub(crate) fn settle(&self, left: VecDeque<Arc<SharedCall>>) {
-        let Some(owner) = &self.owner else { return };
-        for call in left {
-            // Two threads may settle one call, and the first may have moved it already: the call
-            // goes back with the permit for this connection, hence once.
-            let permit = call.lock().detach(self.id);
-            if let Some(permit) = permit {
-                drop(permit);
-                owner.redispatch(call);
-            }
-        }
-    }
-
-    /// Ends the calls that a driver had not begun when its task was dropped. There may be no runtime
-    /// left to dial with, so they do not move.
-    pub(crate) fn end_left(&self, left: VecDeque<Arc<SharedCall>>) {
-        for call in left {
-            let mut x = call.lock();
-            let Some(permit) = x.detach(self.id) else { continue };
-            let wakers = match x.cancel_code() {
-                Some(_) => x.end_cancelled(),
-                None => x.fail(self.task_ended()),
-            };
-            drop(x);
-            drop(permit);
-            wake(wakers);
-        }
-    }
-
-    /// Returns the error of a call that was not sent because the connection's task was dropped.
-    pub(crate) fn task_ended(&self) -> Error {
-        Error::local(Kind::ConnectionLost, Code::Unavailable, TASK_ENDED)
-            .with_connection(self.facts(rt::now()))
-    }
-
-    /// Returns a call that the peer definitely did not process to the owner if it may move. A call
-    /// that was cancelled, or whose request is not kept, ends here.
-    pub(crate) fn send_back(
-        self: &Arc<Self>,
-        call: Arc<SharedCall>,
-        may_move: bool,
-        otherwise: impl FnOnce() -> Error,
-    ) {
-        let mut x = call.lock();
-        if x.is_over() || x.cancel_code().is_some() {
-            let wakers = x.end_cancelled();
-            drop(x);
-            return wake(wakers);
-        }
-        // A peer that answers a call and then disowns it has processed it all the same.
-        let answered = x.recv().is_head_ready();
-        let refusal = self.refusal(&mut x);
-        let (permit, movable) = x.sent_back(rt::now());
-        drop(x);
-        match (self.owner.as_ref().filter(|_| movable && may_move), refusal) {
-            (Some(owner), Some(refusal)) => {
-                owner.refused(self, call, Refusal { permit, ..refusal });
-            }
-            (Some(owner), None) => {
-                drop(permit);
-                owner.redispatch(call);
-            }
-            (None, _) => {
-                drop(permit);
-                let error = otherwise();
-                let error = if answered { error.with_processed(Processed::Maybe) } else { error };
-                let wakers = call.lock().fail(error);
-                wake(wakers);
-            }
-        }
-    }
-
     /// Returns the owner that receives the events of this connection.
     #[must_use]
     pub fn owner(&self) -> Option<&Arc<dyn Owner>> {
@@ -349,6 +270,10 @@ impl Carrier for Handle {
 
     fn reports_at_once(&self, credit: &Credit) -> bool {
         Self::reports_at_once(self, credit)
+    }
+
+    fn has_written(&self, stream: u32) -> bool {
+        Self::has_written(self, stream)
     }
 
     fn queued_bytes(&self) -> &Arc<QueuedBytes> {

@@ -36,6 +36,8 @@ pub(super) struct Published {
     lag: AtomicU32,
     /// Turns of the driver, modulo 2^32.
     turns: AtomicU32,
+    /// The last stream whose head was handed to the socket.
+    written: AtomicU32,
     /// Milliseconds that DATA waited for the connection's window.
     stalled: AtomicU32,
     /// When there was a stream last, in milliseconds since the connection began.
@@ -54,6 +56,7 @@ impl Default for Published {
             queued: AtomicU32::new(0),
             lag: AtomicU32::new(0),
             turns: AtomicU32::new(0),
+            written: AtomicU32::new(0),
             stalled: AtomicU32::new(0),
             used: AtomicU32::new(0),
         }
@@ -186,6 +189,16 @@ impl Handle {
             .lag
             .store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.published.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns whether the head of this stream was handed to the socket.
+    #[must_use]
+    pub fn has_written(&self, stream: u32) -> bool {
+        stream <= self.published.written.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_written(&self, stream: u32) {
+        self.published.written.store(stream, Ordering::Relaxed);
     }
 
     /// Returns the number of streams at the end of the driver's last turn.

@@ -343,16 +343,14 @@ impl Stream {
             return Fate::Over;
         }
         // A request's fields were checked with its head; it has no trailers.
-        let writer = self.sending.poll(&mut x, cx).ok().flatten();
+        let writer = self.sending.poll(&mut x, cx).unwrap_or_default();
         if !x.recv().is_head_ready() {
             let waits = self.sending.bytes() > 0;
             let phase = if waits { Phase::StreamWindow } else { Phase::Server };
             x.enter(phase, now);
         }
         drop(x);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        writer.wake();
         self.poll_answer(intake, cx)
     }
 

@@ -372,9 +372,7 @@ impl Stream {
         };
         let over = sending.ended;
         drop(x);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        writer.wake();
         if over {
             // `h2` resets what is left of the request with NO_ERROR when the stream is dropped.
             let wakers = self.slot.lock().complete();

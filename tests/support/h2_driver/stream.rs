@@ -3,11 +3,12 @@
 use super::fields::{self, Unsendable};
 use bytes::Bytes;
 use framewire::error::Error;
-use framewire::unstable::call::state::{CallState, SEND_BUFFER_LIMIT, SendEnd, SendState};
+use framewire::unstable::call::state::ending::Writers;
+use framewire::unstable::call::state::{CallState, SendEnd, SendState};
 use framewire::unstable::http2::Fields;
 use h2::{RecvStream, SendStream};
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// Our side: what was taken from the slot and waits for the peer's windows.
 pub(super) struct Sending {
@@ -37,9 +38,9 @@ impl Sending {
         &mut self,
         x: &mut CallState,
         cx: &mut Context<'_>,
-    ) -> Result<Option<Waker>, Unsendable> {
+    ) -> Result<Writers, Unsendable> {
         if self.ended {
-            return Ok(None);
+            return Ok(Writers::default());
         }
         self.gather(x.send_mut());
         self.push(matches!(x.send().end(), SendEnd::Finish), cx);
@@ -50,7 +51,7 @@ impl Sending {
         if self.ended {
             x.send_mut().end_was_sent();
         }
-        Ok(if x.send().queued() < SEND_BUFFER_LIMIT { x.take_writer() } else { None })
+        Ok(x.take_writers())
     }
 
     fn gather(&mut self, out: &mut SendState) {
