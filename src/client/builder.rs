@@ -365,7 +365,7 @@ impl ChannelBuilder {
             return Err(BuildError::Options(errors));
         }
         for finding in &findings {
-            tracing::warn!(%target, %finding, "options of a channel");
+            crate::rt::log!(warn, %target, %finding, "options of a channel");
         }
         let inner = Inner {
             tenant: None,

@@ -317,7 +317,7 @@ fn local(status: Status) -> Error {
 /// The error of a call whose user code panicked on this side.
 #[cold]
 pub(super) fn panicked(what: &str, processed: Processed) -> Error {
-    tracing::error!("{what} panicked");
+    crate::rt::log!(error, "{what} panicked");
     let status = Status::new(crate::grpc::Code::Internal, format!("{what} panicked"));
     Error::new(Kind::Panicked, status, Initiator::Local, processed)
 }

@@ -173,7 +173,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             Some(Pushback::After(time)) => time,
             _ => Duration::ZERO,
         });
-        tracing::debug!(%error, attempts = self.made, "an attempt of a hedged call was lost");
+        crate::rt::log!(debug, %error, attempts = self.made, "an attempt of a hedged call was lost");
         self.lost = Some(error);
     }
 

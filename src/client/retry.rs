@@ -130,9 +130,9 @@ impl Wake for Retrying {
             drop((call, self));
             return wake(wakers);
         };
-        tracing::debug!(%error, "retried by policy");
         let permit = x.retry(&error, rt::now());
         drop(x);
+        crate::rt::log!(debug, %error, "retried by policy");
         drop(permit);
         self.pause(time, error);
     }

@@ -159,7 +159,7 @@ impl Shared {
                 self.publish();
             }
             for (connection, count) in found.close {
-                tracing::debug!(connection = connection.id(), reason = ?count, "closed: idle or old");
+                crate::rt::log!(debug, connection = connection.id(), reason = ?count, "closed: idle or old");
                 count.into_iter().for_each(|count| self.counters.note(count));
                 connection.goodbye();
             }

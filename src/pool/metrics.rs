@@ -3,12 +3,16 @@
 //! The maintenance task copies the pool's counters to handles. These are created once per pool, when
 //! the channel is first used: install a recorder before that. Rare events with labels of their own
 //! are published immediately. Names are gRPC's if gRPC has one (gRFC A94, A96, A118).
+//!
+//! Channels to one target add up: counters are incremented, and a gauge shows the sum of the channels of
+//! this process. A channel that is gone counts 0.
 
-use crate::pool::counters::{Count, Counts};
-use crate::rt::sync::Ordering;
-use crate::transport::connect::ConnectErrorKind;
-use metrics::{Counter, Gauge, Histogram, SharedString, Unit};
-use std::time::Duration;
+mod meter;
+
+use crate::pool::counters::Count;
+use metrics::Unit;
+
+pub(crate) use meter::{Levels, Meter};
 
 /// What a metric's value does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -182,194 +186,4 @@ const fn published(count: Count) -> Option<(&'static str, Option<(&'static str, 
             return None;
         }
     })
-}
-
-/// What a pool shows of the present instant.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Levels {
-    pub(super) active: u64,
-    pub(super) waiting: u32,
-    pub(super) capacity: u64,
-    pub(super) dialing: u32,
-    pub(super) handshaking: usize,
-    pub(super) ready: usize,
-    pub(super) draining: usize,
-}
-
-/// A pool's handles.
-pub(super) struct Meter {
-    target: SharedString,
-    /// In the order of [`Count::ALL`], those that are published here.
-    counters: Box<[Counter]>,
-    gauges: [Gauge; 4],
-    states: [Gauge; 4],
-    wait: Histogram,
-}
-
-impl Meter {
-    pub(super) fn new(target: &str) -> Self {
-        let target: SharedString = target.to_owned().into();
-        let counters = Count::ALL.into_iter().filter_map(|count| {
-            let (name, label) = published(count)?;
-            let mut labels = vec![metrics::Label::new("grpc.target", target.clone())];
-            labels.extend(label.map(|(key, value)| metrics::Label::new(key, value)));
-            Some(metrics::counter!(name, labels))
-        });
-        let gauge = |name: &'static str| metrics::gauge!(name, "grpc.target" => target.clone());
-        let state = |state: &'static str| {
-            let target = target.clone();
-            metrics::gauge!("framewire.connections", "grpc.target" => target, "state" => state)
-        };
-        Self {
-            counters: counters.collect(),
-            gauges: [
-                "framewire.calls.active",
-                "framewire.calls.waiting",
-                "framewire.places",
-                "grpc.subchannel.open_connections",
-            ]
-            .map(gauge),
-            states: ["dialing", "handshaking", "active", "draining"].map(state),
-            wait: metrics::histogram!("framewire.calls.wait", "grpc.target" => target.clone()),
-            target,
-        }
-    }
-
-    pub(super) fn publish(&self, counts: &Counts, levels: &Levels) {
-        let values = counts.iter().filter(|(count, _)| published(*count).is_some());
-        self.counters.iter().zip(values).for_each(|(counter, (_, n))| counter.absolute(n));
-        let open = levels.handshaking + levels.ready + levels.draining;
-        let values =
-            [levels.active as f64, f64::from(levels.waiting), levels.capacity as f64, open as f64];
-        self.gauges.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
-        let states = [
-            f64::from(levels.dialing),
-            levels.handshaking as f64,
-            levels.ready as f64,
-            levels.draining as f64,
-        ];
-        self.states.iter().zip(states).for_each(|(gauge, value)| gauge.set(value));
-    }
-
-    /// A call that waited has a permit.
-    pub(super) fn waited(&self, time: Duration) {
-        self.wait.record(time);
-    }
-
-    pub(super) fn dialed(&self, took: Duration) {
-        let target = self.target.clone();
-        metrics::histogram!("framewire.dials.duration", "grpc.target" => target).record(took);
-    }
-
-    pub(super) fn disconnected(&self, why: String) {
-        let target = self.target.clone();
-        metrics::counter!(
-            "grpc.subchannel.disconnections", "grpc.target" => target, DISCONNECT => why
-        )
-        .increment(1);
-    }
-
-    pub(super) fn handshake(&self, resumed: bool, took: Duration) {
-        let target = self.target.clone();
-        let kind = if resumed { "RESUMED_HANDSHAKE" } else { "FULL_HANDSHAKE" };
-        self.count_handshake("SUCCESS", kind);
-        metrics::histogram!(
-            "framewire.tls.handshakes.duration", "grpc.target" => target, RESUMED => kind
-        )
-        .record(took);
-    }
-
-    pub(super) fn handshake_failed(&self, kind: ConnectErrorKind) {
-        let result = match kind {
-            ConnectErrorKind::AlpnHttp11
-            | ConnectErrorKind::AlpnNone
-            | ConnectErrorKind::AlpnOther
-            | ConnectErrorKind::AlpnRefused => "NO_APPLICATION_PROTOCOL",
-            ConnectErrorKind::CertificateExpired => "CERTIFICATE_EXPIRED",
-            ConnectErrorKind::CertificateName | ConnectErrorKind::CertificateInvalid => {
-                "BAD_CERTIFICATE"
-            }
-            ConnectErrorKind::CertificateUntrusted => "UNKNOWN_CA",
-            ConnectErrorKind::ClientCertificate => "CERTIFICATE_REQUIRED",
-            ConnectErrorKind::TimedOut => "HANDSHAKE_TIMEOUT",
-            ConnectErrorKind::Closed => "CONNECTION_CLOSED",
-            _ => "UNKNOWN",
-        };
-        self.count_handshake(result, "FULL_HANDSHAKE");
-    }
-
-    fn count_handshake(&self, result: &'static str, resumed: &'static str) {
-        let target = self.target.clone();
-        metrics::counter!(
-            "grpc.client.tls.handshakes", "grpc.target" => target, RESULT => result,
-            RESUMED => resumed
-        )
-        .increment(1);
-    }
-
-    /// A call has ended that its policy tried more than once.
-    pub(super) fn attempts(&self, hedged: bool, further: u32, paused: Duration) {
-        let name = if hedged { "grpc.client.call.hedges" } else { "grpc.client.call.retries" };
-        let target = self.target.clone();
-        metrics::histogram!(name, "grpc.target" => target.clone()).record(f64::from(further));
-        if !hedged {
-            metrics::histogram!("grpc.client.call.retry_delay", "grpc.target" => target)
-                .record(paused);
-        }
-    }
-}
-
-impl crate::pool::Shared {
-    /// The handles, made when they are first needed.
-    pub(super) fn meter(&self) -> &Meter {
-        self.meter.get_or_init(|| Box::new(Meter::new(&self.target.to_string())))
-    }
-
-    /// What was counted since the pool was made.
-    pub(super) fn counts(&self) -> Counts {
-        let live = self.live.lock();
-        let tallies = live
-            .iter()
-            .map(|handle| (handle.tally().read(), handle.connection_stalled().as_millis() as u64));
-        self.counters.read(tallies)
-    }
-
-    /// Copies the present state to the handles.
-    pub(super) fn publish_metrics(&self) {
-        let mut levels = Levels { waiting: self.queue.len(), ..Levels::default() };
-        for handle in self.live.lock().iter() {
-            let reading = handle.life().read();
-            levels.active += u64::from(reading.calls);
-            match (reading.open, handle.is_ready()) {
-                (false, _) => levels.draining += 1,
-                (true, false) => levels.handshaking += 1,
-                (true, true) => {
-                    levels.ready += 1;
-                    levels.capacity = levels.capacity.saturating_add(handle.limit().into());
-                }
-            }
-        }
-        for candidate in self.candidates().iter() {
-            levels.dialing += u32::from(candidate.subchannel.is_dialing());
-        }
-        self.meter().publish(&self.counts(), &levels);
-    }
-
-    /// A call has a permit after it waited for `time`.
-    pub(super) fn note_waited(&self, time: Duration) {
-        self.counters.note(Count::Waited);
-        self.waited_micros
-            .fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.meter().waited(time);
-    }
-}
-
-impl crate::pool::Pool {
-    /// A call has ended for which a policy made further attempts: `hedged` or retried, after pauses
-    /// of `paused` in all.
-    pub fn note_attempts(&self, hedged: bool, further: u32, paused: Duration) {
-        let count = if hedged { Count::Hedged } else { Count::Retried };
-        self.shared.counters.add(count, further.into());
-        self.shared.meter().attempts(hedged, further, paused);
-    }
 }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod balance;
+mod books;
 mod cap;
 mod check;
 mod close;
@@ -40,10 +41,10 @@ use crate::rt::executor::Executor;
 use crate::rt::occasional::Occasional;
 use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, SegQueue};
 use crate::transport::connect::{Connect, ConnectError, ConnectPhase, Target};
-use counters::PoolCounters;
+use books::Books;
 use picker::{Candidate, Picker};
 use queue::CallQueue;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use subchannel::Subchannel;
 use tokio::sync::{Notify, watch};
@@ -89,8 +90,7 @@ struct Shared {
     maintained: maintenance::Running,
     /// Wakes the maintenance task.
     maintenance: Notify,
-    /// Connections that are not closed.
-    live: Mutex<Vec<Arc<Handle>>>,
+    books: Arc<Books>,
     resolving: Mutex<resolve::Resolving>,
     /// Connections to each endpoint that a warm-up asked for.
     warm: AtomicU32,
@@ -98,10 +98,6 @@ struct Shared {
     leaks: Occasional,
     /// Dials and connections have changed.
     changes: watch::Sender<()>,
-    counters: PoolCounters,
-    /// Microseconds that calls have waited, all together.
-    waited_micros: AtomicU64,
-    meter: OnceLock<Box<metrics::Meter>>,
     measured: Mutex<Option<Box<observer::Measured>>>,
     /// Connections to each endpoint that the size controller wants.
     sized: AtomicU32,
@@ -132,6 +128,7 @@ impl Pool {
             None => vec![Subchannel::new(target.clone(), &options)],
             Some(_) => Vec::new(),
         };
+        let books = Books::new(target.to_string());
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             target,
@@ -147,14 +144,11 @@ impl Pool {
             shutdown: AtomicBool::new(false),
             maintained: maintenance::Running::new(),
             maintenance: Notify::new(),
-            live: Mutex::new(Vec::new()),
+            books,
             resolving: Mutex::new(resolve::Resolving::new()),
             warm: AtomicU32::new(0),
             leaks: Occasional::default(),
             changes: watch::Sender::new(()),
-            counters: PoolCounters::default(),
-            waited_micros: AtomicU64::new(0),
-            meter: OnceLock::new(),
             measured: Mutex::new(None),
             sized: AtomicU32::new(0),
             events: Mutex::new(observer::Events::default()),
@@ -245,6 +239,15 @@ impl Pool {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.shared.target
+    }
+}
+
+/// The pool's books are its own, by name.
+impl std::ops::Deref for Shared {
+    type Target = Books;
+
+    fn deref(&self) -> &Books {
+        &self.books
     }
 }
 

@@ -208,7 +208,7 @@ impl Observer {
         let detector = self.detector.get_or_insert_with(Box::default);
         if let Some(warning) = detector.observe(now, &sample) {
             shared.counters.note(Count::Exhaustion);
-            tracing::warn!(target = %shared.target, %warning, "capacity runs out");
+            crate::rt::log!(warn, target = %shared.target, %warning, "capacity runs out");
             shared.events.lock().exhaustion = Some(Box::new((now, warning)));
         }
     }
@@ -291,7 +291,7 @@ impl Shared {
             Advice::Shrink(less) => (open.saturating_sub(less), less),
         };
         let each = total.div_ceil(endpoints.max(1)).min(self.options.max_connections);
-        tracing::debug!(target = %self.target, ?advice, each, "size");
+        crate::rt::log!(debug, target = %self.target, ?advice, each, "size");
         // With calls there is always one, so one is no minimum: the last connection may become idle.
         self.sized.store(if each > 1 { each } else { 0 }, Ordering::Relaxed);
         if spare > 0 {
@@ -391,8 +391,8 @@ impl Shared {
     pub(super) fn leaked(&self, leak: crate::connection::handle::Leak) {
         self.counters.note(Count::Leaks);
         match self.leaks.allows(rt::now()) {
-            Some(more) => tracing::warn!(target = %self.target, %leak, more, "leak"),
-            None => tracing::debug!(target = %self.target, %leak, "leak"),
+            Some(more) => crate::rt::log!(warn, target = %self.target, %leak, more, "leak"),
+            None => crate::rt::log!(debug, target = %self.target, %leak, "leak"),
         }
         self.events.lock().leak = Some(Box::new((rt::now(), leak)));
     }

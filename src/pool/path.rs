@@ -27,12 +27,15 @@ impl Shared {
         // What survived once may not be longer than what the path is known to keep.
         let most = self.options.path_limit.map_or(Duration::MAX, three_quarters).max(configured);
         let after = self.path.lock().probe_after(configured, now).min(most);
-        let mut driver = self.driver.lock();
-        if driver.probe_after != Some(after) {
-            tracing::debug!(target = %self.target, ?after, "connections are proved after this silence");
+        {
+            let mut driver = self.driver.lock();
+            if driver.probe_after == Some(after) {
+                return;
+            }
             *driver =
                 Arc::new(ConnectionOptions { probe_after: Some(after), ..(**driver).clone() });
         }
+        crate::rt::log!(debug, target = %self.target, ?after, "connections are proved after this silence");
     }
 
     /// The longest that a connection stays without calls: as configured, or below the silence that

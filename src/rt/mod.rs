@@ -5,9 +5,11 @@
 
 pub mod contain;
 pub mod executor;
+pub(crate) mod log;
 pub mod occasional;
 pub mod sync;
 
+pub(crate) use log::log;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;

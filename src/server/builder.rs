@@ -228,7 +228,7 @@ impl ServerBuilder {
     fn checked(&self) -> Result<(), BuildError> {
         let (errors, warnings) = split(self.findings());
         for finding in warnings {
-            tracing::warn!(%finding, "options of a server");
+            crate::rt::log!(warn, %finding, "options of a server");
         }
         if !errors.is_empty() {
             return Err(BuildError::Options(errors));

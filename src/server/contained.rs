@@ -122,7 +122,8 @@ fn end_after_panic(call: &ServerCall, on_panic: OnPanic) {
 
 fn log(call: &ServerCall) {
     let path = call.with_head(|head| shown::path(head.path()));
-    tracing::error!(
+    crate::rt::log!(
+        error,
         path,
         "a handler, an interceptor or a codec panicked; its call ends with INTERNAL (500 for plain HTTP)"
     );

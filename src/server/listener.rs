@@ -222,11 +222,11 @@ pub(super) async fn accept_loop(
             Ok(connected) => connected,
             // `Accept` says so: nobody is left who could connect.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                tracing::debug!(reason = %error, "the listener has ended");
+                crate::rt::log!(debug, reason = %error, "the listener has ended");
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "the listener has failed: no connection is accepted any more");
+                crate::rt::log!(error, %error, "the listener has failed: no connection is accepted any more");
                 return;
             }
         };
@@ -234,7 +234,7 @@ pub(super) async fn accept_loop(
             // Over the limit: closing at once tells the client sooner than a queue would.
             if let Some(more) = shared.logs.refused.allows(rt::now()) {
                 let peer = &connected.info.peer;
-                tracing::warn!(?peer, more, "connection refused: max_connections");
+                crate::rt::log!(warn, ?peer, more, "connection refused: max_connections");
             }
             continue;
         };
@@ -279,13 +279,13 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
             let Failed { text: error, is_usual } = error;
             let more = if is_usual { None } else { shared.logs.handshakes.allows(rt::now()) };
             match more {
-                Some(more) => tracing::info!(?peer, error, more, "handshake failed"),
-                None => tracing::debug!(?peer, error, "handshake failed"),
+                Some(more) => crate::rt::log!(info, ?peer, error, more, "handshake failed"),
+                None => crate::rt::log!(debug, ?peer, error, "handshake failed"),
             }
             return None;
         }
         Err(_) => {
-            tracing::debug!(?peer, "handshake timed out");
+            crate::rt::log!(debug, ?peer, "handshake timed out");
             return None;
         }
     };
@@ -293,7 +293,7 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let window = shared.options.limits.stream_window;
     let handle = Handle::new(info, None, window, rt::now());
     let handle = Arc::new(handle.within(Some(shared.options.shared_budget())));
-    tracing::debug!(connection = handle.id(), ?peer, "connection accepted");
+    crate::rt::log!(debug, connection = handle.id(), ?peer, "connection accepted");
     let dispatch = Arc::clone(&shared.router) as Arc<dyn crate::connection::dispatch::Dispatch>;
     let drain = Arc::clone(&shared.drain);
     Some(match shared.engine.foreign() {

@@ -147,7 +147,8 @@ where
 
 fn answer(call: &ServerCall, mut reply: HttpReply) {
     if !FINAL.contains(&reply.status) {
-        tracing::error!(
+        crate::rt::log!(
+            error,
             status = reply.status,
             "an HttpReply needs a status from 200 to 599; sent 500"
         );

@@ -99,7 +99,7 @@ impl AcceptBackoff {
             Severity::Fatal => return Err(error),
             Severity::OneConnection if self.skipped < SKIPPED_IN_A_ROW => self.skipped += 1,
             Severity::OneConnection | Severity::Exhausted => {
-                tracing::warn!(%error, pause = ?self.pause, "accepting pauses");
+                crate::rt::log!(warn, %error, pause = ?self.pause, "accepting pauses");
                 self.resume_at = Some(rt::now() + self.pause);
                 self.pause = (self.pause * 2).min(BACKOFF_MAX);
             }

@@ -17,6 +17,7 @@ mod identity;
 #[path = "../support/network.rs"]
 mod network;
 mod recorder;
+mod twins;
 
 use framewire::client::metrics::{METRICS, MetricKind};
 use framewire::client::{Cap, Channel, Count, HedgePolicy, RetryPolicy};

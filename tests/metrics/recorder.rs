@@ -24,17 +24,27 @@ struct Inner {
     described: BTreeSet<String>,
 }
 
-struct Cell(Mutex<Value>);
+struct Cell {
+    value: Mutex<Value>,
+    panics: bool,
+}
+
+impl Cell {
+    fn value(&self) -> std::sync::MutexGuard<'_, Value> {
+        assert!(!self.panics, "a recorder of the test");
+        self.value.lock().unwrap()
+    }
+}
 
 impl metrics::CounterFn for Cell {
     fn increment(&self, n: u64) {
-        if let Value::Counter(value) = &mut *self.0.lock().unwrap() {
+        if let Value::Counter(value) = &mut *self.value() {
             *value += n;
         }
     }
 
     fn absolute(&self, n: u64) {
-        if let Value::Counter(value) = &mut *self.0.lock().unwrap() {
+        if let Value::Counter(value) = &mut *self.value() {
             assert!(n >= *value, "a counter never falls");
             *value = n;
         }
@@ -51,13 +61,13 @@ impl metrics::GaugeFn for Cell {
     }
 
     fn set(&self, n: f64) {
-        *self.0.lock().unwrap() = Value::Gauge(n);
+        *self.value() = Value::Gauge(n);
     }
 }
 
 impl metrics::HistogramFn for Cell {
     fn record(&self, n: f64) {
-        if let Value::Histogram(values) = &mut *self.0.lock().unwrap() {
+        if let Value::Histogram(values) = &mut *self.value() {
             values.push(n);
         }
     }
@@ -79,13 +89,18 @@ impl Recorder {
         INSTALLED.get_or_init(make).clone()
     }
 
-    /// Everything of channels whose target is not `http://test`, which other tests use.
+    /// Everything of channels whose target says `https`: other tests use others.
     pub fn values(&self) -> BTreeMap<Name, Value> {
+        self.values_of("https")
+    }
+
+    /// Everything of channels whose target begins so.
+    fn values_of(&self, target: &str) -> BTreeMap<Name, Value> {
         let inner = self.0.lock().unwrap();
         let ours =
-            |name: &&Name| name.labels.get("grpc.target").is_none_or(|t| t.contains("https"));
+            |name: &&Name| name.labels.get("grpc.target").is_none_or(|t| t.starts_with(target));
         let values = inner.values.iter().filter(|(name, _)| ours(name));
-        values.map(|(name, cell)| (name.clone(), cell.0.lock().unwrap().clone())).collect()
+        values.map(|(name, cell)| (name.clone(), cell.value.lock().unwrap().clone())).collect()
     }
 
     pub fn described(&self) -> BTreeSet<String> {
@@ -94,6 +109,11 @@ impl Recorder {
 
     /// The sum over all labels, or of those that carry this one; of a histogram, its values' number.
     pub fn sum(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
+        self.sum_of("https", name, label)
+    }
+
+    /// The same for channels whose target begins so.
+    pub fn sum_of(&self, target: &str, name: &str, label: Option<(&str, &str)>) -> f64 {
         let matches = |key: &Name| {
             let labelled = label
                 .is_none_or(|(label, value)| key.labels.get(label).is_some_and(|v| v == value));
@@ -104,15 +124,21 @@ impl Recorder {
             Value::Gauge(n) => n,
             Value::Histogram(values) => values.len() as f64,
         };
-        let values = self.values();
+        let values = self.values_of(target);
         values.into_iter().filter(|(key, _)| matches(key)).map(|(_, value)| number(value)).sum()
     }
 
     fn cell(&self, key: &Key, empty: Value) -> Arc<Cell> {
         let labels = key.labels().map(|l| (l.key().to_owned(), l.value().to_owned())).collect();
         let name = Name { name: key.name().to_owned(), labels };
+        let panics = |when| name.labels.get("grpc.target").is_some_and(|t| t.contains(when));
+        assert!(!panics("panics-at-once"), "a recorder of the test");
+        let panics = panics("panics-later");
         let mut inner = self.0.lock().unwrap();
-        let cell = inner.values.entry(name).or_insert_with(|| Arc::new(Cell(Mutex::new(empty))));
+        let cell = inner
+            .values
+            .entry(name)
+            .or_insert_with(|| Arc::new(Cell { value: Mutex::new(empty), panics }));
         Arc::clone(cell)
     }
 

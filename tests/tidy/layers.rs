@@ -141,7 +141,7 @@ pub(crate) struct Ban {
     pub(crate) reason: &'static str,
 }
 
-pub(crate) const BANS: [Ban; 9] = [
+pub(crate) const BANS: [Ban; 10] = [
     Ban {
         folders: &["src/http2", "src/grpc", "src/advisor"],
         except: &[],
@@ -200,6 +200,12 @@ pub(crate) const BANS: [Ban; 9] = [
             "RandomState",
         ],
         reason: "clock, timers, tasks, sockets and random numbers come from src/rt only",
+    },
+    Ban {
+        folders: &["src"],
+        except: &["src/rt"],
+        words: &["tracing"],
+        reason: "a subscriber is user code: rt::log! contains its panics",
     },
     Ban {
         folders: &["src/memory", "src/call"],

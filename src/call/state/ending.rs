@@ -109,7 +109,7 @@ fn wake_all(waiters: Vec<Waiter>) {
 /// Wakes a task, with no lock held. A waker is user code: its panic must not end the connection.
 pub fn wake_one(waker: Waker) {
     if contain(|| waker.wake()).is_err() {
-        tracing::error!("the waker of a task that waits for a call panicked");
+        crate::rt::log!(error, "the waker of a task that waits for a call panicked");
     }
 }
 

@@ -128,7 +128,7 @@ impl Core {
         if self.closing.last.is_some() {
             return;
         }
-        tracing::debug!(connection = self.handle.id(), %error, "connection error");
+        crate::rt::log!(debug, connection = self.handle.id(), %error, "connection error");
         let code = error.violation.code();
         self.closing.because(error.to_string(), Initiator::Remote, Some(code));
         self.closing.ending.get_or_insert(DisconnectReason::Socket);

@@ -110,6 +110,6 @@ impl Core {
 
     #[cold]
     pub(super) fn log_panic(&self) {
-        tracing::error!(connection = self.handle.id(), "the handler of a request panicked");
+        crate::rt::log!(error, connection = self.handle.id(), "the handler of a request panicked");
     }
 }

@@ -196,7 +196,8 @@ impl Linger {
         let Remains { written, last_end, ends, .. } = &self.remains;
         let left = self.outstanding();
         if left > 0 {
-            tracing::warn!(
+            crate::rt::log!(
+                warn,
                 connection = self.handle.id(),
                 bytes = left,
                 "closed before the peer had acknowledged everything"

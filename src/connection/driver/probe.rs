@@ -111,7 +111,7 @@ impl Core {
             self.timers.overdue = None;
             let asked = self.timers.asked().unwrap_or(self.now);
             let silence = self.timers.silence_before(asked);
-            tracing::debug!(connection = self.handle.id(), "no answer to a probe in time");
+            crate::rt::log!(debug, connection = self.handle.id(), "no answer to a probe in time");
             self.tell_owner(ConnectionEvent::Unproved(silence));
             self.retire();
         }

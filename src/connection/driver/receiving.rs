@@ -176,7 +176,8 @@ impl Core {
 
     /// Handles GOAWAY: calls that the peer has not processed move, the others continue.
     fn goaway(&mut self, code: ErrorCode, last: StreamId, said: &[u8]) {
-        tracing::debug!(
+        crate::rt::log!(
+            debug,
             connection = self.handle.id(),
             code = %code,
             text = %said.get(..DEBUG_BYTES).unwrap_or(said).escape_ascii(),

@@ -40,7 +40,11 @@ impl Core {
     fn unanswered(&mut self) {
         if self.conn.role() == Role::Client && !std::mem::replace(&mut self.timers.unanswered, true)
         {
-            tracing::debug!(connection = self.handle.id(), "a PING is not answered: no new calls");
+            crate::rt::log!(
+                debug,
+                connection = self.handle.id(),
+                "a PING is not answered: no new calls"
+            );
             // The owner is told again if it was told before: it may count on this connection.
             self.leave_picking();
             self.retire();

@@ -238,7 +238,7 @@ impl Running {
             let error = self.core.closing.error(&self.handle, self.core.now);
             owner.changed(&self.handle, ConnectionEvent::Closed(error, self.core.closing.ending()));
         }
-        tracing::debug!(connection = self.handle.id(), "connection closed");
+        crate::rt::log!(debug, connection = self.handle.id(), "connection closed");
     }
 }
 

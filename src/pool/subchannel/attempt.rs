@@ -141,7 +141,7 @@ async fn attempt(
         connected.info.timings.resolve += resolve;
         target.enter(ConnectPhase::Http2);
         claim.note_opened();
-        tracing::debug!(peer = ?connected.info.peer, "connected");
+        crate::rt::log!(debug, peer = ?connected.info.peer, "connected");
         handshake(&claim, &target, connected, started).await
     };
     contain_future(user).await.unwrap_or_else(|Panicked| Err(panicked(&claim)))

@@ -94,7 +94,7 @@ impl Claim {
         if before != Some(false) {
             shared.counters.note(Count::LostHttp2);
             let (target, spoke) = (&subchannel.target, before == Some(true));
-            tracing::warn!(%target, %error, spoke, "the target speaks no HTTP/2");
+            crate::rt::log!(warn, %target, %error, spoke, "the target speaks no HTTP/2");
         }
     }
 
@@ -173,7 +173,7 @@ async fn search(claim: &Arc<Claim>) -> Outcome {
             None => return Outcome::Unwanted,
             Some(Ok(ready)) => return Outcome::Ready(ready),
             Some(Err(error)) => {
-                tracing::debug!(%error, "dial failed");
+                crate::rt::log!(debug, %error, "dial failed");
                 shared.counters.note(Count::DialsFailed);
                 failed(shared, subchannel, &error);
                 if !shared.is_wanted(subchannel) {

@@ -8,6 +8,7 @@ use crate::connection::permits::Reading;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamId};
+use crate::pool::books::Books;
 use crate::pool::cap::Socket;
 use crate::pool::counters::Count;
 use crate::pool::queue::CallQueue;
@@ -28,6 +29,7 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// The owner of one connection.
 pub(super) struct PoolOwner {
     shared: Weak<Shared>,
+    books: Arc<Books>,
     waiting: Arc<CallQueue>,
     subchannel: Arc<Subchannel>,
     /// The dial that made the connection, until that has ended.
@@ -61,8 +63,10 @@ impl Owner for PoolOwner {
             return drop(socket);
         }
         let Some(shared) = self.shared.upgrade() else {
-            if matches!(change, ConnectionEvent::Closed(..)) {
-                self.leave(handle);
+            if let ConnectionEvent::Closed(_, reason) = change {
+                let goaway = self.leave(handle);
+                self.books.closed(handle, goaway, reason);
+                self.books.publish(0, 0);
             }
             return;
         };
@@ -130,6 +134,7 @@ impl PoolOwner {
     pub(super) fn new(claim: &Arc<Claim>, started: Instant) -> Self {
         Self {
             shared: Arc::downgrade(&claim.shared),
+            books: Arc::clone(&claim.shared.books),
             waiting: Arc::clone(&claim.shared.queue),
             subchannel: Arc::clone(&claim.subchannel),
             claim: Arc::downgrade(claim),
@@ -211,7 +216,7 @@ impl PoolOwner {
         }
         if again {
             let (target, peer) = (&self.subchannel.target, &shared.target);
-            tracing::info!(%target, %peer, "speaks HTTP/2 again");
+            crate::rt::log!(info, %target, %peer, "speaks HTTP/2 again");
         }
         if probing {
             // Calls that are held on other connections move to this one.
@@ -312,11 +317,9 @@ impl PoolOwner {
         }
         self.stopped(shared, handle, now);
         let goaway = self.leave(handle);
-        shared.live.lock().retain(|other| other.id() != handle.id());
+        shared.books.closed(handle, goaway, reason);
         shared.changes.send_replace(());
-        let stalled = handle.connection_stalled().as_millis() as u64;
-        shared.counters.close(&handle.tally().read(), stalled);
-        let Some(goaway) = goaway else {
+        if goaway.is_none() {
             // The dial in flight, which made it, sees it end.
             let mut end = self.end.lock();
             (end.error, end.reason) = (error, reason);
@@ -325,12 +328,13 @@ impl PoolOwner {
                 shared.publish();
             }
             return;
-        };
-        shared.counters.note(Count::Disconnections);
-        let why = goaway.map_or_else(|| reason.words().to_owned(), |c| format!("GOAWAY {c}"));
-        shared.meter().disconnected(why);
+        }
         shared.lost(&self.subchannel);
         shared.release_refused(handle);
+        if shared.is_shut_down() {
+            // The maintenance task may have ended.
+            shared.publish_metrics();
+        }
     }
 }
 
@@ -338,14 +342,17 @@ impl Shared {
     // gRPC keepalive: the interval of later connections doubles
     fn ping_less(&self) {
         self.counters.note(Count::TooManyPings);
-        let mut driver = self.driver.lock();
         let least = Duration::from_secs(10);
         // A default server allows a PING in 2 h even without calls: rarer ones help nobody.
         let most = PingRule::GRPC.without_calls;
         let doubled = |time: Duration| time.max(least).saturating_mul(2).min(most.max(time));
-        let interval = driver.keepalive.map(doubled);
-        *driver = Arc::new(ConnectionOptions { keepalive: interval, ..(**driver).clone() });
-        tracing::warn!(target = %self.target, ?interval, "too_many_pings");
+        let interval = {
+            let mut driver = self.driver.lock();
+            let interval = driver.keepalive.map(doubled);
+            *driver = Arc::new(ConnectionOptions { keepalive: interval, ..(**driver).clone() });
+            interval
+        };
+        crate::rt::log!(warn, target = %self.target, ?interval, "too_many_pings");
     }
 }
 

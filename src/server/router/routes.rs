@@ -75,7 +75,10 @@ impl Drop for Routes {
             drop_one(&mut || drop(interceptor.take()));
         });
         if panicked {
-            tracing::error!("a handler or interceptor of a server panicked when it was dropped");
+            crate::rt::log!(
+                error,
+                "a handler or interceptor of a server panicked when it was dropped"
+            );
         }
     }
 }
