@@ -51,7 +51,7 @@ pub fn told() -> Option<Told> {
     let get = |key| std::env::var(key).unwrap_or_default();
     Some(Told {
         part: std::env::var(PART).ok()?,
-        listen: get(LISTEN).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen: get(LISTEN).parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0))),
         seed: get(SEED).parse().unwrap_or(0),
         log: get(LOG).into(),
         more: get(MORE),
@@ -92,7 +92,7 @@ impl Log {
 /// How often each call ran, and was done, by one process.
 pub fn read(log: &Path) -> HashMap<u64, (u32, u32)> {
     let bytes = std::fs::read(log).unwrap_or_default();
-    assert!(bytes.len() % 9 == 0, "a log ends within a line");
+    assert!(bytes.len().is_multiple_of(9), "a log ends within a line");
     let mut found: HashMap<u64, (u32, u32)> = HashMap::new();
     for line in bytes.chunks(9) {
         let entry = found.entry(u64::from_be_bytes(line[1..].try_into().unwrap())).or_default();
