@@ -266,7 +266,7 @@ fn a_caller_without_a_timer() {
     let without = block_on(channel.unary(&ECHO, raw(1))).unwrap();
     assert_eq!(without.into_inner(), raw(1));
     let timed = Request::new(raw(1)).with_timeout(minute);
-    let error = block_on(channel.unary(&ECHO, timed)).unwrap_err();
+    let error = block_on(channel.unary(&SILENT, timed)).unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::Misuse, Code::Internal), "{error}");
     assert!(error.to_string().contains("tokio runtime with a timer"), "{error}");
     let (sender, mut streaming) =

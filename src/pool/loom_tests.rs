@@ -4,7 +4,7 @@
 use crate::call::state::SharedCall;
 use crate::connection::handle::Handle;
 use crate::pool::maintenance::Running;
-use crate::pool::queue::CallQueue;
+use crate::pool::queue::{Arrival, CallQueue};
 use crate::pool::subchannel::IdleConnections;
 use crate::rt;
 use crate::transport::connect::ConnectionInfo;
@@ -81,7 +81,7 @@ fn loom_wait_maintain() {
             // Whether the task goes on.
             thread::spawn(move || !queue.is_empty() || !running.end(|| !queue.is_empty()))
         };
-        assert!(queue.join(SharedCall::new(now), None, None, now).is_ok());
+        assert!(queue.join(SharedCall::new(now), Arrival::New, None, None).is_ok());
         let started = running.start();
         let goes_on = task.join().unwrap();
         assert!(started || goes_on, "nobody looks after the call");
