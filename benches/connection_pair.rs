@@ -75,7 +75,6 @@ impl End {
             };
             self.output.advance(n);
         }
-        self.connection.flushed();
     }
 }
 

@@ -11,14 +11,16 @@
 //! 3. Send: [`Connection::open`], [`Connection::send_head`], [`Connection::send_data`],
 //!    [`Connection::send_trailers`], [`Connection::reset`]. Each leaves finished frames in the
 //!    [`SendBuffer`]; DATA that the windows do not allow waits inside.
-//! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], note what left
-//!    with [`SendBuffer::advance`], and say [`Connection::flushed`] when nothing is left.
+//! 4. [`Connection::schedule`] frames waiting DATA. Write [`SendBuffer::slices`], and note what left
+//!    with [`SendBuffer::advance`].
 //! 5. [`Connection::release`] returns credit for bytes that were read. A driver with a memory budget
 //!    splits it into [`Connection::assemble`] and [`Connection::credit`], and opens windows ahead with
 //!    [`Connection::prefetch`]. [`Connection::take`] removes a stream that is over.
 //! 6. [`Connection::handle_timeout`] when [`Connection::poll_timeout`] has come.
 //!
-//! Every call leaves the connection in a consistent state.
+//! Every call leaves the connection in a consistent state. A driver needs nothing else against floods:
+//! [`Connection::next_event`] refuses streams, ends the connection and waits for the transport by itself.
+//! `examples/bare_core.rs` is a whole server on blocking sockets.
 
 pub mod bdp;
 pub mod buffer;

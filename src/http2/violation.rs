@@ -110,7 +110,8 @@ violations! {
     PseudoInTrailers: Stream, PROTOCOL_ERROR, "a pseudo-header field in trailers";
     Method: Stream, PROTOCOL_ERROR, ":method is not a token";
     Path: Stream, PROTOCOL_ERROR, ":path is empty, does not start with a slash, or has a byte that is not allowed";
-    Authority: Stream, PROTOCOL_ERROR, ":authority with userinfo or a byte that is not allowed";
+    Scheme: Stream, PROTOCOL_ERROR, ":scheme is not a scheme";
+    Authority: Stream, PROTOCOL_ERROR, ":authority or host with userinfo or a byte that is not allowed";
     Status: Stream, PROTOCOL_ERROR, ":status is not a code HTTP/2 allows";
     ContentLength: Stream, PROTOCOL_ERROR, "content-length is not what was sent";
     TrailersWithoutEnd: Stream, PROTOCOL_ERROR, "trailers without END_STREAM";

@@ -1,7 +1,8 @@
 //! Who holds much does not shut out others: shares of the byte budget, readers that stop, silent
 //! connections.
 
-use crate::memory_pair::{BIDI, Pair, Setup, UNARY, raw, router};
+use crate::link::Faults;
+use crate::memory_pair::{BIDI, DOWN, On, Pair, Setup, UNARY, raw, router};
 use crate::peer::{Peer, framed, request};
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
@@ -154,6 +155,58 @@ async fn a_prefetched_message_does_not_hold_the_connections_window() {
         window -= piece.len() as i64;
         peer.data(1, piece, false).await;
     }
+}
+
+/// A proxy that sends no HEADERS while the connection's window is spent: the window opens although nobody
+/// reads the messages that have spent it.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_withholds_heads_without_a_window_goes_on() {
+    let mut options = framewire::unstable::pool::PoolOptions::new();
+    options.driver.budget = Some(Budget::new(64 << 20));
+    options.driver.limits.connection_window_max = options.driver.limits.connection_window;
+    let (channel, mut listener) = On::FRAMEWIRE.lone_channel(options, Faults::default());
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(channel.server_streaming(&DOWN, raw("")).unwrap());
+    }
+    let mut peer = Peer::accept(&mut listener, &[]).await;
+    let opened = peer.until_silent().await;
+    let ids: Vec<u32> =
+        opened.iter().filter(|f| f.kind == FrameType::Headers).map(|f| f.id).collect();
+    assert_eq!(ids.len(), 8);
+    let mut window: i64 = 4 << 20;
+    let message = framed(&vec![7; (1 << 20) - 5]);
+    for id in &ids[..7] {
+        peer.response(*id).await;
+        for piece in message.chunks(16_384) {
+            while window < piece.len() as i64 {
+                let more = peer.next(FrameType::WindowUpdate).await;
+                window += if more.id == 0 { i64::from(more.number()) } else { 0 };
+            }
+            window -= piece.len() as i64;
+            peer.data(*id, piece, false).await;
+        }
+    }
+    // Now there is a window for the head.
+    peer.answer(ids[7], b"last").await;
+    assert_eq!(held[7].message().await.unwrap(), Some(raw("last")));
+}
+
+/// Request trailers over the limit end their call with a status, while its handler runs.
+#[tokio::test(start_paused = true)]
+async fn request_trailers_over_the_limit() {
+    let pair = server(&Budget::new(64 << 20), router());
+    let mut peer = Peer::dial(&pair.connector).await;
+    peer.headers(1, false, &request("/test.Echo/Bidi", &[])).await;
+    peer.data(1, &framed(b"one"), false).await;
+    peer.next(FrameType::Data).await;
+    let long = "v".repeat(20_000);
+    peer.headers(1, true, &[("x-long", long.as_str())]).await;
+    let end = peer.next(FrameType::Headers).await;
+    assert!(end.ends());
+    assert_eq!(end.field("grpc-status"), Some("8"), "{:?}", end.fields);
+    assert!(end.field("grpc-message").unwrap().contains("trailer"));
+    pair.channel.unary(&UNARY, raw("after")).await.unwrap();
 }
 
 /// As many clients as the server accepts have connected and are silent, but for a PING now and then. A new

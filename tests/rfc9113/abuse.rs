@@ -55,7 +55,6 @@ impl Engine {
             }
         }
         self.out.advance(self.out.len());
-        self.connection.flushed();
         Ok(())
     }
 

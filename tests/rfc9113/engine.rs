@@ -478,13 +478,21 @@ fn answers_that_wait_have_a_bound() {
     let mut client = Engine::new(Role::Client, Limits::client());
     client.feed(&[settings(&[])]).expect("SETTINGS");
     for asks in [ping([0; 8]), settings(&[])] {
-        client.connection.flushed();
+        client.out.advance(client.out.len());
+        client.feed(&[]).expect("nothing");
         for _ in 1..Limits::client().control_frames_queued {
             client.feed(std::slice::from_ref(&asks)).expect("an answer");
         }
         assert!(!client.connection.control_full());
-        client.feed(&[asks]).expect("an answer");
+        client.feed(std::slice::from_ref(&asks)).expect("an answer");
         assert!(client.connection.control_full());
+        // What comes next is not looked at before the answers have left.
+        let before = client.out.len();
+        client.feed(std::slice::from_ref(&asks)).expect("nothing");
+        assert_eq!(client.out.len(), before);
+        client.out.advance(before);
+        client.feed(&[]).expect("an answer");
+        assert!(!client.out.is_empty() && !client.connection.control_full());
     }
 }
 
@@ -492,7 +500,7 @@ fn answers_that_wait_have_a_bound() {
 #[test]
 fn resets_that_wait_have_a_bound() {
     let mut server = Engine::server(|_| {});
-    server.connection.flushed();
+    server.frames();
     let bound = Limits::server().control_frames_queued;
     for n in 0..bound {
         assert!(!server.connection.control_full(), "after {n} resets");
@@ -527,4 +535,123 @@ fn a_frame_behind_the_peers_reset_is_told() {
     server.feed(&[data(1, NONE, *b"late")]).expect("an error of the stream");
     let resets: Vec<_> = server.written().into_iter().filter(|f| f.0 == RST_STREAM).collect();
     assert_eq!(resets, [(RST_STREAM, 1, STREAM_CLOSED)]);
+}
+
+/// What a server makes of one request: its fields, or the rule that it breaks.
+fn judged(section: Vec<u8>) -> Result<Fields, Violation> {
+    let mut server = Engine::server(|_| {});
+    server.input.extend(&headers(1, WHOLE, section).bytes());
+    let connection = &mut server.connection;
+    match connection.next_event(&mut server.input, &mut server.out, server.now) {
+        Ok(Some(Event::Head { head, .. })) => Ok(head.fields().clone()),
+        Ok(None) => {
+            let frames = server.frames();
+            let reset = frames.iter().find(|f| f.kind == RST_STREAM).expect("a reset");
+            assert_eq!(reset.payload, PROTOCOL_ERROR.to_be_bytes());
+            Err(Violation::FieldValue)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `spec-notes/exceptions.md`: blanks at the ends of gRPC metadata are stripped, and nothing else is forgiven.
+#[test]
+fn blanks_are_stripped_from_grpc_metadata_only() {
+    let grpc = |more: &[(&str, &str)]| {
+        post("/a/b", &[&[("content-type", "application/grpc+proto")][..], more].concat())
+    };
+    let kept = judged(grpc(&[("x-a", " \tone two\t "), ("x-b", "  ")])).expect("lenient");
+    assert_eq!((kept.get("x-a"), kept.get("x-b")), (Some(&b"one two"[..]), Some(&b""[..])));
+    // The type may come last, and have blanks itself.
+    let late = post("/a/b", &[("x-a", "one "), ("content-type", "application/grpc ")]);
+    assert_eq!(judged(late).expect("lenient").get("x-a"), Some(&b"one"[..]));
+    for (name, value) in [
+        ("x-a", "a\0"),
+        ("x-a", " a\r"),
+        ("x-a", "a\nb"),
+        ("host", " localhost"),
+        ("te", "trailers "),
+        ("content-length", " 0"),
+        ("connection", " close"),
+    ] {
+        assert!(judged(grpc(&[(name, value)])).is_err(), "{name}: {value:?}");
+    }
+    assert!(judged(post("/a/b ", &[("content-type", "application/grpc")])).is_err());
+    for other in ["text/plain", "application/grpc-web", "application/grpcfoo"] {
+        let plain = post("/a/b", &[("content-type", other), ("x-a", " one")]);
+        assert!(judged(plain).is_err(), "{other}");
+    }
+    assert!(judged(post("/a/b", &[("x-a", "one ")])).is_err(), "without a type");
+}
+
+/// RFC 9113 §8.3.1: one valid scheme, and no userinfo, in host neither.
+#[test]
+fn schemes_and_hosts_are_judged() {
+    let request = |scheme: &str, more: &[(&str, &str)]| {
+        let pseudo = [(":method", "POST"), (":scheme", scheme), (":path", "/a/b")];
+        block(&[&pseudo[..], more].concat())
+    };
+    for scheme in ["http", "https", "HTTP", "grpc+unix", "x-1.2"] {
+        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_ok(), "{scheme}");
+    }
+    for scheme in ["", "1http", "ht tp", "http:", "http://", "h\u{e9}"] {
+        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_err(), "{scheme}");
+    }
+    // What C-core sends for Unix sockets, among others.
+    for authority in ["localhost", "/run/x.sock", "%2Frun%2Fx.sock", "[::1]:80", "unix:a"] {
+        assert!(judged(request("http", &[(":authority", authority)])).is_ok(), "{authority}");
+        assert!(judged(request("http", &[("host", authority)])).is_ok(), "{authority}");
+    }
+    for authority in ["user@localhost", "user:secret@localhost", "a b"] {
+        assert!(judged(request("http", &[(":authority", authority)])).is_err(), "{authority}");
+        assert!(judged(request("http", &[("host", authority)])).is_err(), "{authority}");
+    }
+}
+
+/// RFC 7541 §4.2: a size that is lowered and raised in one SETTINGS frame is signalled with both sizes.
+#[test]
+fn a_table_lowered_and_raised_in_one_frame_is_signalled() {
+    let mut server = Engine::server(|_| {});
+    server.feed(&[settings(&[(1, 0), (1, 4096)])]).expect("SETTINGS");
+    server.feed(&[headers(1, WHOLE, get("/", &[]))]).expect("a request");
+    server.written();
+    let key = server.key(1);
+    let mut fields = Fields::new();
+    fields.push(":status", "200");
+    let head = SendHead { template: None, extra: &fields };
+    server.connection.send_head(&mut server.out, key, head, true).expect("sent");
+    let frames = server.frames();
+    assert_eq!(frames[0].payload[..4], [0x20, 0x3f, 0xe1, 0x1f], "zero, then 4096");
+}
+
+/// RFC 9113 §5.1.1: an identifier is used once, remembered or not. Only frames behind a reset of ours are
+/// discarded.
+#[test]
+fn a_reused_identifier_ends_the_connection() {
+    for again in [1, 3, 9] {
+        let mut server = Engine::server(|limits| limits.recent_streams = 1);
+        for id in [1, 5, 11] {
+            server.feed(&[headers(id, WHOLE, get("/", &[]))]).expect("a request");
+            let key = server.key(id);
+            let mut fields = Fields::new();
+            fields.push(":status", "200");
+            let head = SendHead { template: None, extra: &fields };
+            server.connection.send_head(&mut server.out, key, head, true).expect("sent");
+            server.connection.take(key, &mut server.out).expect("the stream");
+        }
+        let result = server.feed(&[headers(again, WHOLE, get("/", &[]))]);
+        assert_eq!(broken(result), Violation::StreamIdOrder, "stream {again}");
+    }
+}
+
+/// RFC 9113 §6.5.2: settings that this side does not know have no effect, whatever their values: those of
+/// RFC 9218 as well.
+#[test]
+fn unknown_settings_are_ignored() {
+    let mut server = Engine::server(|_| {});
+    server.written();
+    for value in [0, 1, 2, u32::MAX] {
+        server.feed(&[settings(&[(9, value), (8, value), (0xfafa, value)])]).expect("ignored");
+        assert_eq!(server.written(), [(SETTINGS, 0, 0)], "an acknowledgement");
+    }
 }

@@ -117,7 +117,6 @@ impl Core {
         }
         self.flush.blocked = None;
         self.flush.partial = false;
-        self.conn.flushed();
         self.mark_written();
     }
 

@@ -102,7 +102,7 @@ impl Core {
                     self.handle.tally().tripped();
                 }
                 if !self.reject(key, &error) {
-                    self.fail_stream(key, error, ErrorCode::CANCEL);
+                    self.fail_received(key, error);
                 }
             }
             Then::Dispatch(key, complete) => self.dispatch(key, complete),
@@ -124,6 +124,15 @@ impl Core {
             }
             Then::Pong(opaque) => self.pong(opaque),
             Then::GoAway(code, last, debug) => self.goaway(code, last, &debug),
+        }
+    }
+
+    /// Ends a stream on which more arrives than this side accepts. A server's caller gets the status.
+    fn fail_received(&mut self, key: StreamKey, error: Error) {
+        let call = self.conn.user(key).and_then(|entry| entry.call.clone());
+        match call.filter(|_| self.conn.role() == Role::Server) {
+            Some(call) => self.end_request(key, &call, error.status().clone(), error.kind()),
+            None => self.fail_stream(key, error, ErrorCode::CANCEL),
         }
     }
 
@@ -228,7 +237,7 @@ fn response_head(
     }
     x.enter(Phase::Read, now);
     if let Some((bytes, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(bytes, fields));
+        return Then::Fail(key, head_over_limit("the response's header list", bytes, fields));
     }
     let arrival = x.response_head(head, end_stream);
     drop(x);
@@ -241,11 +250,11 @@ fn response_head(
     Then::Nothing
 }
 
-fn head_over_limit(bytes: usize, fields: usize) -> Error {
+fn head_over_limit(what: &str, bytes: usize, fields: usize) -> Error {
     let status = Status::new(
         Code::ResourceExhausted,
         format!(
-            "the response's header list has {bytes} bytes and {fields} fields; this side \
+            "{what} has {bytes} bytes and {fields} fields; this side \
              accepts Limits::header_list_bytes and Limits::header_list_fields"
         ),
     );
@@ -280,7 +289,9 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
 fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {
     let Some(call) = &user.call else { return Then::Nothing };
     if let Some((bytes, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit(bytes, fields));
+        let what =
+            if server { "the request's trailer list" } else { "the response's trailer list" };
+        return Then::Fail(key, head_over_limit(what, bytes, fields));
     }
     let mut x = call.lock();
     x.peer_ended(Some(head.fields_mut()));

@@ -71,7 +71,18 @@ impl Core {
     /// Drops the handler of a request whose deadline has passed, and answers DEADLINE_EXCEEDED.
     pub(super) fn expire_request(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
         let status = Status::new(Code::DeadlineExceeded, "the deadline passed on the server");
-        let Some(whole) = self.conclude(key, call, status, Kind::Deadline) else { return };
+        self.end_request(key, call, status, Kind::Deadline);
+    }
+
+    /// Drops the handler of a request, answers with `status`, and ends the stream.
+    pub(super) fn end_request(
+        &mut self,
+        key: StreamKey,
+        call: &Arc<SharedCall>,
+        status: Status,
+        kind: Kind,
+    ) {
+        let Some(whole) = self.conclude(key, call, status, kind) else { return };
         // Trailers behind a closed window never leave: then the answer is not complete.
         let code = if whole { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
         self.conn.reset(&mut self.out, key, code);
@@ -232,6 +243,8 @@ fn refusal(head: &Head) -> Option<Fields> {
         (Code::ResourceExhausted, text, "431")
     } else if head.host_differs() {
         (Code::Internal, "the request's host differs from its :authority", "400")
+    } else if head.host_missing() {
+        (Code::Internal, "the request has neither :authority nor host", "400")
     } else {
         return None;
     };

@@ -93,6 +93,14 @@ impl Running {
             let core = &mut self.core;
             match core.next(&mut self.recv) {
                 Some(true) => {}
+                // Answers wait: they are written before anything else is received.
+                Some(false) if core.conn.control_full() => {
+                    core.flush(&mut self.io, cx);
+                    if core.out.is_empty() {
+                        continue;
+                    }
+                    break;
+                }
                 Some(false) => break,
                 None => {
                     self.read_done = true;

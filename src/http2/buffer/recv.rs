@@ -56,8 +56,11 @@ impl RecvBuffer {
     }
 
     /// Returns spare capacity for a read. `wanted` is the number of bytes that the parser needs in one
-    /// piece.
+    /// piece. It is empty if the buffer is full of bytes that the parser has not consumed.
     pub fn spare(&mut self, wanted: usize) -> &mut [u8] {
+        if self.len() >= LARGEST.max(wanted) {
+            return &mut [];
+        }
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
@@ -92,7 +95,7 @@ impl RecvBuffer {
     pub fn extend(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let spare = self.spare(0);
+            let spare = self.spare(self.len() + rest.len());
             let n = spare.len().min(rest.len());
             let (now, later) = rest.split_at(n);
             spare[..n].copy_from_slice(now);
@@ -194,6 +197,21 @@ mod tests {
             reads += 1;
         }
         assert!(reads <= 20, "{reads} reads");
+    }
+
+    #[test]
+    fn a_full_buffer_grows_no_more() {
+        let mut buffer = RecvBuffer::new();
+        let mut bytes = 0;
+        loop {
+            let n = buffer.spare(9).len();
+            if n == 0 {
+                break;
+            }
+            buffer.filled(n);
+            bytes += n;
+        }
+        assert_eq!((bytes, buffer.capacity()), (LARGEST, LARGEST));
     }
 
     #[test]

@@ -149,16 +149,11 @@ impl<T> Connection<T> {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Returns whether the limit of queued control frames is reached. Do not read until
-    /// [`Connection::flushed`] was called.
+    /// Returns whether the limit of queued control frames is reached: nothing is received until they were
+    /// written.
     #[must_use]
     pub const fn control_full(&self) -> bool {
         self.control_queued >= self.limits.control_frames_queued
-    }
-
-    /// Records that the send buffer was written completely.
-    pub const fn flushed(&mut self) {
-        self.control_queued = 0;
     }
 
     /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).

@@ -27,12 +27,60 @@ pub(super) fn check_sent(fields: &Fields) -> Result<(), Violation> {
 
 // RFC 9113 §8.2.1: NUL, LF and CR are nowhere in a value, blanks not at its ends
 pub(super) fn check_value(value: &[u8]) -> Result<(), Violation> {
-    let edge = |o: Option<&u8>| matches!(o, Some(b' ' | b'\t'));
-    let broken = edge(value.first())
-        || edge(value.last())
-        // Without a branch each: the loop becomes a few wide instructions.
-        || value.iter().fold(false, |bad, o| bad | matches!(o, 0 | b'\n' | b'\r'));
+    check_bytes(value)?;
+    if has_blanks(value) { Err(Violation::FieldValue) } else { Ok(()) }
+}
+
+/// Checks that a value has no byte that is forbidden everywhere.
+pub(super) fn check_bytes(value: &[u8]) -> Result<(), Violation> {
+    // Without a branch each: the loop becomes a few wide instructions.
+    let broken = value.iter().fold(false, |bad, o| bad | matches!(o, 0 | b'\n' | b'\r'));
     if broken { Err(Violation::FieldValue) } else { Ok(()) }
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Returns whether a value begins or ends with a blank.
+pub(super) fn has_blanks(value: &[u8]) -> bool {
+    let edge = |o: Option<&u8>| o.is_some_and(|o| is_blank(*o));
+    edge(value.first()) || edge(value.last())
+}
+
+/// Returns a value without the blanks at its ends.
+pub(super) fn without_blanks(mut value: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = value
+        && is_blank(*first)
+    {
+        value = rest;
+    }
+    while let [rest @ .., last] = value
+        && is_blank(*last)
+    {
+        value = rest;
+    }
+    value
+}
+
+/// Returns whether the field decides what a message is or where it goes, so that blanks in it are never
+/// stripped.
+pub(super) fn is_strict(name: &[u8]) -> bool {
+    matches!(name, b"host" | b"te" | b"content-length")
+        || check_connection_specific(name, b"trailers").is_err()
+}
+
+/// Returns whether blanks at the ends of the values of a message with this content-type are stripped:
+/// `spec-notes/exceptions.md` says why.
+pub(super) fn is_lenient_type(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t')))
+}
+
+/// Returns whether the value is a scheme (RFC 3986 §3.1).
+pub(super) fn is_scheme(value: &[u8]) -> bool {
+    let rest = |o: &u8| o.is_ascii_alphanumeric() || matches!(o, b'+' | b'-' | b'.');
+    value.first().is_some_and(u8::is_ascii_alphabetic) && value.iter().all(rest)
 }
 
 // RFC 9113 §8.2.1: names are lower case and visible, without a colon

@@ -40,7 +40,8 @@ pub(super) type StepResult = Result<Step, Fatal>;
 impl<T: Default> Connection<T> {
     /// Returns the next event, or `None` if more bytes are needed. Call it again until `None`.
     ///
-    /// Acknowledgements and resets that the protocol requires are appended to `out`.
+    /// Acknowledgements and resets that the protocol requires are appended to `out`. While
+    /// [`Connection::control_full`], it returns `None` until `out` was written.
     ///
     /// # Errors
     /// If the peer broke a rule that ends the connection: GOAWAY was appended to `out`. Every later call
@@ -51,8 +52,12 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> Result<Option<Event<'a, T>>, ConnectionError> {
-        if let Some(error) = self.error {
-            return Err(error);
+        self.check_time(out, now)?;
+        // Answers that wait for the transport are bounded: nothing more is read until they have left.
+        if out.is_empty() {
+            self.control_queued = 0;
+        } else if self.control_full() {
+            return Ok(None);
         }
         let step = loop {
             match self.step(input, out, now) {
@@ -336,6 +341,10 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> Result<(), ConnectionError> {
+        self.check_time(out, now)
+    }
+
+    fn check_time(&mut self, out: &mut SendBuffer, now: Instant) -> Result<(), ConnectionError> {
         if let Some(error) = self.error {
             return Err(error);
         }

@@ -10,6 +10,7 @@ use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::payload::settings_entries;
 use crate::http2::frame::write;
+use crate::http2::settings::HEADER_TABLE_SIZE;
 use crate::http2::stream::{Blocked, Ended};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
@@ -43,13 +44,14 @@ impl<T: Default> Connection<T> {
         // RFC 9113 §6.5.3: values are applied in the order they appear
         for (id, value) in settings_entries(entries) {
             self.peer.apply(id, value).map_err(|rule| Fatal(rule, connection))?;
+            // RFC 7541 §4.2: of several sizes, the smallest one is signalled as well
+            if id == HEADER_TABLE_SIZE {
+                self.encoder.set_peer_table_size(value);
+            }
         }
         // RFC 9113 §6.5.2: a server must not announce push
         if self.role == Role::Client && settings_entries(entries).any(|entry| entry == (2, 1)) {
             return Err(Fatal(Violation::SettingsEnablePush, connection));
-        }
-        if self.peer.header_table_size != before.header_table_size {
-            self.encoder.set_peer_table_size(self.peer.header_table_size);
         }
         let shift =
             i64::from(self.peer.initial_window_size) - i64::from(before.initial_window_size);

@@ -26,6 +26,7 @@ impl<T: Default> Connection<T> {
     ) -> StepResult {
         let key = self.streams.key(id);
         let known = key.and_then(|key| self.streams.get(key));
+        let lenient = known.is_some_and(|stream| stream.lenient);
         let known = known.map(|stream| (stream.state, stream.ended, stream.head_received));
         let verdict = match known {
             Some((state, ended, _)) => match state.next(Input::RecvHeaders) {
@@ -41,7 +42,7 @@ impl<T: Default> Connection<T> {
             (Ok(()), Some(_)) => Section::Response,
             (Ok(()), None) => Section::Request,
         };
-        let mut sink = HeadSink::new(&mut self.head, section, &self.limits);
+        let mut sink = HeadSink::new(&mut self.head, section, &self.limits).lenient(lenient);
         // RFC 9113 §4.3: a field block that cannot be decoded is a COMPRESSION_ERROR
         if self.decoder.decode(block, &mut sink).is_err() {
             return Err(Fatal(Violation::FieldBlockUndecodable, id));
@@ -80,7 +81,7 @@ impl<T: Default> Connection<T> {
         if id <= self.last_peer_id {
             return match self.recent.find(id) {
                 Some(ended) => Err(after(ended)),
-                None if self.recent.forgot() => Err(None),
+                None if self.recent.may_have_reset(id) => Err(None),
                 // RFC 9113 §5.1.1: identifiers of new streams only go up
                 None => Err(Some(Violation::StreamIdOrder)),
             };
@@ -109,7 +110,7 @@ impl<T: Default> Connection<T> {
         }
         match self.recent.find(id) {
             Some(ended) => Err(after(ended)),
-            None if ours || self.recent.forgot() || !self.life.accepts(id) => Err(None),
+            None if ours || self.recent.may_have_reset(id) || !self.life.accepts(id) => Err(None),
             None => Err(Some(Violation::FrameOnClosed)),
         }
     }
@@ -155,6 +156,7 @@ impl<T: Default> Connection<T> {
         let premature_until = now + self.limits.premature_age;
         let mut stream = Stream::new(id, send, recv, premature_until, T::default());
         stream.head_received = true;
+        stream.lenient = self.head.is_lenient();
         stream.content_left = length;
         stream.work = if charged { work } else { 0 };
         if end_stream {
@@ -203,6 +205,7 @@ impl<T: Default> Connection<T> {
         }
         if section == Section::Response {
             stream.head_received = true;
+            stream.lenient = self.head.is_lenient();
             let bodiless = stream.bodiless || matches!(status, 204 | 304);
             stream.content_left = if bodiless { None } else { length };
         }

@@ -80,6 +80,8 @@ pub(crate) struct Stream<T> {
     pub(crate) touched: bool,
     /// Whether the method is HEAD: the response then has no content, whatever its content-length is.
     pub(crate) bodiless: bool,
+    /// Blanks at the ends of values in its trailers are stripped.
+    pub(crate) lenient: bool,
     /// Content was sent on it.
     pub(crate) answered: bool,
     pub(crate) informational: u8,
@@ -122,6 +124,7 @@ impl<T> Stream<T> {
             blocked: Blocked::No,
             touched: false,
             bodiless: false,
+            lenient: false,
             answered: false,
             informational: 0,
             send_window: SendWindow::new(send),

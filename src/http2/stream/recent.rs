@@ -24,14 +24,15 @@ const PLACES: usize = 16;
 pub struct Recent {
     places: Vec<Option<(StreamId, Ended)>>,
     bound: usize,
-    forgot: bool,
+    /// The highest identifier that was reset by us and forgotten.
+    forgotten: StreamId,
 }
 
 impl Recent {
     /// Creates a table of at most `bound` streams.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
-        Self { places: Vec::new(), bound, forgot: false }
+        Self { places: Vec::new(), bound, forgotten: StreamId::CONNECTION }
     }
 
     fn place(&self, id: StreamId) -> usize {
@@ -47,13 +48,23 @@ impl Recent {
         while !is_free(self) && self.places.len() < self.bound {
             self.grow();
         }
+        self.put(id, ended);
+    }
+
+    /// Puts a stream into its place, and forgets the one there.
+    fn put(&mut self, id: StreamId, ended: Ended) {
         let at = self.place(id);
-        match self.places.get_mut(at) {
-            Some(place) => {
-                let before = place.replace((id, ended));
-                self.forgot |= before.is_some_and(|(other, _)| other != id);
-            }
-            None => self.forgot = true,
+        let before = match self.places.get_mut(at) {
+            Some(place) => place.replace((id, ended)).filter(|(other, _)| *other != id),
+            None => Some((id, ended)),
+        };
+        self.forget(before);
+    }
+
+    // Of streams that the peer has ended or reset itself, no frame is on its way.
+    fn forget(&mut self, stream: Option<(StreamId, Ended)>) {
+        if let Some((id, Ended::ResetByUs)) = stream {
+            self.forgotten = self.forgotten.max(id);
         }
     }
 
@@ -62,10 +73,7 @@ impl Recent {
         let len = (self.places.len() * 2).max(PLACES).min(self.bound);
         let before = std::mem::replace(&mut self.places, vec![None; len]);
         for (id, ended) in before.into_iter().flatten() {
-            let at = self.place(id);
-            if let Some(place) = self.places.get_mut(at) {
-                self.forgot |= place.replace((id, ended)).is_some();
-            }
+            self.put(id, ended);
         }
     }
 
@@ -76,16 +84,18 @@ impl Recent {
         (other == id).then_some(ended)
     }
 
-    /// Returns whether a stream was forgotten: an unknown identifier may then be an old one.
+    /// Returns whether a stream that is not remembered may have been reset by us: frames that the peer sent
+    /// before it knew are discarded.
     #[must_use]
-    pub const fn forgot(&self) -> bool {
-        self.forgot
+    pub fn may_have_reset(&self, id: StreamId) -> bool {
+        id <= self.forgotten
     }
 
     /// Frees the memory and forgets all streams.
     pub fn shrink(&mut self) {
-        self.forgot |= !self.places.is_empty();
-        self.places = Vec::new();
+        for stream in std::mem::take(&mut self.places) {
+            self.forget(stream);
+        }
     }
 }
 
@@ -98,7 +108,7 @@ mod tests {
         let mut recent = Recent::new(100);
         for n in 0..1000 {
             let id = StreamId::new(2 * n + 1);
-            assert_eq!(recent.forgot(), n > 100, "after {n}");
+            assert_eq!(recent.may_have_reset(StreamId::new(1)), n > 100, "after {n}");
             recent.push(id, Ended::ResetByUs);
             let first = n.saturating_sub(99);
             for old in [n, first, first.saturating_add(n) / 2] {
@@ -107,10 +117,14 @@ mod tests {
             assert!(first == 0 || recent.find(StreamId::new(2 * first - 1)).is_none());
         }
         recent.shrink();
-        assert_eq!((recent.find(StreamId::new(1999)), recent.forgot()), (None, true));
+        let last = StreamId::new(1999);
+        assert_eq!((recent.find(last), recent.may_have_reset(last)), (None, true));
+        assert!(!recent.may_have_reset(StreamId::new(2001)));
         let mut none = Recent::new(0);
         none.push(StreamId::new(1), Ended::Normally);
-        assert!(none.forgot() && none.find(StreamId::new(1)).is_none());
+        assert!(!none.may_have_reset(StreamId::new(1)) && none.find(StreamId::new(1)).is_none());
+        none.push(StreamId::new(3), Ended::ResetByUs);
+        assert!(none.may_have_reset(StreamId::new(3)));
     }
 
     /// Each search is one look: a walk over all streams would take minutes here.

@@ -40,10 +40,6 @@ pub enum Input {
     RecvReset,
     /// WINDOW_UPDATE arrives.
     RecvWindowUpdate,
-    /// The connection is lost.
-    Lost,
-    /// A received GOAWAY names a lower last stream.
-    Refused,
 }
 
 /// The reason why an input is not allowed.
@@ -72,7 +68,6 @@ impl State {
         let ended = Err(NotAllowed::Peer(Violation::FrameAfterEnd));
         let closed = Err(NotAllowed::Peer(Violation::FrameOnClosed));
         match (self, input) {
-            (_, I::Lost | I::Refused) => Ok(Self::Closed),
             (Self::Idle, I::SendHeaders | I::RecvHeaders) => Ok(Self::Open),
             (Self::Idle, I::SendData | I::SendEnd | I::SendReset) => Err(NotAllowed::Local),
             // RFC 9113 §5.1: anything but HEADERS or PRIORITY on an idle stream is an error
@@ -118,7 +113,7 @@ impl State {
 
 impl Input {
     /// Every input, for tests that walk the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 9] = [
         Self::SendHeaders,
         Self::SendData,
         Self::SendEnd,
@@ -128,7 +123,5 @@ impl Input {
         Self::RecvEnd,
         Self::RecvReset,
         Self::RecvWindowUpdate,
-        Self::Lost,
-        Self::Refused,
     ];
 }

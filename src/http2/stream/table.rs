@@ -7,11 +7,12 @@ use crate::http2::stream_id::StreamId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// The key of a stream in the table. After the stream was removed, the key finds nothing.
+/// The key of a stream in the table. After the stream was removed, the key finds nothing: a connection never
+/// uses an identifier twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct StreamKey {
     index: u32,
-    generation: u32,
+    id: StreamId,
 }
 
 /// Identifiers are dense and chosen by the protocol's order, so one multiplication spreads them.
@@ -34,16 +35,10 @@ impl Hasher for IdHasher {
     }
 }
 
-#[derive(Debug)]
-struct Entry<T> {
-    generation: u32,
-    stream: Option<Stream<T>>,
-}
-
 /// The streams of one connection.
 #[derive(Debug)]
 pub struct StreamTable<T> {
-    entries: Vec<Entry<T>>,
+    entries: Vec<Option<Stream<T>>>,
     free: Vec<u32>,
     ids: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
 }
@@ -68,45 +63,36 @@ impl<T> StreamTable<T> {
     }
 
     pub(crate) fn insert(&mut self, stream: Stream<T>) -> StreamKey {
-        let id = stream.id.value();
+        let id = stream.id;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                self.entries.push(Entry { generation: 0, stream: None });
+                self.entries.push(None);
                 (self.entries.len() - 1) as u32
             }
         };
-        self.ids.insert(id, index);
-        let entry = &mut self.entries[index as usize];
-        entry.stream = Some(stream);
-        StreamKey { index, generation: entry.generation }
+        self.ids.insert(id.value(), index);
+        self.entries[index as usize] = Some(stream);
+        StreamKey { index, id }
     }
 
     /// Returns the key of a stream identifier.
     #[must_use]
     pub fn key(&self, id: StreamId) -> Option<StreamKey> {
-        let index = *self.ids.get(&id.value())?;
-        let entry = self.entries.get(index as usize)?;
-        Some(StreamKey { index, generation: entry.generation })
+        Some(StreamKey { index: *self.ids.get(&id.value())?, id })
     }
 
     pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream<T>> {
-        let entry = self.entries.get(key.index as usize)?;
-        if entry.generation == key.generation { entry.stream.as_ref() } else { None }
+        self.entries.get(key.index as usize)?.as_ref().filter(|stream| stream.id == key.id)
     }
 
     pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream<T>> {
-        let entry = self.entries.get_mut(key.index as usize)?;
-        if entry.generation == key.generation { entry.stream.as_mut() } else { None }
+        self.entries.get_mut(key.index as usize)?.as_mut().filter(|stream| stream.id == key.id)
     }
 
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream<T>> {
         let entry = self.entries.get_mut(key.index as usize)?;
-        if entry.generation != key.generation {
-            return None;
-        }
-        let stream = entry.stream.take()?;
-        entry.generation = entry.generation.wrapping_add(1);
+        let stream = entry.take_if(|stream| stream.id == key.id)?;
         self.free.push(key.index);
         self.ids.remove(&stream.id.value());
         Some(stream)
@@ -114,25 +100,22 @@ impl<T> StreamTable<T> {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream<T>)> {
         self.entries.iter_mut().enumerate().filter_map(|(index, entry)| {
-            let key = StreamKey { index: index as u32, generation: entry.generation };
-            Some((key, entry.stream.as_mut()?))
+            let stream = entry.as_mut()?;
+            Some((StreamKey { index: index as u32, id: stream.id }, stream))
         })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream<T>)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            let key = StreamKey { index: index as u32, generation: entry.generation };
-            Some((key, entry.stream.as_ref()?))
+            let stream = entry.as_ref()?;
+            Some((StreamKey { index: index as u32, id: stream.id }, stream))
         })
     }
 
-    /// Frees memory if no stream is left. Generations begin again, so the caller must drop all old keys.
+    /// Frees memory if no stream is left.
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() && self.entries.capacity() > 4 {
-            let next = self.entries.iter().map(|e| e.generation).max().unwrap_or(0);
-            self.entries = vec![Entry { generation: next.wrapping_add(1), stream: None }];
-            self.free = vec![0];
-            self.ids = HashMap::default();
+            *self = Self::default();
         }
     }
 }
@@ -154,5 +137,25 @@ mod tests {
         assert!(table.get(one).is_none() && table.remove(one).is_none());
         assert_eq!(table.get(three).map(|s| s.user), Some('b'));
         assert_eq!(table.key(StreamId::new(1)), None);
+    }
+
+    /// Memory that was freed makes no old key valid again, at whatever index.
+    #[test]
+    fn a_stale_key_finds_nothing_after_the_table_was_freed() {
+        let mut table = StreamTable::default();
+        let now = Instant::now();
+        let insert = |table: &mut StreamTable<u32>, n: u32| {
+            table.insert(Stream::new(StreamId::new(2 * n + 1), 0, 0, now, n))
+        };
+        let old: Vec<_> = (0..10).map(|n| insert(&mut table, n)).collect();
+        for key in &old {
+            table.remove(*key);
+        }
+        table.shrink();
+        let new: Vec<_> = (10..20).map(|n| insert(&mut table, n)).collect();
+        for key in old {
+            assert!(table.get(key).is_none() && table.remove(key).is_none(), "{key:?}");
+        }
+        assert!(new.iter().all(|key| table.get(*key).is_some()));
     }
 }
