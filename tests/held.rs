@@ -258,11 +258,14 @@ fn resets_in_the_queue() {
     within("45,000 streams reset in the queue", more_than(before), 64 * KIB);
 }
 
+/// What is done with the server at an address.
+type Shape = fn(SocketAddr) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
 /// One test, so that nothing else allocates meanwhile.
 #[test]
 fn much_use_leaves_little_behind() {
     resets_in_the_queue();
-    let shapes: [fn(SocketAddr) -> std::pin::Pin<Box<dyn Future<Output = ()>>>; 5] = [
+    let shapes: [Shape; 5] = [
         |at| Box::pin(large_heads(at)),
         |at| Box::pin(partial_frames(at)),
         |at| Box::pin(long_strings(at)),

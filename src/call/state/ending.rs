@@ -96,7 +96,9 @@ pub fn wake(wakers: Wakers) {
     drop(wakers.permit);
     drop(tenant);
     drop(wakers.policy);
-    wakers.first.map(wake_one);
+    if let Some(first) = wakers.first {
+        wake_one(first);
+    }
     wake_all(wakers.waiters);
 }
 

@@ -62,7 +62,10 @@ pub(super) struct Linger {
 
 /// The list in which a socket waits.
 fn lingering(drain: Option<&Arc<Drain>>) -> &Lingering {
-    drain.map_or_else(|| Lingering::of_clients(), |drain| drain.lingering())
+    match drain {
+        Some(drain) => drain.lingering(),
+        None => Lingering::of_clients(),
+    }
 }
 
 impl Linger {

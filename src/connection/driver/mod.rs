@@ -73,6 +73,10 @@ pub(crate) struct Entry {
 /// The task of one connection.
 pub struct Driver(Stage);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the size of a lingering connection is what is left of it"
+)]
 enum Stage {
     Running(Box<Running>),
     /// The connection has ended and its memory is free; the socket lingers.

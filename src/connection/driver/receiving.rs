@@ -278,7 +278,9 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
     }
     let reader = x.take_reader();
     drop(x);
-    reader.map(wake_one);
+    if let Some(reader) = reader {
+        wake_one(reader);
+    }
     match (end_stream, server) {
         (true, false) => Then::Ended(key),
         (true, true) => Then::Complete(key),
@@ -300,6 +302,8 @@ fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> 
     }
     let reader = x.take_reader();
     drop(x);
-    reader.map(wake_one);
+    if let Some(reader) = reader {
+        wake_one(reader);
+    }
     Then::Complete(key)
 }

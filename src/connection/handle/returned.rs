@@ -92,6 +92,8 @@ impl Handle {
             }
             (None, _) => drop(permit),
         }
-        wakers.map(wake);
+        if let Some(wakers) = wakers {
+            wake(wakers);
+        }
     }
 }

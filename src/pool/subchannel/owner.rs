@@ -312,7 +312,8 @@ impl PoolOwner {
         now: Instant,
     ) {
         if handle.is_ready() && !handle.is_goodbye() {
-            let why = error.as_ref().map_or(reason.words(), |error| error.status().message());
+            let why =
+                error.as_ref().map_or_else(|| reason.words(), |error| error.status().message());
             self.ended(shared, handle, (Kind::Connect, false), &format!("early: {why}"), now);
         }
         self.stopped(shared, handle, now);

@@ -60,7 +60,7 @@ impl Drop for Routes {
     fn drop(&mut self) {
         let Router { methods, plain, interceptors, .. } = &mut self.0;
         let mut panicked = false;
-        let mut drop_one = |drops: &mut dyn FnMut()| panicked |= contain(|| drops()).is_err();
+        let mut drop_one = |drops: &mut dyn FnMut()| panicked |= contain(drops).is_err();
         methods.drain().for_each(|(_, entry)| {
             let (mut make, mut handler) = (Some(entry.make), entry.handler);
             drop_one(&mut || drop(make.take()));
