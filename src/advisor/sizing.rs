@@ -51,7 +51,7 @@ pub struct Way {
     /// Bytes of a call, including head and framing. 0 ignores the direction.
     pub bytes: f64,
     /// Receive window of the connection, in bytes: one window passes per round trip. It is 65,535 until
-    /// the receiver raises it (RFC 9113 §6.9.2).
+    /// the receiver raises it (RFC 9113 §6.9.2). `u64::MAX` if nobody knows: then the window is no limit.
     pub window: u64,
 }
 
@@ -260,7 +260,8 @@ impl Link {
     /// Returns the bytes per second that one connection carries in this direction.
     fn carries(&self, way: Way) -> f64 {
         let rtt = self.rtt.as_secs_f64();
-        let window = if rtt > 0.0 { way.window as f64 / rtt } else { f64::INFINITY };
+        let is_limit = rtt > 0.0 && way.window < u64::MAX;
+        let window = if is_limit { way.window as f64 / rtt } else { f64::INFINITY };
         self.bandwidth.unwrap_or(f64::INFINITY).min(window)
     }
 }

@@ -29,9 +29,16 @@ struct Cell {
     panics: bool,
 }
 
+/// Panics without the hook, whose text the harness keeps in memory until the test has ended.
+pub fn silently() -> ! {
+    std::panic::resume_unwind(Box::new("user code of the test"))
+}
+
 impl Cell {
     fn value(&self) -> std::sync::MutexGuard<'_, Value> {
-        assert!(!self.panics, "a recorder of the test");
+        if self.panics {
+            silently();
+        }
         self.value.lock().unwrap()
     }
 }
@@ -132,7 +139,9 @@ impl Recorder {
         let labels = key.labels().map(|l| (l.key().to_owned(), l.value().to_owned())).collect();
         let name = Name { name: key.name().to_owned(), labels };
         let panics = |when| name.labels.get("grpc.target").is_some_and(|t| t.contains(when));
-        assert!(!panics("panics-at-once"), "a recorder of the test");
+        if panics("panics-at-once") {
+            silently();
+        }
         let panics = panics("panics-later");
         let mut inner = self.0.lock().unwrap();
         let cell = inner

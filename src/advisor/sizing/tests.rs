@@ -117,6 +117,19 @@ fn bytes_decide_where_streams_do_not() {
     assert_eq!(Sizing::new(load, 100, Some(up), goal).unwrap().bound, Bound::Up);
 }
 
+/// A window that nobody knows decides nothing, and no rate is calculated from it.
+#[test]
+fn an_unknown_window_is_no_limit() {
+    let unknown = Way { bytes: 500.0, window: u64::MAX };
+    let link = Link { bandwidth: None, rtt: ms(1.0), up: unknown, down: Way::new(0.0) };
+    let sizing = Sizing::new(row_1(), 100, Some(link), Goal::default()).unwrap();
+    assert_eq!((sizing.rate_up, sizing.for_up), (f64::INFINITY, 0));
+    assert!(!sizing.to_string().contains("MB/s"), "{sizing}");
+    let link = Link { bandwidth: Some(1e6), ..link };
+    let sizing = Sizing::new(row_1(), 100, Some(link), Goal::default()).unwrap();
+    assert_eq!((sizing.rate_up, sizing.for_up), (1e6, 1));
+}
+
 #[test]
 fn bounds_are_kept_and_said() {
     let goal = Goal { min: 2, max: 3, ..plain(Wait::Share(0.01)) };
