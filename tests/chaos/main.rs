@@ -152,7 +152,7 @@ async fn chaos(seed: u64) -> Findings {
         world.lives[life].end = retire(child, part).await;
     }
     let runs = audit::runs(&world.lives);
-    audit::calls(&records, &runs, false, &mut findings);
+    audit::calls(&records, &runs, None, &mut findings);
     audit::answers(&records, &world.lives, &mut findings);
     audit::ends(&world.lives, &mut findings);
     println!("{}", tally(&records));

@@ -26,6 +26,9 @@ pub struct Proxy {
     pub arguments: fn(&Path) -> Vec<String>,
     /// The signal that lets a new generation of workers take over under load.
     pub reload: Option<&'static str>,
+    /// Whether it says REFUSED_STREAM of a request that it has forwarded, when the server's connection is
+    /// lost before the response. RFC 9113 §8.7 makes that a promise that the request was not processed.
+    pub refuses_late: bool,
 }
 
 pub const NGINX: Proxy = Proxy {
@@ -55,6 +58,7 @@ pub const NGINX: Proxy = Proxy {
         vec!["-c".into(), text, "-p".into(), folder]
     },
     reload: Some("HUP"),
+    refuses_late: false,
 };
 
 pub const HAPROXY: Proxy = Proxy {
@@ -74,6 +78,7 @@ pub const HAPROXY: Proxy = Proxy {
     },
     arguments: |configuration| vec!["-db".into(), "-f".into(), configuration.display().to_string()],
     reload: None,
+    refuses_late: true,
 };
 
 /// Whether the program is there.
@@ -179,7 +184,7 @@ pub async fn through(proxy: Proxy, seed: u64, seconds: u64) -> Findings {
         lives[life].end = retire(child, "server").await;
     }
     let runs = audit::runs(&lives);
-    audit::calls(&records, &runs, true, &mut findings);
+    audit::calls(&records, &runs, Some(&proxy), &mut findings);
     audit::ends(&lives, &mut findings);
     println!("{}: {} lives, {}", proxy.program, lives.len(), crate::tally(&records));
     if findings.report().is_none() {
