@@ -655,3 +655,17 @@ fn unknown_settings_are_ignored() {
         assert_eq!(server.written(), [(SETTINGS, 0, 0)], "an acknowledgement");
     }
 }
+
+/// Limits that no clock can add mean never, also without a builder that bounds them.
+#[test]
+fn the_longest_times_mean_never() {
+    let mut server = Engine::server(|limits| {
+        limits.field_block_time = std::time::Duration::MAX;
+        limits.premature_age = std::time::Duration::MAX;
+        limits.wasted_time = std::time::Duration::MAX;
+        limits.ping_interval_min = std::time::Duration::MAX;
+    });
+    server.feed(&[headers(1, WHOLE, get("/", &[])), ping([0; 8])]).expect("a request");
+    server.feed(&[headers(3, END_STREAM, get("/", &[]))]).expect("a part of a block");
+    assert_eq!(server.connection.poll_timeout(), None);
+}

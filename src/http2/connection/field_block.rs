@@ -25,7 +25,7 @@ impl FieldBlock {
     }
 
     pub(crate) fn deadline(&self, time: Duration) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.since + time)
+        self.open.as_ref()?.since.checked_add(time)
     }
 
     pub(crate) fn begin(&mut self, id: StreamId, end_stream: bool, first: &[u8], now: Instant) {

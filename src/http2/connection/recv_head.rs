@@ -12,7 +12,10 @@ use crate::http2::stream::state::{Input, NotAllowed, State};
 use crate::http2::stream::{Ended, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The longest age that is added to the clock; no stream lives for ten years.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl<T: Default> Connection<T> {
     /// Handles a whole field block. Every path decodes it, so that the HPACK table stays correct.
@@ -153,7 +156,7 @@ impl<T: Default> Connection<T> {
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
-        let premature_until = now + self.limits.premature_age;
+        let premature_until = now + self.limits.premature_age.min(AGE_MAX);
         let mut stream = Stream::new(id, send, recv, premature_until, T::default());
         stream.head_received = true;
         stream.lenient = self.head.is_lenient();
