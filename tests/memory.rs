@@ -90,7 +90,7 @@ fn an_idle_connection_holds_little() {
         println!("after a call of {bytes} bytes: {connection} bytes a connection, both sides");
         println!("a channel: {channel} bytes, {used} more in use");
         assert!(connection <= 16_000, "{connection} bytes for an idle connection's two sides");
-        assert!(channel <= 5_000, "{channel} bytes for a channel");
+        assert!(channel <= 5_200, "{channel} bytes for a channel");
         assert!(used <= 3_500, "{used} bytes more for a channel in use");
     }
 }

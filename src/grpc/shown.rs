@@ -4,6 +4,7 @@
 /// Bytes of the longest name that is repeated.
 const NAME: usize = 64;
 /// Bytes of the longest path that is repeated.
+#[cfg(feature = "server")]
 const PATH: usize = 200;
 
 /// Returns the name in a `content-type` or `grpc-encoding`, without parameters; of any other value only
@@ -21,6 +22,7 @@ pub(crate) fn name(value: &[u8]) -> String {
 }
 
 /// Returns a path without its query, escaped; a long one only in part.
+#[cfg(feature = "server")]
 pub(crate) fn path(path: &[u8]) -> String {
     let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
     let shown = path.get(..PATH).unwrap_or(path);
@@ -43,6 +45,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "server")]
     #[test]
     fn paths_without_query() {
         assert_eq!(path(b"/a/b?token=x"), "/a/b");

@@ -211,6 +211,8 @@ impl Drop for Task {
             let text = "the runtime on which the channel waited has ended";
             let error = Error::local(Kind::Shutdown, Code::Unavailable, text);
             self.shared.fail_waiting(|_| true, &error);
+            // Who warms up starts the task anew, on a runtime that lives. It may have looked before the stop.
+            self.shared.changes.send_replace(());
         }
     }
 }
