@@ -24,7 +24,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Every case, in the order of their description.
-const ALL: [&str; 21] = [
+const ALL: [&str; 22] = [
     "empty_unary",
     "large_unary",
     "client_compressed_unary",
@@ -38,6 +38,7 @@ const ALL: [&str; 21] = [
     "custom_metadata",
     "status_code_and_message",
     "special_status_message",
+    "status_text_edges",
     "unimplemented_method",
     "unimplemented_service",
     "cancel_after_begin",
@@ -129,6 +130,7 @@ async fn case(name: &str, channel: &Channel, flags: &Flags) -> Outcome {
         "custom_metadata" => cases::custom_metadata(channel).await,
         "status_code_and_message" => cases::echo_status(channel, "test status message").await,
         "special_status_message" => cases::echo_status(channel, cases::SPECIAL_MESSAGE).await,
+        "status_text_edges" => cases::status_text_edges(channel).await,
         "unimplemented_method" => cases::unimplemented(channel, &cases::UNIMPLEMENTED_METHOD).await,
         "unimplemented_service" => {
             cases::unimplemented(channel, &cases::UNIMPLEMENTED_SERVICE).await

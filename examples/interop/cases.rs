@@ -230,6 +230,17 @@ pub(crate) async fn echo_status(channel: &Channel, message: &str) -> Outcome {
     check_status(streaming.message().await, message)
 }
 
+/// A text with a blank at its end: some servers send it as it is.
+pub(crate) async fn status_text_edges(channel: &Channel) -> Outcome {
+    let status = EchoStatus { code: 5, message: "no such user: ".to_owned() };
+    let request = SimpleRequest { response_status: Some(status), ..SimpleRequest::default() };
+    let Err(error) = channel.unary(&UNARY_CALL, request).await else {
+        return Err("the call went well".to_owned());
+    };
+    equal("the code", error.code(), Code::NotFound)?;
+    equal("the message", error.status().message().trim_end(), "no such user:")
+}
+
 pub(crate) async fn unimplemented(channel: &Channel, method: &Method<Empty, Empty>) -> Outcome {
     let result = channel.unary(method, Empty {}).await;
     equal("the code", code_of(result), Some(Code::Unimplemented))

@@ -176,6 +176,14 @@ def special_status_message(stub):
     status_code_and_message(stub, SPECIAL)
 
 
+def metadata_edges(stub):
+    # C-core sends blanks at the edges of values as they are.
+    metadata = ((stubs.INITIAL, "  an edge "), (stubs.TRAILING, b""))
+    response, call = stub.unary.with_call(large(), timeout=PATIENCE, metadata=metadata)
+    assert dict(call.initial_metadata())[stubs.INITIAL] == "an edge"
+    assert dict(call.trailing_metadata())[stubs.TRAILING] == b""
+
+
 def large_trailing_metadata(stub):
     # 6,000 bytes are 8,000 in base64: more than servers send that stop at 8 KiB of trailers.
     metadata = ((stubs.TRAILING, bytes(6000)),)
@@ -251,6 +259,7 @@ CASES = [
     custom_metadata,
     status_code_and_message,
     special_status_message,
+    metadata_edges,
     large_trailing_metadata,
     oversized_metadata,
     unimplemented_method,
