@@ -13,6 +13,8 @@
 
 #[path = "support/frame.rs"]
 mod frame;
+#[path = "support/heap.rs"]
+mod heap;
 #[path = "support/hpack.rs"]
 mod hpack;
 
@@ -25,9 +27,7 @@ use framewire::unstable::http2::{
     Connection, Event, Fields, Limits, Payload, RecvBuffer, Role, SendBuffer, SendHead,
 };
 use hpack::{block, post};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,30 +39,9 @@ const SINK: Method<Raw, Raw> = Method::new("/test.Held/Sink");
 /// Waits for its cancellation again and again, with another task each time.
 const WATCH: Method<Raw, Raw> = Method::new("/test.Held/Watch");
 
-struct Live;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// The one way to see what is held; it hands everything on unchanged.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Live {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Live = Live;
-
 /// What is held more than `before`.
 fn more_than(before: usize) -> usize {
-    LIVE.load(Ordering::SeqCst).saturating_sub(before)
+    heap::live().saturating_sub(before)
 }
 
 fn within(what: &str, held: usize, most: usize) {
@@ -118,7 +97,7 @@ async fn a_while() {
 
 /// Calls with large heads and trailers on connections that stay in use.
 async fn large_heads(at: SocketAddr) {
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     let long = "v".repeat(12_000);
     let trailers = block(&[("x-trailer", &long)]);
     let mut clients = Vec::new();
@@ -142,7 +121,7 @@ async fn large_heads(at: SocketAddr) {
 
 /// Bytes that made the receive buffer large, then a part of a frame header and no more.
 async fn partial_frames(at: SocketAddr) {
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     let mut clients = Vec::new();
     for _ in 0..30 {
         let mut to = client(at).await;
@@ -163,7 +142,7 @@ async fn partial_frames(at: SocketAddr) {
 
 /// Field blocks with long Huffman-coded strings, on a connection that stays in use.
 async fn long_strings(at: SocketAddr) {
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut to = client(at).await;
@@ -191,7 +170,7 @@ async fn a_burst(at: SocketAddr) {
     let payload = Bytes::from(vec![7; 4_000]);
     channel.unary(&ECHO, Raw(payload.clone())).await.unwrap();
     a_while().await;
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     let calls: Vec<_> = (0..1000)
         .map(|_| {
             let (channel, payload) = (channel.clone(), payload.clone());
@@ -209,7 +188,7 @@ async fn a_burst(at: SocketAddr) {
 async fn watchers(at: SocketAddr) {
     let channel = Channel::builder(&format!("http://{at}")).build().unwrap();
     channel.unary(&ECHO, Raw::default()).await.unwrap();
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     let watch = tokio::spawn({
         let channel = channel.clone();
         async move { channel.unary(&WATCH, Raw::default()).await.map(drop) }
@@ -252,7 +231,7 @@ fn resets_in_the_queue() {
         conn.schedule(&mut out, usize::MAX, now);
         out.advance(out.len());
         if n == 5_000 {
-            before = LIVE.load(Ordering::SeqCst);
+            before = heap::live();
         }
     }
     within("45,000 streams reset in the queue", more_than(before), 64 * KIB);

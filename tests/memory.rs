@@ -5,38 +5,18 @@
 #[path = "../proto/rust/bench.rs"]
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bench;
+#[path = "support/heap.rs"]
+#[expect(dead_code, reason = "the most that is held is not asked for")]
+mod heap;
 
 use bench::{EchoRequest, EchoResponse};
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
 use framewire::unstable::grpc::{Method, Response};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const UNARY: Method<EchoRequest, EchoResponse> = Method::new("/framewire.bench.v1.Echo/Unary");
 const CHANNELS: usize = 100;
-
-struct Live;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// The one way to see what is held; it hands everything on unchanged.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Live {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Live = Live;
 
 /// Bytes that a channel holds before its first call, and what it holds more, both sides together,
 /// once each of `n` connections has carried a call and has been quiet for a while.
@@ -50,9 +30,9 @@ async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
     let server = server.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let target = format!("http://{}", server.local_addr().unwrap());
     let mut channels = Vec::with_capacity(CHANNELS);
-    let before = LIVE.load(Ordering::SeqCst);
+    let before = heap::live();
     channels.extend((0..CHANNELS).map(|_| Channel::builder(&target).build().unwrap()));
-    let channel = LIVE.load(Ordering::SeqCst) - before;
+    let channel = heap::live() - before;
     for channel in &channels {
         channel.warm(n).await.unwrap();
         let call = async || {
@@ -68,7 +48,7 @@ async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
     }
     // Longer than the quiet time after which buffers are given back.
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let held = LIVE.load(Ordering::SeqCst) - before;
+    let held = heap::live() - before;
     assert!(channels.iter().all(|channel| channel.unstable_handles().len() == n as usize));
     (channel / CHANNELS, (held - channel) / CHANNELS)
 }

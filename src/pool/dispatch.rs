@@ -152,9 +152,7 @@ impl Shared {
         while !self.queue.is_empty() {
             let (Pick::Permit(permit) | Pick::AboveTarget(permit, _)) = self.pick() else { return };
             let Some(call) = self.queue.pop() else { return };
-            let waited = call.lock().end_wait(now);
-            self.note_waited(waited);
-            Handle::submit(permit, call);
+            self.give(permit, call, now);
         }
     }
 
@@ -249,10 +247,15 @@ impl Shared {
         while self.queue.has_refused(handle.id()) {
             let Ok(permit) = handle.reserve() else { return };
             let Some(call) = self.queue.pop_refused(handle.id()) else { return };
-            let waited = call.lock().end_wait(rt::now());
-            self.note_waited(waited);
-            Handle::submit(permit, call);
+            self.give(permit, call, rt::now());
         }
+    }
+
+    /// Hands a call that has left the queue to the connection of this permit.
+    fn give(&self, permit: Permit, call: Arc<SharedCall>, now: Instant) {
+        let waited = call.lock().end_wait(now);
+        self.note_waited(waited);
+        Handle::submit(permit, call);
     }
 
     /// The connection takes no more calls: those that it refused go elsewhere.

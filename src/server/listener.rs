@@ -168,7 +168,7 @@ pub(super) struct Logs {
     handshakes: Occasional,
 }
 
-/// The most connections that wait until silent ones have closed.
+/// The most connections that wait until others have closed.
 pub(super) const WAITING_MAX: usize = 64;
 /// The longest time that they wait.
 const WAITING_TIME: Duration = Duration::from_secs(5);
@@ -177,13 +177,14 @@ const WAITING_TIME: Duration = Duration::from_secs(5);
 enum Admission {
     /// It is within the limit.
     Permit(OwnedSemaphorePermit),
-    /// A silent connection closes for it.
+    /// Another connection closes for it.
     Waiting(OwnedSemaphorePermit),
 }
 
 impl Shared {
     /// Admits a connection within the limit, or in place of the one that has waited longest for its peer to
-    /// close, or else of the one without streams that has been silent for longest: clients that are silent do not shut out others.
+    /// close, or else of the one without streams that has been silent for longest: clients that are silent
+    /// do not shut out others.
     fn admit(&self) -> Option<Admission> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(Admission::Permit(permit));
@@ -195,7 +196,7 @@ impl Shared {
 }
 
 impl Admission {
-    /// Returns the permit, once the silent connection has closed.
+    /// Returns the permit, once the other connection has closed.
     async fn permit(self, shared: &Shared) -> Option<OwnedSemaphorePermit> {
         match self {
             Self::Permit(permit) => Some(permit),

@@ -16,6 +16,7 @@
 mod formula;
 #[path = "../support/frame.rs"]
 mod frame;
+#[path = "../support/heap.rs"]
 mod heap;
 #[path = "../support/hpack.rs"]
 mod hpack;

@@ -20,6 +20,7 @@ mod audit;
 mod calls;
 mod child;
 mod foreign;
+#[path = "../support/heap.rs"]
 mod heap;
 mod lossy;
 mod messages;

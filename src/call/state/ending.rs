@@ -102,6 +102,7 @@ pub fn wake(wakers: Wakers) {
     wake_all(wakers.waiters);
 }
 
+#[inline]
 fn wake_all(waiters: Vec<Waiter>) {
     for waiter in waiters {
         wake_one(waiter.into_waker());

@@ -54,8 +54,9 @@ struct DrainState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that closed after the peer's system had acknowledged every byte. Where the system does not say what was acknowledged (other systems than Linux, pipes),
-    /// the bytes that the socket took count as acknowledged.
+    /// Connections that closed after the peer's system had acknowledged every byte. Where the system does
+    /// not say what was acknowledged (other systems than Linux, pipes), the bytes that the socket took
+    /// count as acknowledged.
     pub drained: usize,
     /// Streams that were cut: their handlers had not ended at the limit, or the peer had not taken all of
     /// their answers when its connection was closed.

@@ -74,7 +74,7 @@ impl Core {
     /// Writes what is pending as far as the socket takes it.
     pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         while !self.out.is_empty() && !self.flush.failed {
-            match contained("poll_write", || write(io, cx, &self.out)) {
+            match write(io, cx, &self.out) {
                 Poll::Ready(Ok(0)) => {
                     self.flush.failed = true;
                     self.lost(Some(std::io::ErrorKind::WriteZero.into()));
@@ -154,7 +154,11 @@ pub(super) fn write(
     io: &mut BoxedIo,
     cx: &mut Context<'_>,
     out: &SendBuffer,
-) -> Poll<std::io::Result<usize>> {
+) -> Poll<io::Result<usize>> {
+    contained("poll_write", || poll_write(io, cx, out))
+}
+
+fn poll_write(io: &mut BoxedIo, cx: &mut Context<'_>, out: &SendBuffer) -> Poll<io::Result<usize>> {
     let mut pieces = out.slices();
     let first = pieces.next().unwrap_or_default();
     let Some(second) = pieces.next() else {

@@ -172,13 +172,12 @@ impl Drop for Guard {
         let running = &self.running;
         let polled = self.polled.min(POLLED_MAX).as_nanos() as u64;
         if polled > 0 {
-            let wasted = match self.finished {
-                true => 0,
-                false if self.was_awaited(rt::now()) => polled / 10,
-                false => polled,
+            let (to, time) = match self.finished {
+                true => (&running.finished, polled),
+                false if self.was_awaited(rt::now()) => (&running.dropped, polled / 10),
+                false => (&running.dropped, polled),
             };
-            let to = if self.finished { &running.finished } else { &running.dropped };
-            to.fetch_add(if self.finished { polled } else { wasted }, Ordering::Relaxed);
+            to.fetch_add(time, Ordering::Relaxed);
         }
         running.count.fetch_sub(1, Ordering::SeqCst);
         // Either this thread sees that the driver waits, or the driver sees the lower count.

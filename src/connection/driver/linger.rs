@@ -5,7 +5,7 @@
 //! the RST discards what the peer has not read. The memory of the connection is free by now.
 
 use crate::connection::driver::drain::{Delivered, Drain};
-use crate::connection::driver::flush::write;
+use crate::connection::driver::flush::{contained, write};
 use crate::connection::driver::lingering::{Lingering, Signal};
 use crate::connection::driver::remains::Remains;
 use crate::connection::handle::{ConnectionEvent, Handle};
@@ -33,6 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PIECE: usize = 4 * 1024;
 /// Bytes discarded before other tasks run.
 const TURN_BYTES: usize = 256 * 1024;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
     Write,
@@ -116,14 +117,16 @@ impl Linger {
                 Poll::Pending => return false,
             },
             // The close_notify of TLS, then FIN.
-            Step::ShutDown => match Pin::new(&mut *self.io).poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => {
-                    self.step = Step::Read;
-                    self.progress = now;
+            Step::ShutDown => {
+                match contained("poll_shutdown", || Pin::new(&mut *self.io).poll_shutdown(cx)) {
+                    Poll::Ready(Ok(())) => {
+                        self.step = Step::Read;
+                        self.progress = now;
+                    }
+                    Poll::Ready(Err(_)) => self.end(),
+                    Poll::Pending => return false,
                 }
-                Poll::Ready(Err(_)) => self.end(),
-                Poll::Pending => return false,
-            },
+            }
             Step::Read | Step::Await => return false,
         }
         !self.over
@@ -138,7 +141,7 @@ impl Linger {
             }
             let mut piece = [MaybeUninit::uninit(); PIECE];
             let mut buf = ReadBuf::uninit(&mut piece);
-            match Pin::new(&mut *self.io).poll_read(cx, &mut buf) {
+            match contained("poll_read", || Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     bytes += buf.filled().len();

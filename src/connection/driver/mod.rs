@@ -199,7 +199,7 @@ impl Driver {
         dispatch: Arc<dyn Dispatch>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self::new(Role::Server, io, handle, options.into(), Some(dispatch), Some(drain), None)
+        Self::server_after(None, io, handle, options.into(), dispatch, drain)
     }
 
     /// As [`Driver::server`], for a connection on which `opening` was sent, if there is one.

@@ -83,7 +83,7 @@ impl Line {
         taken: &mut Vec<Arc<SharedCall>>,
     ) {
         for calls in [&mut self.returned, &mut self.calls] {
-            take_if(calls, &which, taken);
+            take_if(calls, &which, |call| taken.push(call));
         }
     }
 
@@ -100,18 +100,18 @@ impl Line {
     }
 }
 
-/// Moves those for which `which` holds to `taken`.
-pub(super) fn take_if(
-    calls: &mut VecDeque<Arc<SharedCall>>,
-    which: impl Fn(&Arc<SharedCall>) -> bool,
-    taken: &mut Vec<Arc<SharedCall>>,
+/// Moves those for which `which` holds to `taken`, in their order.
+pub(super) fn take_if<T>(
+    calls: &mut VecDeque<T>,
+    which: impl Fn(&T) -> bool,
+    mut taken: impl FnMut(T),
 ) {
     if calls.is_empty() {
         return;
     }
     for call in std::mem::take(calls) {
         if which(&call) {
-            taken.push(call);
+            taken(call);
         } else {
             calls.push_back(call);
         }

@@ -3,6 +3,7 @@
 //! flight there.
 
 use crate::call::state::SharedCall;
+use crate::pool::queue::line::take_if;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -41,13 +42,7 @@ impl RefusedCalls {
         which: impl Fn(u64, &Arc<SharedCall>) -> bool,
         taken: &mut Vec<Arc<SharedCall>>,
     ) {
-        for (connection, call) in std::mem::take(&mut self.0) {
-            if which(connection, &call) {
-                taken.push(call);
-            } else {
-                self.0.push_back((connection, call));
-            }
-        }
+        take_if(&mut self.0, |(of, call)| which(*of, call), |(_, call)| taken.push(call));
     }
 
     /// Takes one out.

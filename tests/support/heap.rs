@@ -1,4 +1,4 @@
-//! Bytes of heap in use.
+//! Bytes of heap in use, and the most of them since a moment.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct Live;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
 
 // The one way to see what is held; it hands everything on unchanged.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Live {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(live, Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
 
@@ -24,6 +26,17 @@ unsafe impl GlobalAlloc for Live {
 #[global_allocator]
 static ALLOCATOR: Live = Live;
 
-pub fn live() -> usize {
+pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
+}
+
+/// From now on, the most is counted anew.
+pub(crate) fn begin() -> usize {
+    let live = live();
+    MOST.store(live, Ordering::Relaxed);
+    live
+}
+
+pub(crate) fn most() -> usize {
+    MOST.load(Ordering::Relaxed)
 }
