@@ -21,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 const UNARY: Method<Raw, Raw> = Method::new("/test.Echo/Unary");
 const STREAM: Method<Raw, Raw> = Method::new("/test.Echo/Stream");
+/// Ends well, whatever the request.
+const DONE: Method<Raw, Raw> = Method::new("/test.Contained/Done");
 const REFUSE: Method<Raw, Raw> = Method::new("/test.Echo/Refuse");
 const CODED_UNARY: Method<Coded, Coded> = Method::new("/test.Echo/Unary");
 const CODED_STREAM: Method<Coded, Coded> = Method::new("/test.Echo/Stream");
@@ -40,6 +42,7 @@ fn serve(build: impl FnOnce(ChannelBuilder) -> Channel) -> (Server, Channel) {
             }
             Ok(())
         })
+        .bidi(&DONE, |_, _, _| async move { Ok(()) })
         .bidi(&REFUSE, |_, _, _| async move {
             Err::<(), _>(Status::new(Code::PermissionDenied, "not yours"))
         });
@@ -355,9 +358,9 @@ async fn a_sender_reads_the_status_of_a_refusal() {
         assert_eq!(again.code(), Code::PermissionDenied, "{again}");
     }
     // A call that has ended well takes nothing more, and that is the caller's mistake.
-    let (sender, mut streaming) = channel.bidi(&STREAM, Request::new(())).unwrap();
-    sender.finish().unwrap();
+    let (mut sender, mut streaming) = channel.bidi(&DONE, Request::new(())).unwrap();
     assert_eq!(within(streaming.message()).await.unwrap(), None);
+    assert_eq!(within(sender.send(raw("x"))).await.unwrap_err().kind(), Kind::Misuse);
 }
 
 /// Any number of tasks wait until a stream takes messages again.

@@ -68,6 +68,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn misuse(error: &Error) {
     assert_eq!((error.kind(), error.initiator()), (Kind::Misuse, Initiator::Local), "{error}");
     assert_eq!(error.processed(), Processed::No, "{error}");
@@ -110,11 +118,7 @@ fn the_runtime_of_a_bound_channel_ends() {
     let never = channel.clone();
     callers.block_on(channel.unary(&ECHO, Raw::default())).unwrap();
     let begun = callers.spawn(async move { never.unary(&NEVER, Raw::default()).await });
-    callers.block_on(async {
-        while channel.stats().connections.iter().all(|one| one.calls == 0) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    });
+    until("no call is in flight", || channel.stats().calls() > 0);
     home.shutdown_background();
     let limit = Duration::from_secs(60);
     let ended = callers.block_on(async { tokio::time::timeout(limit, begun).await.unwrap() });
@@ -161,9 +165,8 @@ fn a_server_drains_from_anywhere() {
     let channel = builder(&connector).executor(home.handle().clone()).build().unwrap();
     let never = channel.clone();
     let call = home.spawn(async move { never.unary(&NEVER, Raw::default()).await });
-    while server.handle().connections() == 0 || channel.stats().connections.is_empty() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let connected = || server.handle().connections() > 0 && !channel.stats().connections.is_empty();
+    until("there is no connection", connected);
     block_on(server.shutdown(Duration::from_millis(50)));
     assert!(home.block_on(call).unwrap().is_err());
 }

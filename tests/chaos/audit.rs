@@ -6,7 +6,7 @@ use crate::proxies::Proxy;
 use crate::storm::{DYING, FAIR, HANG, Record, answers_arrive};
 use crate::world::{Life, Policy};
 use framewire::Code;
-use framewire::error::{Initiator, Kind, Phase, Processed};
+use framewire::error::{Initiator, Kind, Processed};
 use std::collections::{BTreeMap, HashMap};
 
 /// What did not hold: by kind, how often, and the first few.
@@ -73,9 +73,7 @@ pub fn calls(records: &[Record], runs: &Runs, proxy: Option<&Proxy>, findings: &
                 findings.expect(!never || ran == 0, "a call ran that was said not to have", what);
                 let ours = error.kind() == Kind::Deadline && error.initiator() == Initiator::Local;
                 let early = record.spec.timeout.is_none_or(|timeout| record.took < timeout);
-                // What could not be served in time is refused in the queue, at once.
-                let refused = error.phase() == Some(Phase::PoolWait);
-                findings.expect(!(ours && early) || refused, "a deadline before its time", what);
+                findings.expect(!(ours && early), "a deadline before its time", what);
                 let said =
                     !error.status().message().is_empty() || error.initiator() == Initiator::Remote;
                 findings.expect(said, "an error without a word", what);

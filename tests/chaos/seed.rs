@@ -1,29 +1,24 @@
 //! Random numbers from one seed, so that a run can be had again.
 
+use framewire::unstable::rt::Random;
 use std::sync::{Arc, Mutex};
 
-/// A splitmix64 generator.
-#[derive(Clone)]
-pub struct Rng(u64);
+pub struct Rng(Random);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::new(seed))
     }
 
     /// One of its own for a part, which is independent of what others draw.
     pub fn of(seed: u64, part: u64) -> Self {
-        let mut rng = Self(seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rng = Self::new(seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         rng.next();
         rng
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// From `low` to `high`, both included.

@@ -109,7 +109,8 @@ pub async fn a_refused_stream_is_tried_again(on: On) {
     let head = peer.next(FrameType::Headers).await;
     assert_eq!(peer.next(FrameType::Data).await.payload, crate::peer::framed(b"again"));
     peer.reset(head.id, ErrorCode::REFUSED_STREAM).await;
-    peer.next(FrameType::Headers).await;
+    assert_eq!(peer.next(FrameType::Headers).await.id, 3);
+    assert_eq!(peer.next(FrameType::Data).await.payload, crate::peer::framed(b"again"));
     peer.answer(3, b"at last").await;
     assert_eq!(call.await.unwrap().unwrap().into_inner(), raw("at last"));
     // And not a third time, with nothing else in flight.

@@ -5,6 +5,7 @@ use crate::memory_pair::{DOWN, UNARY, lone_channel, raw};
 use crate::peer::{Frame, Peer, framed};
 use framewire::client::Channel;
 use framewire::error::{Error, Processed};
+use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::{Code, Raw, Response};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -119,6 +120,19 @@ async fn keepalive_is_a_wish_and_has_a_least_interval() {
     }
 }
 
+/// Each connection sends a PING after so many seconds, and the peer finds that too many.
+async fn pings_after(channel: &Channel, listener: &mut MemoryListener, seconds: [u64; 3]) {
+    for interval in seconds {
+        channel.connect();
+        let mut peer = Peer::accept(listener, &[]).await;
+        let started = Instant::now();
+        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
+        assert_eq!(started.elapsed().as_secs(), interval);
+        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
+        settle().await;
+    }
+}
+
 /// A peer that finds the PINGs too many: the next connection sends half as many.
 #[tokio::test(start_paused = true)]
 async fn too_many_pings_double_the_interval() {
@@ -126,15 +140,7 @@ async fn too_many_pings_double_the_interval() {
     options.driver.keepalive = Some(Duration::from_secs(15));
     options.driver.keepalive_without_calls = true;
     let (channel, mut listener) = lone_channel(options, Faults::default());
-    for interval in [15, 30, 60] {
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &[]).await;
-        let started = Instant::now();
-        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
-        assert_eq!(started.elapsed().as_secs(), interval);
-        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
-        settle().await;
-    }
+    pings_after(&channel, &mut listener, [15, 30, 60]).await;
     // Another reason to be calm changes nothing.
     channel.connect();
     let mut peer = Peer::accept(&mut listener, &[]).await;
@@ -366,13 +372,5 @@ async fn the_interval_doubles_up_to_two_hours() {
     options.driver.keepalive_without_calls = true;
     options.idle_time = Duration::from_secs(100_000);
     let (channel, mut listener) = lone_channel(options, Faults::default());
-    for interval in [5000, 7200, 7200] {
-        channel.connect();
-        let mut peer = Peer::accept(&mut listener, &[]).await;
-        let started = Instant::now();
-        while peer.unanswered().await.expect("a PING").kind != FrameType::Ping {}
-        assert_eq!(started.elapsed().as_secs(), interval);
-        peer.goaway(0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings").await;
-        settle().await;
-    }
+    pings_after(&channel, &mut listener, [5000, 7200, 7200]).await;
 }

@@ -76,7 +76,7 @@ async fn a_handshake_that_stalls() {
     let (result, _) = begin(&channel, 2).await.unwrap();
     let error = result.unwrap_err();
     assert_eq!((error.code(), error.phase()), (Code::Unavailable, Some(Phase::Tls)), "{error}");
-    assert!(error.to_string().contains("within 20s"), "{error}");
+    assert!(error.to_string().contains("within 20s (ChannelBuilder::connect_timeout)"), "{error}");
     ms(10).await;
     assert_eq!(open(), 0, "a socket is left");
     drop(channel);

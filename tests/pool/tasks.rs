@@ -274,9 +274,27 @@ fn begin_on(runtime: &Runtime, channel: &Channel, method: &'static Method<Raw, R
 }
 
 fn wait_for(waiting: u32, channel: &Channel) {
-    while channel.waiting() < waiting {
+    until("no call waits", || channel.waiting() >= waiting);
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let late = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < late, "{what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A call on each runtime waits; then the first runtime ends. How the other's call ended.
+fn first_runtime_ends(ends: Runtime, stays: &Runtime, channel: &Channel) -> Result<Raw, Error> {
+    let _lost = begin_on(&ends, channel, &WORK);
+    wait_for(1, channel);
+    let waits = begin_on(stays, channel, &WORK);
+    wait_for(2, channel);
+    drop(ends);
+    let limit = Duration::from_secs(60);
+    let ended = stays.block_on(async { tokio::time::timeout(limit, waits).await });
+    ended.expect("the call hangs").unwrap()
 }
 
 /// The runtime that dials and maintains the channel ends. The calls of another runtime that wait fail with
@@ -288,14 +306,7 @@ fn a_runtime_that_ends_while_it_dials_leaves_no_call_behind() {
     let channel = Channel::builder(&target).connector(connector);
     let channel = channel.unstable_pool(options()).build().unwrap();
     let (ends, stays) = (runtime(), runtime());
-    let _lost = begin_on(&ends, &channel, &WORK);
-    wait_for(1, &channel);
-    let waits = begin_on(&stays, &channel, &WORK);
-    wait_for(2, &channel);
-    drop(ends);
-    let ended =
-        stays.block_on(async { tokio::time::timeout(Duration::from_secs(60), waits).await });
-    let error = ended.expect("the call hangs").unwrap().unwrap_err();
+    let error = first_runtime_ends(ends, &stays, &channel).unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.is_retry_safe() && error.to_string().contains("runtime"), "{error}");
     call(&stays, &channel).unwrap();
@@ -353,18 +364,9 @@ fn a_dial_that_ends_with_its_runtime_is_followed_by_another() {
     let (ends, stays) = (runtime(), runtime());
     call(&stays, &channel).unwrap();
     let busy = begin_on(&stays, &channel, &HOLD);
-    while channel.stats().calls() < 1 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until("no call is in flight", || channel.stats().calls() >= 1);
     // No permit is left: this call brings the dial that never ends.
-    let _lost = begin_on(&ends, &channel, &WORK);
-    wait_for(1, &channel);
-    let waits = begin_on(&stays, &channel, &WORK);
-    wait_for(2, &channel);
-    drop(ends);
-    let ended =
-        stays.block_on(async { tokio::time::timeout(Duration::from_secs(60), waits).await });
-    ended.expect("the call hangs").unwrap().unwrap();
+    first_runtime_ends(ends, &stays, &channel).unwrap();
     assert!(!busy.is_finished(), "it had a connection of its own");
     release.notify_one();
     stays.block_on(busy).unwrap().unwrap();

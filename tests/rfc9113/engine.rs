@@ -496,6 +496,25 @@ fn answers_that_wait_have_a_bound() {
     }
 }
 
+/// RFC 9113 §10.5: the bound holds however many frames arrive at once.
+#[test]
+fn answers_to_one_read_have_a_bound() {
+    let mut client = Engine::new(Role::Client, Limits::client());
+    client.feed(&[settings(&[])]).expect("SETTINGS");
+    let bound = Limits::client().control_frames_queued as usize;
+    // RFC 9113 §6.5, §6.7: acknowledgements have the length of what they answer, 9 and 17 bytes.
+    for (asks, bytes) in [(settings(&[]), 9), (ping([0; 8]), 17)] {
+        client.out.advance(client.out.len());
+        client.feed(&vec![asks; 3 * bound]).expect("answers");
+        assert_eq!(client.out.len(), bound * bytes);
+        client.out.advance(client.out.len());
+        client.feed(&[]).expect("more answers");
+        assert_eq!(client.out.len(), bound * bytes);
+        client.out.advance(client.out.len());
+        client.feed(&[]).expect("the rest");
+    }
+}
+
 /// RFC 9113 §10.5: resets that a peer forces wait in the same queue as other answers.
 #[test]
 fn resets_that_wait_have_a_bound() {
