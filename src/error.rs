@@ -305,9 +305,7 @@ impl fmt::Display for Error {
             write!(f, " (the peer said: {debug})")?;
         }
         f.write_str(match inner.processed {
-            Processed::No if matches!(inner.kind, Kind::Misuse | Kind::Panicked) => {
-                "; nothing was sent"
-            }
+            Processed::No if !self.is_retry_safe() => "; nothing was sent",
             Processed::No => "; not processed, a retry is safe",
             Processed::Maybe => "; it may have been processed",
             Processed::Yes => "",

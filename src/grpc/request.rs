@@ -46,10 +46,12 @@ pub struct Received {
 /// is not gRPC, a Trailers-Only response if it is.
 pub fn check(head: &Head) -> Result<Received, Fields> {
     let mut received = Received { timeout: None, encoding: Encoding::Identity };
-    let (mut grpc, mut wrong) = (false, None);
+    let (mut content_type, mut wrong) = (None, None);
     for field in head.fields() {
         match field.name {
-            b"content-type" => grpc = response::is_grpc(field.value),
+            b"content-type" => {
+                content_type.get_or_insert(field.value);
+            }
             b"grpc-timeout" => match timeout::parse(field.value) {
                 Ok(timeout) => received.timeout = Some(timeout),
                 Err(_) => wrong = Some(Wrong::Timeout),
@@ -61,37 +63,45 @@ pub fn check(head: &Head) -> Result<Received, Fields> {
             _ => {}
         }
     }
-    if grpc && wrong.is_none() && head.method() == b"POST" {
-        return Ok(received);
-    }
-    Err(refusal(head, grpc, wrong))
+    let wrong = match head.method() == b"POST" {
+        _ if !content_type.is_some_and(response::is_grpc) => Some(Wrong::NotGrpc),
+        false => Some(Wrong::Method),
+        true => wrong,
+    };
+    wrong.map_or(Ok(received), |wrong| Err(refusal(head, wrong)))
 }
 
-/// What is wrong with a field of a request.
+/// Returns whether the request is one of gRPC.
+#[must_use]
+pub fn is_grpc(head: &Head) -> bool {
+    response::is_grpc(head.fields().get("content-type").unwrap_or_default())
+}
+
+/// What is wrong with a request.
 enum Wrong<'a> {
+    NotGrpc,
+    Method,
     Timeout,
     Encoding(&'a [u8]),
 }
 
 /// Returns the response to a request that is not served.
 #[cold]
-fn refusal(head: &Head, grpc: bool, wrong: Option<Wrong<'_>>) -> Fields {
-    let post = head.method() == b"POST";
+fn refusal(head: &Head, wrong: Wrong<'_>) -> Fields {
     match wrong {
         // gRPC PROTOCOL-HTTP2 §Requests: another content-type is answered with 415
-        _ if !grpc => http_only(if post { "415" } else { "405" }),
-        _ if !post => refuse(Code::Internal, "the :method of a gRPC request is POST"),
-        Some(Wrong::Timeout) => {
+        Wrong::NotGrpc => http_only(if head.method() == b"POST" { "415" } else { "405" }),
+        Wrong::Method => refuse(Code::Internal, "the :method of a gRPC request is POST"),
+        Wrong::Timeout => {
             refuse(Code::Internal, "grpc-timeout is not 1 to 8 digits and one of H M S m u n")
         }
         // gRPC COMPRESSION: an unknown encoding is UNIMPLEMENTED, with what is accepted
-        Some(Wrong::Encoding(name)) => {
+        Wrong::Encoding(name) => {
             let text = format!("grpc-encoding {} is not supported", shown::name(name));
             let mut fields = refuse(Code::Unimplemented, text);
             fields.push("grpc-accept-encoding", Encoding::accepted());
             fields
         }
-        None => refuse(Code::Internal, "the request is malformed"),
     }
 }
 
@@ -101,7 +111,9 @@ pub fn refuse(code: Code, message: impl Into<String>) -> Fields {
     response::trailers_only(&Status::new(code, message.into()), usize::MAX)
 }
 
-fn http_only(status: &str) -> Fields {
+/// Returns a response of a status and nothing else.
+#[must_use]
+pub fn http_only(status: &str) -> Fields {
     let mut fields = Fields::new();
     fields.push(":status", status);
     fields

@@ -61,7 +61,7 @@ pub struct Limits {
     /// bytes are read or their stream ends. Default: 1 MiB.
     pub unread_free_bytes: u64,
     /// Work for nothing per second, as CPU time by weight, that a peer may cause (RFC 9113 §10.5): streams
-    /// that it resets before their answer, and frames that belong to no stream. A peer that causes more,
+    /// that it resets before their answer, and frames other than HEADERS and DATA of a stream. A peer that causes more,
     /// and more of it than of useful work, has new streams refused with REFUSED_STREAM; after
     /// `wasted_time`, the connection ends with ENHANCE_YOUR_CALM. Default: 250 ms, a quarter of a core.
     ///

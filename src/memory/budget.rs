@@ -39,16 +39,8 @@ pub struct Budget {
     waiting: Mutex<Vec<Weak<Waiter>>>,
     /// The number of `holders`.
     count: AtomicU64,
-    /// The connections that hold something.
-    holders: Mutex<Vec<Arc<Holder>>>,
-}
-
-/// A connection that holds something, as the others see it.
-#[derive(Debug)]
-struct Holder {
-    reserved: AtomicU64,
-    /// It holds most, while more than the limit is held.
-    evict: AtomicBool,
+    /// What each connection has reserved that has asked for something and not returned it all.
+    holders: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 impl Budget {
@@ -140,22 +132,20 @@ impl Budget {
         self.used().saturating_add(bytes) <= self.limit.saturating_mul(2)
     }
 
-    /// Marks the connection that holds most.
-    fn mark_largest(&self) {
-        let holders = self.holders.lock();
-        let most = holders.iter().max_by_key(|holder| holder.reserved.load(Ordering::Relaxed));
-        if let Some(most) = most {
-            most.evict.store(true, Ordering::Relaxed);
-        }
+    /// Returns whether no connection has reserved more than this one. Of several with the same, one counts.
+    fn is_largest(&self, mine: &Arc<AtomicU64>) -> bool {
+        let rank = |one: &Arc<AtomicU64>| (one.load(Ordering::Relaxed), Arc::as_ptr(one));
+        let most = rank(mine);
+        self.holders.lock().iter().all(|other| rank(other) <= most)
     }
 
-    fn enter(&self, holder: Arc<Holder>) {
+    fn enter(&self, holder: Arc<AtomicU64>) {
         let mut holders = self.holders.lock();
         holders.push(holder);
         self.count.store(holders.len() as u64, Ordering::Relaxed);
     }
 
-    fn leave(&self, holder: &Arc<Holder>) {
+    fn leave(&self, holder: &Arc<AtomicU64>) {
         let mut holders = self.holders.lock();
         if let Some(at) = holders.iter().position(|other| Arc::ptr_eq(other, holder)) {
             holders.swap_remove(at);
@@ -227,8 +217,8 @@ pub(crate) struct Reservation {
     budget: Arc<Budget>,
     reserved: u64,
     used: u64,
-    /// While something is reserved.
-    holder: Option<Arc<Holder>>,
+    /// What is reserved, as the others see it, from the first request until nothing is reserved.
+    holder: Option<Arc<AtomicU64>>,
 }
 
 impl Reservation {
@@ -282,23 +272,18 @@ impl Reservation {
     /// Makes what is reserved known to the others.
     fn publish(&mut self) {
         let holder = self.holder.get_or_insert_with(|| {
-            let holder = Holder { reserved: AtomicU64::new(0), evict: AtomicBool::new(false) };
-            let holder = Arc::new(holder);
+            let holder = Arc::new(AtomicU64::new(0));
             self.budget.enter(Arc::clone(&holder));
             holder
         });
-        holder.reserved.store(self.reserved, Ordering::Relaxed);
+        holder.store(self.reserved, Ordering::Relaxed);
     }
 
     /// Returns whether this connection has to give up a message: more than the limit is held, and it holds
     /// most. Ask about once a second.
-    pub(crate) fn take_eviction(&mut self) -> bool {
-        if !self.budget.is_spent() {
-            return false;
-        }
-        self.budget.mark_largest();
-        let marked = |holder: &Arc<Holder>| holder.evict.swap(false, Ordering::Relaxed);
-        self.holder.as_ref().is_some_and(marked) && !self.is_fair()
+    pub(crate) fn must_evict(&self) -> bool {
+        let Some(mine) = &self.holder else { return false };
+        self.budget.is_spent() && !self.is_fair() && self.budget.is_largest(mine)
     }
 
     /// Takes bytes even if that exceeds the limit.
@@ -408,8 +393,8 @@ mod tests {
         assert!(!late.ask(STEP), "its share is a fifth");
         assert!(greedy.iter_mut().all(|one| !one.ask(STEP)), "they hold more than their shares");
         // One of those who hold most has to give up something, and nobody else.
-        assert!(!late.take_eviction());
-        let evicted = greedy.iter_mut().filter_map(|one| one.take_eviction().then_some(()));
+        assert!(!late.must_evict());
+        let evicted = greedy.iter().filter(|one| one.must_evict());
         assert!((1..=4).contains(&evicted.count()));
         greedy.clear();
         // However many come one after the other, twice the limit is all.
@@ -420,7 +405,7 @@ mod tests {
         assert!(budget.used() <= 2 * budget.limit());
         drop(many);
         assert!(late.ask(20 * STEP), "alone it may have the whole limit");
-        assert!(!late.take_eviction());
+        assert!(!late.must_evict());
         drop(late);
         assert_eq!((budget.used(), budget.count.load(Ordering::Relaxed)), (0, 0));
     }

@@ -1,9 +1,8 @@
 //! Where tasks run.
 
-use crate::rt::contain::{Panicked, contain, contain_future};
+use crate::rt::contain::{Panicked, contain_future};
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// The runtime on which tasks are spawned: one that was named, or that of the thread that spawns.
@@ -71,11 +70,9 @@ impl Executor {
             }
         }
         let guard = runtime.enter();
-        // tokio tells only by a panic that a runtime has no timer.
-        let timer = contain(|| drop(tokio::time::sleep(Duration::ZERO)));
+        let timer = crate::rt::timer(crate::rt::now());
         drop(guard);
-        timer.map_err(|Panicked| NoRuntime::NoTimer)?;
-        Ok(runtime)
+        timer.map(|_| runtime).ok_or(NoRuntime::NoTimer)
     }
 
     /// Starts a task.
@@ -120,7 +117,7 @@ mod tests {
         let bound = Executor::of(threads.handle().clone());
         let (tell, told) = mpsc::channel();
         let task = async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             tell.send(()).unwrap();
         };
         bound.spawn(task).unwrap();

@@ -14,7 +14,6 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use contain::{Panicked, contain};
@@ -169,12 +168,7 @@ pub async fn connect_tcp(
 
 /// Runs an operation of sockets, which tokio ends with a panic where the runtime has no I/O driver.
 async fn with_driver<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut operation = std::pin::pin!(operation);
-    std::future::poll_fn(|cx| {
-        let poll = contain(|| operation.as_mut().poll(cx));
-        poll.unwrap_or_else(|Panicked| Poll::Ready(Err(no_driver())))
-    })
-    .await
+    contain::contain_future(operation).await.unwrap_or_else(|Panicked| Err(no_driver()))
 }
 
 fn no_driver() -> io::Error {

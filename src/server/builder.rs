@@ -7,7 +7,7 @@ use crate::connection::options::{ConnectionOptions, TIME_MAX, put};
 use crate::http2::Role;
 use crate::memory::budget::Budget;
 use crate::rt;
-use crate::rt::sync::{AtomicBool, Ordering};
+use crate::rt::executor::Executor;
 use crate::server::advanced::Advanced;
 use crate::server::listener::{Logs, Server, Shared, WAITING_MAX, accept_loop};
 use crate::server::router::Router;
@@ -207,7 +207,7 @@ impl ServerBuilder {
         self.checked().map_err(into_io)?;
         let acceptor = TcpAcceptor::bind(addr)?;
         let local = acceptor.local_addr()?;
-        self.begin(Box::new(acceptor), Some(local)).map_err(into_io)
+        Ok(self.begin(Box::new(acceptor), Some(local)))
     }
 
     /// Serves the connections that `acceptor` accepts.
@@ -222,7 +222,7 @@ impl ServerBuilder {
     /// tokio runtime, in one without a timer, or in one that has ended.
     pub fn serve(self, acceptor: impl Accept + 'static) -> Result<Server, BuildError> {
         self.checked()?;
-        self.begin(Box::new(acceptor), None)
+        Ok(self.begin(Box::new(acceptor), None))
     }
 
     fn checked(&self) -> Result<(), BuildError> {
@@ -233,15 +233,13 @@ impl ServerBuilder {
         if !errors.is_empty() {
             return Err(BuildError::Options(errors));
         }
-        let runtime = rt::executor::Executor::default().runtime();
+        // Named, it is also asked whether it has ended.
+        let here = Executor::current().runtime();
+        let runtime = here.and_then(|handle| Executor::of(handle).runtime());
         runtime.map(drop).map_err(|error| BuildError::NoRuntime(error.to_string()))
     }
 
-    fn begin(
-        self,
-        acceptor: Box<dyn Accept>,
-        local: Option<SocketAddr>,
-    ) -> Result<Server, BuildError> {
+    fn begin(self, acceptor: Box<dyn Accept>, local: Option<SocketAddr>) -> Server {
         let drain = Arc::new(Drain::new());
         let (stop, stopped) = watch::channel(false);
         let options = Arc::new(self.connection_options());
@@ -259,17 +257,8 @@ impl ServerBuilder {
             drain: Arc::clone(&drain),
             logs: Logs::default(),
         });
-        let polled = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&polled);
-        let task = rt::spawn(async move {
-            begins.store(true, Ordering::Relaxed);
-            accept_loop(acceptor, shared, stopped).await;
-        });
-        // A runtime that has ended drops a task instead of running it.
-        if task.is_finished() && !polled.load(Ordering::Relaxed) {
-            return Err(BuildError::NoRuntime("the tokio runtime has ended".to_owned()));
-        }
-        Ok(Server::new(local, stop, drain, task))
+        let task = rt::spawn(accept_loop(acceptor, shared, stopped));
+        Server::new(local, stop, drain, task)
     }
 
     /// Makes the options of connections: defaults, then what was set.

@@ -41,23 +41,7 @@ pub struct ConnectError {
     phase: ConnectPhase,
     target: String,
     detail: Option<String>,
-    source: Option<Source>,
-}
-
-#[derive(Debug)]
-enum Source {
-    Own(Box<dyn Error + Send + Sync>),
-    /// Others hold it as well.
-    Shared(Arc<io::Error>),
-}
-
-impl Source {
-    fn get(&self) -> &(dyn Error + 'static) {
-        match self {
-            Self::Own(error) => &**error,
-            Self::Shared(error) => &**error,
-        }
-    }
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl ConnectError {
@@ -70,7 +54,7 @@ impl ConnectError {
     /// Sets the cause, which becomes `source()`.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(Source::Own(source.into()));
+        self.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -92,15 +76,13 @@ impl ConnectError {
     /// `error` decides the kind.
     #[must_use]
     pub fn from_io(phase: ConnectPhase, target: &Target, error: io::Error) -> Self {
-        let detail = detail_of(&error);
-        Self { detail, ..Self::new(kind_of(&error), phase, target) }.with_source(error)
+        Self::from_shared(phase, target, Arc::new(error))
     }
 
     /// As [`ConnectError::from_io`], of an error that others hold as well.
     pub(crate) fn from_shared(phase: ConnectPhase, target: &Target, error: Arc<io::Error>) -> Self {
-        let detail = detail_of(&error);
-        let source = Some(Source::Shared(Arc::clone(&error)));
-        Self { detail, source, ..Self::new(kind_of(&error), phase, target) }
+        let (kind, detail) = (kind_of(&error), detail_of(&error));
+        Self { detail, source: Some(error), ..Self::new(kind, phase, target) }
     }
 
     /// Returns what failed.
@@ -175,7 +157,7 @@ impl ConnectError {
         let reason = Self::reason_of(self.kind);
         match (&self.detail, &self.source) {
             (Some(detail), _) => format!("{reason}: {detail}"),
-            (None, Some(source)) => format!("{reason}: {}", source.get()),
+            (None, Some(source)) => format!("{reason}: {}", source),
             (None, None) => reason.to_owned(),
         }
     }
@@ -236,7 +218,7 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(Source::get)
+        self.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -245,10 +227,11 @@ impl Error for ConnectError {
 /// A server may send SETTINGS before it looks at the certificate, so that its alert reaches a connection
 /// that is in use.
 pub(crate) fn refusal_of(error: &io::Error) -> Option<String> {
-    let kind = kind_of(error);
-    let reason = ConnectError::reason_of(kind);
-    let detail = detail_of(error).map(|detail| format!(": {detail}")).unwrap_or_default();
-    (kind == ConnectErrorKind::ClientCertificate).then(|| format!("{reason}{detail}"))
+    if kind_of(error) != ConnectErrorKind::ClientCertificate {
+        return None;
+    }
+    let reason = ConnectError::reason_of(ConnectErrorKind::ClientCertificate);
+    Some(detail_of(error).map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}")))
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]

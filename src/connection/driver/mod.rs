@@ -226,18 +226,13 @@ impl Driver {
         let now = rt::now();
         let budget = options.shared_budget();
         let mut out = SendBuffer::new();
-        let conn = match opening {
-            Some(opening) => {
-                let mut conn = Connection::new(role, opening.limits, now);
-                conn.started();
-                conn
-            }
-            None => {
-                let mut conn = Connection::new(role, opening_limits(&options), now);
-                conn.start(&mut out);
-                conn
-            }
-        };
+        let spoken = opening.is_some();
+        let limits = opening.map_or_else(|| opening_limits(&options), |opening| opening.limits);
+        let mut conn = Connection::new(role, limits, now);
+        conn.start(&mut out);
+        if spoken {
+            out = SendBuffer::new();
+        }
         handle.set_stream_window(conn.limits().stream_window);
         if let Some(drain) = &drain {
             drain.join(&handle);

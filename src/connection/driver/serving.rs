@@ -3,6 +3,7 @@
 use crate::call::state::{CallState, HeadState, SharedCall};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::request::is_grpc;
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
@@ -204,10 +205,6 @@ impl Core {
             None => {}
         }
     }
-}
-
-fn is_grpc(request: &Head) -> bool {
-    response::is_grpc(request.fields().get("content-type").unwrap_or_default())
 }
 
 /// Returns the answer to a request whose plan panicked.

@@ -138,7 +138,7 @@ impl Core {
             return;
         }
         self.pass_privilege();
-        if self.memory.take_eviction() {
+        if self.memory.must_evict() {
             self.evict();
         }
         let tight = self.memory.relieve().then_some(STALL_MAX);

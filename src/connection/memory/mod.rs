@@ -242,8 +242,8 @@ impl ConnectionMemory {
 
     /// Returns whether this connection has to give up a message: more than the budget is held, and it holds
     /// most of all.
-    pub(super) fn take_eviction(&mut self) -> bool {
-        self.reservation.take_eviction()
+    pub(super) fn must_evict(&self) -> bool {
+        self.reservation.must_evict()
     }
 
     /// Returns the stream that gets its pending credit next. It may have ended.
@@ -302,7 +302,7 @@ impl ConnectionMemory {
                 return None;
             }
             self.unread = wanted;
-        } else if excess + 2 * UNREAD_STEP <= self.unread {
+        } else if self.unread > 0 && (excess == 0 || excess + 2 * UNREAD_STEP <= self.unread) {
             let kept = excess.next_multiple_of(UNREAD_STEP);
             self.reservation.give(self.unread - kept);
             self.unread = kept;
@@ -372,8 +372,11 @@ impl ConnectionMemory {
     #[inline]
     pub(super) fn refuses_call(&self, calls: usize) -> bool {
         let budget = self.reservation.budget();
+        if !budget.is_overdrawn() {
+            return false;
+        }
         let served = if self.reservation.is_fair() { CALLS_IF_FAIR } else { 1 };
-        let refused = calls > served && budget.is_overdrawn();
+        let refused = calls > served;
         if refused {
             budget.note_refused();
         }

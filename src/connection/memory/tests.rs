@@ -260,3 +260,18 @@ fn returned_bytes_wake_a_connection_that_waits() {
     budget.give(11);
     assert_eq!(count.0.load(crate::rt::sync::Ordering::SeqCst), 1);
 }
+
+/// What is charged for unread bytes returns when they are read: a quiet connection holds nothing.
+#[test]
+fn the_charge_for_unread_bytes_returns() {
+    let budget = Budget::new(64 << 20);
+    let mut memory = ConnectionMemory::new(Arc::clone(&budget));
+    for most in [1, UNREAD_STEP, UNREAD_STEP + 1, 5 * UNREAD_STEP] {
+        let charged = memory.charge_unread(most).expect("the budget has capacity");
+        assert!(charged >= most);
+        assert_eq!(memory.charge_unread(0), Some(0), "{most}");
+        assert_eq!(memory.charge_unread(0), None, "nothing has changed");
+        memory.clear();
+        assert_eq!(budget.used(), 0, "{most}");
+    }
+}

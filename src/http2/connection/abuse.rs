@@ -4,8 +4,8 @@
 //!
 //! Every frame of the peer costs this side work, which is charged by weight: nanoseconds of one core, see
 //! [`weight`]. Work is *useful* if it led to an answer with content, and *wasted* if its stream was reset
-//! before, or if the frame belongs to no stream. Answers without content are cheap for this side and earn
-//! nothing. The ledger counts both for [`Limits::wasted_time`]:
+//! before, or if the frame is neither HEADERS nor DATA of a stream. Answers without content are cheap for
+//! this side and earn nothing. The ledger counts both for [`Limits::wasted_time`]:
 //!
 //! * Above [`Limits::wasted_work`] in the last second, and above half of all work, new streams are refused.
 //! * Above it for the whole time, and above half of all work, the connection ends.

@@ -7,7 +7,7 @@ use crate::http2::stream::state::State;
 use crate::http2::stream::{Blocked, Ended, StreamKey};
 
 /// Keys of closed streams that stay in a list before they are removed.
-const READY_CLOSED: usize = 32;
+const STALE_KEYS: usize = 32;
 
 impl<T> Connection<T> {
     /// Removes a stream and hands its value back. A stream that is not over is reset with
@@ -21,7 +21,10 @@ impl<T> Connection<T> {
             self.abuse.useful(stream.work);
         }
         self.recent.push(stream.id, stream.ended);
-        self.subtract_unread(u64::from(stream.unread - stream.charged), out);
+        let counted = stream.unread - stream.charged;
+        if counted > 0 {
+            self.subtract_unread(u64::from(counted), out);
+        }
         Some(stream.user)
     }
 
@@ -39,9 +42,7 @@ impl<T> Connection<T> {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.pending = None;
         stream.blocked = Blocked::No;
-        if std::mem::take(&mut stream.queued) {
-            self.ready_closed += 1;
-        }
+        stream.queued = false;
         let ours = stream.id.is_client_initiated() == (self.role == Role::Client);
         if ours {
             self.open_local = self.open_local.saturating_sub(1);
@@ -51,14 +52,12 @@ impl<T> Connection<T> {
 
     /// Removes the keys of closed streams from the lists once they are most of them.
     fn sweep(&mut self) {
-        if self.touched.len() > READY_CLOSED + 2 * self.streams.len() {
-            let streams = &self.streams;
+        let (streams, most) = (&self.streams, STALE_KEYS + 2 * self.streams.len());
+        if self.touched.len() > most {
             self.touched.retain(|key| streams.get(*key).is_some());
         }
-        if self.ready_closed > READY_CLOSED && self.ready_closed * 2 > self.ready.len() {
-            let streams = &self.streams;
+        if self.ready.len() > most {
             self.ready.retain(|key| streams.get(*key).is_some_and(|stream| stream.queued));
-            self.ready_closed = 0;
         }
     }
 }

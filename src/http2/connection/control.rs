@@ -100,7 +100,7 @@ impl<T> Connection<T> {
     }
 
     /// Notes that bytes arrived. Connection credit returns at once while at most
-    /// `Limits::unread_free_bytes` are unread, so that a reader that holds no more than that does not
+    /// `Limits::unread_free_bytes` and what [`Connection::allow_unread`] adds are unread, so that a reader that holds no more than that does not
     /// stop the other streams; above, it is pending until bytes are read or their stream ends.
     pub(super) fn arrived(&mut self, bytes: u32, out: &mut SendBuffer, now: Instant) {
         let excess = self.unread.saturating_sub(self.unread_free);

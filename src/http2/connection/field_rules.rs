@@ -63,13 +63,6 @@ pub(super) fn without_blanks(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Returns whether the field decides what a message is or where it goes, so that blanks in it are never
-/// stripped.
-pub(super) fn is_strict(name: &[u8]) -> bool {
-    matches!(name, b"host" | b"te" | b"content-length")
-        || check_connection_specific(name, b"trailers").is_err()
-}
-
 /// Returns whether blanks at the ends of the values of a message with this content-type are stripped:
 /// `spec-notes/exceptions.md` says why.
 pub(super) fn is_lenient_type(content_type: &[u8]) -> bool {

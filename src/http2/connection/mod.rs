@@ -99,8 +99,6 @@ pub struct Connection<T> {
     // sending
     send_window: SendWindow,
     ready: VecDeque<StreamKey>,
-    /// Keys in `ready` whose streams have closed.
-    ready_closed: usize,
     touched: Vec<StreamKey>,
     stalled_since: Option<Instant>,
     control_queued: u32,
@@ -150,7 +148,6 @@ impl<T> Connection<T> {
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
             ready: VecDeque::new(),
-            ready_closed: 0,
             touched: Vec::new(),
             stalled_since: None,
             control_queued: 0,
@@ -168,13 +165,6 @@ impl<T> Connection<T> {
     /// Writes the preface, the SETTINGS and the window of the connection (RFC 9113 §3.4).
     pub fn start(&mut self, out: &mut SendBuffer) {
         self.recv_window = opening::write(self.role, &self.limits, out.tail());
-        self.settings_sent += 1;
-    }
-
-    /// Does what [`Connection::start`] does for an endpoint that has sent the bytes of
-    /// `server_opening` with the same limits already.
-    pub fn started(&mut self) {
-        self.recv_window = opening::write(self.role, &self.limits, &mut Vec::new());
         self.settings_sent += 1;
     }
 
@@ -312,7 +302,7 @@ impl<T> Connection<T> {
         self.block.deadline(self.limits.field_block_time)
     }
 
-    /// Returns the unread bytes: received, and neither assembled nor released.
+    /// Returns the unread bytes: received, and neither assembled nor released, except prefetched ones.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.unread
@@ -324,7 +314,6 @@ impl<T> Connection<T> {
             self.streams.shrink();
             self.recent.shrink();
             self.ready = VecDeque::new();
-            self.ready_closed = 0;
             self.touched = Vec::new();
             self.head = Head::default();
             self.prepared = Prepared::new();

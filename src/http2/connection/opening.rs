@@ -8,8 +8,7 @@ use crate::http2::settings::{DEFAULT_WINDOW, Settings};
 use crate::http2::stream_id::StreamId;
 
 /// Returns the first bytes of a server with these limits, for a transport that sends them before the
-/// connection exists. That connection then begins with
-/// [`Connection::started`](super::Connection::started) instead of `start`.
+/// connection exists. What [`Connection::start`](super::Connection::start) then writes is discarded.
 #[must_use]
 pub fn server_opening(limits: &Limits) -> Vec<u8> {
     let mut bytes = Vec::new();

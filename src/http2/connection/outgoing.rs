@@ -5,14 +5,14 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::Connection;
-use crate::http2::connection::abuse::weight;
+use crate::http2::connection::abuse::{Abuse, weight};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::error::ErrorCode;
 use crate::http2::fields::Fields;
 use crate::http2::frame::write;
 use crate::http2::hpack::Template;
-use crate::http2::stream::StreamKey;
 use crate::http2::stream::state::Input;
+use crate::http2::stream::{Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 use bytes::Bytes;
 
@@ -109,14 +109,6 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Counts the work for a stream as useful, because `n` bytes of content are sent on it.
-    pub(super) fn earn(&mut self, key: StreamKey, n: usize) {
-        let Some(stream) = self.streams.get_mut(key).filter(|_| n > 0) else { return };
-        stream.answered = true;
-        let work = std::mem::take(&mut stream.work);
-        self.abuse.useful(work + weight::SENT + weight::content(n as u32));
-    }
-
     /// Changes the state of the stream after END_STREAM was written.
     pub(super) fn sent_end(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -126,5 +118,14 @@ impl<T> Connection<T> {
         if stream.state.is_closed() {
             self.note_closed(key);
         }
+    }
+}
+
+/// Counts the work for a stream as useful, because `n` bytes of content are sent on it.
+pub(super) fn earn<T>(stream: &mut Stream<T>, abuse: &mut Abuse, n: usize) {
+    if n > 0 {
+        stream.answered = true;
+        let work = std::mem::take(&mut stream.work);
+        abuse.useful(work + weight::SENT + weight::content(n as u32));
     }
 }

@@ -8,7 +8,7 @@ use crate::http2::connection::event::{Cause, Event};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::connection::{Connection, PREFACE};
 use crate::http2::error::ErrorCode;
-use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN, write};
+use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN};
 use crate::http2::stream::{Ended, StreamKey};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::{ConnectionError, Scope, Violation};
@@ -52,14 +52,15 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> Result<Option<Event<'a, T>>, ConnectionError> {
-        self.check_time(out, now)?;
-        // Answers that wait for the transport are bounded: nothing more is read until they have left.
+        self.handle_timeout(out, now)?;
         if out.is_empty() {
             self.control_queued = 0;
-        } else if self.control_full() {
-            return Ok(None);
         }
         let step = loop {
+            // Answers that wait for the transport are bounded: nothing more is read until they have left.
+            if !out.is_empty() && self.control_full() {
+                return Ok(None);
+            }
             match self.step(input, out, now) {
                 Ok(Step::More) => {}
                 Ok(step) => break step,
@@ -110,9 +111,9 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
     ) -> ConnectionError {
         let error = ConnectionError { violation, stream_id };
-        write::goaway(out.tail(), self.last_peer_id, violation.code(), violation.text());
-        self.life.close();
         self.error = Some(error);
+        self.goaway_of_error(out);
+        self.life.close();
         error
     }
 
@@ -341,10 +342,6 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        self.check_time(out, now)
-    }
-
-    fn check_time(&mut self, out: &mut SendBuffer, now: Instant) -> Result<(), ConnectionError> {
         if let Some(error) = self.error {
             return Err(error);
         }

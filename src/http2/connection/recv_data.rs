@@ -55,7 +55,7 @@ impl<T: Default> Connection<T> {
         let rule = self.check_data(id, header.length, overhead, out);
         let key = rule.ok();
         self.incoming = Some(Incoming { key, left, pad, end_stream });
-        self.charge_data(key, header, now)?;
+        self.charge(key, weight::FRAME + weight::content(header.length), id, now)?;
         if header.length == overhead && !end_stream {
             self.empty_frame(now, id)?;
         }
@@ -65,18 +65,23 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// Charges a DATA frame: a request's to its stream, a response's is what this side asked for.
-    fn charge_data(
+    /// Charges the work of a frame: a request's to its stream, a response's is what this side asked for,
+    /// and without a stream it is wasted.
+    pub(super) fn charge(
         &mut self,
         key: Option<StreamKey>,
-        header: FrameHeader,
+        work: u64,
+        id: StreamId,
         now: Instant,
     ) -> Result<(), Fatal> {
-        let work = weight::FRAME + weight::content(header.length);
-        match key.and_then(|key| self.streams.get_mut(key)) {
+        match key {
+            None => return self.wasted(work, id, now),
             Some(_) if self.role == Role::Client => self.abuse.useful(work),
-            Some(stream) => stream.charge(work),
-            None => self.wasted(work, header.stream_id, now)?,
+            Some(key) => {
+                if let Some(stream) = self.streams.get_mut(key) {
+                    stream.charge(work);
+                }
+            }
         }
         Ok(())
     }

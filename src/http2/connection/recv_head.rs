@@ -68,10 +68,7 @@ impl<T: Default> Connection<T> {
         let Some(key) = key else {
             return self.begin_stream(id, end_stream, message, work, out, now);
         };
-        match self.streams.get_mut(key) {
-            Some(stream) if self.role == Role::Server => stream.charge(work),
-            _ => self.abuse.useful(work),
-        }
+        self.charge(Some(key), work, id, now)?;
         self.recv_section(key, section, end_stream, message, out, now)
     }
 
@@ -138,7 +135,7 @@ impl<T: Default> Connection<T> {
             self.wasted(work, id, now)?;
             return self.violated(rule, id, out, now);
         }
-        let work = work + weight::REQUEST;
+        let mut work = work + weight::REQUEST;
         // RFC 9113 §5.1.2: a stream over the limit is refused; it counts until it is taken
         let over = self.streams.len() >= self.limits.concurrent_streams as usize;
         if over || self.abuse.refuses_streams(now) {
@@ -150,9 +147,8 @@ impl<T: Default> Connection<T> {
             return Ok(Step::More);
         }
         // What this side has said that it does not read is wasted, although an answer follows.
-        let charged = self.head.over_limit().is_none();
-        if !charged {
-            self.wasted(work, id, now)?;
+        if self.head.over_limit().is_some() {
+            self.wasted(std::mem::take(&mut work), id, now)?;
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
@@ -161,7 +157,7 @@ impl<T: Default> Connection<T> {
         stream.head_received = true;
         stream.lenient = self.head.is_lenient();
         stream.content_left = length;
-        stream.work = if charged { work } else { 0 };
+        stream.work = work;
         if end_stream {
             stream.state = State::HalfClosedRemote;
         }

@@ -3,7 +3,7 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::Connection;
-use crate::http2::connection::outgoing::{ALONE_MAX, COPY_MAX, SendHead};
+use crate::http2::connection::outgoing::{ALONE_MAX, COPY_MAX, SendHead, earn};
 use crate::http2::frame::write;
 use crate::http2::stream::{Blocked, Pending, PendingEnd, Stream, StreamKey};
 use std::time::Instant;
@@ -41,10 +41,7 @@ impl<T> Connection<T> {
         let slice = slice.min(self.peer.max_frame_size as usize);
         let connection = self.send_window.available();
         let queued = |stream: &&mut Stream<T>| stream.queued;
-        let Some(stream) = self.streams.get_mut(key).filter(queued) else {
-            self.ready_closed = self.ready_closed.saturating_sub(1);
-            return;
-        };
+        let Some(stream) = self.streams.get_mut(key).filter(queued) else { return };
         stream.queued = false;
         let Some(pending) = &mut stream.pending else { return };
         let n = pending.bytes.min(slice).min(connection).min(stream.send_window.available());
@@ -63,11 +60,11 @@ impl<T> Connection<T> {
             self.stats.data_sent += n as u64;
             self.abuse.sent();
         }
-        self.earn(key, n);
+        earn(stream, &mut self.abuse, n);
+        let open = stream.send_window.available() > 0;
         if last {
             self.finish_pending(key, out);
         } else {
-            let open = self.streams.get(key).is_some_and(|s| s.send_window.available() > 0);
             self.block(key, if open { Blocked::Queue } else { Blocked::StreamWindow });
             if open {
                 self.enqueue(key);

@@ -5,7 +5,7 @@
 
 use crate::http2::buffer::SendBuffer;
 use crate::http2::connection::field_rules::check_sent;
-use crate::http2::connection::outgoing::{ALONE_MAX, Payload, SendHead};
+use crate::http2::connection::outgoing::{ALONE_MAX, Payload, SendHead, earn};
 use crate::http2::connection::{Connection, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::fields::Fields;
@@ -198,7 +198,7 @@ impl<T> Connection<T> {
             stream.send_window.take(n);
             let id = stream.id;
             self.send_window.take(n);
-            self.earn(key, n);
+            earn(stream, &mut self.abuse, n);
             self.write_data(id, payload, end_stream, out);
             if end_stream {
                 self.sent_end(key);

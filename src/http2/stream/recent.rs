@@ -45,7 +45,7 @@ impl Recent {
             let at = table.places.get(table.place(id));
             at.is_some_and(|place| place.is_none_or(|(other, _)| other == id))
         };
-        while !is_free(self) && self.places.len() < self.bound {
+        while self.places.len() < self.bound && !is_free(self) {
             self.grow();
         }
         self.put(id, ended);

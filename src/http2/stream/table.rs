@@ -1,4 +1,5 @@
-//! The table from stream identifiers to streams: a slab with generations, one lookup per frame.
+//! The table from stream identifiers to streams: a slab, one hash lookup per frame. A key
+//! names its stream's identifier.
 //!
 //! hot: no allocation in steady state, one multiplication to hash.
 

@@ -4,7 +4,7 @@ use super::Router;
 use crate::connection::check::Findings;
 use crate::connection::cost::Execution;
 use crate::connection::dispatch::{Dispatch, Handler, Plan};
-use crate::grpc::{Code, request, response, shown};
+use crate::grpc::{Code, request, shown};
 use crate::http2::{Fields, Head};
 use crate::rt::contain::contain;
 use crate::server::grpc::{Shape, refusing};
@@ -60,20 +60,12 @@ impl Drop for Routes {
     fn drop(&mut self) {
         let Router { methods, plain, interceptors, .. } = &mut self.0;
         let mut panicked = false;
-        let mut drop_one = |drops: &mut dyn FnMut()| panicked |= contain(drops).is_err();
         methods.drain().for_each(|(_, entry)| {
-            let (mut make, mut handler) = (Some(entry.make), entry.handler);
-            drop_one(&mut || drop(make.take()));
-            drop_one(&mut || drop(handler.take()));
+            panicked |= drop_panics(entry.make);
+            panicked |= drop_panics(entry.handler);
         });
-        plain.drain(..).for_each(|(_, handler)| {
-            let mut handler = Some(handler);
-            drop_one(&mut || drop(handler.take()));
-        });
-        interceptors.drain(..).for_each(|interceptor| {
-            let mut interceptor = Some(interceptor);
-            drop_one(&mut || drop(interceptor.take()));
-        });
+        plain.drain(..).for_each(|(_, handler)| panicked |= drop_panics(handler));
+        interceptors.drain(..).for_each(|interceptor| panicked |= drop_panics(interceptor));
         if panicked {
             crate::rt::log!(
                 error,
@@ -81,6 +73,11 @@ impl Drop for Routes {
             );
         }
     }
+}
+
+/// Drops a value; returns whether that panicked.
+fn drop_panics<T>(value: T) -> bool {
+    contain(|| drop(value)).is_err()
 }
 
 impl Dispatch for Routes {
@@ -102,16 +99,16 @@ impl Router {
         };
         let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
             // A gRPC client reads no page of a plain handler: it gets a status.
-            let grpc = is_grpc(head);
+            let grpc = request::is_grpc(head);
             if let Some(handler) = self.find_plain(head.path()).filter(|_| !grpc) {
                 let max = self.limits.http_body_max();
                 if head.content_length().is_some_and(|bytes| bytes > max as u64) {
-                    return plan(refusing(alone("413")), false);
+                    return plan(refusing(request::http_only("413")), false);
                 }
                 let plan = plan(Arc::clone(handler), true);
                 return Plan { grpc: false, message_max: max, ..plan };
             }
-            return plan(refusing(unknown(head)), false);
+            return plan(refusing(unknown(head, grpc)), false);
         };
         match request::check(head) {
             Ok(received) => {
@@ -125,26 +122,16 @@ impl Router {
     }
 }
 
-fn is_grpc(head: &Head) -> bool {
-    response::is_grpc(head.fields().get("content-type").unwrap_or_default())
-}
-
 /// Returns the response for a path without a handler.
-fn unknown(head: &Head) -> Fields {
+fn unknown(head: &Head, grpc: bool) -> Fields {
     match request::check(head) {
         Ok(_) => {
             let path = shown::path(head.path());
             request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
         }
-        Err(answer) if is_grpc(head) || head.method() == b"POST" => answer,
-        Err(_) => alone("404"),
+        Err(answer) if grpc || head.method() == b"POST" => answer,
+        Err(_) => request::http_only("404"),
     }
-}
-
-fn alone(status: &str) -> Fields {
-    let mut fields = Fields::new();
-    fields.push(":status", status);
-    fields
 }
 
 #[cfg(test)]

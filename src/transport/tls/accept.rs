@@ -49,7 +49,8 @@ pub(crate) async fn accept_speaking(
     first: &[u8],
 ) -> Result<Secured, AcceptError> {
     let attempt = tls.shared.counters.begin();
-    let Current { config, verifier, generation, speaks_first } = tls.shared.current.lock().clone();
+    let Current { config, verifier, generation } = tls.shared.current.lock().clone();
+    let speaks_first = config.send_half_rtt_data;
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), Remembering::new(io));
     let failed = |error: io::Error, io: Option<&Remembering>| {
         AcceptError::from_io(error, io.map_or(&[], Remembering::head))

@@ -78,10 +78,6 @@ impl Error for BadCertificate {
 const NO_KEY: &str = "it is not an RSA, ECDSA or Ed25519 key that the provider supports";
 const PEM_AS_DER: &str = "it is PEM text, and DER is expected; use the setter for PEM";
 
-fn looks_like_pem(der: &[u8]) -> bool {
-    der.windows(5).any(|bytes| bytes == b"-----")
-}
-
 /// Bytes given to a builder; `build` parses them.
 #[derive(Clone)]
 pub(super) enum Material {
@@ -103,7 +99,7 @@ impl Material {
             check(index, certificate).map_err(|source| BadCertificate {
                 number: index + 1,
                 line: Some(*line).filter(|line| *line > 0),
-                is_pem: *line == 0 && looks_like_pem(certificate),
+                is_pem: *line == 0 && pem::contains(certificate, pem::DASHES),
                 source,
             })?;
         }
@@ -112,7 +108,7 @@ impl Material {
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Box<dyn Error + Send + Sync>> {
         match self {
-            Self::Der(der) if looks_like_pem(der) => Err(PEM_AS_DER.into()),
+            Self::Der(der) if pem::contains(der, pem::DASHES) => Err(PEM_AS_DER.into()),
             Self::Der(der) => Ok(PrivateKeyDer::try_from(der.clone())?),
             Self::Pem(text) => Ok(pem::key(text)?),
         }

@@ -30,7 +30,7 @@ const OTHER_FORMS: [&str; 3] = ["TRUSTED CERTIFICATE", "X509 CERTIFICATE", "PKCS
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
-const DASHES: &[u8] = b"-----";
+pub(super) const DASHES: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Returns the certificates of a text, at least one, each with the number of its first line.
@@ -224,7 +224,8 @@ fn lines(pem: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     })
 }
 
-fn contains(line: &[u8], part: &[u8]) -> bool {
+/// Returns whether `line` contains `part`, which is not empty.
+pub(super) fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)
 }
 

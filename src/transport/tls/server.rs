@@ -51,8 +51,6 @@ pub(super) struct Current {
     /// Checks the certificate of a resumed client again.
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) generation: u64,
-    /// The server may speak in the flight of its Finished: no client certificate is asked for.
-    pub(super) speaks_first: bool,
 }
 
 impl ServerTls {
@@ -62,7 +60,8 @@ impl ServerTls {
         ServerTlsBuilder::default()
     }
 
-    /// Wraps a rustls configuration, with two changes: ALPN is `h2` only, and early data is off.
+    /// Wraps a rustls configuration, with three changes: ALPN is `h2` only, and early data and half-RTT data
+    /// are off.
     ///
     /// rustls takes the certificate of a resumed client from the ticket and does not verify it again.
     /// [`ServerTls::with_client_verifier`] adds that check.
@@ -80,9 +79,10 @@ impl ServerTls {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         // A request in early data can be replayed (RFC 8446 §8).
         config.max_early_data_size = 0;
+        // The server may speak in the flight of its Finished only if it asks for no client certificate.
         config.send_half_rtt_data = speaks_first;
         let (config, generation) = (Arc::new(config), FIRST_GENERATION);
-        let current = Mutex::new(Current { config, verifier, generation, speaks_first });
+        let current = Mutex::new(Current { config, verifier, generation });
         Self { shared: Arc::new(Shared { current, counters: Counters::default() }) }
     }
 

@@ -1,8 +1,8 @@
 //! Receives the decoded fields of a section, checks them (RFC 9113 §8.2, RFC 9113 §8.3) and fills a head.
 
 use crate::http2::connection::field_rules::{
-    check_bytes, check_connection_specific, check_name, has_blanks, is_lenient_type, is_scheme,
-    is_strict, is_token, status, without_blanks,
+    check_bytes, check_connection_specific, check_name, check_value, has_blanks, is_lenient_type,
+    is_scheme, is_token, status, without_blanks,
 };
 use crate::http2::connection::head::{
     AUTHORITY, CONTENT_TYPE_MAX, Head, METHOD, PATH, SCHEME, STATUS, Section,
@@ -24,8 +24,8 @@ pub(crate) struct HeadSink<'a> {
     regular: bool,
     /// Blanks were stripped.
     stripped: bool,
-    /// They may be: the message that these trailers end has such a content-type.
-    lenient: bool,
+    /// There is a field host.
+    host: bool,
 }
 
 impl<'a> HeadSink<'a> {
@@ -50,13 +50,13 @@ impl<'a> HeadSink<'a> {
             broken: None,
             regular: false,
             stripped: false,
-            lenient: false,
+            host: false,
         }
     }
 
     /// Reads trailers of a message whose head was lenient, or not.
-    pub(crate) const fn lenient(mut self, lenient: bool) -> Self {
-        self.lenient = lenient;
+    pub(crate) const fn lenient(self, lenient: bool) -> Self {
+        self.head.lenient = lenient;
         self
     }
 
@@ -77,7 +77,7 @@ impl<'a> HeadSink<'a> {
             return Ok(());
         }
         // RFC 9113 §8.2.1: blanks at the ends are malformed, except where an exception is noted
-        if self.stripped && !self.lenient && !self.head.lenient {
+        if self.stripped && !self.head.lenient {
             return Err(Violation::FieldValue);
         }
         match self.section {
@@ -110,7 +110,9 @@ impl<'a> HeadSink<'a> {
             return Err(Violation::Path);
         }
         // RFC 9113 §8.3.1: a request carries one valid value for :scheme
-        if !is_scheme(head.scheme()) {
+        let scheme = head.scheme();
+        let http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+        if !http && !is_scheme(scheme) {
             return Err(Violation::Scheme);
         }
         // RFC 9113 §8.3.1: :authority must not include userinfo; no more does host in its place
@@ -118,10 +120,10 @@ impl<'a> HeadSink<'a> {
         if head.authority().iter().any(bad) {
             return Err(Violation::Authority);
         }
-        let http = |scheme: &[u8]| {
-            scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
-        };
-        head.host_missing = head.authority().is_empty() && http(head.scheme());
+        head.host_missing = http && head.authority().is_empty();
+        if !self.host {
+            return Ok(());
+        }
         if head.seen & AUTHORITY != 0 {
             let authority = head.authority();
             let differs = |host: &[u8]| !host.eq_ignore_ascii_case(authority);
@@ -131,36 +133,38 @@ impl<'a> HeadSink<'a> {
         Ok(())
     }
 
-    fn check(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Violation> {
-        check_bytes(value)?;
-        let blanks = has_blanks(value);
+    /// Checks a field. Returns its value as it is kept; `None` for a pseudo-header field.
+    fn check<'v>(&mut self, name: &[u8], value: &'v [u8]) -> Result<Option<&'v [u8]>, Violation> {
         if name.first() == Some(&b':') {
-            if blanks {
-                return Err(Violation::FieldValue);
-            }
+            check_value(value)?;
             self.pseudo(name, value)?;
-            return Ok(false);
+            return Ok(None);
         }
+        check_bytes(value)?;
         self.regular = true;
         check_name(name)?;
-        if blanks {
-            if is_strict(name) {
-                return Err(Violation::FieldValue);
-            }
-            self.stripped = true;
-        }
-        check_connection_specific(name, value)?;
+        let kept = if has_blanks(value) { self.strip(name, value)? } else { value };
         match name {
-            b"content-length" => self.content_length(value),
-            b"content-type" => {
-                self.head.lenient |= is_lenient_type(without_blanks(value));
-                Ok(true)
-            }
-            _ => Ok(true),
+            // Judged with its blanks, as the connection-specific ones are: what decides what a message is
+            // and where it goes is never stripped.
+            b"content-length" => self.content_length(value)?,
+            b"content-type" => self.head.lenient |= is_lenient_type(kept),
+            b"host" => self.host = true,
+            _ => check_connection_specific(name, value)?,
         }
+        Ok(Some(kept))
     }
 
-    fn content_length(&mut self, value: &[u8]) -> Result<bool, Violation> {
+    #[cold]
+    fn strip<'v>(&mut self, name: &[u8], value: &'v [u8]) -> Result<&'v [u8], Violation> {
+        if name == b"host" {
+            return Err(Violation::FieldValue);
+        }
+        self.stripped = true;
+        Ok(without_blanks(value))
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let parsed = std::str::from_utf8(value).ok().and_then(|v| v.parse::<u64>().ok());
         // RFC 9113 §8.1.1: a content-length that does not hold makes the message malformed
@@ -169,7 +173,7 @@ impl<'a> HeadSink<'a> {
             return Err(Violation::ContentLength);
         }
         self.head.content_length = Some(length);
-        Ok(true)
+        Ok(())
     }
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
@@ -233,12 +237,10 @@ impl FieldSink for HeadSink<'_> {
             self.keep_content_type(name, value);
             return;
         }
-        let checked = self.check(name, value);
-        let value = if self.stripped { without_blanks(value) } else { value };
-        match checked {
-            Ok(true) if never_indexed => self.head.fields.push_sensitive(name, value),
-            Ok(true) => self.head.fields.push(name, value),
-            Ok(false) => {}
+        match self.check(name, value) {
+            Ok(Some(value)) if never_indexed => self.head.fields.push_sensitive(name, value),
+            Ok(Some(value)) => self.head.fields.push(name, value),
+            Ok(None) => {}
             Err(broken) => self.broken = Some(broken),
         }
     }
