@@ -228,13 +228,14 @@ async fn counts_of_a_server() {
 type OnLimits = fn(&mut Limits, u64);
 
 /// The field, how to set it, the ends of the range that is accepted, and values that are refused.
-const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 24] = [
+const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 25] = [
     ("concurrent_streams", |l, n| l.concurrent_streams = n as u32, [1, U32], &[]),
     ("streams_before_settings", |l, n| l.streams_before_settings = n as u32, [0, U32], &[]),
     ("header_list_bytes", |l, n| l.header_list_bytes = n as usize, [1, U32 / 4], &[0, U32 / 4 + 1]),
     ("header_list_fields", |l, n| l.header_list_fields = n as usize, [1, U64], &[0]),
     ("continuation_frames", |l, n| l.continuation_frames = n as u32, [0, U32], &[]),
     ("field_block_time", |l, n| l.field_block_time = Duration::from_nanos(n), [1, U64], &[0]),
+    ("frame_time", |l, n| l.frame_time = Duration::from_nanos(n), [1, U64], &[0]),
     ("header_table_bytes", |l, n| l.header_table_bytes = n as usize, [0, U32], &[U32 + 1, U64]),
     ("settings_entries", |l, n| l.settings_entries = n as usize, [6, U64], &[0, 5]),
     ("control_frames_queued", |l, n| l.control_frames_queued = n as u32, [1, U32], &[0]),

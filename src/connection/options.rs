@@ -176,6 +176,7 @@ impl ConnectionOptions {
             *time = (*time).min(TIME_MAX);
         }
         self.limits.field_block_time = self.limits.field_block_time.min(TIME_MAX);
+        self.limits.frame_time = self.limits.frame_time.min(TIME_MAX);
         self.limits.premature_age = self.limits.premature_age.min(TIME_MAX);
         self.limits.wasted_time = self.limits.wasted_time.min(TIME_MAX);
         self.limits.ping_interval_min = self.limits.ping_interval_min.min(TIME_MAX);

@@ -37,6 +37,9 @@ pub struct Limits {
     pub continuation_frames: u32,
     /// Time for one field block from HEADERS to END_HEADERS. Default: 10 s.
     pub field_block_time: Duration,
+    /// Time for one frame from its first byte, while no stream is open: a peer with an open stream may be
+    /// slow. It begins anew when the last stream ends. Default: 30 s.
+    pub frame_time: Duration,
     /// Bytes of the HPACK decoding table, and the most for the encoding table (RFC 7541 §4.2). Default: 4096.
     pub header_table_bytes: usize,
     /// Entries of one SETTINGS frame. Default: 32.
@@ -97,6 +100,7 @@ impl Limits {
             header_list_fields: 128,
             continuation_frames: 14,
             field_block_time: Duration::from_secs(10),
+            frame_time: Duration::from_secs(30),
             header_table_bytes: 4096,
             settings_entries: 32,
             control_frames_queued: 64,

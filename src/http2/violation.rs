@@ -58,6 +58,7 @@ violations! {
     FieldBlockTooLarge: Connection, ENHANCE_YOUR_CALM, "header list far over SETTINGS_MAX_HEADER_LIST_SIZE";
     ContinuationFlood: Connection, ENHANCE_YOUR_CALM, "too many CONTINUATION frames in one field block";
     FieldBlockStalled: Connection, PROTOCOL_ERROR, "a field block was not completed in time";
+    FrameStalled: Connection, PROTOCOL_ERROR, "a frame was not completed in time";
     // §5.1 states
     FrameOnIdle: Connection, PROTOCOL_ERROR, "frame on an idle stream";
     FrameOnClosed: Connection, STREAM_CLOSED, "frame on a stream that has ended";

@@ -151,3 +151,74 @@ async fn attack_zero_window_hold() {
     peer.send(window_update(1, 300_000)).await;
     assert_eq!(peer.expect_message(1).await.body.len(), 300_000);
 }
+
+/// A part of a header, of a payload that is needed whole, and of an unknown frame.
+fn partial_frames() -> [Vec<u8>; 3] {
+    let unknown = frame(0xfa, NONE, 0, [7; 100]);
+    let cut = |frame: RawFrame, at: usize| frame.bytes()[..at].to_vec();
+    [cut(ping([1; 8]), 5), cut(ping([1; 8]), 12), cut(unknown, 30)]
+}
+
+/// RFC 9113 §10.5, row A20: a frame that stays a part ends the connection after 30 s, if no stream is open.
+#[tokio::test(start_paused = true)]
+async fn attack_frame_stall() {
+    for part in partial_frames() {
+        let mut peer = served().await;
+        peer.expect_serves(1).await;
+        peer.send_bytes(&part).await;
+        let early = peer.gather(Duration::from_secs(29)).await;
+        assert!(early.iter().all(|frame| frame.kind != GOAWAY), "ended too early: {part:?}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        peer.expect_connection_error(PROTOCOL_ERROR).await;
+    }
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §10.5, row A20: a byte now and then does not lengthen the time.
+#[tokio::test(start_paused = true)]
+async fn attack_frame_dribble() {
+    let mut peer = served().await;
+    for byte in &ping([1; 8]).bytes()[..16] {
+        peer.send_bytes(&[*byte]).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    peer.expect_connection_error(PROTOCOL_ERROR).await;
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §10.5, row A20: frames that each arrive in time are slow and no more.
+#[tokio::test(start_paused = true)]
+async fn honest_slow_frames() {
+    let mut peer = served().await;
+    peer.expect_serves(1).await;
+    for frame in [
+        settings(&[]),
+        frame(0xfa, NONE, 0, [7; 10]),
+        frame(0xfa, NONE, 0, []),
+        window_update(0, 1),
+    ]
+    .into_iter()
+    .cycle()
+    .take(12)
+    {
+        let bytes = frame.bytes();
+        peer.send_bytes(&bytes[..5]).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        peer.send_bytes(&bytes[5..]).await;
+    }
+    peer.expect_serves(3).await;
+}
+
+/// RFC 9113 §10.5, row A20: with a stream open the peer may take its time. The time begins when the last
+/// stream has ended.
+#[tokio::test(start_paused = true)]
+async fn honest_partial_frame_of_a_stream() {
+    let mut peer = serve();
+    peer.handshake().await;
+    peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
+    let bytes = data(1, END_STREAM, [7; 100]).bytes();
+    peer.send_bytes(&bytes[..50]).await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    peer.send_bytes(&bytes[50..]).await;
+    assert_eq!(peer.expect_message(1).await.body.len(), 100);
+}

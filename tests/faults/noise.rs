@@ -90,3 +90,28 @@ async fn fault_informational() {
         assert_eq!((answer.status, &answer.body[..]), (200, &b"final"[..]));
     }
 }
+
+/// RFC 9113 §10.5, row F28: a server that ends in the middle of a frame while no call is in flight. Its
+/// connection is given up after 30 s, and the next call dials.
+#[tokio::test(start_paused = true)]
+async fn fault_partial_frame_of_an_idle_server() {
+    let (client, mut peer) = connected().await;
+    next_call_succeeds(&client, &mut peer).await;
+    peer.send_bytes(&ping([1; 8]).bytes()[..12]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(31)).await;
+    peer.expect_connection_error(PROTOCOL_ERROR).await;
+}
+
+/// RFC 9113 §10.5, row F28: the same while a call waits: a slow server is not given up.
+#[tokio::test(start_paused = true)]
+async fn fault_partial_frame_of_a_slow_server() {
+    let (client, mut peer) = connected().await;
+    let call = client.get("/x");
+    let (stream, _) = peer.expect_request().await;
+    let bytes = headers(stream, END_HEADERS, response(200, &[])).bytes();
+    peer.send_bytes(&bytes[..7]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(200)).await;
+    peer.send_bytes(&bytes[7..]).await;
+    peer.send(data(stream, END_STREAM, *b"whole")).await;
+    assert_eq!(outcome(call).await.expect("response").body, b"whole");
+}

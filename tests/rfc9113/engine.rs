@@ -680,6 +680,7 @@ fn unknown_settings_are_ignored() {
 fn the_longest_times_mean_never() {
     let mut server = Engine::server(|limits| {
         limits.field_block_time = std::time::Duration::MAX;
+        limits.frame_time = std::time::Duration::MAX;
         limits.premature_age = std::time::Duration::MAX;
         limits.wasted_time = std::time::Duration::MAX;
         limits.ping_interval_min = std::time::Duration::MAX;
@@ -687,4 +688,54 @@ fn the_longest_times_mean_never() {
     server.feed(&[headers(1, WHOLE, get("/", &[])), ping([0; 8])]).expect("a request");
     server.feed(&[headers(3, END_STREAM, get("/", &[]))]).expect("a part of a block");
     assert_eq!(server.connection.poll_timeout(), None);
+}
+
+/// RFC 9113 §10.5: the time for a frame begins with its first byte, anew with each frame, and anew when the
+/// last stream has ended.
+#[test]
+fn a_frame_has_its_time() {
+    let second = std::time::Duration::from_secs(1);
+    let later = |server: &mut Engine, seconds: u32| {
+        server.now += second * seconds;
+        let Engine { connection, out, now, .. } = server;
+        connection.handle_timeout(out, *now).map_err(|error| error.violation)
+    };
+    // What is discarded: DATA of a stream that this side has reset, padded or not, and unknown frames.
+    let slow = [
+        data(1, NONE, [7; 20]),
+        data(1, NONE, [7; 20]).padded(30),
+        data(1, NONE, []),
+        frame(0xfa, NONE, 0, [7; 20]),
+        frame(0xfa, NONE, 0, []),
+        settings(&[]),
+    ];
+    for ends in slow.iter().flat_map(|frame| (1..frame.bytes().len()).map(move |n| (frame, n))) {
+        let (frame, at) = ends;
+        let mut server = Engine::server(|_| {});
+        server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+        let key = server.key(1);
+        let _ = server.connection.take(key, &mut server.out);
+        server.bytes(&frame.bytes()[..at]).expect("a part");
+        for _ in 0..3 {
+            assert_eq!(later(&mut server, 29), Ok(()), "{frame:?} {at}");
+            // The rest, and a part of the next one.
+            let next = [&frame.bytes()[at..], &frame.bytes()[..at]].concat();
+            server.bytes(&next).expect("the rest and a part");
+        }
+        assert_eq!(later(&mut server, 29), Ok(()), "{frame:?} {at}");
+        server.bytes(&frame.bytes()[at..]).expect("the rest");
+        assert_eq!(server.connection.poll_timeout(), None, "{frame:?} {at}");
+        server.bytes(&frame.bytes()[..at]).expect("a part");
+        assert_eq!(later(&mut server, 30), Err(Violation::FrameStalled), "{frame:?} {at}");
+    }
+    // A stream that ends shortly before the time is up leaves the peer the whole time.
+    let mut server = Engine::server(|_| {});
+    server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+    server.bytes(&data(1, NONE, [7; 20]).bytes()[..15]).expect("a part");
+    assert_eq!(later(&mut server, 100), Ok(()));
+    let key = server.key(1);
+    let _ = server.connection.take(key, &mut server.out);
+    assert_eq!(later(&mut server, 29), Ok(()));
+    assert_eq!(later(&mut server, 29), Ok(()));
+    assert_eq!(later(&mut server, 30), Err(Violation::FrameStalled));
 }

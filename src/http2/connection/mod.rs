@@ -5,6 +5,7 @@
 mod abuse;
 mod closed;
 mod control;
+mod deadlines;
 mod event;
 mod field_block;
 mod field_rules;
@@ -36,6 +37,7 @@ use crate::http2::stream::{Blocked, Recent, StreamKey, StreamTable};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::ConnectionError;
 use abuse::Abuse;
+use deadlines::Partial;
 use field_block::FieldBlock;
 use lifecycle::{Life, Lifecycle};
 use recv_data::Incoming;
@@ -80,6 +82,7 @@ pub struct Connection<T> {
     incoming: Option<Incoming>,
     skip: u32,
     wanted: usize,
+    partial: Option<Partial>,
     goaway_debug: Vec<u8>,
     recv_window: RecvWindow,
     stream_target: u32,
@@ -134,6 +137,7 @@ impl<T> Connection<T> {
             incoming: None,
             skip: 0,
             wanted: 0,
+            partial: None,
             goaway_debug: Vec::new(),
             recv_window: RecvWindow::new(DEFAULT_WINDOW),
             stream_target: limits.stream_window,
@@ -294,12 +298,6 @@ impl<T> Connection<T> {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.bdp.rtt()
-    }
-
-    /// Returns when to call [`Connection::handle_timeout`].
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.block.deadline(self.limits.field_block_time)
     }
 
     /// Returns the unread bytes: received, and neither assembled nor released, except prefetched ones.

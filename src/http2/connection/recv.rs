@@ -5,7 +5,6 @@
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
 use crate::http2::connection::abuse::weight;
 use crate::http2::connection::event::{Cause, Event};
-use crate::http2::connection::lifecycle::Life;
 use crate::http2::connection::{Connection, PREFACE};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN};
@@ -52,7 +51,9 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
         now: Instant,
     ) -> Result<Option<Event<'a, T>>, ConnectionError> {
-        self.handle_timeout(out, now)?;
+        if let Some(error) = self.error {
+            return Err(error);
+        }
         if out.is_empty() {
             self.control_queued = 0;
         }
@@ -63,6 +64,11 @@ impl<T: Default> Connection<T> {
             }
             match self.step(input, out, now) {
                 Ok(Step::More) => {}
+                Ok(Step::Wait(wanted)) => {
+                    self.wanted = wanted;
+                    self.note_partial(input, now);
+                    return self.handle_timeout(out, now).map(|()| None);
+                }
                 Ok(step) => break step,
                 Err(broken) => return Err(self.fail(broken, out)),
             }
@@ -74,11 +80,7 @@ impl<T: Default> Connection<T> {
     fn event<'a>(&'a mut self, step: Step, input: &'a RecvBuffer) -> Option<Event<'a, T>> {
         let Self { streams, head, goaway_debug, .. } = self;
         Some(match step {
-            Step::More => return None,
-            Step::Wait(wanted) => {
-                self.wanted = wanted;
-                return None;
-            }
+            Step::More | Step::Wait(_) => return None,
             Step::Head { key, end_stream } => {
                 let stream = streams.get_mut(key)?;
                 Event::Head { key, id: stream.id, user: &mut stream.user, head, end_stream }
@@ -105,7 +107,7 @@ impl<T: Default> Connection<T> {
     }
 
     // RFC 9113 §5.4.1: send GOAWAY with the last stream identifier, then close
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         Fatal(violation, stream_id): Fatal,
         out: &mut SendBuffer,
@@ -125,7 +127,11 @@ impl<T: Default> Connection<T> {
             let n = input.len().min(self.skip as usize);
             let _ = input.consume(n);
             self.skip -= n as u32;
-            return Ok(if self.skip > 0 { Step::Wait(0) } else { Step::More });
+            if self.skip > 0 {
+                return Ok(Step::Wait(0));
+            }
+            self.partial = None;
+            return Ok(Step::More);
         }
         if self.preface_left > 0 {
             return self.recv_preface(input);
@@ -147,6 +153,9 @@ impl<T: Default> Connection<T> {
                 // RFC 9113 §5.5: unknown frames are ignored and discarded
                 let _ = input.consume(HEADER_LEN);
                 self.skip = header.length;
+                if header.length == 0 {
+                    self.partial = None;
+                }
                 self.wasted(weight::FRAME + weight::content(header.length), header.stream_id, now)?;
                 Ok(Step::More)
             }
@@ -156,6 +165,7 @@ impl<T: Default> Connection<T> {
                     return Ok(Step::Wait(whole));
                 }
                 let range = input.consume(whole);
+                self.partial = None;
                 let payload = input.at(range.start + HEADER_LEN..range.end);
                 self.stats.frames_received += 1;
                 match Frame::parse(header, payload) {
@@ -331,26 +341,6 @@ impl<T: Default> Connection<T> {
         let premature = now < stream.premature_until;
         let work = std::mem::take(&mut stream.work);
         self.abuse.wasted_stream(work, premature, now).map_err(|rule| Fatal(rule, id))
-    }
-
-    /// Applies limits that are times.
-    ///
-    /// # Errors
-    /// Same as [`Connection::next_event`].
-    pub fn handle_timeout(
-        &mut self,
-        out: &mut SendBuffer,
-        now: Instant,
-    ) -> Result<(), ConnectionError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        let stalled = self.block.deadline(self.limits.field_block_time).is_some_and(|d| now >= d);
-        if stalled && self.life() != Life::Closed {
-            let id = self.block.open_on().unwrap_or_default();
-            return Err(self.fail(Fatal(Violation::FieldBlockStalled, id), out));
-        }
-        Ok(())
     }
 }
 

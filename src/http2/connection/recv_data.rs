@@ -141,6 +141,9 @@ impl<T: Default> Connection<T> {
         let last = incoming.left == 0;
         if last {
             self.skip = incoming.pad;
+            if self.skip == 0 {
+                self.partial = None;
+            }
         } else {
             self.incoming = Some(incoming);
         }

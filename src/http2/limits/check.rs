@@ -3,6 +3,7 @@
 use crate::http2::limits::Limits;
 use crate::http2::settings::{DEFAULT_WINDOW, MAX_FRAME_SIZE, MAX_WINDOW, MIN_FRAME_SIZE};
 use std::fmt;
+use std::time::Duration;
 
 /// A value in [`Limits`] with which no connection can work.
 ///
@@ -64,6 +65,7 @@ impl Limits {
             header_list_fields,
             continuation_frames: _,
             field_block_time,
+            frame_time,
             header_table_bytes,
             settings_entries,
             control_frames_queued,
@@ -88,8 +90,9 @@ impl Limits {
         // Four times as many bytes end a connection.
         found.row("header_list_bytes", list, 1..=SETTING / 4, NO_HEAD);
         found.row("header_list_fields", fields, 1..=ANY, NO_HEAD);
-        let time = u64::try_from(field_block_time.as_nanos()).unwrap_or(ANY);
-        found.row("field_block_time", time, 1..=ANY, "connections end at their first head");
+        let time = |time: &Duration| u64::try_from(time.as_nanos()).unwrap_or(ANY);
+        found.row("field_block_time", time(field_block_time), 1..=ANY, NO_TIME);
+        found.row("frame_time", time(frame_time), 1..=ANY, NO_TIME);
         found.row("header_table_bytes", *header_table_bytes as u64, 0..=SETTING, TOO_LARGE);
         found.row("settings_entries", *settings_entries as u64, SETTINGS..=ANY, USUAL_SETTINGS);
         let queued = u64::from(*control_frames_queued);
@@ -113,6 +116,7 @@ impl Limits {
     }
 }
 
+const NO_TIME: &str = "connections end at the first part of a head or of a frame";
 const NO_HEAD: &str = "no head fits, or SETTINGS cannot announce it";
 const TOO_LARGE: &str = "SETTINGS cannot announce it";
 const USUAL_SETTINGS: &str = "connections end at the SETTINGS of usual peers";
