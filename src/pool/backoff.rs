@@ -27,6 +27,12 @@ impl Backoff {
         self.failing = true;
     }
 
+    /// No attempt may begin, for a reason on this side: it counts as a failure, without a pause.
+    pub(super) fn starve(&mut self, error: Error) {
+        self.error = Some(error);
+        self.failing = true;
+    }
+
     /// The next attempt waits until `at`, without a failure.
     pub(super) fn pause(&mut self, at: Instant) {
         self.retry_at = self.retry_at.max(Some(at));

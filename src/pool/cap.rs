@@ -1,8 +1,22 @@
 //! Limits that several channels share: open sockets, and dials per second.
+//!
+//! One lock for all caps that nest. Nothing is called, woken or dropped while it is held, and no other
+//! lock is taken under it.
 
-use crate::rt::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+mod line;
+mod place;
+
+use crate::pool::Shared;
+use crate::rt::occasional::Occasional;
+use crate::rt::sync::{AtomicBool, Mutex, Ordering, next_id};
+use line::{Level, Line};
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+use tokio::sync::{Notify, oneshot};
+
+pub(super) use line::{Need, Shortage};
+pub(super) use place::Socket;
 
 /// Connections of a process, all channels together. Every one is a descriptor here and a socket,
 /// perhaps a TLS session, at the server.
@@ -16,29 +30,73 @@ const DIALS: u32 = 256;
 /// or of none. So a channel's share is limited within a shard's, and all of them within the
 /// process's.
 ///
-/// A connection holds its socket until it closes: no connection is closed for another channel. A
-/// channel that finds no socket looks again every 100 ms. Connections that are kept open
-/// (`ChannelBuilder::min_connections`, `Channel::warm`) are not available to others.
-#[derive(Debug)]
+/// A connection holds its socket until it is closed. A dial that finds no socket waits in line: dials
+/// that calls wait for come first, in the order in which they asked, then those that only keep a number
+/// of connections (`ChannelBuilder::min_connections`, `Channel::warm`) or replace one. Each socket that
+/// is released goes to the first dial in line that can use it. A dial that only the rate delays waits
+/// in the same line.
+///
+/// If calls wait for the dial, the connection under this cap that has had no calls for longest is closed
+/// for it, whichever channel has it: GOAWAY is sent, and no call is affected. Connections that a channel
+/// keeps (`min_connections`, `warm`) are closed only if there are no others, and only for a channel that
+/// has no connection. Connections with calls are never closed for others.
+///
+/// If every connection has calls, the dial waits, which is logged as a warning. After
+/// `ChannelBuilder::connect_timeout` the channel is in TRANSIENT_FAILURE, and calls fail with UNAVAILABLE
+/// and name the cap; calls with `wait_for_ready` wait until their deadline. The dial stays in line.
 pub struct Cap {
+    id: u64,
     name: &'static str,
     parent: Option<Arc<Self>>,
     sockets: u32,
-    dials: u32,
-    open: AtomicU32,
-    refused: AtomicU64,
-    begun: AtomicU64,
-    bucket: Mutex<Option<(f64, Instant)>>,
+    /// The identifiers of this level and of those around it, the outermost last.
+    chain: Arc<[u64]>,
+    tree: Arc<Tree>,
+    /// Bounds the warnings.
+    warned: Occasional,
 }
 
-/// Why no dial may begin now.
+/// What caps that nest have in common.
+struct Tree {
+    /// A dial that calls need waits for a socket, and no connection is closing for it.
+    short: AtomicBool,
+    line: Mutex<Line>,
+}
+
+/// What a dial leaves in the line.
+struct Waiter {
+    cap: Arc<Cap>,
+    /// Has the dial look again.
+    news: Arc<Notify>,
+    socket: oneshot::Sender<Socket>,
+}
+
+/// Why a dial may not begin now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Capped {
-    /// The bound that refused.
+pub(crate) struct Capped {
+    /// The level that delays it.
     pub(super) by: &'static str,
-    /// Too many dials began in the last second: one may begin after this time. `None`: as many
-    /// connections as allowed are open.
-    pub(super) wait: Option<Duration>,
+    sockets: u32,
+    dials: u32,
+    /// Too many dials began in the last second: when this one may begin. `None`: as many connections as
+    /// allowed are open.
+    pub(super) until: Option<Instant>,
+}
+
+impl fmt::Display for Capped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, sockets, dials, until } = self;
+        match until {
+            None => write!(
+                f,
+                "the Cap ({by}) allows {sockets} connections, and none of them could be closed for \
+                 another (client::Advanced::cap)"
+            ),
+            Some(_) => {
+                write!(f, "the Cap ({by}) allows {dials} dials per second (client::Advanced::cap)")
+            }
+        }
+    }
 }
 
 impl Cap {
@@ -61,16 +119,13 @@ impl Cap {
     }
 
     fn build(name: &'static str, parent: Option<Arc<Self>>, sockets: u32, dials: u32) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            parent,
-            sockets: sockets.max(1),
-            dials: dials.max(1),
-            open: AtomicU32::new(0),
-            refused: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
-            bucket: Mutex::new(None),
-        })
+        let (id, sockets, dials) = (next_id(), sockets.max(1), dials.max(1));
+        let outer = parent.as_ref().map_or(&[][..], |parent| &parent.chain);
+        let chain = std::iter::once(id).chain(outer.iter().copied()).collect();
+        let tree = parent.as_ref().map_or_else(Arc::default, |parent| Arc::clone(&parent.tree));
+        tree.line.lock().add(id, Level::new(name, sockets, dials));
+        let warned = Occasional::default();
+        Arc::new(Self { id, name, parent, sockets, chain, tree, warned })
     }
 
     /// The process's: 1024 connections, 256 dials a second.
@@ -96,7 +151,7 @@ impl Cap {
     /// Connections open or being dialled.
     #[must_use]
     pub fn open(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
+        self.level().open
     }
 
     /// Most connections open at a time.
@@ -108,13 +163,17 @@ impl Cap {
     /// Dials begun so far.
     #[must_use]
     pub fn dials(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
+        self.level().begun
     }
 
     /// Returns the dials that this cap delayed; a cap around it counts its own.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.level().delayed
+    }
+
+    fn level(&self) -> Level {
+        self.tree.line.lock().level(self.id)
     }
 
     /// This bound, then each round it, up to the whole.
@@ -130,141 +189,74 @@ impl Cap {
     /// Whether `other` is this bound or one round it.
     #[must_use]
     pub fn is_inside(&self, other: &Arc<Self>) -> bool {
-        self.levels().any(|cap| std::ptr::eq(cap, Arc::as_ptr(other)))
+        self.chain.contains(&other.id)
     }
 
-    /// Takes a socket for one more connection and a token to dial now, on every level or on none.
-    pub(super) fn dial(self: &Arc<Self>, now: Instant) -> Result<Socket, Capped> {
-        for (taken, cap) in self.levels().enumerate() {
-            let next = |open: u32| (open < cap.sockets).then_some(open + 1);
-            if cap.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next).is_err() {
-                self.close(taken);
-                return Err(cap.refuse(None));
-            }
-        }
-        let socket = Socket(Arc::clone(self));
-        for (spent, cap) in self.levels().enumerate() {
-            if let Err(wait) = cap.spend(now) {
-                self.levels().take(spent).for_each(Self::refund);
-                return Err(cap.refuse(Some(wait)));
-            }
-        }
-        for cap in self.levels() {
-            cap.begun.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(socket)
+    /// Whether a dial that calls need waits for a socket, and no connection is closing for it. Whose
+    /// connection has become idle asks after a fence.
+    pub(super) fn is_short(&self) -> bool {
+        self.tree.short.load(Ordering::Relaxed)
     }
 
-    fn refuse(&self, wait: Option<Duration>) -> Capped {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        Capped { by: self.name, wait }
+    /// The dials that calls need and that wait for a socket no closing connection will leave.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        self.tree.line.lock().shortage()
     }
 
-    /// Returns the sockets of the first `levels` levels.
-    fn close(&self, levels: usize) {
-        for cap in self.levels().take(levels) {
-            cap.open.fetch_sub(1, Ordering::AcqRel);
-        }
+    /// Registers a pool, whose idle connections can be closed for dials that wait.
+    pub(super) fn register(self: &Arc<Self>, pool: &Weak<Shared>) -> Member {
+        let id = next_id();
+        self.tree.line.lock().pools.insert(id, pool.clone());
+        Member { id, cap: Arc::clone(self) }
     }
 
-    /// One token of a bucket that fills evenly.
-    fn spend(&self, now: Instant) -> Result<(), Duration> {
-        let (most, rate) = (f64::from(self.sockets), f64::from(self.dials));
-        let mut bucket = self.bucket.lock();
-        let (tokens, since) = bucket.unwrap_or((most, now));
-        let passed = now.saturating_duration_since(since).as_secs_f64();
-        let tokens = (tokens + passed * rate).min(most);
-        if tokens < 1.0 {
-            *bucket = Some((tokens, now));
-            return Err(Duration::from_secs_f64((1.0 - tokens) / rate));
-        }
-        *bucket = Some((tokens - 1.0, now));
-        Ok(())
+    /// The pools that share a limit with this cap.
+    pub(super) fn pools(&self) -> Vec<Arc<Shared>> {
+        let pools: Vec<_> = self.tree.line.lock().pools.values().cloned().collect();
+        pools.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Returns a token that an outer level made useless.
-    fn refund(&self) {
-        if let Some((tokens, _)) = &mut *self.bucket.lock() {
-            *tokens = (*tokens + 1.0).min(f64::from(self.sockets));
-        }
+    /// Whether to warn that dials wait.
+    pub(super) fn warns(&self, now: Instant) -> bool {
+        self.warned.allows(now).is_some()
     }
 }
 
-/// The socket of one connection on every level, from its dial to its end.
-#[derive(Debug)]
-pub(super) struct Socket(Arc<Cap>);
-
-impl Drop for Socket {
+impl Drop for Cap {
     fn drop(&mut self) {
-        self.0.close(usize::MAX);
+        self.tree.line.lock().remove(self.id);
     }
 }
 
-#[cfg(all(test, not(framewire_loom)))]
-mod tests {
-    use crate::pool::cap::*;
-
-    #[test]
-    fn sockets_and_dials_are_bounded() {
-        let cap = Cap::new(3, 2);
-        let now = Instant::now();
-        let first = cap.dial(now).unwrap();
-        let _second = cap.dial(now).unwrap();
-        drop(cap.dial(now).unwrap());
-        let refused = cap.dial(now).unwrap_err();
-        assert_eq!(refused, Capped { by: "own", wait: Some(Duration::from_millis(500)) });
-        assert_eq!(cap.open(), 2, "a refused dial holds nothing");
-        let later = now + Duration::from_secs(5);
-        let _third = cap.dial(later).unwrap();
-        assert_eq!(cap.dial(later).unwrap_err(), Capped { by: "own", wait: None });
-        drop(first);
-        assert!(cap.dial(later).is_ok());
-        assert_eq!((cap.dials(), cap.refused()), (5, 2));
+impl fmt::Debug for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Level { open, sockets, dials, .. } = self.level();
+        f.debug_struct("Cap")
+            .field("name", &self.name)
+            .field("open", &open)
+            .field("sockets", &sockets)
+            .field("dials", &dials)
+            .field("parent", &self.parent)
+            .finish_non_exhaustive()
     }
+}
 
-    #[test]
-    fn nothing_is_not_a_bound() {
-        assert!(Cap::new(0, 0).dial(Instant::now()).is_ok());
+impl Default for Tree {
+    fn default() -> Self {
+        Self { short: AtomicBool::new(false), line: Mutex::new(Line::default()) }
     }
+}
 
-    #[test]
-    fn a_dial_takes_a_socket_on_every_level_or_on_none() {
-        let now = Instant::now();
-        let whole = Cap::new(3, 100);
-        let [a, b] = [Cap::inside(&whole, 2, 100), Cap::inside(&whole, 2, 100)];
-        let first = a.dial(now).unwrap();
-        let _second = a.dial(now).unwrap();
-        assert_eq!(a.dial(now).unwrap_err(), Capped { by: "shard", wait: None });
-        let third = b.dial(now).unwrap();
-        assert_eq!(b.dial(now).unwrap_err(), Capped { by: "own", wait: None });
-        assert_eq!((whole.open(), a.open(), b.open()), (3, 2, 1));
-        // Each refusal counts where it was made.
-        assert_eq!((whole.refused(), a.refused(), b.refused()), (1, 1, 0));
-        drop(first);
-        let _fourth = b.dial(now + Duration::from_secs(1)).unwrap();
-        drop(third);
-        assert_eq!((whole.open(), a.open(), b.open()), (2, 1, 1));
-        assert_eq!((whole.dials(), a.dials(), b.dials()), (4, 2, 2));
-        assert!(a.is_inside(&whole) && a.is_inside(&a) && !a.is_inside(&b));
-        assert!(!whole.is_inside(&a));
-    }
+/// A pool's registration.
+#[derive(Debug)]
+pub(super) struct Member {
+    id: u64,
+    cap: Arc<Cap>,
+}
 
-    /// A dial that an outer level refuses costs an inner level neither socket nor token.
-    #[test]
-    fn tokens_of_a_refused_dial_come_back() {
-        let now = Instant::now();
-        let whole = Cap::new(2, 1);
-        let inner = Cap::inside(&whole, 5, 1);
-        for _ in 0..2 {
-            drop(inner.dial(now).unwrap());
-        }
-        for _ in 0..10 {
-            let refused = inner.dial(now).unwrap_err();
-            assert_eq!(refused, Capped { by: "own", wait: Some(Duration::from_secs(1)) });
-        }
-        assert_eq!((whole.open(), inner.open()), (0, 0));
-        // Three are left inside, and more never were.
-        drop(Cap::inside(&whole, 1, 1).dial(now + Duration::from_secs(60)).unwrap());
-        assert_eq!(inner.bucket.lock().unwrap().0, 3.0);
+impl Drop for Member {
+    fn drop(&mut self) {
+        let pool = self.cap.tree.line.lock().pools.remove(&self.id);
+        drop(pool);
     }
 }

@@ -57,7 +57,7 @@ impl Shared {
         match self.options.balance {
             Balance::PickFirst => self.grow_first(&candidates),
             Balance::RoundRobin | Balance::LeastLoaded => {
-                candidates.iter().for_each(|one| self.start_dial(&one.subchannel));
+                candidates.iter().for_each(|one| self.dial_for_calls(&one.subchannel));
             }
         }
     }
@@ -67,7 +67,7 @@ impl Shared {
     fn grow_first(&self, candidates: &[Candidate]) {
         let used = candidates.get(self.picker.first(candidates.len()));
         if let Some(used) = used.filter(|used| used.is_connected()) {
-            return self.start_dial(&used.subchannel);
+            return self.dial_for_calls(&used.subchannel);
         }
         let now = rt::now();
         let (mut next, mut dialing) = (None, false);
@@ -82,7 +82,7 @@ impl Shared {
         match next {
             // Once it is silent for long or has failed, the next one is tried.
             _ if dialing => {}
-            Some(next) => self.start_dial(next),
+            Some(next) => self.dial_for_calls(next),
             None => candidates.iter().for_each(|one| self.start_dial(&one.subchannel)),
         }
     }
@@ -103,27 +103,25 @@ impl Shared {
     /// PickFirst tries the next endpoint after one that failed.
     pub(super) fn dial_next(&self, failed: &Subchannel) {
         if let Some(next) = self.untried(failed) {
-            self.start_dial(&next);
+            self.dial_for_calls(&next);
         }
     }
 
     /// PickFirst tries the next endpoint beside one that is slow to answer.
     pub(super) fn dial_beside(&self, slow: &Subchannel) {
         if let Some(next) = self.untried(slow).filter(|_| !self.is_connected()) {
-            self.start_dial(&next);
+            self.dial_for_calls(&next);
         }
     }
 
-    /// PickFirst stays with the endpoint that was first to be ready, and gives up the dials to others.
+    /// A connection is ready, and it is the only one. PickFirst stays with its endpoint and gives up the
+    /// dials to others; otherwise they are no longer urgent.
     pub(super) fn prefer(&self, subchannel: &Subchannel) {
-        if self.options.balance != Balance::PickFirst {
-            return;
-        }
         for (index, one) in self.candidates().iter().enumerate() {
-            if one.subchannel.id() == subchannel.id() {
-                self.picker.set_first(index);
-            } else {
+            if one.subchannel.id() != subchannel.id() {
                 one.subchannel.wake_dial();
+            } else if self.options.balance == Balance::PickFirst {
+                self.picker.set_first(index);
             }
         }
     }
@@ -192,7 +190,7 @@ impl Shared {
         match self.options.balance {
             // Another endpoint may be next.
             Balance::PickFirst => self.grow(),
-            Balance::RoundRobin | Balance::LeastLoaded => self.start_dial(subchannel),
+            Balance::RoundRobin | Balance::LeastLoaded => self.dial_for_calls(subchannel),
         }
     }
 }

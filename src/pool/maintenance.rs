@@ -6,6 +6,7 @@ use crate::call::deadline::deadline_error;
 use crate::call::state::SharedCall;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
+use crate::pool::cap::Capped;
 use crate::pool::counters::Count;
 use crate::pool::observer::Observer;
 use crate::pool::subchannel::Limits;
@@ -104,17 +105,30 @@ impl Shared {
     pub(super) fn deadline_error(&self, call: &SharedCall) -> Error {
         let phase = call.lock().timeline().phase();
         let phase = self.dial_phase().filter(|_| phase == Phase::PoolWait).unwrap_or(phase);
-        let error = match self.last_failure() {
-            None => deadline_error(Processed::No),
-            Some(last) => {
-                let why = last.status().message();
-                let text = format!("the deadline passed; the last dial failed: {why}");
-                let status = Status::new(Code::DeadlineExceeded, text);
-                Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
+        let with = |why: &str| {
+            let status = Status::new(Code::DeadlineExceeded, format!("the deadline passed; {why}"));
+            Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
+        };
+        let error = match (self.last_failure(), self.capped()) {
+            (_, Some(capped)) => with(&format!("no dial could begin: {capped}")),
+            (None, None) => deadline_error(Processed::No),
+            (Some(last), None) => {
+                with(&format!("the last dial failed: {}", last.status().message()))
                     .with_source(Arc::new(last))
             }
         };
         deadline_error_of_line(call, error.with_phase(phase))
+    }
+
+    /// Why no dial may begin, if there is no connection and the cap delays every dial.
+    fn capped(&self) -> Option<Capped> {
+        if self.is_connected() {
+            return None;
+        }
+        let candidates = self.candidates();
+        let began = candidates.iter().any(|one| one.subchannel.lifecycle().dial_began().is_some());
+        let mut dials = candidates.iter().map(|one| one.subchannel.lifecycle().capped());
+        dials.find_map(|capped| capped.filter(|_| !began))
     }
 
     /// Why no connection is there: the last dial, or the last look-up of the name, failed.
@@ -166,6 +180,10 @@ impl Shared {
             if self.needs_connection(subchannel) {
                 self.start_dial(subchannel);
             }
+        }
+        if self.cap.is_short() {
+            // What was to be kept open may no longer be.
+            self.give_way(now);
         }
         // The task of the dial that calls wait for may have ended with its runtime.
         if !self.queue.is_empty() {

@@ -23,6 +23,7 @@ mod path;
 mod picker;
 mod queue;
 mod resolve;
+mod spare;
 mod stats;
 mod subchannel;
 mod tenant;
@@ -80,6 +81,8 @@ struct Shared {
     /// The options of new connections, adapted to what peers and the path allow.
     driver: Mutex<Arc<ConnectionOptions>>,
     cap: Arc<Cap>,
+    /// The cap knows the pool, whose idle connections others may need.
+    _member: cap::Member,
     picker: Picker,
     queue: Arc<CallQueue>,
     random: Mutex<Random>,
@@ -129,13 +132,15 @@ impl Pool {
             Some(_) => Vec::new(),
         };
         let books = Books::new(target.to_string());
+        let cap = options.cap.clone().unwrap_or_else(Cap::process);
         let shared = Arc::new_cyclic(|me| Shared {
+            _member: cap.register(me),
+            cap,
             me: me.clone(),
             target,
             connector,
             resolver,
             driver: Mutex::new(Arc::new(options.driver.clone())),
-            cap: options.cap.clone().unwrap_or_else(Cap::process),
             picker: Picker::new(&options, subchannels),
             queue: Arc::new(CallQueue::new(options.max_waiting)),
             random: Mutex::new(Random::new(seed)),

@@ -1,10 +1,18 @@
 //! Bounds that nest: a channel's, a shard's, the whole's. Each holds at every instant, and the one
 //! that refuses is named.
 
-use crate::{One, begin, ms, one, options};
-use framewire::client::Cap;
+use crate::log::Log;
+use crate::network::{Network, addr};
+use crate::{Journal, One, WORK, allowing, begin, ms, one, options, raw, router};
+use framewire::client::{Advanced, Cap, Channel, ChannelState};
+use framewire::error::{Kind, Processed};
+use framewire::server::Server;
+use framewire::transport::TcpAcceptor;
+use framewire::{Code, Request};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 fn under(cap: &Arc<Cap>, most: u32) -> One {
     let mut options = options();
@@ -77,4 +85,217 @@ async fn the_level_that_refuses_is_named() {
     for call in calls.into_iter().chain(others) {
         call.await.unwrap().unwrap();
     }
+}
+
+/// Channels to servers of their own, with one cap around them.
+fn channels(cap: &Arc<Cap>, count: usize) -> Vec<One> {
+    let channel = |_| {
+        let mut options = options();
+        options.cap = Some(Arc::clone(cap));
+        options.dial_time = Duration::from_secs(2);
+        one(100, options)
+    };
+    (0..count).map(channel).collect()
+}
+
+/// A connection without calls is closed for a channel that needs one, the one idle for longest first; no
+/// call waits for long or fails.
+#[tokio::test(start_paused = true)]
+async fn quiet_connections_make_way() {
+    let cap = Cap::new(2, 1000);
+    let ones = channels(&cap, 3);
+    for (step, who) in [0, 1, 2, 0, 1, 2, 1, 0].into_iter().enumerate() {
+        let before = tokio::time::Instant::now();
+        begin(&ones[who].channel, 0).await.unwrap().unwrap();
+        assert!(
+            before.elapsed() < Duration::from_millis(100),
+            "step {step}: {:?}",
+            before.elapsed()
+        );
+        ms(3_000).await;
+        let open: Vec<_> = ones.iter().map(One::open).collect();
+        let other = [None, Some(0), Some(1), Some(2), Some(0), Some(1), Some(2), Some(1)][step];
+        let expected = [0, 1, 2].map(|one| usize::from(one == who || Some(one) == other));
+        assert_eq!(open, expected, "step {step}");
+        assert_eq!(cap.open() as usize, open.iter().sum::<usize>());
+    }
+}
+
+/// What a channel asked to keep is closed last, and only for a channel without a connection. It takes
+/// nothing back for itself.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_makes_way_last() {
+    let cap = Cap::new(2, 1000);
+    let kept = |min| {
+        let mut options = options();
+        options.cap = Some(Arc::clone(&cap));
+        options.min_connections = min;
+        one(1, options)
+    };
+    let (keeps, plain, other) = (kept(1), kept(0), kept(0));
+    begin(&keeps.channel, 0).await.unwrap().unwrap();
+    ms(3_000).await;
+    begin(&plain.channel, 0).await.unwrap().unwrap();
+    let networks = [&keeps, &plain, &other].map(|one| one.network.clone());
+    let open = || networks.each_ref().map(|one| one.counts(addr(1)).open.load(Ordering::SeqCst));
+    assert_eq!(open(), [1, 1, 0]);
+    // The one that is kept has been idle for longer.
+    begin(&other.channel, 0).await.unwrap().unwrap();
+    assert_eq!(open(), [1, 0, 1]);
+    // More calls than the connection carries are no reason to take it.
+    let busy: Vec<_> = (0..2).map(|_| begin(&other.channel, 100)).collect();
+    ms(500).await;
+    assert_eq!(open(), [1, 0, 1]);
+    // Calls without any connection are.
+    begin(&plain.channel, 50).await.unwrap().unwrap();
+    // Now that this one is idle, the call that waits beside a full connection has it.
+    ms(100).await;
+    assert_eq!(open(), [0, 0, 2]);
+    for call in busy {
+        call.await.unwrap().unwrap();
+    }
+    ms(5_000).await;
+    assert_eq!(open(), [0, 0, 2], "a minimum waits in line");
+    drop(other.channel);
+    ms(500).await;
+    assert_eq!(keeps.open(), 1);
+}
+
+/// While every connection has calls, those of another channel fail after the time of a dial, and say
+/// why; so do its state and the log. Calls that wait for a connection go on.
+#[tokio::test(start_paused = true)]
+async fn a_cap_of_busy_connections_is_an_error() {
+    let log = Log::new();
+    let cap = Cap::new(2, 1000);
+    let ones = channels(&cap, 3);
+    let busy: Vec<_> = ones[..2].iter().map(|one| begin(&one.channel, 255)).collect();
+    ms(10).await;
+    let channel = &ones[2].channel;
+    let before = tokio::time::Instant::now();
+    let fast = begin(channel, 0);
+    let waits = |timeout| {
+        let (channel, request) = (channel.clone(), Request::new(raw([0])));
+        let request =
+            request.with_wait_for_ready(true).with_timeout(Duration::from_millis(timeout));
+        tokio::spawn(async move { channel.unary(&WORK, request).await })
+    };
+    let [late, early, patient] = [1_500, 2_500, 60_000].map(waits);
+    ms(100).await;
+    assert_eq!(*channel.state().borrow(), ChannelState::Connecting);
+    assert!(!fast.is_finished());
+    let mut warnings = log.above(tracing::Level::WARN);
+    warnings.retain(|line| line.contains("dials wait"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let why = "the Cap (own) allows 2 connections, and none of them could be closed for another";
+    assert!(warnings[0].contains(why), "{warnings:?}");
+    let text = late.await.unwrap().unwrap_err().to_string();
+    assert!(text.contains("deadline") && text.contains(why), "{text}");
+    let error = fast.await.unwrap().unwrap_err();
+    assert_eq!(before.elapsed().as_millis(), 2_000);
+    assert_eq!((error.kind(), error.code()), (Kind::Connect, Code::Unavailable));
+    assert!(error.processed() == Processed::No && error.to_string().contains(why), "{error}");
+    assert_eq!(*channel.state().borrow(), ChannelState::TransientFailure);
+    // From now on at once.
+    let error = begin(channel, 0).await.unwrap().unwrap_err();
+    assert!(before.elapsed().as_millis() <= 2_001 && error.to_string().contains(why), "{error}");
+    let error = early.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(error.to_string().contains(why), "{error}");
+    // A connection whose call ends makes way.
+    patient.await.unwrap().unwrap();
+    assert!(before.elapsed() < Duration::from_millis(2_600), "{:?}", before.elapsed());
+    assert_eq!(*channel.state().borrow(), ChannelState::Ready);
+    begin(channel, 0).await.unwrap().unwrap();
+    for call in busy {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(ones.iter().map(One::open).sum::<usize>(), 2);
+}
+
+/// Dials are served in the order in which they asked. One that is given up passes its turn on.
+#[tokio::test(start_paused = true)]
+async fn dials_are_served_in_order() {
+    let cap = Cap::new(1, 1000);
+    let ones = channels(&cap, 6);
+    let first = begin(&ones[0].channel, 50);
+    ms(10).await;
+    let mut order = JoinSet::new();
+    let mut given_up = None;
+    for (place, one) in ones.iter().enumerate().skip(1) {
+        let call = begin(&one.channel, 5);
+        if place == 3 {
+            given_up = Some((call, one.channel.clone()));
+        } else {
+            order.spawn(async move { call.await.unwrap().map(|_| place) });
+        }
+        ms(10).await;
+    }
+    ms(100).await;
+    // The last handles of the channel go, and its call.
+    let mut ones: Vec<_> = ones.into_iter().map(Some).collect();
+    let (call, channel) = given_up.unwrap();
+    call.abort();
+    drop((channel, ones[3].take()));
+    first.await.unwrap().unwrap();
+    let mut served = Vec::new();
+    while let Some(place) = order.join_next().await {
+        served.push(place.unwrap().unwrap());
+    }
+    assert_eq!(served, [1, 2, 4, 5]);
+    assert_eq!(cap.open(), 1);
+    drop(ones);
+    ms(1_000).await;
+    assert_eq!(cap.open(), 0);
+}
+
+/// Many more targets than connections, all at once: every call gets its turn.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_targets_share_fifty_connections() {
+    let cap = Cap::new(50, 100_000);
+    let network = Network::new();
+    let journal = Journal::default();
+    let server = network.serve(addr(1), router(&journal), allowing(100));
+    let channels: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut options = options();
+            options.cap = Some(Arc::clone(&cap));
+            let builder = Channel::builder("http://test").connector(network.clone());
+            builder.unstable_pool(options).build().unwrap()
+        })
+        .collect();
+    let calls: Vec<_> = channels.iter().map(|channel| begin(channel, 1)).collect();
+    let mut done = 0;
+    for call in calls {
+        call.await.unwrap().unwrap();
+        done += 1;
+        assert!(cap.open() <= 50);
+    }
+    assert_eq!((done, network.counts(addr(1)).peak.load(Ordering::SeqCst)), (1000, 50));
+    assert_eq!(cap.dials(), 1000, "one dial each");
+    drop((channels, server));
+    ms(1_000).await;
+    assert_eq!(cap.open(), 0);
+}
+
+/// The same with sockets of the system, and servers that keep their connections.
+#[tokio::test]
+async fn quiet_sockets_make_way() {
+    let cap = Cap::new(2, 1000);
+    let mut servers = Vec::new();
+    let mut channels = Vec::new();
+    for _ in 0..3 {
+        let acceptor = TcpAcceptor::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let target = format!("http://{}", acceptor.local_addr().unwrap());
+        servers.push(Server::builder(router(&Journal::default())).serve(acceptor).unwrap());
+        let advanced = Advanced::new().cap(Arc::clone(&cap));
+        channels.push(Channel::builder(&target).advanced(advanced).build().unwrap());
+    }
+    for round in 0..5 {
+        for channel in &channels {
+            let call = tokio::time::timeout(Duration::from_secs(10), begin(channel, 0));
+            call.await.expect("no call hangs").unwrap().unwrap();
+            assert!(cap.open() <= 2, "round {round}");
+        }
+    }
+    drop(channels);
 }

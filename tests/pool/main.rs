@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/log.rs"]
+mod log;
 #[path = "../support/network.rs"]
 mod network;
 #[path = "../support/peer.rs"]

@@ -125,7 +125,7 @@ impl Drain {
         let longest = silent.min_by_key(|(since, _)| *since);
         let longest =
             longest.filter(|(since, _)| now.saturating_duration_since(*since) >= SILENT_MIN);
-        longest.map(|(_, handle)| handle.goodbye()).is_some()
+        longest.map(|(_, handle)| handle.make_way()).is_some()
     }
 
     /// Waits until no connection is open. Cancel safe.

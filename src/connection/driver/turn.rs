@@ -219,9 +219,7 @@ impl Running {
         // A client's peer that has said nothing has nothing to read.
         let client = self.core.conn.role() == Role::Client;
         let unproved = client && !self.handle.is_ready();
-        // A server's connection that was silent for long makes way for a new one.
-        let makes_way = !client && self.handle.is_goodbye();
-        if self.core.closing.abrupt || unproved || makes_way {
+        if self.core.closing.abrupt || unproved || self.handle.makes_way() {
             linger.close_now(cx);
             return None;
         }

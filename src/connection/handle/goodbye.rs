@@ -11,6 +11,17 @@ impl Handle {
         self.mailbox.wake();
     }
 
+    /// Closes the connection, which has no calls, for another one: its socket does not wait for the peer
+    /// to close.
+    pub(crate) fn make_way(&self) {
+        self.makes_way.store(true, Ordering::Release);
+        self.goodbye();
+    }
+
+    pub(crate) fn makes_way(&self) -> bool {
+        self.makes_way.load(Ordering::Acquire)
+    }
+
     /// Ends the calls that are left after [`Handle::goodbye`], and the connection with them.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Release);

@@ -52,6 +52,8 @@ pub struct Handle {
     ready: AtomicBool,
     /// The owner is gone: the driver closes after the last call has ended.
     goodbye: AtomicBool,
+    /// Another connection needs the socket.
+    makes_way: AtomicBool,
     /// The owner waits no longer: the driver ends the calls that are left.
     cut: AtomicBool,
     /// Readers report at once: many bytes are unread, credit is pending, or a partial message may be
@@ -89,6 +91,7 @@ impl Handle {
             life: PermitCounter::new(),
             ready: AtomicBool::new(false),
             goodbye: AtomicBool::new(false),
+            makes_way: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             report_at_once: AtomicBool::new(false),
             published: Published::default(),

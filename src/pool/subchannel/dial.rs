@@ -2,7 +2,6 @@
 //! for the backoff and the cap, and ends with a connection whose peer has sent SETTINGS, or when nobody
 //! needs one.
 
-use crate::connection::driver;
 use crate::error::Error;
 use crate::pool::balance::Balance;
 use crate::pool::counters::Count;
@@ -16,18 +15,30 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pause of a dial that the cap on sockets delays.
-const SOCKET_WAIT: Duration = Duration::from_millis(100);
-
 impl Shared {
     /// Starts the subchannel's dial task if none runs and the limits allow. It runs on the channel's
     /// runtime or the caller's; without one it ends at once, and the next caller starts another.
     pub(crate) fn start_dial(&self, subchannel: &Arc<Subchannel>) {
+        self.dial(subchannel, false);
+    }
+
+    /// As [`Shared::start_dial`], for calls that wait or for the user.
+    pub(crate) fn dial_for_calls(&self, subchannel: &Arc<Subchannel>) {
+        self.dial(subchannel, true);
+    }
+
+    fn dial(&self, subchannel: &Arc<Subchannel>, called: bool) {
         if self.is_shut_down() {
             return;
         }
         let Some(me) = self.me.upgrade() else { return };
-        let id = subchannel.lifecycle().request_dial(rt::now());
+        let (id, put_back) = {
+            let mut lifecycle = subchannel.lifecycle();
+            (lifecycle.request_dial(rt::now(), called), lifecycle.is_put_back())
+        };
+        if called && put_back {
+            subchannel.wake_dial();
+        }
         if let Some(id) = id {
             let claim = Arc::new(Claim::new(me, subchannel, id));
             if self.options.executor.spawn(run(claim)).is_err() {
@@ -149,23 +160,14 @@ async fn search(claim: &Arc<Claim>) -> Outcome {
             }
             continue;
         }
-        let begun = subchannel.lifecycle().begin_dial(&shared.cap, rt::now());
-        match begun {
-            Ok(socket) => claim.hold_socket(Some(socket)),
-            Err(None) => return Outcome::Bounded,
-            Err(Some(capped)) => {
-                shared.counters.note(Count::DialsPutOff);
-                if capped.wait.is_none() {
-                    // One that only waits for its peer to close makes way.
-                    driver::cut_lingering_client();
-                }
-                claim.pause(rt::sleep(capped.wait.unwrap_or(SOCKET_WAIT))).await;
-                if !shared.is_wanted(subchannel) {
-                    return Outcome::Unwanted;
-                }
-                continue;
-            }
+        if !subchannel.lifecycle().may_begin() {
+            return Outcome::Bounded;
         }
+        let Some(socket) = claim.socket().await else { return Outcome::Unwanted };
+        if !subchannel.lifecycle().begin_dial(rt::now()) {
+            return Outcome::Bounded;
+        }
+        claim.hold_socket(Some(socket));
         shared.publish();
         let result = attend(claim).await;
         claim.hold_socket(None);

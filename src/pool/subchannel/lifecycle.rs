@@ -14,7 +14,7 @@ use crate::transport::connect::ConnectPhase;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use aging::Limits;
+pub(crate) use aging::{Limits, LongIdle};
 use dialing::Dial;
 
 /// Times `max_connections` that may be draining while no other connection remains.
@@ -143,7 +143,7 @@ impl Lifecycle {
             dial: began.map(|at| (phase, now.saturating_duration_since(at))),
             http2: self.http2,
             capped: self.dial.is_some() && began.is_none() && retry_in.is_none(),
-            capped_by: self.dial.as_ref().and_then(|dial| dial.capped),
+            capped_by: self.capped().map(|capped| capped.by),
             draining: self.connections.len() as u32 - self.count(),
             failures: self.backoff.failures(),
             last_error: self.backoff.error().cloned(),
@@ -284,9 +284,10 @@ mod tests {
     }
 
     fn begin(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> (u64, Socket) {
-        let id = lifecycle.request_dial(now).unwrap();
-        assert_eq!(lifecycle.request_dial(now), None, "one dial in flight");
-        (id, lifecycle.begin_dial(cap, now).unwrap())
+        let id = lifecycle.request_dial(now, true).unwrap();
+        assert_eq!(lifecycle.request_dial(now, true), None, "one dial in flight");
+        assert!(lifecycle.begin_dial(now));
+        (id, cap.take(now).unwrap())
     }
 
     fn connect(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> Arc<Handle> {
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(lifecycle.state(), ChannelState::Ready);
         assert!(lifecycle.closed(&second).is_some() && lifecycle.closed(&second).is_none());
         assert_eq!(lifecycle.shut_down().len(), 0);
-        assert!(lifecycle.is_shut_down() && lifecycle.request_dial(now).is_none());
+        assert!(lifecycle.is_shut_down() && lifecycle.request_dial(now, true).is_none());
     }
 
     #[test]
@@ -333,7 +334,7 @@ mod tests {
         let mut lifecycle = Lifecycle::new(1);
         let (id, _) = begin(&mut lifecycle, &cap, now);
         lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
-        lifecycle.begin_dial(&cap, now).unwrap();
+        assert!(lifecycle.begin_dial(now));
         assert_eq!(lifecycle.state(), ChannelState::TransientFailure);
         assert!(lifecycle.is_failing(), "the next one runs");
         lifecycle.drop_dial(id + 1, false);

@@ -2,6 +2,7 @@
 //! connections come and go; the queue of idle connections is apart, because calls use it.
 
 mod attempt;
+mod capped;
 mod claim;
 mod dial;
 mod early_end;
@@ -19,7 +20,7 @@ use lifecycle::Lifecycle;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-pub(super) use lifecycle::Limits;
+pub(super) use lifecycle::{Limits, LongIdle};
 pub use state::ChannelState;
 pub(super) use state::aggregate;
 
@@ -34,7 +35,7 @@ pub(super) struct Subchannel {
     /// below since.
     above_target: AtomicU32,
     /// Wakes the dial task: there is a reason to ask again whether it is wanted, and when.
-    news: Notify,
+    news: Arc<Notify>,
     /// How far the dial in flight has come.
     pub(super) progress: Progress,
     lifecycle: Mutex<Lifecycle>,
@@ -49,7 +50,7 @@ impl Subchannel {
             // Those that are closed stay in it until they are popped.
             idle: IdleConnections::new(max as usize * 2),
             above_target: AtomicU32::new(0),
-            news: Notify::new(),
+            news: Arc::default(),
             progress: Progress::watched(),
             lifecycle: Mutex::new(Lifecycle::new(max)),
         })

@@ -9,7 +9,7 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::{ErrorCode, StreamId};
 use crate::pool::books::Books;
-use crate::pool::cap::Socket;
+use crate::pool::cap::{Cap, Socket};
 use crate::pool::counters::Count;
 use crate::pool::queue::CallQueue;
 use crate::pool::subchannel::Subchannel;
@@ -31,6 +31,7 @@ pub(super) struct PoolOwner {
     shared: Weak<Shared>,
     books: Arc<Books>,
     waiting: Arc<CallQueue>,
+    cap: Arc<Cap>,
     subchannel: Arc<Subchannel>,
     /// The dial that made the connection, until that has ended.
     claim: Weak<Claim>,
@@ -115,16 +116,26 @@ impl Owner for PoolOwner {
 
     fn released(&self, handle: &Arc<Handle>, reading: Reading) {
         self.note_idle(handle, reading);
-        if reading.open
-            && !self.waiting.needs_no_permit()
-            && let Some(shared) = self.shared.upgrade()
-        {
+        if !reading.open {
+            return;
+        }
+        let waiting = !self.waiting.needs_no_permit();
+        // After the fence of the question before.
+        let short = reading.calls == 0 && self.cap.is_short();
+        if !waiting && !short {
+            return;
+        }
+        let Some(shared) = self.shared.upgrade() else { return };
+        if waiting {
             shared.serve_refused(handle);
             if !shared.queue.has_refused(handle.id()) {
                 // The next new call finds out whether the peer carries more again.
                 handle.grow_learned();
             }
             shared.serve(rt::now());
+        }
+        if short {
+            shared.give_way(rt::now());
         }
     }
 }
@@ -136,6 +147,7 @@ impl PoolOwner {
             shared: Arc::downgrade(&claim.shared),
             books: Arc::clone(&claim.shared.books),
             waiting: Arc::clone(&claim.shared.queue),
+            cap: Arc::clone(&claim.shared.cap),
             subchannel: Arc::clone(&claim.subchannel),
             claim: Arc::downgrade(claim),
             dialled: [started, rt::now()],
@@ -232,6 +244,8 @@ impl PoolOwner {
         shared.maintenance.notify_one();
         self.charge(shared, handle, now);
         shared.serve_or_grow(now);
+        // The calls that it was dialled for may be gone.
+        shared.give_way(now);
         if shared.is_shut_down() || self.subchannel.lifecycle().is_shut_down() {
             self.subchannel.lifecycle().drain(handle);
             shared.publish();

@@ -79,6 +79,43 @@ impl Lifecycle {
     }
 }
 
+impl Lifecycle {
+    /// The connection that has had no calls for longest, and since when.
+    pub(crate) fn longest_idle(&self, min: u32, now: Instant) -> Option<LongIdle> {
+        let kept = self.count() <= min;
+        let idle = self.accepting().filter_map(|one| {
+            let reading = one.handle.life().read();
+            let known = one.idle.filter(|(epoch, _)| *epoch == reading.epoch);
+            let since = known.map_or(now, |(_, since)| since);
+            let (handle, epoch) = (Arc::clone(&one.handle), reading.epoch);
+            (reading.calls == 0).then_some(LongIdle { kept, since, handle, epoch })
+        });
+        idle.min_by_key(|one| one.since)
+    }
+
+    /// Closes this connection for calls, because a dial waits for its socket. Returns `false` if it has
+    /// been used meanwhile.
+    pub(crate) fn give_up(&mut self, idle: &LongIdle) -> bool {
+        let Some(connection) = self.find(&idle.handle).filter(|one| one.accepting) else {
+            return false;
+        };
+        if !idle.handle.life().evict(idle.epoch) {
+            return false;
+        }
+        connection.socket.close_for_another();
+        self.drain(&idle.handle)
+    }
+}
+
+/// A connection without calls.
+pub(crate) struct LongIdle {
+    /// It is one of those that are kept open.
+    pub(crate) kept: bool,
+    pub(crate) since: Instant,
+    pub(crate) handle: Arc<Handle>,
+    epoch: u32,
+}
+
 /// How long a connection may stay idle.
 enum Idle {
     /// It was idle for the limit and is closed for calls.

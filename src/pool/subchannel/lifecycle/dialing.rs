@@ -2,7 +2,7 @@
 
 use crate::connection::handle::Handle;
 use crate::error::Error;
-use crate::pool::cap::{Cap, Capped, Socket};
+use crate::pool::cap::{Capped, Need};
 use crate::pool::subchannel::lifecycle::{DRAINING, Lifecycle};
 use crate::pool::subchannel::state::{Event, next};
 use crate::rt::sync::next_id;
@@ -15,9 +15,11 @@ pub(super) struct Dial {
     id: u64,
     /// When somebody last asked for it.
     asked: Instant,
+    /// Calls have asked for it, or the user.
+    called: bool,
     began: Option<Instant>,
-    /// The level of the cap that delays it.
-    pub(super) capped: Option<&'static str>,
+    /// While a cap delays it: which, and what the dial is needed for.
+    capped: Option<(Capped, Need)>,
     /// Connections that wait for the peer's SETTINGS and take calls all the same.
     pub(super) early: Vec<Arc<Handle>>,
 }
@@ -32,6 +34,23 @@ impl Lifecycle {
         self.dial.as_ref().map(|dial| dial.asked)
     }
 
+    /// Whether calls, or the user, have asked for the dial in flight.
+    pub(crate) fn is_called(&self) -> bool {
+        self.dial.as_ref().is_some_and(|dial| dial.called)
+    }
+
+    /// Why the dial in flight may not begin, if a cap delays it.
+    pub(crate) fn capped(&self) -> Option<Capped> {
+        self.dial.as_ref().and_then(|dial| dial.capped).map(|(capped, _)| capped)
+    }
+
+    /// A cap delays the dial in flight.
+    pub(crate) const fn set_capped(&mut self, capped: Capped, need: Need) {
+        if let Some(dial) = &mut self.dial {
+            dial.capped = Some((capped, need));
+        }
+    }
+
     /// A dial is in flight and does not wait because the last one failed.
     pub(crate) fn is_connecting(&self) -> bool {
         let waits = self.backoff.is_failing() && self.backoff.retry_at().is_some();
@@ -42,11 +61,12 @@ impl Lifecycle {
         self.dial.is_some()
     }
 
-    /// Claims the one dial that may be in flight, and returns its identifier. `None` if there is one, or
-    /// no connection more is allowed.
-    pub(crate) fn request_dial(&mut self, now: Instant) -> Option<u64> {
+    /// Claims the one dial that may be in flight, and returns its identifier; `called` if it is for
+    /// calls, or if the user asks. `None` if there is one, or no connection more is allowed.
+    pub(crate) fn request_dial(&mut self, now: Instant, called: bool) -> Option<u64> {
         if let Some(dial) = &mut self.dial {
             dial.asked = now;
+            dial.called |= called;
             return None;
         }
         let beyond = self.replacing || self.probing;
@@ -57,31 +77,40 @@ impl Lifecycle {
         }
         let id = next_id();
         let (began, capped, early) = (None, None, Vec::new());
-        self.dial = Some(Dial { id, asked: now, began, capped, early });
+        self.dial = Some(Dial { id, asked: now, called, began, capped, early });
         self.apply(Event::ConnectRequested);
         Some(id)
     }
 
-    /// Begins to connect: takes a socket from the cap. `Err(None)` if no connection more is allowed.
-    pub(crate) fn begin_dial(
-        &mut self,
-        cap: &Arc<Cap>,
-        now: Instant,
-    ) -> Result<Socket, Option<Capped>> {
+    /// Whether the dial in flight waits in line of a cap and would come sooner if it asked again.
+    pub(crate) fn is_put_back(&self) -> bool {
+        let capped = self.dial.as_ref().and_then(|dial| dial.capped);
+        capped.is_some_and(|(_, need)| need != Need::First)
+    }
+
+    /// Whether one connection more is allowed.
+    pub(crate) fn may_begin(&self) -> bool {
         let (open, beyond) = (self.count(), self.replacing || self.probing);
         // Calls that end late must not block new ones while a server is reachable.
         let draining = if open == 0 { self.max.saturating_mul(DRAINING) } else { self.max };
-        if self.connections.len() as u32 - open > draining || open >= self.max + u32::from(beyond) {
-            return Err(None);
-        }
-        let Some(dial) = &mut self.dial else { return Err(None) };
-        let dialed = cap.dial(now);
-        dial.capped = dialed.as_ref().err().map(|capped| capped.by);
-        let socket = dialed?;
+        self.connections.len() as u32 - open <= draining && open < self.max + u32::from(beyond)
+    }
+
+    /// Begins to connect, with a socket of the cap. Returns `false` if no connection more is allowed.
+    pub(crate) fn begin_dial(&mut self, now: Instant) -> bool {
+        let may = self.may_begin();
+        let Some(dial) = self.dial.as_mut().filter(|_| may) else { return false };
+        dial.capped = None;
         dial.began = Some(now);
         self.backoff.attempt();
         self.apply(Event::BackoffElapsed);
-        Ok(socket)
+        true
+    }
+
+    /// A cap has delayed the dial for so long that the calls that wait fail.
+    pub(crate) fn starve(&mut self, error: Error) {
+        self.backoff.starve(error);
+        self.apply(Event::DialFailed);
     }
 
     /// The dial in flight failed. It may try again after the backoff.
