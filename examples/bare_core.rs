@@ -65,12 +65,13 @@ impl Server {
         loop {
             let ended = self.events();
             self.conn.schedule(&mut self.output, BODY_MAX, Instant::now());
+            let full = self.conn.control_full(&self.output);
             // Also GOAWAY, if the connection has ended.
             self.write()?;
             match ended {
                 Err(error) => return Err(std::io::Error::other(error)),
                 // DATA waits that did not fit, or frames whose answers have left by now.
-                Ok(()) if self.conn.wants_send() || self.conn.control_full() => continue,
+                Ok(()) if self.conn.wants_send() || full => continue,
                 Ok(()) => {}
             }
             if !self.read()? {

@@ -7,7 +7,9 @@ use framewire::client::{Channel, ChannelBuilder};
 use framewire::codec::{Decode, Encode, EncodeBuf};
 use framewire::error::{Error, Initiator, Kind, Processed};
 use framewire::server::{Router, Server};
-use framewire::transport::{Connect, ConnectFuture, Target, in_memory};
+use framewire::transport::{
+    Accept, AcceptFuture, BoxedIo, Connect, ConnectFuture, Target, in_memory,
+};
 use framewire::unstable::grpc::{Code, Metadata, Method, Raw, Request, Response, Status};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -113,6 +115,49 @@ async fn a_codec_that_panics_ends_its_unary_call() {
     panicked(&error, "the codec of a response panicked", Processed::Yes);
     assert_eq!(within(call("fine")).await.unwrap().into_inner(), Coded("fine"));
     goes_on(&channel, connection).await;
+}
+
+/// A message that panics when it is dropped.
+#[derive(Default)]
+struct Fragile;
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+impl Encode for Fragile {
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn encode(&self, _: &mut EncodeBuf<'_>) {}
+}
+
+/// The call of a message whose drop panics is not leaked: its connection ends with the channel.
+#[tokio::test]
+async fn a_message_that_panics_when_it_is_dropped_ends_its_call() {
+    const FRAGILE: Method<Fragile, Raw> = Method::new("/test.Echo/Unary");
+    const FRAGILE_STREAM: Method<Fragile, Raw> = Method::new("/test.Echo/Stream");
+    let (server, channel) = connected();
+    goes_on(&channel, None).await;
+    let error = within(channel.unary(&FRAGILE, Fragile)).await.unwrap_err();
+    panicked(&error, "the codec of a request", Processed::No);
+    let error = channel.server_streaming(&FRAGILE, Fragile).map(drop).unwrap_err();
+    panicked(&error, "the codec of a request", Processed::No);
+    let (mut sender, mut replies) = channel.bidi(&FRAGILE_STREAM, ()).unwrap();
+    let error = sender.try_send(Fragile).unwrap_err();
+    panicked(&error, "the codec of a request", Processed::No);
+    within(replies.message()).await.unwrap_err();
+    drop((sender, replies, channel));
+    let handle = server.handle();
+    within(async {
+        while handle.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -331,6 +376,108 @@ async fn a_transport_that_panics_is_named() {
     let error = within(call).await.unwrap().unwrap_err();
     assert_eq!((error.code(), error.processed()), (Code::Unavailable, Processed::Maybe), "{error}");
     assert!(error.to_string().contains("the transport panicked in poll_read"), "{error}");
+}
+
+/// A transport of a server that misbehaves.
+struct Odd {
+    inner: BoxedIo,
+    says_more: bool,
+    drop_panics: bool,
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        assert!(!self.drop_panics, "on purpose");
+    }
+}
+
+impl AsyncRead for Odd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Odd {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let more = usize::from(self.says_more);
+        Pin::new(&mut self.inner).poll_write(cx, bytes).map_ok(|written| written + more)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+struct OddAcceptor<A>(A);
+
+impl<A: Accept> Accept for OddAcceptor<A> {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        Box::pin(async move {
+            let accepted = self.0.accept().await?;
+            Ok(accepted.map_io(|inner| Odd { inner, says_more: false, drop_panics: true }))
+        })
+    }
+}
+
+/// A server's connection is closed although the drop of its transport panics, after its end and in a drain.
+#[tokio::test]
+async fn a_transport_that_panics_when_it_is_dropped_is_closed() {
+    for drained in [false, true] {
+        let (connector, listener) = in_memory(16 * 1024);
+        let router = Router::new()
+            .unary(&UNARY, |_, message: Raw| async move { Ok(Response::new(message)) });
+        let server = Server::builder(router).serve(OddAcceptor(listener)).unwrap();
+        let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+        within(channel.unary(&UNARY, raw("x"))).await.unwrap();
+        let handle = server.handle();
+        if drained {
+            let report = within(server.shutdown(Duration::from_secs(600))).await;
+            assert_eq!((report.drained, report.undelivered), (1, 0));
+        } else {
+            drop(channel);
+            within(async {
+                while handle.connections() > 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+        }
+        assert_eq!(handle.connections(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_transport_that_says_it_wrote_too_much_is_named() {
+    let (connector, listener) = in_memory(16 * 1024);
+    let _server = Server::builder(Router::new()).serve(listener).unwrap();
+    let odd = OddConnector(connector);
+    let channel = Channel::builder("http://test").connector(odd).build().unwrap();
+    let error = within(channel.unary(&UNARY, raw("x"))).await.unwrap_err();
+    assert!(error.to_string().contains("the transport says that it wrote"), "{error}");
+}
+
+struct OddConnector<C>(C);
+
+impl<C: Connect> Connect for OddConnector<C> {
+    fn connect(&self, target: Target) -> ConnectFuture {
+        let dial = self.0.connect(target);
+        Box::pin(async move {
+            let connected = dial.await?;
+            Ok(connected.map_io(|inner| Odd { inner, says_more: true, drop_panics: false }))
+        })
+    }
 }
 
 /// What a sender reads of a call that has ended is how it ended.

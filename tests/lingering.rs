@@ -17,7 +17,8 @@ mod peer;
 
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::unstable::grpc::{Method, Raw, Response};
+use framewire::transport::{SocketOptions, TcpAcceptor};
+use framewire::unstable::grpc::{Method, Raw, Request, Response};
 use framewire::unstable::http2::frame::FrameType;
 use peer::{Peer, framed, request};
 use std::net::SocketAddr;
@@ -55,13 +56,17 @@ fn server(max_age: Option<Duration>, max_connections: usize) -> (Server, Arc<Ato
 
 /// A peer with wide windows and a small buffer that has sent all of its calls and read nothing.
 async fn slow_reader(address: SocketAddr) -> Peer {
+    peer_with_calls(address, CALLS as u32).await
+}
+
+async fn peer_with_calls(address: SocketAddr, calls: u32) -> Peer {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     let mut peer = Peer::over(Box::new(socket.connect(address).await.unwrap()));
     peer.send(PREFACE).await;
     peer.settings(&[(4, 1 << 30)]).await;
     peer.window(0, 1 << 30).await;
-    for call in 0..CALLS as u32 {
+    for call in 0..calls {
         let id = call * 2 + 1;
         peer.headers(id, false, &request("/test.Linger/Large", &[])).await;
         peer.data(id, &framed(b""), true).await;
@@ -147,6 +152,56 @@ async fn a_lingering_connection_makes_way_for_a_new_one() {
     channel.unary(&LARGE, Raw::default()).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     drop(peer);
+}
+
+/// Peers that never read keep no place: neither `max_connections` nor the idle time waits for what they leave
+/// in the buffers of this process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_never_reads_is_no_reason_to_keep_its_connection() {
+    const PEERS: usize = 3;
+    for idle in [None, Some(Duration::from_secs(1))] {
+        let large = |_, _: Raw| async { Ok(Response::new(Raw(vec![7; 300_000].into()))) };
+        let router = Router::new().unary(&LARGE, large);
+        let builder = Server::builder(router).max_connections(PEERS).max_connection_idle(idle);
+        // What the system does not take stays in the buffer of the connection.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(16 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(64).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TcpAcceptor::from_listener(listener, SocketOptions::new());
+        let server = builder.serve(acceptor).unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..PEERS {
+            peers.push(peer_with_calls(address, 1).await);
+        }
+        let handle = server.handle();
+        until("they are connected", || handle.connections() == PEERS).await;
+        if idle.is_some() {
+            until("they are closed", || handle.connections() == 0).await;
+            continue;
+        }
+        let channel = Channel::builder(&format!("http://{address}")).build().unwrap();
+        let request = Request::new(Raw::default()).with_timeout(Duration::from_secs(60));
+        channel.unary(&LARGE, request.with_wait_for_ready(true)).await.unwrap();
+    }
+}
+
+/// A drain reports no loss where none is: only answers count, not its own control frames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_reports_only_answers_as_undelivered() {
+    for calls in [0, 1].repeat(10) {
+        let (server, _) = server(None, 10);
+        let target = format!("http://{}", server.local_addr().unwrap());
+        let channel = Channel::builder(&target).build().unwrap();
+        channel.warm(1).await.unwrap();
+        for _ in 0..calls {
+            channel.unary(&LARGE, Raw::default()).await.unwrap();
+        }
+        let report = server.shutdown(Duration::from_secs(30)).await;
+        let told = (report.drained, report.forced, report.undelivered);
+        assert_eq!(told, (1, 0, 0), "after {calls} calls");
+    }
 }
 
 /// Connections that reach their age under a load of streams: not one call is lost.

@@ -158,18 +158,12 @@ impl Channel {
         let encoding = request.encoding();
         let options = Options::of(&request, whole);
         let (message, metadata) = split(request);
-        self.start_whole(path, &message, metadata, encoding, options)
-    }
-
-    fn start_whole<Req: Encode>(
-        &self,
-        path: Path<'static>,
-        message: &Req,
-        metadata: Metadata,
-        encoding: Encoding,
-        options: Options,
-    ) -> Result<Call, Error> {
-        let body = |out: &mut SendState| self.write_whole(message, encoding, out);
+        let body = |out: &mut SendState| {
+            let written = self.write_whole(&message, encoding, out);
+            // Here and not by our caller: its drop is user code, and a panic of it would leak the call.
+            drop(message);
+            written
+        };
         Call::start(self, path, metadata, options, body)
     }
 

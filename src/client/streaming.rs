@@ -85,7 +85,12 @@ impl<M: Encode> Sender<M> {
     /// As [`Sender::send`].
     pub fn try_send(&mut self, message: M) -> Result<(), Error> {
         let messages = self.messages.as_mut().ok_or_else(over)?;
-        match contain(|| messages.push(&message)) {
+        let pushed = contain(|| {
+            let pushed = messages.push(&message);
+            drop(message);
+            pushed
+        });
+        match pushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(SendFailure::Closed)) => Err(closed(messages.writer())),
             Ok(Err(SendFailure::Message(status))) => {

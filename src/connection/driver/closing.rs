@@ -167,7 +167,8 @@ impl Core {
                 let said = self.conn.lifecycle();
                 let last =
                     self.closing.now || said.received().is_some() || self.handle.is_goodbye();
-                idle && last && self.out.is_empty()
+                // What is left in the buffer is written, or given up, by `Linger`.
+                idle && last
             }
             Life::Handshaking | Life::Active => false,
         }
@@ -176,7 +177,7 @@ impl Core {
     /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
-            && !(self.conn.control_full() && self.flush.blocked.is_some())
+            && !(self.conn.control_full(&self.out) && self.flush.blocked.is_some())
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 

@@ -155,7 +155,20 @@ pub(super) fn write(
     cx: &mut Context<'_>,
     out: &SendBuffer,
 ) -> Poll<io::Result<usize>> {
-    contained("poll_write", || poll_write(io, cx, out))
+    match contained("poll_write", || poll_write(io, cx, out)) {
+        Poll::Ready(Ok(n)) if n > out.len() => {
+            let text = format!("the transport says that it wrote {n} of {} bytes", out.len());
+            Poll::Ready(Err(io::Error::other(text)))
+        }
+        polled => polled,
+    }
+}
+
+/// Drops a transport: a panic of its drop is contained.
+pub(super) fn close_socket(io: BoxedIo) {
+    if contain(|| drop(io)).is_err() {
+        crate::rt::log!(error, "the transport of a connection panicked when it was dropped");
+    }
 }
 
 fn poll_write(io: &mut BoxedIo, cx: &mut Context<'_>, out: &SendBuffer) -> Poll<io::Result<usize>> {

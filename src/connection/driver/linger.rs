@@ -5,7 +5,7 @@
 //! the RST discards what the peer has not read. The memory of the connection is free by now.
 
 use crate::connection::driver::drain::{Delivered, Drain};
-use crate::connection::driver::flush::{contained, write};
+use crate::connection::driver::flush::{close_socket, contained, write};
 use crate::connection::driver::lingering::{Lingering, Signal};
 use crate::connection::driver::remains::Remains;
 use crate::connection::handle::{ConnectionEvent, Handle};
@@ -210,7 +210,7 @@ impl Linger {
             );
         }
         lingering(self.drain.as_ref()).leave(&self.signal);
-        drop(std::mem::replace(&mut self.io, Box::new(tokio::io::empty())));
+        close_socket(std::mem::replace(&mut self.io, Box::new(tokio::io::empty())));
         if let Some(owner) = self.handle.owner() {
             owner.changed(&self.handle, ConnectionEvent::SocketClosed);
         }
@@ -218,7 +218,8 @@ impl Linger {
         let arrived = (written + self.remains.out.len() as u64).saturating_sub(left);
         let counted = ends.iter().filter(|end| **end > arrived).count();
         let cut = counted.max(usize::from(*last_end > arrived));
-        let ending = if left == 0 { Delivered::All } else { Delivered::ButFor(cut) };
+        // Control frames of this side that the peer did not want are no loss.
+        let ending = if cut == 0 { Delivered::All } else { Delivered::ButFor(cut) };
         drain.leave(&self.handle, ending);
     }
 }

@@ -3,7 +3,7 @@
 use crate::connection::driver::QUIET_TIME;
 use crate::connection::driver::Running;
 use crate::connection::driver::drain::Delivered;
-use crate::connection::driver::flush::contained;
+use crate::connection::driver::flush::{close_socket, contained};
 use crate::connection::driver::inline::Inline;
 use crate::connection::driver::linger::Linger;
 use crate::connection::handle::{ConnectionEvent, EarlyEnd};
@@ -94,9 +94,9 @@ impl Running {
             match core.next(&mut self.recv) {
                 Some(true) => {}
                 // Answers wait: they are written before anything else is received.
-                Some(false) if core.conn.control_full() => {
+                Some(false) if core.conn.control_full(&core.out) => {
                     core.flush(&mut self.io, cx);
-                    if core.out.is_empty() {
+                    if !core.conn.control_full(&core.out) {
                         continue;
                     }
                     break;
@@ -207,10 +207,12 @@ impl Running {
         let (socket, drain) = (self.core.socket.take(), self.core.drain.clone());
         let Some(remains) = remains else {
             let _ = contained("poll_shutdown", || Pin::new(&mut *io).poll_shutdown(cx));
-            let unread = socket.and_then(|socket| socket.tcp_info());
-            let unread = unread.is_some_and(|info| info.outstanding() > 0);
-            let lost = unended || unread || !self.core.out.is_empty();
-            drop(io);
+            let info = socket.and_then(|socket| socket.tcp_info());
+            let unread = info.map_or(0, |info| info.outstanding());
+            // A GOAWAY or PING that nobody waits for any more is no loss.
+            let arrived = self.core.flush.written.saturating_sub(unread);
+            let lost = unended || self.core.closing.last_end > arrived;
+            close_socket(io);
             self.core.tell_owner(ConnectionEvent::SocketClosed);
             self.leave(if lost { Delivered::ButFor(0) } else { Delivered::All });
             return None;
@@ -263,7 +265,7 @@ impl Drop for Running {
         left.append(&mut self.handle.mailbox().close());
         self.handle.end_left(left);
         self.report_closed();
-        self.io = Box::new(tokio::io::empty());
+        close_socket(std::mem::replace(&mut self.io, Box::new(tokio::io::empty())));
         self.core.tell_owner(ConnectionEvent::SocketClosed);
         self.leave(Delivered::ButFor(0));
     }

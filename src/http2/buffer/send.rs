@@ -17,6 +17,8 @@ pub struct SendBuffer {
     /// All copied bytes; the first `written` were written.
     small: Vec<u8>,
     written: usize,
+    /// All bytes that were ever written.
+    passed: u64,
     /// Chained payloads, each with the offset in `small` before which it is written.
     shared: VecDeque<(usize, Bytes)>,
     shared_bytes: usize,
@@ -33,7 +35,7 @@ impl SendBuffer {
     /// Creates an empty buffer; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { small: Vec::new(), written: 0, shared: VecDeque::new(), shared_bytes: 0 }
+        Self { small: Vec::new(), written: 0, passed: 0, shared: VecDeque::new(), shared_bytes: 0 }
     }
 
     /// Returns the bytes to be written.
@@ -46,6 +48,16 @@ impl SendBuffer {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns how many bytes were ever written from this buffer.
+    pub(crate) const fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Returns [`SendBuffer::passed`] as it will be when all that waits now was written.
+    pub(crate) fn end(&self) -> u64 {
+        self.passed + self.len() as u64
     }
 
     /// Returns the vector to which small bytes are appended.
@@ -97,6 +109,7 @@ impl SendBuffer {
     /// Removes the first `n` bytes, which were written.
     pub fn advance(&mut self, n: usize) {
         assert!(n <= self.len(), "advanced over bytes that do not wait");
+        self.passed += n as u64;
         let mut left = n;
         while left > 0 {
             let limit = self.shared.front().map_or(self.small.len(), |(before, _)| *before);
@@ -139,7 +152,7 @@ impl SendBuffer {
     /// Frees the memory if nothing is to be written.
     pub fn release(&mut self) {
         if self.is_empty() {
-            *self = Self::new();
+            *self = Self { passed: self.passed, ..Self::new() };
         }
     }
 

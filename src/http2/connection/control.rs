@@ -149,11 +149,22 @@ impl<T> Connection<T> {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Returns whether the limit of queued control frames is reached: nothing is received until they were
-    /// written.
+    /// Returns whether the limit of control frames that wait in `out` is reached: nothing is received until
+    /// they were written. Frames that are appended behind them do not count.
     #[must_use]
-    pub const fn control_full(&self) -> bool {
-        self.control_queued >= self.limits.control_frames_queued
+    pub fn control_full(&self, out: &SendBuffer) -> bool {
+        self.control_queued >= self.limits.control_frames_queued && !self.control_written(out)
+    }
+
+    /// Returns whether every answer was written.
+    pub(super) fn control_written(&self, out: &SendBuffer) -> bool {
+        out.passed() >= self.control_end || out.is_empty()
+    }
+
+    /// Notes that an answer was appended.
+    pub(super) fn note_control(&mut self, out: &SendBuffer) {
+        self.control_queued += 1;
+        self.control_end = out.end();
     }
 
     /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).

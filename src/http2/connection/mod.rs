@@ -105,6 +105,8 @@ pub struct Connection<T> {
     touched: Vec<StreamKey>,
     stalled_since: Option<Instant>,
     control_queued: u32,
+    /// Where the last of them ends in all bytes of the outgoing buffer.
+    control_end: u64,
     // abuse
     abuse: Abuse,
 }
@@ -155,6 +157,7 @@ impl<T> Connection<T> {
             touched: Vec::new(),
             stalled_since: None,
             control_queued: 0,
+            control_end: 0,
             abuse: Abuse::new(&limits, now),
             limits,
         }

@@ -71,8 +71,8 @@ impl<T> Connection<T> {
             return;
         }
         self.stats.resets_sent += 1;
-        self.control_queued += 1;
         write::rst_stream(out.tail(), id, code);
+        self.note_control(out);
     }
 
     pub(super) fn write_head(

@@ -40,7 +40,7 @@ impl<T: Default> Connection<T> {
     /// Returns the next event, or `None` if more bytes are needed. Call it again until `None`.
     ///
     /// Acknowledgements and resets that the protocol requires are appended to `out`. While
-    /// [`Connection::control_full`], it returns `None` until `out` was written.
+    /// [`Connection::control_full`], it returns `None` until they were written.
     ///
     /// # Errors
     /// If the peer broke a rule that ends the connection: GOAWAY was appended to `out`. Every later call
@@ -54,12 +54,12 @@ impl<T: Default> Connection<T> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if out.is_empty() {
+        if self.control_written(out) {
             self.control_queued = 0;
         }
         let step = loop {
             // Answers that wait for the transport are bounded: nothing more is read until they have left.
-            if !out.is_empty() && self.control_full() {
+            if self.control_full(out) {
                 return Ok(None);
             }
             match self.step(input, out, now) {
