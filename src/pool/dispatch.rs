@@ -154,6 +154,19 @@ impl Shared {
             let Some(call) = self.queue.pop() else { return };
             self.give(permit, call, now);
         }
+        self.serve_refused_elsewhere(now);
+    }
+
+    /// Gives capacity that nobody else waits for to calls that another connection has refused.
+    fn serve_refused_elsewhere(&self, now: Instant) {
+        // The endpoint of the refuser is not asked: all its connections lead to one server.
+        for refuser in self.queue.refusers() {
+            while self.queue.has_refused(refuser) {
+                let Some(permit) = self.picker.elsewhere(refuser) else { break };
+                let Some(call) = self.queue.pop_refused(refuser) else { break };
+                self.give(permit, call, now);
+            }
+        }
     }
 
     /// Serves the calls that wait, and dials if that was not enough.
@@ -197,9 +210,9 @@ impl Shared {
         }
     }
 
-    /// Sends a call whose stream the peer refused again: the first time immediately, later once a call
-    /// on that connection has ended or its limit has risen. With nothing in flight there, or too many
-    /// refusals, it fails.
+    /// Sends a call whose stream the peer refused again: on another endpoint that has capacity, else the
+    /// first time immediately, later once a call on that connection has ended or its limit has risen. With
+    /// nothing in flight there, or too many refusals, it fails.
     // gRFC A6: one transparent retry of a call that the peer's library refused
     pub(super) fn refused(&self, handle: &Arc<Handle>, call: Arc<SharedCall>, refusal: Refusal) {
         let Refusal { times, alone, permit } = refusal;
@@ -211,7 +224,12 @@ impl Shared {
             handle.forget_learned();
         }
         drop(permit);
-        if times >= self.options.attempts || (times > 1 && alone) {
+        if times >= self.options.attempts {
+            fail(&call, refused_by_peer(handle, &call));
+        } else if let Some(permit) = self.elsewhere(handle, &call) {
+            self.counters.note(Count::Moved);
+            Handle::submit(permit, call);
+        } else if times > 1 && alone {
             fail(&call, refused_by_peer(handle, &call));
         } else if times > 1 && !call.lock().is_hedge() {
             self.wait_for_refuser(handle, call);
@@ -223,7 +241,19 @@ impl Shared {
         }
     }
 
-    /// The call waits until the connection that refused it can carry it.
+    /// Returns a permit of another endpoint for a call that this one has refused. Calls that wait go first.
+    fn elsewhere(&self, handle: &Handle, call: &SharedCall) -> Option<Permit> {
+        let mut x = call.lock();
+        // A hedge is moved by its own rule.
+        if x.is_hedge() || !self.queue.is_empty() || self.is_shut_down() {
+            return None;
+        }
+        x.enter(Phase::PoolWait, rt::now());
+        drop(x);
+        self.picker.elsewhere(handle.id())
+    }
+
+    /// The call waits until a connection can carry it: that which refused it, or another one.
     fn wait_for_refuser(&self, handle: &Arc<Handle>, call: Arc<SharedCall>) {
         self.counters.note(Count::Moved);
         let Some((deadline, _)) = self.begin_wait(&call, rt::now()) else { return };
@@ -237,6 +267,7 @@ impl Shared {
         } else {
             self.release_refused(handle);
         }
+        self.serve_refused_elsewhere(rt::now());
         if self.is_shut_down() {
             self.fail_waiting(|_| true, &shut_down());
         }

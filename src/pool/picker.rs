@@ -178,6 +178,22 @@ impl Picker {
     /// another subchannel than those of the connections `not_on`, then another connection, then the
     /// one with the fewest calls.
     pub(super) fn spare(&self, not_on: &[u64]) -> Option<Permit> {
+        self.reserve_first(&self.below_target(not_on))
+    }
+
+    /// As [`Picker::spare`], but never on the subchannel of `connection`.
+    pub(super) fn elsewhere(&self, connection: u64) -> Option<Permit> {
+        let mut found = self.below_target(&[connection]);
+        found.retain(|((_, subchannel_used, _), _)| !subchannel_used);
+        self.reserve_first(&found)
+    }
+
+    fn reserve_first(&self, found: &[(Rank, Arc<Handle>)]) -> Option<Permit> {
+        found.iter().find_map(|(_, one)| one.reserve_within(self.target.calls(one)).ok())
+    }
+
+    /// The connections below their soft target, the first choice first.
+    fn below_target(&self, not_on: &[u64]) -> Vec<(Rank, Arc<Handle>)> {
         let candidates = self.candidates();
         let mut found = Vec::new();
         if self.balance == Balance::PickFirst {
@@ -189,8 +205,7 @@ impl Picker {
             candidates.iter().for_each(|one| one.spare(not_on, &self.target, &mut found));
         }
         found.sort_by_key(|(rank, _)| *rank);
-        let mut found = found.iter();
-        found.find_map(|(_, one)| one.reserve_within(self.target.calls(one)).ok())
+        found
     }
 }
 

@@ -166,6 +166,15 @@ impl CallQueue {
         Ok(earlier)
     }
 
+    /// The connections that have refused calls that wait.
+    pub(super) fn refusers(&self) -> Vec<u64> {
+        fence(Ordering::SeqCst);
+        if self.refused.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.inner.lock().refused.connections()
+    }
+
     /// Whether a call waits for this connection, which refused it.
     pub(super) fn has_refused(&self, connection: u64) -> bool {
         fence(Ordering::SeqCst);

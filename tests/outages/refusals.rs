@@ -2,8 +2,8 @@
 
 use crate::network::{Network, addr};
 use crate::peer::{Frame, Peer};
-use crate::{Call, begin, begin_with, lone, ms, options, work};
-use framewire::client::Channel;
+use crate::{Call, begin, begin_with, lone, ms, named, options, work};
+use framewire::client::{Balance, Channel};
 use framewire::error::Processed;
 use framewire::transport::MemoryListener;
 use framewire::unstable::grpc::{Code, Request};
@@ -134,6 +134,46 @@ async fn a_server_that_refuses_what_is_beyond_its_capacity_serves_all() {
     }
     let heads = heads.load(Ordering::SeqCst);
     assert!((100..=300).contains(&heads), "{heads} streams for 100 calls");
+}
+
+/// One endpoint carries one long call and refuses all others; the other endpoint serves all that it refused,
+/// those that already wait for it included.
+#[tokio::test(start_paused = true)]
+async fn what_one_endpoint_refuses_another_one_serves() {
+    for balance in [Balance::RoundRobin, Balance::LeastLoaded] {
+        let network = Network::new();
+        network.name(Some(vec![addr(1), addr(2)]));
+        let mut full = network.listen(addr(1));
+        let heads = Arc::new(AtomicUsize::new(0));
+        serve(network.listen(addr(2)), Arc::clone(&heads), 100);
+        tokio::spawn(async move {
+            let mut peer = Peer::accept(&mut full, &[(STREAMS, 100)]).await;
+            let mut streams = 0;
+            while let Some(frame) = peer.frame_at_leisure().await {
+                if frame.kind == FrameType::Headers {
+                    streams += 1;
+                    if streams > 1 {
+                        peer.reset(frame.id, ErrorCode::REFUSED_STREAM).await;
+                    }
+                }
+            }
+        });
+        let mut options = options();
+        (options.max_connections, options.balance) = (1, balance);
+        let channel = named(&network, options);
+        channel.warm(1).await.unwrap();
+        // One of two goes to the endpoint that keeps its first call.
+        let mut kept: Vec<_> = (0..2).map(|id| begin(&channel, id)).collect();
+        ms(500).await;
+        kept.retain(|call| !call.is_finished());
+        assert_eq!(kept.len(), 1);
+        let calls: Vec<_> = (2..200).map(|id| begin(&channel, id)).collect();
+        for call in calls {
+            let call = tokio::time::timeout(Duration::from_secs(60), call).await.expect("hangs");
+            call.unwrap().0.unwrap();
+        }
+        assert!(!kept[0].is_finished());
+    }
 }
 
 /// Refused once: sent again immediately. Twice: once another call there has ended.

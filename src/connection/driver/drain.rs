@@ -54,14 +54,14 @@ struct DrainState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that closed after the peer's system had acknowledged every byte. Where the system does
+    /// Connections that closed after the peer's system had acknowledged every byte of their answers. Where the system does
     /// not say what was acknowledged (other systems than Linux, pipes), the bytes that the socket took
     /// count as acknowledged.
     pub drained: usize,
     /// Streams that were cut: their handlers had not ended at the limit, or the peer had not taken all of
     /// their answers when its connection was closed.
     pub forced: usize,
-    /// Connections that were closed before the peer's system had acknowledged every byte: it took none for
+    /// Connections that were closed before the peer's system had acknowledged every answer: it took nothing for
     /// 5 s, the limit passed, or the peer went away.
     pub undelivered: usize,
 }

@@ -1,6 +1,6 @@
-//! Calls that a peer refused twice. Each waits for the connection that refused it last: it is sent
-//! again when a call there has ended or the connection's limit has risen, and fails when nothing is in
-//! flight there.
+//! Calls that a peer refused twice. Each is sent again on another endpoint that has capacity, or on the
+//! one that refused it last when a call there has ended or its limit has risen. It fails when neither can
+//! be: nothing is in flight there.
 
 use crate::call::state::SharedCall;
 use crate::pool::queue::line::take_if;
@@ -23,6 +23,14 @@ impl RefusedCalls {
     /// Whether a call waits for this connection.
     pub(crate) fn has(&self, connection: u64) -> bool {
         self.0.iter().any(|(of, _)| *of == connection)
+    }
+
+    /// The connections that calls wait for.
+    pub(crate) fn connections(&self) -> Vec<u64> {
+        let mut connections: Vec<_> = self.0.iter().map(|(of, _)| *of).collect();
+        connections.sort_unstable();
+        connections.dedup();
+        connections
     }
 
     /// Takes out the first call that waits for this connection.
