@@ -170,7 +170,7 @@ async fn a_codec_that_panics_ends_its_stream() {
     within(sender.send(Coded("fine"))).await.unwrap();
     assert_eq!(within(streaming.message()).await.unwrap(), Some(Coded("fine")));
     let error = within(sender.send(Coded("encode panics"))).await.unwrap_err();
-    panicked(&error, "the codec of a request panicked", Processed::No);
+    panicked(&error, "the codec of a request panicked", Processed::Yes);
     let read = within(streaming.message()).await.unwrap_err();
     panicked(&read, "the codec of a request panicked", Processed::No);
     assert!(within(sender.send(Coded("fine"))).await.is_err(), "the call is over");

@@ -196,6 +196,7 @@ impl<M: Decode> MessageReader<M> {
 }
 
 fn local(status: Status) -> Error {
+    let status = status.or_internal("the codec of a message returned an error whose code is OK");
     let kind = if status.code() == Code::ResourceExhausted { Kind::Limit } else { Kind::Protocol };
     Error::new(kind, status, Initiator::Local, Processed::Yes)
 }

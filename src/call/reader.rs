@@ -1,8 +1,8 @@
 //! The reading end of a call, as the layer above holds it.
 
 use crate::call::state::{Credit, RecvEnd, RecvState, SharedCall, Until, Wait};
-use crate::error::{Error, Kind};
-use crate::grpc::Code;
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::{Code, Status};
 use crate::http2::Fields;
 use crate::memory::inflated::InflatedReservation;
 use bytes::BytesMut;
@@ -129,18 +129,22 @@ impl Reader {
     }
 
     /// Waits until the peer has reset the stream, the deadline has passed or the connection is
-    /// lost; CANCELLED once the exchange has ended well. Any number of tasks may wait, beside the
+    /// lost; CANCELLED, and processed, once the exchange has ended well. Any number of tasks may wait, beside the
     /// one that reads.
     pub async fn failed(&self) -> Error {
         let mut wait = Wait::new(&self.0);
         poll_fn(|cx| {
             wait.poll(Until::Over, cx, |x| match x.failure() {
                 Some(error) => Some(error.clone()),
-                None => x
-                    .is_over()
-                    .then(|| Error::local(Kind::Cancelled, Code::Cancelled, "the call is over")),
+                None => x.is_over().then(ended),
             })
         })
         .await
     }
+}
+
+/// What is said of a call that has ended well to those who wait for another end.
+fn ended() -> Error {
+    let status = Status::new(Code::Cancelled, "the call has ended with its answer");
+    Error::new(Kind::Cancelled, status, Initiator::Local, Processed::Yes)
 }

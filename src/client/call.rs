@@ -307,6 +307,7 @@ fn read_whole<M: Decode>(inc: &mut RecvState, max: usize) -> Result<Response<M>,
 }
 
 pub(super) fn broken(status: Status) -> Error {
+    let status = status.or_internal("the codec of a response returned an error whose code is OK");
     Error::new(Kind::Protocol, status, Initiator::Remote, Processed::Yes)
 }
 

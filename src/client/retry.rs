@@ -20,7 +20,7 @@ use crate::rt::sync::Mutex;
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The attempts of one call by policy. The call holds it, as a waker.
@@ -39,7 +39,8 @@ pub(super) struct Retrying {
 struct Made {
     /// Attempts begun.
     attempts: u32,
-    /// The time between them.
+    /// Further attempts that were submitted, and the time between them.
+    retried: u32,
     paused: Duration,
     /// Pauses by the policy since the last one that the server asked for.
     backoffs: u32,
@@ -58,6 +59,7 @@ impl Retrying {
             mark: x.send().extra().mark(),
             made: Mutex::new(Made {
                 attempts: 1,
+                retried: 0,
                 paused: Duration::ZERO,
                 backoffs: 0,
                 pause: None,
@@ -100,7 +102,6 @@ impl Retrying {
         let previous = made.attempts;
         made.attempts += 1;
         made.backoffs = backoffs;
-        made.paused = made.paused.saturating_add(pause);
         Some((previous, pause))
     }
 
@@ -150,7 +151,7 @@ impl Retrying {
             let ended = state.wait_for(|state| *state == ChannelState::Shutdown).await;
             drop(ended);
         };
-        let pause = Pause { retrying: Arc::downgrade(&self), error: Some(error) };
+        let pause = Pause { retrying: Arc::downgrade(&self), error: Some(error), began: rt::now() };
         let executor = channel.pool.executor().clone();
         drop((channel, self));
         // Where no task can run, the pause is dropped, and the attempt was the last.
@@ -168,8 +169,8 @@ impl Retrying {
 impl Drop for Retrying {
     fn drop(&mut self) {
         let made = self.made.lock();
-        if let (true, Some(channel)) = (made.attempts > 1, self.channel.upgrade()) {
-            channel.pool.note_attempts(false, made.attempts - 1, made.paused);
+        if let (true, Some(channel)) = (made.retried > 0, self.channel.upgrade()) {
+            channel.pool.note_attempts(false, made.retried, made.paused);
         }
     }
 }
@@ -179,6 +180,7 @@ impl Drop for Retrying {
 struct Pause {
     retrying: Weak<Retrying>,
     error: Option<Error>,
+    began: Instant,
 }
 
 impl Pause {
@@ -196,6 +198,10 @@ impl Pause {
         drop(x);
         if let Some(channel) = retrying.channel.upgrade() {
             self.error = None;
+            let mut made = retrying.made.lock();
+            made.retried += 1;
+            made.paused += rt::now().saturating_duration_since(self.began);
+            drop(made);
             channel.pool.resubmit(call);
         }
     }

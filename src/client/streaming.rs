@@ -94,11 +94,13 @@ impl<M: Encode> Sender<M> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(SendFailure::Closed)) => Err(closed(messages.writer())),
             Ok(Err(SendFailure::Message(status))) => {
-                Err(Error::new(Kind::Misuse, status, Initiator::Local, Processed::No))
+                let processed = messages.writer().call().lock().processed();
+                Err(Error::new(Kind::Misuse, status, Initiator::Local, processed))
             }
             Err(Panicked) => {
-                let error = panicked(ENCODE, Processed::No);
                 let call = messages.writer().call();
+                let processed = call.lock().processed();
+                let error = panicked(ENCODE, processed);
                 let stopped = call.lock().stop(ErrorCode::CANCEL, error.clone());
                 stopped.finish(call);
                 Err(error)

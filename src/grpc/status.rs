@@ -162,6 +162,12 @@ impl Status {
         &mut self.more_mut().metadata
     }
 
+    /// Returns INTERNAL with `text` instead of a status that is OK, where only an error can be.
+    #[must_use]
+    pub(crate) fn or_internal(self, text: &'static str) -> Self {
+        if self.is_ok() { Self::new(Code::Internal, text) } else { self }
+    }
+
     /// Appends the trailers of this status to `out`.
     ///
     /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE. It holds for the whole of `out`, counted as

@@ -153,9 +153,11 @@ impl CallQueue {
         connection: u64,
         deadline: Option<Instant>,
     ) -> Result<Option<Instant>, (Full, Arc<SharedCall>)> {
+        let of_tenant = call.lock().tenant().is_some();
         let mut inner = self.inner.lock();
-        let waiting = self.len();
-        if waiting >= self.most {
+        // Calls of tenants have bounds of their own: their number in flight holds for refused ones, too.
+        let waiting = inner.line.len() + inner.refused.len();
+        if !of_tenant && waiting >= self.most {
             return Err((Full(waiting), call));
         }
         inner.refused.push(connection, call);

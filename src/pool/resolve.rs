@@ -201,14 +201,19 @@ impl Shared {
         });
         match answer {
             Ok(addresses) => {
-                {
+                let wanted = {
                     let mut resolving = self.resolving.lock();
                     resolving.asked = false;
                     resolving.last = Some(now);
                     resolving.backoff = Backoff::new();
-                }
+                    resolving.wanted.take()
+                };
                 self.name_endpoints(&addresses);
                 self.serve_or_grow(now);
+                // Somebody asked for a connection, not only for the addresses.
+                if wanted.is_some() && !self.is_connected() {
+                    self.grow();
+                }
             }
             Err(error) => self.unresolved(error, now),
         }

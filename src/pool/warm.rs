@@ -5,7 +5,9 @@ use crate::pool::picker::Candidate;
 use crate::pool::{Pool, Shared, connect_timeout, shut_down};
 use crate::rt;
 use crate::rt::sync::Ordering;
+use crate::transport::connect::ConnectPhase;
 use std::fmt;
+use std::time::Instant;
 
 /// The result of `Channel::warm`: what was reached, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +58,9 @@ impl Pool {
             return Ok(Warmed::default());
         }
         let mut changes = shared.changes.subscribe();
+        let time = shared.options.dial_time;
+        // One for the name and one for the dials, whatever else changes meanwhile.
+        let (mut named, mut until) = (false, rt::now().checked_add(time));
         shared.connect();
         shared.maintenance.notify_one();
         loop {
@@ -64,21 +69,29 @@ impl Pool {
             }
             // The task that keeps so many connections may have ended with another runtime.
             let _ = shared.maintain();
+            let now = rt::now();
+            let late = |until: Option<Instant>| until.is_some_and(|until| until <= now);
             if shared.candidates().is_empty() {
                 let resolving = shared.resolving.lock();
-                if let Some(error) = resolving.error().filter(|_| !resolving.is_asked()) {
+                if let Some(error) =
+                    resolving.error().filter(|_| late(until) || !resolving.is_asked())
+                {
                     return Err(error.clone());
                 }
-            } else if let Some(warmed) = shared.warmed(connections, false) {
-                return warmed;
+                if late(until) {
+                    return Err(connect_timeout(&shared.target, time, ConnectPhase::Resolve));
+                }
+            } else {
+                if !std::mem::replace(&mut named, true) {
+                    until = now.checked_add(time);
+                }
+                // Once as much time has passed as a dial may take, what is missing is held back.
+                if let Some(warmed) = shared.warmed(connections, late(until)) {
+                    return warmed;
+                }
             }
-            // Nothing has changed for as long as a dial may take: a cap holds it back.
-            let news = rt::timeout(shared.options.dial_time, changes.changed());
-            if news.await.is_err()
-                && let Some(warmed) = shared.warmed(connections, true)
-            {
-                return warmed;
-            }
+            let left = until.map_or(time, |until| until.saturating_duration_since(rt::now()));
+            let _ = rt::timeout(left, changes.changed()).await;
         }
     }
 }

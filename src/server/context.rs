@@ -151,6 +151,8 @@ impl Context {
     }
 
     /// Waits until the caller cancels, the deadline passes or the connection is lost, and returns why.
+    /// Once the call has ended with its answer, it returns CANCELLED with
+    /// [`Processed::Yes`](crate::error::Processed::Yes), which no other end has.
     ///
     /// The handler's future is dropped at that time, so this is for tasks that the handler has spawned.
     /// Cancel safe.

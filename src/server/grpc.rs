@@ -241,6 +241,14 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
 
 /// Sends a status: Trailers-Only if nothing was sent yet, else trailers.
 fn fail(writer: &Writer, status: &Status) {
+    let status = match status.is_ok() {
+        false => status,
+        // OK promises a whole answer, which there is not.
+        true => &{
+            crate::rt::log!(error, "a handler or codec returned an error whose code is OK");
+            Status::new(Code::Internal, "the handler returned an error whose code is OK")
+        },
+    };
     // The connection knows the peer's limit, and shortens what is over it.
     let mut trailers = writer.call().lock().send_mut().take_trailers();
     if writer.has_head() {

@@ -127,6 +127,7 @@ impl ConnectError {
             | Kind::AlpnOther
             | Kind::Http1
             | Kind::NotHttp2
+            | Kind::BrokenHttp2
             | Kind::CertificateName
             | Kind::CertificateInvalid
             | Kind::CertificateExpired => Fault::Server,
@@ -194,6 +195,7 @@ impl ConnectError {
             }
             Kind::Http1 => "the server answered in HTTP/1; gRPC needs HTTP/2",
             Kind::NotHttp2 => "the server's first bytes are not HTTP/2",
+            Kind::BrokenHttp2 => "the server's first frames are not allowed",
             Kind::CertificateName => "the server's certificate is not valid for this name",
             Kind::CertificateUntrusted => {
                 "the server's certificate is not signed by a trusted root; add its root to the \

@@ -36,6 +36,8 @@ pub enum ConnectErrorKind {
     Http1,
     /// The server's first bytes are not HTTP/2.
     NotHttp2,
+    /// The server broke a rule of HTTP/2 in its first frames.
+    BrokenHttp2,
     /// The server's certificate is for another name.
     CertificateName,
     /// No trusted root signed the server's certificate.

@@ -4,7 +4,7 @@ use crate::link::Faults;
 use crate::memory_pair::{BIDI, On, SILENT, UNARY, raw};
 use crate::peer::{Frame, Peer};
 use framewire::client::Channel;
-use framewire::error::Kind;
+use framewire::error::{Kind, Processed};
 use framewire::unstable::grpc::{Code, Raw};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
@@ -30,6 +30,34 @@ fn resets(frames: &[Frame]) -> Vec<(u32, u32)> {
 
 fn heads(frames: &[Frame]) -> usize {
     frames.iter().filter(|frame| frame.kind == FrameType::Headers).count()
+}
+
+/// What a caller cancels after it was sent, or answered, does not count as unprocessed.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_knows_whether_it_was_processed() {
+    for (sent, answered, processed) in [
+        (false, false, Processed::No),
+        (true, false, Processed::Maybe),
+        (true, true, Processed::Yes),
+    ] {
+        let (channel, mut listener) =
+            On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
+        let (sender, mut streaming) = channel.bidi(&BIDI, ()).unwrap();
+        let mut peer = None;
+        if sent {
+            let mut accepted = Peer::accept(&mut listener, &[]).await;
+            accepted.next(FrameType::Headers).await;
+            if answered {
+                accepted.response(1).await;
+                streaming.metadata().await.unwrap();
+            }
+            peer = Some(accepted);
+        }
+        sender.cancel(ErrorCode::CANCEL);
+        let error = streaming.message().await.unwrap_err();
+        assert_eq!((error.kind(), error.processed()), (Kind::Cancelled, processed), "{error}");
+        drop(peer);
+    }
 }
 
 pub async fn before_there_is_a_connection(on: On) {

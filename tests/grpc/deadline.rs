@@ -173,6 +173,27 @@ async fn a_stream_that_nobody_polls() {
     assert_eq!(sender.ready().await.unwrap_err().kind(), Kind::Deadline);
 }
 
+/// A server keeps the same deadline: where its reset comes first, the caller still reads the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_reset_at_the_deadline_is_the_deadline() {
+    for (wait, code) in [(PATIENCE / 2, Code::Cancelled), (PATIENCE, Code::DeadlineExceeded)] {
+        let (channel, mut listener) =
+            On::FRAMEWIRE.lone_channel(PoolOptions::new(), Faults::default());
+        channel.connect();
+        let mut peer = Peer::accept(&mut listener, &[]).await;
+        let request = Request::new(()).with_timeout(PATIENCE);
+        let (_sender, mut streaming) = channel.bidi(&BIDI, request).unwrap();
+        let id = peer.next(FrameType::Headers).await.id;
+        tokio::time::sleep(wait).await;
+        peer.reset(id, ErrorCode::CANCEL).await;
+        // The caller reads late.
+        tokio::time::sleep(PATIENCE / 10).await;
+        let error = streaming.message().await.unwrap_err();
+        assert_eq!((error.code(), error.processed()), (code, Processed::Maybe), "{error}");
+        assert_eq!(error.h2_code(), Some(ErrorCode::CANCEL));
+    }
+}
+
 pub async fn a_stream_has_one_deadline_for_the_whole(on: On) {
     let pair = on.pair();
     let request = Request::new(()).with_timeout(PATIENCE);

@@ -3,7 +3,7 @@
 
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, ChannelBuilder, HedgePolicy, RetryPolicy};
+use framewire::client::{Channel, ChannelBuilder, Count, HedgePolicy, RetryPolicy};
 use framewire::error::Error;
 use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
@@ -201,6 +201,8 @@ async fn a_pause_ends_with_its_call() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(tasks(), before);
     }
+    // An attempt that was not made is none.
+    assert_eq!(channel.stats().counts.get(Count::Retried), 0);
 }
 
 /// The deadline holds for all attempts together, and travels shortened.

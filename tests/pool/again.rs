@@ -2,7 +2,7 @@
 
 use crate::network::{Network, addr};
 use crate::{Journal, WORK, allowing, begin, ms, options, places, raw, router};
-use framewire::client::{Balance, Channel, ChannelState};
+use framewire::client::{Balance, Channel, ChannelState, Resolve, ResolveFuture};
 use framewire::error::Kind;
 use framewire::transport::{
     Accept, AddressesFuture, Connect, ConnectError, ConnectErrorKind, ConnectFuture, ConnectPhase,
@@ -126,6 +126,55 @@ async fn a_warm_up_with_an_endpoint_that_is_down_returns() {
     let channel = channel.unstable_pool(options()).build().unwrap();
     let error = channel.warm(1).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+/// An endpoint that comes and goes holds up no warm-up; nor does a name without an answer.
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_has_an_end_whatever_changes_meanwhile() {
+    let network = Network::new();
+    network.name(Some(vec![addr(1), addr(2)]));
+    mute(&network, addr(2));
+    let mut flapping = network.listen(addr(1));
+    tokio::spawn(async move {
+        loop {
+            let peer = crate::peer::Peer::accept(&mut flapping, &[]).await;
+            ms(300).await;
+            drop(peer);
+        }
+    });
+    let channel = Channel::builder("http://test").connector(network.clone());
+    let channel = channel.resolver(network.clone()).unstable_pool(options()).build().unwrap();
+    let warmed = tokio::time::timeout(Duration::from_secs(100), channel.warm(1)).await;
+    drop(warmed.expect("it never returns"));
+
+    struct Unanswered;
+    impl Resolve for Unanswered {
+        fn resolve(&self, _: Target) -> ResolveFuture {
+            Box::pin(std::future::pending())
+        }
+    }
+    let channel = Channel::builder("http://test").connector(network).resolver(Unanswered);
+    let channel = channel.unstable_pool(options()).build().unwrap();
+    let error = channel.warm(1).await.unwrap_err();
+    assert!(error.to_string().contains("resolving the name"), "{error}");
+}
+
+/// A channel with a resolver connects without a call, too.
+#[tokio::test(start_paused = true)]
+async fn a_named_channel_connects_without_a_call() {
+    for balance in [Balance::PickFirst, Balance::RoundRobin, Balance::LeastLoaded] {
+        let network = Network::new();
+        network.name(Some(vec![addr(1)]));
+        let _server = network.serve(addr(1), router(&Journal::default()), allowing(100));
+        let mut options = options();
+        options.balance = balance;
+        let channel = Channel::builder("http://test").connector(network.clone());
+        let channel = channel.resolver(network.clone()).unstable_pool(options).build().unwrap();
+        channel.connect();
+        let mut state = channel.state();
+        let ready = state.wait_for(|state| *state == ChannelState::Ready);
+        tokio::time::timeout(Duration::from_secs(60), ready).await.expect("hangs").unwrap();
+    }
 }
 
 /// After a failed `connect` the channel tries again by itself; while it does, calls fail at once with the

@@ -142,13 +142,17 @@ async fn what_a_peer_says_in_place_of_settings_is_told() {
             });
         }
     };
-    let table: [(&[u8], &str); 5] = [
+    let table: [(&[u8], &str); 6] = [
         (b"", "the peer closed the connection"),
         // unexpected_message; handshake_failure.
         (&[0x15, 3, 1, 0, 2, 2, 10], "the server speaks TLS on this port; use https://"),
         (&[0x15, 3, 3, 0, 2, 2, 40, 0, 0, 0], "the server speaks TLS on this port; use https://"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server answered in HTTP/1; gRPC needs HTTP/2"),
         (b"220 mail.example ESMTP\r\n", "the server's first bytes are not HTTP/2"),
+        (
+            b"\0\0\x06\x04\0\0\0\0\0\0\x04\xff\xff\xff\xff",
+            "the server's first frames are not allowed: the peer broke HTTP/2",
+        ),
     ];
     for (bytes, text) in table {
         let error = one_error(says(bytes)).await;

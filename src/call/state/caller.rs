@@ -7,8 +7,8 @@ use super::{
 use crate::call::Credit;
 use crate::call::deadline::deadline_error;
 use crate::call::timeline::Timeline;
-use crate::error::{Error, Kind, Phase, Processed};
-use crate::grpc::Code;
+use crate::error::{Error, Initiator, Kind, Phase, Processed};
+use crate::grpc::{Code, Status};
 use crate::http2::{ErrorCode, Fields, Template};
 use crate::memory::inflated::InflatedReservation;
 use crate::memory::queued::QueuedReservation;
@@ -90,8 +90,26 @@ impl CallState {
     /// CANCELLED behind what has arrived.
     #[must_use]
     pub fn cancel(&mut self, code: ErrorCode) -> Stopped {
-        let text = "the call was cancelled on this side";
-        self.stop(code, Error::local(Kind::Cancelled, Code::Cancelled, text))
+        let error = self.cancelled();
+        self.stop(code, error)
+    }
+
+    /// Returns the error of a call that its caller has cancelled.
+    pub(super) fn cancelled(&self) -> Error {
+        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
+        Error::new(Kind::Cancelled, status, Initiator::Local, self.processed())
+    }
+
+    /// Returns whether the peer may have acted on what was sent up to now.
+    #[must_use]
+    pub const fn processed(&self) -> Processed {
+        if self.recv.is_head_ready() {
+            Processed::Yes
+        } else if self.attempts == 0 && !self.maybe_processed {
+            Processed::No
+        } else {
+            Processed::Maybe
+        }
     }
 
     /// Stops the call: the connection resets the stream with `code`, and the reading half reads `error`
@@ -141,8 +159,10 @@ impl CallState {
             // The connection has not taken it from its mailbox.
             self.timeline.enter(Phase::WriteQueue, now);
         }
-        let unseen = self.attempts == 0 && !self.maybe_processed;
-        let processed = if unseen { Processed::No } else { Processed::Maybe };
+        let processed = match self.processed() {
+            Processed::No => Processed::No,
+            _ => Processed::Maybe,
+        };
         let error = self.located(deadline_error(processed), now);
         self.stop(ErrorCode::CANCEL, error)
     }

@@ -4,8 +4,7 @@ use super::waiters::Waiter;
 use super::{CallState, RecvEnd, SEND_BUFFER_LIMIT, Stage};
 use crate::call::Permit;
 use crate::call::quota::TenantPermit;
-use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::status::{Code, Status};
+use crate::error::{Error, Processed};
 use crate::rt::contain::contain;
 use std::task::Waker;
 
@@ -50,9 +49,8 @@ impl CallState {
 
     /// Ends a call that its caller has cancelled; returns whom to tell.
     pub fn end_cancelled(&mut self) -> Wakers {
-        let processed = if self.attempts == 0 { Processed::No } else { Processed::Maybe };
-        let status = Status::new(Code::Cancelled, "the call was cancelled on this side");
-        self.fail(Error::new(Kind::Cancelled, status, Initiator::Local, processed))
+        let error = self.cancelled();
+        self.fail(error)
     }
 
     /// The end that the call holds is the last.

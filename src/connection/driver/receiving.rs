@@ -3,6 +3,7 @@
 //! hot: one call lock per event, no allocation in steady state.
 
 use crate::call::Permit;
+use crate::call::deadline::deadline_error;
 use crate::call::state::ending::wake_one;
 use crate::call::state::{HeadArrival, SharedCall};
 use crate::connection::driver::{Core, Entry};
@@ -159,7 +160,12 @@ impl Core {
             return self.redispatch(call);
         }
         let unseen = refused && !x.recv().is_head_ready();
+        let late = x.deadline().is_some_and(|at| at <= self.now);
         let error = match cause {
+            // The peer keeps the same deadline, and its timer was first. grpc-go says so, too.
+            Cause::ByPeer(ErrorCode::CANCEL) if late && self.conn.role() == Role::Client => {
+                deadline_error(Processed::Maybe).with_h2_code(ErrorCode::CANCEL)
+            }
             Cause::ByPeer(code) => {
                 let processed = if unseen { Processed::No } else { Processed::Maybe };
                 let status = Status::new(

@@ -4,10 +4,10 @@ use crate::call::state::ending::wake;
 use crate::call::state::{CallState, HeadState, SendEnd, SharedCall, Stage};
 use crate::connection::driver::{Core, Entry};
 use crate::connection::handle::ConnectionEvent;
-use crate::error::{Error, Kind, Phase};
+use crate::error::{ConnectionFacts, Error, Kind, Phase};
 use crate::grpc::status::Code;
 use crate::grpc::timeout;
-use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, StreamKey};
+use crate::http2::{Blocked, OpenRefusal, Payload, Role, SendError, StreamId, StreamKey};
 use std::sync::Arc;
 
 impl Core {
@@ -315,6 +315,14 @@ impl Core {
     /// the socket is entered here and not at that time, so that a call without an error takes no lock for
     /// it.
     pub(super) fn located(&self, key: StreamKey, x: &mut CallState, error: Error) -> Error {
+        if self.conn.role() == Role::Server {
+            // The phases are those of a caller.
+            let facts = ConnectionFacts {
+                stream_id: self.conn.stream_id(key).map(StreamId::value),
+                ..self.handle.facts(self.now)
+            };
+            return error.with_connection(facts);
+        }
         let written = self.conn.user(key).and_then(|entry| entry.written);
         if let Some(written) = written.filter(|_| x.timeline().phase() == Phase::WriteQueue) {
             x.enter(Phase::Server, written);

@@ -30,6 +30,9 @@ impl End {
             _ if heard.starts_with(b"HTTP/1.") => new(ConnectErrorKind::Http1),
             _ if is_not_settings(&heard) => text(new(ConnectErrorKind::NotHttp2)),
             Some(error) => ConnectError::from_shared(ConnectPhase::Http2, target, error),
+            None if self.error.as_ref().is_some_and(|error| error.h2_code().is_some()) => {
+                text(new(ConnectErrorKind::BrokenHttp2))
+            }
             None if self.reason == DisconnectReason::TimedOut => {
                 text(new(ConnectErrorKind::TimedOut))
             }
