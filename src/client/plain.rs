@@ -3,8 +3,8 @@
 use crate::call::state::RecvEnd;
 use crate::client::call::{Call, Options, gone};
 use crate::client::channel::Channel;
-use crate::error::Error;
-use crate::grpc::Request;
+use crate::error::{Error, Kind};
+use crate::grpc::{Code, Request};
 use crate::http2::Fields;
 use bytes::Bytes;
 use std::fmt;
@@ -111,13 +111,17 @@ impl Channel {
     /// Sends a plain HTTP/2 request and returns the whole response.
     ///
     /// # Errors
-    /// Why there is no response; a response with any `:status` is none of them. RESOURCE_EXHAUSTED, kind
+    /// Why there is no response; a response with any `:status` is none of them. [`Kind::Misuse`] for a method
+    /// or a path that is none; nothing was sent. RESOURCE_EXHAUSTED, kind
     /// `Limit`, when its body is larger than
     /// [`ChannelBuilder::max_http_body`](super::ChannelBuilder::max_http_body).
     ///
     /// # Cancel safety
     /// As [`Channel::unary`].
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
+        if let Some(text) = malformed(&request) {
+            return Err(Error::local(Kind::Misuse, Code::Internal, text));
+        }
         let mut head = Fields::new();
         let (scheme, authority) = self.scheme_and_authority();
         head.push(":method", &request.method);
@@ -154,4 +158,25 @@ impl Channel {
         call.done();
         response.unwrap_or_else(|| Err(gone()))
     }
+}
+
+/// Returns what is wrong with the method or path of a request. Neither is repeated: both may be secret.
+fn malformed(request: &HttpRequest) -> Option<&'static str> {
+    // RFC 9110 §9.1, §5.6.2: a method is a token; CONNECT has no path, and is not for this
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if request.method.is_empty() || !request.method.bytes().all(token) {
+        return Some("the method of the request is not a token");
+    }
+    if request.method == "CONNECT" {
+        return Some("CONNECT has no path: Channel::http does not send it");
+    }
+    // RFC 9112 §3.2: origin form, or the asterisk of OPTIONS
+    let origin =
+        request.path.starts_with('/') || (request.path == "*" && request.method == "OPTIONS");
+    if !origin || !request.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Some(
+            "the path of the request does not begin with \"/\", or has characters that paths do not have",
+        );
+    }
+    None
 }

@@ -43,7 +43,8 @@ pub struct HttpRequest {
 /// A plain HTTP/2 response.
 ///
 /// A response to HEAD, and one with status 204 or 304, is sent without body and trailers. A status that
-/// cannot end a request, below 200 or above 599, is logged and sent as 500.
+/// cannot end a request, below 200 or above 599, is logged and sent as 500; so is a `content-length` that is not
+/// the length of the body.
 ///
 /// ```
 /// # #[cfg(feature = "client")]
@@ -154,6 +155,7 @@ fn answer(call: &ServerCall, mut reply: HttpReply) {
         );
         reply = HttpReply::new(500);
     }
+    let announced = reply.fields.get("content-length").map(<[u8]>::to_vec);
     let head_only = call.with_head(|head| head.method() == b"HEAD");
     let mut head = Fields::new();
     head.push(":status", reply.status.to_string());
@@ -168,6 +170,15 @@ fn answer(call: &ServerCall, mut reply: HttpReply) {
         let _ = writer.head_alone(&head);
         return;
     }
+    // RFC 9110 §8.6: what is announced is what follows
+    if announced.is_some_and(|length| length != reply.body.len().to_string().as_bytes()) {
+        crate::rt::log!(
+            error,
+            bytes = reply.body.len(),
+            "an HttpReply has another content-length than its body; sent 500"
+        );
+        return panicked(call);
+    }
     let end = if reply.trailers.is_empty() { SendEnd::Finish } else { SendEnd::Trailers };
     // Body and end before the head: then one write sends all three.
     if !reply.body.is_empty() {
@@ -177,6 +188,7 @@ fn answer(call: &ServerCall, mut reply: HttpReply) {
     let _ = writer.head(None, &head);
 }
 
+/// Answers 500.
 fn panicked(call: &ServerCall) {
     let mut head = Fields::new();
     head.push(":status", "500");

@@ -167,3 +167,68 @@ pub async fn details_are_sent_up_to_the_clients_limit_or_said_to_be_dropped(on: 
         }
     }
 }
+
+/// A caller that holds its body back is told to send it, unless the request is refused.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_held_back_is_asked_for() {
+    let pair = On::FRAMEWIRE
+        .setup(
+            router()
+                .max_http_body(10)
+                .http("/", |request| async move { HttpReply::new(200).with_body(request.body) }),
+        )
+        .start();
+    let post = |length: &str| {
+        let mut fields =
+            head("/page", &[("content-type", "text/plain"), ("expect", "100-Continue")]);
+        fields.push(("content-length".to_owned(), length.to_owned()));
+        fields
+    };
+    let mut peer = Peer::dial(&pair.connector).await;
+    peer.headers(1, false, &post("5")).await;
+    let interim = peer.next(FrameType::Headers).await;
+    assert_eq!((interim.field(":status"), interim.ends()), (Some("100"), false));
+    peer.data(1, b"hello", true).await;
+    let answer = peer.next(FrameType::Headers).await;
+    assert_eq!(answer.field(":status"), Some("200"));
+    peer.headers(3, false, &post("11")).await;
+    let refused = peer.next(FrameType::Headers).await;
+    assert_eq!(refused.field(":status"), Some("413"));
+}
+
+/// What a plain request cannot say is an error of the caller, and nothing is sent.
+#[tokio::test(start_paused = true)]
+async fn a_malformed_plain_request_is_not_sent() {
+    let pair = On::FRAMEWIRE.pair();
+    for (method, path) in [
+        ("GET", ""),
+        ("GET", "plain"),
+        ("GET", "/a b"),
+        ("GET", "/\u{e9}"),
+        ("GET", "http://other/x"),
+        ("GET", "*"),
+        ("B AD", "/"),
+        ("", "/"),
+        ("CONNECT", "/"),
+    ] {
+        let error = pair.channel.http(HttpRequest::new(method, path)).await.unwrap_err();
+        assert_eq!(error.kind(), framewire::error::Kind::Misuse, "{method} {path}: {error}");
+    }
+    assert_eq!(pair.channel.connections().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_is_not_that_of_the_body_is_500() {
+    let pair = On::FRAMEWIRE
+        .setup(router().http("/", |request: framewire::server::HttpRequest| async move {
+            let length = if request.head.path() == b"/right" { "1" } else { "100" };
+            HttpReply::new(200).with_field("content-length", length).with_body("b")
+        }))
+        .start();
+    for (path, status) in [("/right", 200), ("/wrong", 500)] {
+        let page = pair.channel.http(HttpRequest::new("GET", path)).await.unwrap();
+        assert_eq!(page.status, status);
+    }
+    let answer = answer(&pair.connector, &head("/test.Echo/Unary?x=1", &[])).await;
+    assert!(answer.field("grpc-message").unwrap().contains("with a query"), "{answer:?}");
+}

@@ -6,7 +6,7 @@ use crate::error::{Error, Initiator, Kind, Processed};
 use crate::grpc::request::is_grpc;
 use crate::grpc::response;
 use crate::grpc::status::{Code, Status};
-use crate::http2::{ErrorCode, Fields, Head, SendError, StreamKey};
+use crate::http2::{ErrorCode, Fields, Head, SendError, SendHead, StreamKey};
 use crate::rt::contain::contain;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,9 @@ impl Core {
                 self.conn.peer_deadline(key, deadline - timeout / 4);
             }
         }
+        if !complete && !plan.grpc {
+            self.ask_for_body(key, &call);
+        }
         if plan.whole && !complete {
             if let Some(entry) = self.conn.user_mut(key) {
                 entry.handler = Some(plan.handler);
@@ -57,6 +60,22 @@ impl Core {
             return;
         }
         self.run(key, call, plan.handler);
+    }
+
+    /// Tells a caller that holds its body back to send it.
+    // RFC 9110 §10.1.1: expect: 100-continue is answered by 100, unless the answer is final
+    fn ask_for_body(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
+        let x = call.lock();
+        let expects = x.recv().head().fields().get("expect");
+        if !expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+            return;
+        }
+        drop(x);
+        let mut fields = Fields::new();
+        fields.push(":status", "100");
+        let head = SendHead { template: None, extra: &fields };
+        // An error means that the stream is closed.
+        let _ = self.conn.send_head(&mut self.out, key, head, false);
     }
 
     /// Runs the handler of a request that has ended, if it waited for the end.

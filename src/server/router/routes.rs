@@ -127,7 +127,10 @@ fn unknown(head: &Head, grpc: bool) -> Fields {
     match request::check(head) {
         Ok(_) => {
             let path = shown::path(head.path());
-            request::refuse(Code::Unimplemented, format!("this server has no method {path}"))
+            let query = head.path().iter().any(|byte| matches!(byte, b'?' | b'#'));
+            let with = if query { " with a query, which methods do not have" } else { "" };
+            let text = format!("this server has no method {path}{with}");
+            request::refuse(Code::Unimplemented, text)
         }
         Err(answer) if grpc || head.method() == b"POST" => answer,
         Err(_) => request::http_only("404"),

@@ -10,7 +10,9 @@ use crate::rt::sync::{AtomicU64, Ordering};
 /// The counters are read one after another, so a handshake that ends meanwhile may be in some only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TlsStats {
-    /// Full handshakes, which exchange certificates.
+    /// Full handshakes, which exchange certificates. With TLS 1.3, a client's handshake is over before the
+    /// server judges the client's certificate: one that is refused counts here, and the dial fails with
+    /// `ConnectErrorKind::ClientCertificate`.
     pub full: Handshakes,
     /// Handshakes that resumed an earlier session.
     pub resumed: Handshakes,
