@@ -207,7 +207,8 @@ impl Channel {
         self.inner.pool.waiting()
     }
 
-    /// Returns a receiver of the channel's state; it shows the current state and later changes.
+    /// Returns a receiver of the channel's state; it shows the current state and later changes. The
+    /// channel's tasks wait while a borrow of the state is held: copy the value.
     ///
     /// ```
     /// use framewire::client::{Channel, ChannelState};

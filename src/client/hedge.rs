@@ -48,6 +48,8 @@ pub(super) struct Race<F> {
     closed: bool,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// While none is in flight: completes when the channel is closed.
+    shut_down: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// How the last attempt was lost.
     lost: Option<Error>,
     /// Where the call's time went before the next attempt.
@@ -77,6 +79,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             closed: false,
             deadline,
             timer: None,
+            shut_down: None,
             lost: None,
             timeline: None,
             seen: false,
@@ -109,6 +112,14 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
+            if self.running.is_empty()
+                && self.next.is_some_and(|at| at > now)
+                && self.is_shut_down(cx)
+            {
+                // It fails, and says so.
+                (self.closed, self.next) = (true, Some(now));
+                continue;
+            }
             let in_vain = match (self.next, self.deadline) {
                 (None, _) => true,
                 (Some(at), Some(deadline)) => at.max(now) >= deadline,
@@ -129,6 +140,17 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             }
             std::task::ready!(timer.as_mut().poll(cx));
         }
+    }
+
+    /// Whether the channel is closed; wakes the task when it is.
+    fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
+        let pool = &self.channel.inner.pool;
+        let ended = self.shut_down.get_or_insert_with(|| Box::pin(pool.shut_down()));
+        if ended.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.shut_down = None;
+        true
     }
 
     /// Looks at the attempts under way; the winner leaves, the others are cancelled.

@@ -14,7 +14,6 @@ use crate::client::policy::RetryPolicy;
 use crate::client::throttle::Outcome;
 use crate::error::Error;
 use crate::http2::Fields;
-use crate::pool::ChannelState;
 use crate::rt;
 use crate::rt::sync::Mutex;
 use std::convert::Infallible;
@@ -146,11 +145,7 @@ impl Retrying {
         let Some(channel) = self.channel.upgrade() else { return };
         let (running, ended) = oneshot::channel();
         self.made.lock().pause = Some(running);
-        let mut state = channel.pool.watch();
-        let shut_down = async move {
-            let ended = state.wait_for(|state| *state == ChannelState::Shutdown).await;
-            drop(ended);
-        };
+        let shut_down = channel.pool.shut_down();
         let pause = Pause { retrying: Arc::downgrade(&self), error: Some(error), began: rt::now() };
         let executor = channel.pool.executor().clone();
         drop((channel, self));
@@ -168,9 +163,12 @@ impl Retrying {
 
 impl Drop for Retrying {
     fn drop(&mut self) {
-        let made = self.made.lock();
-        if let (true, Some(channel)) = (made.retried > 0, self.channel.upgrade()) {
-            channel.pool.note_attempts(false, made.retried, made.paused);
+        let (retried, paused) = {
+            let made = self.made.lock();
+            (made.retried, made.paused)
+        };
+        if let (true, Some(channel)) = (retried > 0, self.channel.upgrade()) {
+            channel.pool.note_attempts(false, retried, paused);
         }
     }
 }

@@ -4,9 +4,12 @@ use crate::client::build_error::BuildError;
 use crate::client::builder::ChannelBuilder;
 use crate::client::channel::Channel;
 use crate::client::shard_key::ShardKey;
-use crate::pool::{Cap, PoolStats};
+use crate::pool::{Cap, CloseReport, PoolStats};
 use crate::rt::sync::Mutex;
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
 
 /// A set of channels, one per [`ShardKey`]: equal keys get the same channel; channels whose keys
 /// differ in any part share no connection, queue or TLS session.
@@ -51,23 +54,90 @@ impl Channels {
     /// maximum is reached and every channel is in use: it has connections, or clones of it exist.
     pub fn get(&self, builder: ChannelBuilder) -> Result<Channel, BuildError> {
         let key = builder.shard_key()?;
-        let mut shards = self.shards.lock();
-        if let Some(channel) = shards.get(&key) {
-            return Ok(channel.clone());
+        if let Some(channel) = self.find(&key)? {
+            return Ok(channel);
         }
-        let full = shards.len() >= self.most;
-        let unused = shards.iter().find(|(_, channel)| full && channel.is_unused());
-        let unused = unused.map(|(key, _)| key.clone());
-        if full && unused.is_none() {
-            return Err(BuildError::TooManyShards { most: self.most });
-        }
+        // Without the lock: a connector or a log subscriber may use this set.
         let cap = Cap::inside(&Cap::process(), self.sockets, self.dials);
         let channel = builder.cap_if_none(cap).build()?;
-        let evicted = unused.and_then(|key| shards.remove(&key));
+        let mut shards = self.shards.lock();
+        let evicted = match shards.get(&key).cloned() {
+            Some(other) => {
+                // Another thread was faster.
+                drop(shards);
+                drop(channel);
+                return Ok(other);
+            }
+            None => self.evicts(&shards)?.and_then(|unused| shards.remove(&unused)),
+        };
         shards.insert(key, channel.clone());
         drop(shards);
         drop(evicted);
         Ok(channel)
+    }
+
+    /// The channel of this key, or `None` if one may be built.
+    fn find(&self, key: &ShardKey) -> Result<Option<Channel>, BuildError> {
+        let shards = self.shards.lock();
+        match shards.get(key) {
+            Some(channel) => Ok(Some(channel.clone())),
+            None => self.evicts(&shards).map(|_| None),
+        }
+    }
+
+    /// The key of the channel that makes way for another one, if the set is full.
+    fn evicts(&self, shards: &HashMap<ShardKey, Channel>) -> Result<Option<ShardKey>, BuildError> {
+        if shards.len() < self.most {
+            return Ok(None);
+        }
+        let unused = shards.iter().find(|(_, channel)| channel.is_unused());
+        let most = self.most;
+        unused.map(|(key, _)| Some(key.clone())).ok_or(BuildError::TooManyShards { most })
+    }
+
+    /// Closes every channel of the set as [`Channel::close`] does, all at the same time, and returns when
+    /// their connections have ended, with the sums of their reports. The set is empty then: a later
+    /// [`Channels::get`] builds a new channel.
+    ///
+    /// # Runtime
+    /// As [`Channel::close`].
+    ///
+    /// # Cancel safety
+    /// Once it was polled, the channels stay closed if the future is dropped. Calls in flight continue, and
+    /// none is cut.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use framewire::client::{Channel, Channels};
+    /// use std::time::Duration;
+    ///
+    /// let channels = Channels::new(100, 8, 4);
+    /// let red = channels.get(Channel::builder("http://users.local:80").shard("red"))?;
+    /// let report = channels.close(Duration::from_secs(10)).await;
+    /// assert_eq!((report.cut, channels.len()), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        let channels: Vec<_> = {
+            let shards = std::mem::take(&mut *self.shards.lock());
+            shards.into_values().collect()
+        };
+        let closing = channels.iter().map(|channel| Box::pin(channel.close(limit)));
+        let mut closing: Vec<_> = closing.collect();
+        let mut sum = CloseReport::default();
+        poll_fn(|cx| {
+            closing.retain_mut(|one| match one.as_mut().poll(cx) {
+                Poll::Ready(report) => {
+                    sum = sum.and(report);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if closing.is_empty() { Poll::Ready(sum) } else { Poll::Pending }
+        })
+        .await
     }
 
     /// Returns the number of channels.

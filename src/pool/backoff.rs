@@ -19,18 +19,26 @@ impl Backoff {
         Self { failures: 0, retry_at: None, error: None, failing: false }
     }
 
-    /// Notes a failure; `delay` gives the pause after so many earlier ones.
-    pub(super) fn fail(&mut self, now: Instant, error: Error, delay: impl FnOnce(u32) -> Duration) {
+    /// Notes a failure; `delay` gives the pause after so many earlier ones. Returns the error before, which
+    /// may have the user's code in its drop: no lock may be held then.
+    #[must_use]
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        error: Error,
+        delay: impl FnOnce(u32) -> Duration,
+    ) -> Option<Error> {
         self.retry_at = Some(now + delay(self.failures));
         self.failures = self.failures.saturating_add(1);
-        self.error = Some(error);
-        self.failing = true;
+        self.starve(error)
     }
 
-    /// No attempt may begin, for a reason on this side: it counts as a failure, without a pause.
-    pub(super) fn starve(&mut self, error: Error) {
-        self.error = Some(error);
+    /// No attempt may begin, for a reason on this side: it counts as a failure, without a pause. Returns the
+    /// error before, as [`Backoff::fail`] does.
+    #[must_use]
+    pub(super) fn starve(&mut self, error: Error) -> Option<Error> {
         self.failing = true;
+        self.error.replace(error)
     }
 
     /// The next attempt waits until `at`, without a failure.

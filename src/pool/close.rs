@@ -3,6 +3,7 @@
 use crate::pool::{ChannelState, Pool, Shared, shut_down};
 use crate::rt;
 use crate::rt::sync::Ordering;
+use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -21,7 +22,28 @@ pub struct CloseReport {
     pub cut: usize,
 }
 
+impl CloseReport {
+    /// Adds the numbers of another channel.
+    #[cfg(feature = "client")]
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            closed: self.closed + other.closed,
+            refused: self.refused + other.refused,
+            cut: self.cut + other.cut,
+        }
+    }
+}
+
 impl Pool {
+    /// Completes when the pool is closed.
+    pub(crate) fn shut_down(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut state = self.watch();
+        async move {
+            let ended = state.wait_for(|state| *state == ChannelState::Shutdown).await;
+            drop(ended);
+        }
+    }
+
     /// Ends the pool: new calls and those that wait fail, each connection sends GOAWAY and closes once
     /// its last call has ended. Calls that have not ended after `limit` are cut.
     ///
@@ -73,6 +95,8 @@ impl Shared {
             handle.goodbye();
         }
         self.maintenance.notify_one();
+        // A warm-up ends.
+        self.changes.send_replace(());
     }
 
     /// Waits until no connection is left, or until `hard`.

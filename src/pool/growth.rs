@@ -153,7 +153,10 @@ impl Shared {
             if !lifecycle.is_failing() {
                 return None;
             }
-            last = lifecycle.backoff().error().cloned();
+            let error = lifecycle.backoff().error().cloned();
+            // An error's drop may be the user's code.
+            drop(lifecycle);
+            last = error;
         }
         last
     }

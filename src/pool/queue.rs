@@ -185,9 +185,12 @@ impl CallQueue {
 
     /// Takes out the next call that waits for this connection.
     pub(super) fn pop_refused(&self, connection: u64) -> Option<Arc<SharedCall>> {
+        // A call's drop runs code of its user, without the lock.
+        let mut over = Vec::new();
         let mut inner = self.inner.lock();
-        let call = inner.refused.pop(connection);
+        let call = inner.refused.pop(connection, &mut over);
         self.publish(&mut inner);
+        drop(inner);
         call
     }
 
@@ -205,13 +208,16 @@ impl CallQueue {
 
     /// Takes out the next call that has not ended.
     pub(super) fn pop(&self) -> Option<Arc<SharedCall>> {
+        // A call's drop runs code of its user, without the lock.
+        let mut over = Vec::new();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let call = match &mut inner.shares {
-            Some(shares) => shares.pop(&mut inner.line),
-            None => inner.line.pop(),
+            Some(shares) => shares.pop(&mut inner.line, &mut over),
+            None => inner.line.pop(&mut over),
         };
         self.publish(inner);
+        drop(guard);
         call
     }
 

@@ -201,13 +201,15 @@ impl Shared {
         });
         match answer {
             Ok(addresses) => {
-                let wanted = {
+                let (wanted, before) = {
                     let mut resolving = self.resolving.lock();
                     resolving.asked = false;
                     resolving.last = Some(now);
-                    resolving.backoff = Backoff::new();
-                    resolving.wanted.take()
+                    let before = std::mem::replace(&mut resolving.backoff, Backoff::new());
+                    (resolving.wanted.take(), before)
                 };
+                // An error's drop may be the user's code.
+                drop(before);
                 self.name_endpoints(&addresses);
                 self.serve_or_grow(now);
                 // Somebody asked for a connection, not only for the addresses.
@@ -226,13 +228,16 @@ impl Shared {
         let kind = ConnectErrorKind::Resolve;
         let error = ConnectError::new(kind, ConnectPhase::Resolve, &self.target).with_source(error);
         let error = connect_error(error);
-        {
+        let before = {
             let mut resolving = self.resolving.lock();
             resolving.asked = false;
             resolving.last = Some(now);
-            resolving.backoff.fail(now, error.clone(), |failures| self.backoff_delay(failures));
+            let delay = |failures| self.backoff_delay(failures);
+            let before = resolving.backoff.fail(now, error.clone(), delay);
             resolving.postponed = resolving.backoff.retry_at();
-        }
+            before
+        };
+        drop(before);
         if self.candidates().is_empty() {
             self.publish();
             self.fail_fast(&error);

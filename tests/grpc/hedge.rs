@@ -211,6 +211,24 @@ async fn the_server_says_when_or_never() {
     }
 }
 
+/// A channel that is closed ends the pause before the next attempt. The server may have acted on the first.
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_with_the_channel() {
+    let (channel, mut peer) = hedged(4, 100).await;
+    let call = begin(&channel, Request::new(raw("")));
+    request(&mut peer).await;
+    refuse(&mut peer, 1, "14", &[("grpc-retry-pushback-ms", "4233600000")]).await;
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(!call.is_finished());
+    let closing = tokio::spawn(async move { channel.close(Duration::MAX).await });
+    let (result, took) = call.await.unwrap();
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Shutdown, Processed::Maybe), "{error}");
+    assert!(error.to_string().contains("the channel is closed"), "{error}");
+    assert!(took < ms(1_010), "{took:?}");
+    assert_eq!(closing.await.unwrap().cut, 0);
+}
+
 /// A server that fails gets no hedges: at half of the tokens none is sent.
 #[tokio::test(start_paused = true)]
 async fn the_throttle_stops_hedges() {

@@ -4,7 +4,7 @@
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
 use framewire::client::{Channel, ChannelBuilder, Count, HedgePolicy, RetryPolicy};
-use framewire::error::Error;
+use framewire::error::{Error, Kind, Processed};
 use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
 use framewire::unstable::http2::ErrorCode;
@@ -203,6 +203,23 @@ async fn a_pause_ends_with_its_call() {
     }
     // An attempt that was not made is none.
     assert_eq!(channel.stats().counts.get(Count::Retried), 0);
+}
+
+/// A channel that is closed ends the pause before the next attempt. The server may have acted on the last.
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_with_the_channel() {
+    let (channel, mut peer) = channel(|builder| builder.retry(policy(3))).await;
+    let call = begin(&channel, &UNARY, Request::new(raw("")));
+    refuse(&mut peer, "14", &[("grpc-retry-pushback-ms", "4233600000")]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!call.is_finished());
+    let closing = tokio::spawn(async move { channel.close(Duration::MAX).await });
+    let (result, took) = call.await.unwrap();
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.processed()), (Kind::Shutdown, Processed::Maybe), "{error}");
+    assert!(error.to_string().contains("the channel is closed"), "{error}");
+    assert!(took < Duration::from_millis(1_010), "{took:?}");
+    assert_eq!(closing.await.unwrap().cut, 0);
 }
 
 /// The deadline holds for all attempts together, and travels shortened.

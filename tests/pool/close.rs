@@ -105,6 +105,27 @@ impl Resolve for Deaf {
     }
 }
 
+/// A warm-up that waits for a name or for a dial ends with its channel.
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_ends_with_its_channel() {
+    for by_name in [true, false] {
+        let builder = Channel::builder("http://test").connector(Deaf);
+        let builder = if by_name { builder.resolver(Deaf) } else { builder };
+        let channel = builder.unstable_pool(options()).build().unwrap();
+        let warm = {
+            let channel = channel.clone();
+            tokio::spawn(async move { channel.warm(1).await })
+        };
+        ms(1_000).await;
+        assert!(!warm.is_finished());
+        let started = Instant::now();
+        channel.close(Duration::MAX).await;
+        let error = warm.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), Kind::Shutdown, "{error}");
+        assert!(started.elapsed() < Duration::from_millis(5), "{:?}", started.elapsed());
+    }
+}
+
 /// A second after a channel was dropped, whatever it was doing, none of its tasks, sockets and places in
 /// the cap is left.
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ mod isolation;
 mod lifetime;
 mod lost;
 mod proved;
+mod reenter;
 mod shards;
 mod simulation;
 mod size;

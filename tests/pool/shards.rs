@@ -1,8 +1,9 @@
 //! Channels by key: equal in every part, or nothing is shared.
 
 use crate::network::{Network, addr};
-use crate::{Journal, WORK, allowing, ms, options, raw, router};
+use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{BuildError, Channel, ChannelBuilder, Channels};
+use framewire::error::Kind;
 use framewire::tls::ClientTls;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -167,4 +168,32 @@ async fn shards_are_bounded_and_none_in_use_is_evicted() {
     // Each has a cap of its own.
     assert_eq!(red.stats().cap.sockets, 4);
     assert_eq!(red.stats().outer_caps.len(), 1);
+}
+
+/// The set closes its channels at the same time, and says what they did together. It can be used again.
+#[tokio::test(start_paused = true)]
+async fn a_set_is_closed_as_a_whole() {
+    let network = Network::new();
+    let _server = network.serve(addr(1), router(&Journal::default()), allowing(10));
+    let channels = Channels::new(4, 4, 100);
+    let get = |tenant: &str| {
+        let builder = Channel::builder("http://test").connector(network.clone()).via("net");
+        channels.get(builder.unstable_pool(options()).shard(tenant)).unwrap()
+    };
+    let [red, blue, green] = ["red", "blue", "green"].map(get);
+    green.unary(&WORK, raw([0])).await.unwrap();
+    let (short, long) = (begin(&red, 50), begin(&blue, 255));
+    ms(20).await;
+    let started = tokio::time::Instant::now();
+    let report = channels.close(std::time::Duration::from_secs(1)).await;
+    assert_eq!((report.closed, report.refused, report.cut), (2, 0, 1));
+    assert!((1_000..1_100).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    short.await.unwrap().unwrap();
+    assert_eq!(long.await.unwrap().unwrap_err().kind(), Kind::Shutdown);
+    for channel in [&red, &blue, &green] {
+        let error = channel.unary(&WORK, raw([0])).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Shutdown, "{error}");
+    }
+    assert!(channels.is_empty());
+    get("red").unary(&WORK, raw([0])).await.unwrap();
 }

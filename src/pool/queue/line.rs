@@ -63,8 +63,9 @@ impl Line {
         Ok(())
     }
 
-    /// Takes out the call that has waited longest and has not ended, and counts it for its tenant.
-    pub(crate) fn pop(&mut self) -> Option<Arc<SharedCall>> {
+    /// Takes out the call that has waited longest and has not ended, and counts it for its tenant. Those
+    /// that have ended go to `over`.
+    pub(crate) fn pop(&mut self, over: &mut Vec<Arc<SharedCall>>) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.returned.pop_front().or_else(|| self.calls.pop_front()) {
             let mut x = call.lock();
             if !x.is_over() {
@@ -72,6 +73,8 @@ impl Line {
                 drop(x);
                 return Some(call);
             }
+            drop(x);
+            over.push(call);
         }
         None
     }

@@ -33,14 +33,19 @@ impl RefusedCalls {
         connections
     }
 
-    /// Takes out the first call that waits for this connection.
-    pub(crate) fn pop(&mut self, connection: u64) -> Option<Arc<SharedCall>> {
+    /// Takes out the first call that waits for this connection. Those that have ended go to `over`.
+    pub(crate) fn pop(
+        &mut self,
+        connection: u64,
+        over: &mut Vec<Arc<SharedCall>>,
+    ) -> Option<Arc<SharedCall>> {
         loop {
             let at = self.0.iter().position(|(of, _)| *of == connection)?;
             let (_, call) = self.0.remove(at)?;
             if !call.lock().is_over() {
                 return Some(call);
             }
+            over.push(call);
         }
     }
 

@@ -75,16 +75,17 @@ impl TenantLine {
         self.admitted.len() as u32 + self.line.len().min(free)
     }
 
-    fn pop(&mut self) -> Option<Arc<SharedCall>> {
+    fn pop(&mut self, over: &mut Vec<Arc<SharedCall>>) -> Option<Arc<SharedCall>> {
         while let Some(call) = self.admitted.pop_front() {
             if !call.lock().is_over() {
                 return Some(call);
             }
+            over.push(call);
         }
         if self.in_flight >= self.share.calls() {
             return None;
         }
-        let call = self.line.pop()?;
+        let call = self.line.pop(over)?;
         self.in_flight += 1;
         Some(call)
     }
@@ -177,11 +178,15 @@ impl Shares {
     }
 
     /// Takes out and counts the next call: of a tenant, or of `own`, the line of calls without one.
-    pub(crate) fn pop(&mut self, own: &mut Line) -> Option<Arc<SharedCall>> {
+    pub(crate) fn pop(
+        &mut self,
+        own: &mut Line,
+        over: &mut Vec<Arc<SharedCall>>,
+    ) -> Option<Arc<SharedCall>> {
         while let Some((at, id)) = self.turns.pop_first() {
             if id == OWN {
                 self.own.listed = false;
-                if let Some(call) = own.pop() {
+                if let Some(call) = own.pop(over) {
                     (self.clock, self.own.at) = (at, at + STRIDE);
                     return Some(call);
                 }
@@ -189,7 +194,7 @@ impl Shares {
             }
             let Some(line) = self.lines.get_mut(&id) else { continue };
             line.turn.listed = false;
-            let call = line.pop();
+            let call = line.pop(over);
             if call.is_some() {
                 self.clock = at;
                 line.turn.at = at + STRIDE / u128::from(line.share.weight_of());

@@ -64,7 +64,9 @@ impl Shared {
             let mut lifecycle = candidate.subchannel.lifecycle();
             let this = candidate.subchannel.id() == subchannel.id();
             if this || !(lifecycle.is_dialing() || lifecycle.is_shut_down()) {
-                lifecycle.starve(error.clone());
+                let before = lifecycle.starve(error.clone());
+                drop(lifecycle);
+                drop(before);
             }
         }
         self.publish();

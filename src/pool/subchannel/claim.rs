@@ -83,14 +83,13 @@ impl Claim {
         let (shared, subchannel) = (&*self.shared, &*self.subchannel);
         let panicked = std::thread::panicking();
         let error = Error::local(Kind::Connect, Code::Unavailable, "the task of the dial panicked");
-        {
-            let mut lifecycle = subchannel.lifecycle();
-            if panicked {
-                let delay = |failures| shared.backoff_delay(failures);
-                lifecycle.dial_failed(rt::now(), error.clone(), delay);
-            }
-            lifecycle.drop_dial(self.id, panicked);
-        }
+        let mut lifecycle = subchannel.lifecycle();
+        let delay = |failures| shared.backoff_delay(failures);
+        let failed = || lifecycle.dial_failed(rt::now(), error.clone(), delay);
+        let before = panicked.then(failed);
+        lifecycle.drop_dial(self.id, panicked);
+        drop(lifecycle);
+        drop(before);
         shared.publish();
         if panicked && shared.unreachable().is_some() {
             shared.fail_fast(&error);

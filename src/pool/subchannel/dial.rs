@@ -234,7 +234,8 @@ async fn dial(claim: &Arc<Claim>) -> Result<Ready, Error> {
 /// left.
 fn failed(shared: &Shared, subchannel: &Arc<Subchannel>, error: &Error) {
     let delay = |failures| shared.backoff_delay(failures);
-    subchannel.lifecycle().dial_failed(rt::now(), error.clone(), delay);
+    let before = subchannel.lifecycle().dial_failed(rt::now(), error.clone(), delay);
+    drop(before);
     // The servers may be at other addresses by now.
     shared.resolve();
     if shared.options.balance == Balance::PickFirst && !shared.is_connected() {

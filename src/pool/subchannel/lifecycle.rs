@@ -171,13 +171,14 @@ impl Lifecycle {
     // ---- connections ----------------------------------------------------------------------------
 
     /// The dial in flight ended with a connection whose peer has sent SETTINGS. Returns whether the
-    /// endpoint spoke no HTTP/2 before.
+    /// endpoint spoke no HTTP/2 before, and the backoff so far, to be dropped without a lock.
+    #[must_use]
     pub(crate) fn connected(
         &mut self,
         handle: Arc<Handle>,
         socket: Socket,
         replace_at: Option<Instant>,
-    ) -> bool {
+    ) -> (bool, Backoff) {
         let (accepting, goaway, judged, idle) = (true, None, false, None);
         self.connections.push(Connection {
             handle,
@@ -189,9 +190,9 @@ impl Lifecycle {
             replace_at,
         });
         self.dial = None;
-        self.backoff = Backoff::new();
+        let backoff = std::mem::replace(&mut self.backoff, Backoff::new());
         self.apply(Event::SettingsReceived);
-        self.http2.replace(true) == Some(false)
+        (self.http2.replace(true) == Some(false), backoff)
     }
 
     fn find(&mut self, handle: &Handle) -> Option<&mut Connection> {
@@ -293,7 +294,7 @@ mod tests {
     fn connect(lifecycle: &mut Lifecycle, cap: &Arc<Cap>, now: Instant) -> Arc<Handle> {
         let (id, socket) = begin(lifecycle, cap, now);
         let handle = handle(now);
-        lifecycle.connected(Arc::clone(&handle), socket, None);
+        let _ = lifecycle.connected(Arc::clone(&handle), socket, None);
         // Its claim comes late and finds another dial.
         lifecycle.drop_dial(id, false);
         handle
@@ -310,10 +311,10 @@ mod tests {
         let (_, socket) = begin(&mut lifecycle, &cap, now);
         assert_eq!((lifecycle.state(), lifecycle.count()), (ChannelState::Connecting, 0));
         let first = handle(now);
-        lifecycle.connected(Arc::clone(&first), socket, None);
+        let _ = lifecycle.connected(Arc::clone(&first), socket, None);
         assert_eq!((lifecycle.state(), lifecycle.count()), (ChannelState::Ready, 1));
         let (id, _) = begin(&mut lifecycle, &cap, now);
-        lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
+        let _ = lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
         assert_eq!((lifecycle.state(), lifecycle.open()), (ChannelState::Ready, 1));
         assert!(!lifecycle.is_failing(), "a connection is ready");
         // The failure counts once nothing is ready.
@@ -333,7 +334,7 @@ mod tests {
         let (now, cap) = (Instant::now(), Cap::new(9, 9));
         let mut lifecycle = Lifecycle::new(1);
         let (id, _) = begin(&mut lifecycle, &cap, now);
-        lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
+        let _ = lifecycle.dial_failed(now, refused(), |_| Duration::from_secs(1));
         assert!(lifecycle.begin_dial(now));
         assert_eq!(lifecycle.state(), ChannelState::TransientFailure);
         assert!(lifecycle.is_failing(), "the next one runs");

@@ -218,11 +218,12 @@ impl PoolOwner {
         shared.note_success(handle.info(), now.saturating_duration_since(self.dialled[0]));
         let first = !shared.is_connected();
         let replace_at = shared.options.max_age.map(|age| now + shared.jitter(age, 0.1));
-        let (again, probing) = {
+        let ((again, backoff), probing) = {
             let mut lifecycle = self.subchannel.lifecycle();
-            let again = lifecycle.connected(Arc::clone(handle), socket, replace_at);
-            (again, lifecycle.set_probing(false))
+            let connected = lifecycle.connected(Arc::clone(handle), socket, replace_at);
+            (connected, lifecycle.set_probing(false))
         };
+        drop(backoff);
         if first {
             shared.prefer(&self.subchannel);
         }
@@ -301,8 +302,9 @@ impl PoolOwner {
             let status = Status::new(Code::Unavailable, text);
             let error = Error::new(kind, status, Initiator::Remote, Processed::No);
             let delay = |failures| shared.backoff_delay(failures);
-            lifecycle.back_off(now, error.with_connection(facts), delay);
+            let before = lifecycle.back_off(now, error.with_connection(facts), delay);
             drop(lifecycle);
+            drop(before);
             self.failed(shared);
         }
     }

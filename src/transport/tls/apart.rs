@@ -53,7 +53,10 @@ impl Apart {
         let Current { mut config, plan, totals, generation, .. } = current;
         let sessions = plan.store(self.pool.load(Ordering::Relaxed), &totals);
         Arc::make_mut(&mut config).resumption = plan.resumption(&sessions);
-        *made = Some(Made { config: config.clone(), sessions, generation });
+        let before = made.replace(Made { config: config.clone(), sessions, generation });
+        drop(made);
+        // Its verifier may be the user's.
+        drop(before);
         (config, generation)
     }
 }

@@ -121,7 +121,11 @@ impl ClientTls {
     pub fn replace(&self, other: &Self) {
         let new = other.shared.current.lock().clone();
         let mut current = self.shared.current.lock();
-        *current = new.renewed(current.generation + 1);
+        let new = new.renewed(current.generation + 1);
+        let before = std::mem::replace(&mut *current, new);
+        drop(current);
+        // Its verifier may be the user's.
+        drop(before);
     }
 
     /// Returns a number that is unique in the process and the same for all clones.

@@ -105,7 +105,10 @@ impl ServerTls {
         let new = other.shared.current.lock().clone();
         let mut current = self.shared.current.lock();
         let generation = current.generation + 1;
-        *current = Current { generation, ..new };
+        let before = std::mem::replace(&mut *current, Current { generation, ..new });
+        drop(current);
+        // Its verifier may be the user's.
+        drop(before);
     }
 
     /// Returns the generation: 1 at first, one more after each [`ServerTls::replace`].

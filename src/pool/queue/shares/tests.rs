@@ -29,7 +29,7 @@ fn turns_follow_the_weights_and_each_line_its_order() {
     }
     assert_eq!((shares.ready(), shares.waiting()), (80, 80));
     let mut order = Vec::new();
-    while let Some(call) = shares.pop(&mut Line::default()) {
+    while let Some(call) = shares.pop(&mut Line::default(), &mut Vec::new()) {
         let mut lines = lines.lock();
         let at = lines.iter().position(|(other, _)| Arc::ptr_eq(other, &call)).unwrap();
         let (_, who) = lines.remove(at);
@@ -53,10 +53,11 @@ fn who_was_away_has_saved_nothing_up() {
         queue(&mut shares, &busy, now);
     }
     for _ in 0..100 {
-        assert!(shares.pop(&mut Line::default()).is_some());
+        assert!(shares.pop(&mut Line::default(), &mut Vec::new()).is_some());
     }
     let late: Vec<_> = (0..50).map(|_| queue(&mut shares, &away, now)).collect();
-    let next: Vec<_> = (0..20).map(|_| shares.pop(&mut Line::default()).unwrap()).collect();
+    let next: Vec<_> =
+        (0..20).map(|_| shares.pop(&mut Line::default(), &mut Vec::new()).unwrap()).collect();
     let of_late = next.iter().filter(|call| late.iter().any(|l| Arc::ptr_eq(l, call))).count();
     assert_eq!(of_late, 10, "every other turn, not all of them");
 }
@@ -70,9 +71,9 @@ fn a_quota_keeps_its_line_waiting_and_no_other() {
     assert!(!shares.admit(small.id()), "its one call is in flight");
     queue(&mut shares, &small, now);
     assert_eq!((shares.ready(), shares.waiting()), (0, 1));
-    assert!(shares.pop(&mut Line::default()).is_none());
+    assert!(shares.pop(&mut Line::default(), &mut Vec::new()).is_none());
     shares.leave(small.id());
     assert_eq!(shares.ready(), 1);
-    assert!(shares.pop(&mut Line::default()).is_some());
+    assert!(shares.pop(&mut Line::default(), &mut Vec::new()).is_some());
     assert_eq!((shares.ready(), shares.waiting()), (0, 0));
 }

@@ -107,23 +107,28 @@ impl Lifecycle {
         true
     }
 
-    /// A cap has delayed the dial for so long that the calls that wait fail.
-    pub(crate) fn starve(&mut self, error: Error) {
-        self.backoff.starve(error);
+    /// A cap has delayed the dial for so long that the calls that wait fail. Returns the error before, to
+    /// be dropped without a lock.
+    #[must_use]
+    pub(crate) fn starve(&mut self, error: Error) -> Option<Error> {
+        let before = self.backoff.starve(error);
         self.apply(Event::DialFailed);
+        before
     }
 
-    /// The dial in flight failed. It may try again after the backoff.
+    /// The dial in flight failed. It may try again after the backoff. Returns the error before, to be
+    /// dropped without a lock.
+    #[must_use]
     pub(crate) fn dial_failed(
         &mut self,
         now: Instant,
         error: Error,
         delay: impl FnOnce(u32) -> Duration,
-    ) {
+    ) -> Option<Error> {
         if let Some(dial) = &mut self.dial {
             dial.began = None;
         }
-        self.back_off(now, error, delay);
+        self.back_off(now, error, delay)
     }
 
     /// This dial is in flight no longer. Unless `failed`, nobody needs a connection: an earlier failure
@@ -143,15 +148,18 @@ impl Lifecycle {
         self.unused = 0;
     }
 
-    /// The next dial waits. Notes a connection that failed, as it counts as a failed dial.
+    /// The next dial waits. Notes a connection that failed, as it counts as a failed dial. Returns the
+    /// error before, to be dropped without a lock.
+    #[must_use]
     pub(crate) fn back_off(
         &mut self,
         now: Instant,
         error: Error,
         delay: impl FnOnce(u32) -> Duration,
-    ) {
-        self.backoff.fail(now, error, delay);
+    ) -> Option<Error> {
+        let before = self.backoff.fail(now, error, delay);
         self.attempt_ended();
+        before
     }
 
     /// Notes that the endpoint speaks no HTTP/2, and returns what was known before.
