@@ -33,7 +33,7 @@ pub type Interceptor = Arc<dyn Fn(&mut Metadata) -> Result<(), Status> + Send + 
 /// first, and end with that runtime: calls on its connections then fail with UNAVAILABLE, and the next call
 /// dials on its own runtime. [`ChannelBuilder::executor`](super::ChannelBuilder::executor) binds all tasks to
 /// one runtime, so that calls may come from any thread. The runtime needs a timer, and I/O for sockets
-/// (`enable_all`).
+/// (`enable_all`), and must run: while nobody polls it, calls that need its tasks wait until their deadlines.
 ///
 /// A call outside a tokio runtime fails with [`Kind::Misuse`](crate::error::Kind::Misuse) unless the channel
 /// is bound, or runs already. Nothing panics when a runtime ends.

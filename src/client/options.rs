@@ -185,6 +185,13 @@ impl ChannelBuilder {
     /// without a deadline from any executor; a deadline needs a tokio timer on the thread that polls the
     /// call.
     ///
+    /// The runtime must run. One that is kept and not polled, such as a `current_thread` runtime between two
+    /// `block_on`, or one whose workers all block, holds the dial, the connections and the maintenance that
+    /// run there: nothing tells the channel that they stand still, so calls of other runtimes that need them
+    /// wait until their deadlines. This is also so for a channel that is not bound and that several runtimes
+    /// share: give each `current_thread` runtime a channel of its own, or bind the channel to a runtime that
+    /// always runs.
+    ///
     /// # Errors
     /// A runtime without a timer (`enable_time`) is an error of [`ChannelBuilder::build`].
     ///

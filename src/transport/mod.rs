@@ -14,6 +14,7 @@ pub(crate) mod io;
 pub(crate) mod memory;
 pub(crate) mod options;
 mod progress;
+pub(crate) mod race;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub(crate) mod sniff;
 pub(crate) mod socket;

@@ -2,10 +2,8 @@
 //!
 //! One of the socket files, the only ones with conditions on the operating system.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use crate::transport::connect::{
     ConnectTimings, Connected, ConnectionInfo, PeerAddr, Target,
 };
 pub(crate) use crate::transport::options::SocketOptions;
+use crate::transport::race::race;
 use crate::transport::socket::SharedStream;
 use crate::transport::tcp_info;
 
@@ -91,7 +90,7 @@ async fn connect(target: Target, options: SocketOptions) -> Result<Connected, Co
         let options = options.clone();
         async move { rt::connect_tcp(addr, |socket| options.apply(socket)).await }
     };
-    let stream = race(interleave(addresses), ATTEMPT_DELAY, dial)
+    let stream = race(interleave(addresses), dial, || rt::sleep(ATTEMPT_DELAY))
         .await
         .map_err(|failures| dial_error(&target, failures))?;
     let timings = ConnectTimings {
@@ -145,69 +144,6 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
             return mixed;
         }
         mixed.extend(pair.into_iter().flatten());
-    }
-}
-
-struct Attempt<T> {
-    addr: SocketAddr,
-    dial: Pin<Box<dyn Future<Output = io::Result<T>> + Send>>,
-}
-
-/// Polls every attempt once: a success ends the race, a failure is noted and the attempt removed.
-fn poll_attempts<T>(
-    attempts: &mut Vec<Attempt<T>>,
-    failures: &mut Vec<(SocketAddr, io::Error)>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<T>> {
-    let before = attempts.len();
-    let mut winner = None;
-    attempts.retain_mut(|attempt| match attempt.dial.as_mut().poll(cx) {
-        _ if winner.is_some() => false,
-        Poll::Pending => true,
-        Poll::Ready(Ok(stream)) => {
-            winner = Some(stream);
-            false
-        }
-        Poll::Ready(Err(error)) => {
-            failures.push((attempt.addr, error));
-            false
-        }
-    });
-    match winner {
-        Some(stream) => Poll::Ready(Some(stream)),
-        None if attempts.len() < before || attempts.is_empty() => Poll::Ready(None),
-        None => Poll::Pending,
-    }
-}
-
-/// Starts an attempt every `delay`, or as soon as one failed; the first success drops the others.
-async fn race<T, D, F>(
-    addresses: Vec<SocketAddr>,
-    delay: Duration,
-    dial: D,
-) -> Result<T, Vec<(SocketAddr, io::Error)>>
-where
-    D: Fn(SocketAddr) -> F,
-    F: Future<Output = io::Result<T>> + Send + 'static,
-{
-    let mut waiting = addresses.into_iter();
-    let mut attempts: Vec<Attempt<T>> = Vec::new();
-    let mut failures = Vec::new();
-    loop {
-        match waiting.next() {
-            Some(addr) => attempts.push(Attempt { addr, dial: Box::pin(dial(addr)) }),
-            None if attempts.is_empty() => return Err(failures),
-            None => {}
-        }
-        let step = poll_fn(|cx| poll_attempts(&mut attempts, &mut failures, cx));
-        let winner = if waiting.as_slice().is_empty() {
-            step.await
-        } else {
-            rt::timeout(delay, step).await.unwrap_or(None)
-        };
-        if let Some(stream) = winner {
-            return Ok(stream);
-        }
     }
 }
 

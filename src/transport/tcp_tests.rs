@@ -33,7 +33,7 @@ async fn scripted(addr: SocketAddr) -> io::Result<SocketAddr> {
 async fn timed_race(ports: &[u16]) -> (Result<u16, Vec<u16>>, u128) {
     let addresses = ports.iter().map(|&port| SocketAddr::from(([10, 0, 0, 1], port))).collect();
     let start = rt::now();
-    let won = race(addresses, ATTEMPT_DELAY, scripted).await;
+    let won = race(addresses, scripted, || rt::sleep(ATTEMPT_DELAY)).await;
     let took = (rt::now() - start).as_millis();
     let won = won
         .map(|addr| addr.port())

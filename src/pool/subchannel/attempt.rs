@@ -9,20 +9,14 @@ use crate::pool::subchannel::owner::PoolOwner;
 use crate::rt;
 use crate::rt::contain::{Panicked, contain_future};
 use crate::transport::connect::{ConnectError, ConnectErrorKind, ConnectPhase, Connected, Target};
+use crate::transport::race::race;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// The task of a connection that is ready; `None` if the connection is closed again.
 pub(super) type Ready = Option<EngineTask>;
-
-/// One attempt.
-struct Attempt {
-    target: Target,
-    future: Pin<Box<dyn Future<Output = Result<Ready, ConnectError>> + Send>>,
-}
 
 /// Tries the addresses behind the target, or the target itself if the connector finds its server alone.
 pub(super) async fn connect(claim: &Arc<Claim>) -> Result<Ready, ConnectError> {
@@ -48,64 +42,9 @@ pub(super) async fn connect(claim: &Arc<Claim>) -> Result<Ready, ConnectError> {
         Some(addresses) => addresses.into_iter().map(|at| target.clone().at(at)).collect(),
         None => vec![target],
     };
-    race(claim, targets, resolve).await
-}
-
-/// Starts an attempt whenever the others are silent or one has failed.
-async fn race(
-    claim: &Arc<Claim>,
-    targets: Vec<Target>,
-    resolve: Duration,
-) -> Result<Ready, ConnectError> {
-    let mut targets = targets.into_iter();
-    let mut running: Vec<Attempt> = Vec::new();
-    let mut failures = Vec::new();
-    loop {
-        if let Some(target) = targets.next() {
-            let future = Box::pin(attempt(Arc::clone(claim), target.clone(), resolve));
-            running.push(Attempt { target, future });
-        } else if running.is_empty() {
-            return Err(all_failed(claim, failures));
-        }
-        let step = poll_fn(|cx| poll_attempts(&mut running, &mut failures, cx));
-        let more = !targets.as_slice().is_empty();
-        tokio::select! {
-            biased;
-            ready = step => {
-                if let Some(ready) = ready {
-                    return Ok(ready);
-                }
-            }
-            () = claim.silence(), if more => {}
-        }
-    }
-}
-
-/// Polls every attempt: a success ends the race, a failure is noted.
-fn poll_attempts(
-    running: &mut Vec<Attempt>,
-    failures: &mut Vec<(Target, ConnectError)>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Ready>> {
-    let before = running.len();
-    let mut ready = None;
-    running.retain_mut(|attempt| match attempt.future.as_mut().poll(cx) {
-        _ if ready.is_some() => false,
-        Poll::Pending => true,
-        Poll::Ready(Ok(found)) => {
-            ready = Some(found);
-            false
-        }
-        Poll::Ready(Err(error)) => {
-            failures.push((attempt.target.clone(), error));
-            false
-        }
-    });
-    match ready {
-        Some(ready) => Poll::Ready(Some(ready)),
-        None if running.len() < before => Poll::Ready(None),
-        None => Poll::Pending,
-    }
+    let begin = |target| attempt(Arc::clone(claim), target, resolve);
+    let won = race(targets, begin, || claim.silence()).await;
+    won.map_err(|failures| all_failed(claim, failures))
 }
 
 /// One error out of all addresses' errors: the kind of the first, the words of each.
