@@ -6,13 +6,16 @@
 mod line;
 mod place;
 
+use crate::error::{Error, Kind, Phase};
+use crate::grpc::status::Code;
 use crate::pool::Shared;
 use crate::rt::occasional::Occasional;
 use crate::rt::sync::{AtomicBool, Mutex, Ordering, next_id};
+use crate::transport::connect::Target;
 use line::{Level, Line};
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 pub(super) use line::{Need, Shortage};
@@ -81,6 +84,14 @@ pub(crate) struct Capped {
     /// Too many dials began in the last second: when this one may begin. `None`: as many connections as
     /// allowed are open.
     pub(super) until: Option<Instant>,
+}
+
+impl Capped {
+    /// Returns the error of calls that have waited for the dial for so long.
+    pub(super) fn error(&self, target: &Target, time: Duration) -> Error {
+        let text = format!("{target}: no connection within {time:?}: {self}");
+        Error::local(Kind::Connect, Code::Unavailable, text).with_phase(Phase::PoolWait)
+    }
 }
 
 impl fmt::Display for Capped {

@@ -115,8 +115,9 @@ impl Shared {
             let error = match (error, late) {
                 (Some(error), _) => error.clone(),
                 (None, true) => {
-                    let (time, phase) = (self.options.dial_time, subchannel.progress.phase());
-                    connect_timeout(&subchannel.target, time, phase)
+                    let (target, time) = (&subchannel.target, self.options.dial_time);
+                    let timeout = || connect_timeout(target, time, subchannel.progress.phase());
+                    lifecycle.capped().map_or_else(timeout, |capped| capped.error(target, time))
                 }
                 (None, false) => return None,
             };

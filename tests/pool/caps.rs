@@ -156,9 +156,15 @@ async fn what_is_kept_makes_way_last() {
     }
     ms(5_000).await;
     assert_eq!(open(), [0, 0, 2], "a minimum waits in line");
-    drop(other.channel);
-    ms(500).await;
-    assert_eq!(keeps.open(), 1);
+    // Its wait in line is no failed dial: the next call has a connection at once.
+    ms(30_000).await;
+    begin(&keeps.channel, 0).await.unwrap().unwrap();
+    assert_eq!(open(), [1, 0, 1]);
+    // A warm-up that finds no socket says why.
+    let warmed = plain.channel.warm(3).await.unwrap();
+    let why = "the Cap (own) allows 2 connections";
+    assert!(warmed.failed[0].1.to_string().contains(why), "{warmed}");
+    assert_eq!(open(), [1, 1, 0]);
 }
 
 /// While every connection has calls, those of another channel fail after the time of a dial, and say

@@ -1,9 +1,7 @@
 //! A dial waits for its turn at the cap.
 
-use crate::error::{Error, Kind};
-use crate::grpc::status::Code;
 use crate::pool::Shared;
-use crate::pool::cap::{Capped, Socket};
+use crate::pool::cap::{Capped, Need, Socket};
 use crate::pool::counters::Count;
 use crate::pool::subchannel::Subchannel;
 use crate::pool::subchannel::claim::Claim;
@@ -37,7 +35,10 @@ impl Claim {
                 () = &mut limit => {
                     let again = rt::now() + shared.options.dial_time;
                     limit.as_mut().reset(tokio::time::Instant::from_std(again));
-                    shared.starved(subchannel, &capped);
+                    // Nobody waits for what is only kept.
+                    if need != Need::Kept {
+                        shared.starved(subchannel, &capped);
+                    }
                 }
             }
             if !shared.is_wanted(subchannel) {
@@ -55,9 +56,7 @@ impl Shared {
         if self.is_connected() {
             return;
         }
-        let (target, time) = (&subchannel.target, self.options.dial_time);
-        let text = format!("{target}: no connection within {time:?}: {capped}");
-        let error = Error::local(Kind::Connect, Code::Unavailable, text);
+        let error = capped.error(&subchannel.target, self.options.dial_time);
         crate::rt::log!(debug, %error, "no dial may begin");
         for candidate in self.candidates().iter() {
             // Those that nobody dials would have to wait in the same line.
