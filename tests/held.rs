@@ -72,9 +72,25 @@ async fn serve() -> (Server, SocketAddr) {
 }
 
 /// A client that reads and discards in a task of its own.
-async fn client(at: SocketAddr) -> tokio::net::tcp::OwnedWriteHalf {
+struct Client {
+    to: tokio::net::tcp::OwnedWriteHalf,
+    reads: tokio::task::JoinHandle<()>,
+}
+
+impl Client {
+    async fn write(&mut self, bytes: &[u8]) {
+        self.to.write_all(bytes).await.unwrap();
+    }
+}
+
+/// Nobody has lost its connection: what is held is not little because of that.
+fn connected(clients: &[Client]) {
+    assert!(clients.iter().all(|client| !client.reads.is_finished()), "a connection was ended");
+}
+
+async fn client(at: SocketAddr) -> Client {
     let (mut from, mut to) = TcpStream::connect(at).await.unwrap().into_split();
-    tokio::spawn(async move {
+    let reads = tokio::spawn(async move {
         let mut bytes = vec![0; 4096];
         while from.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
     });
@@ -82,7 +98,7 @@ async fn client(at: SocketAddr) -> tokio::net::tcp::OwnedWriteHalf {
     bytes.extend(settings(&[]).bytes());
     bytes.extend(window_update(0, MAX_WINDOW - 65_535).bytes());
     to.write_all(&bytes).await.unwrap();
-    to
+    Client { to, reads }
 }
 
 fn call(stream: u32, path: &str, more: &[(&str, &str)]) -> RawFrame {
@@ -103,19 +119,20 @@ async fn large_heads(at: SocketAddr) {
     let mut clients = Vec::new();
     for _ in 0..4 {
         let mut to = client(at).await;
-        to.write_all(&call(1, SINK.path().as_str(), &[]).bytes()).await.unwrap();
+        to.write(&call(1, SINK.path().as_str(), &[]).bytes()).await;
         let streams: Vec<u32> = (1..=200).map(|n| 2 * n + 1).collect();
         for stream in &streams {
             let head = call(*stream, ECHO.path().as_str(), &[("x-long", &long)]);
-            to.write_all(&head.bytes()).await.unwrap();
+            to.write(&head.bytes()).await;
         }
         for stream in streams {
             let body = [data(stream, NONE, [0; 5]), headers(stream, WHOLE, trailers.clone())];
-            to.write_all(&wire(&body)).await.unwrap();
+            to.write(&wire(&body)).await;
         }
         clients.push(to);
     }
     a_while().await;
+    connected(&clients);
     within("four clients, 200 calls with large heads", more_than(before), 4 * 400 * KIB);
 }
 
@@ -133,10 +150,11 @@ async fn partial_frames(at: SocketAddr) {
             bytes.extend(frame(0xfa, NONE, 0, vec![7; 60_000]).bytes());
         }
         bytes.extend([0; 7]);
-        to.write_all(&bytes).await.unwrap();
+        to.write(&bytes).await;
         clients.push(to);
     }
     a_while().await;
+    connected(&clients);
     within("30 clients with a part of a frame", more_than(before), 30 * 48 * KIB);
 }
 
@@ -156,11 +174,12 @@ async fn long_strings(at: SocketAddr) {
         }
         let last = head.len() - 1;
         head[last] = 0;
-        to.write_all(&headers(1, END_HEADERS, head).bytes()).await.unwrap();
-        to.write_all(&call(3, SINK.path().as_str(), &[]).bytes()).await.unwrap();
+        to.write(&headers(1, END_HEADERS, head).bytes()).await;
+        to.write(&call(3, SINK.path().as_str(), &[]).bytes()).await;
         clients.push(to);
     }
     a_while().await;
+    connected(&clients);
     within("20 clients after long strings", more_than(before), 20 * 48 * KIB);
 }
 
@@ -181,6 +200,7 @@ async fn a_burst(at: SocketAddr) {
         call.await.unwrap().unwrap();
     }
     a_while().await;
+    assert!(!channel.unstable_handles().is_empty(), "its connections were ended");
     within("a channel after a burst of 1000 calls", more_than(before), 400 * KIB);
 }
 

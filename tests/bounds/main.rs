@@ -24,10 +24,10 @@ mod shapes;
 
 use framewire::server::{HttpReply, Requests, Router, Server};
 use framewire::{Budget, Code, Limits, Method, Raw, Response, Status};
-use shapes::{Shape, shapes};
-use std::io::{Read, Write};
+use shapes::{End, Shape, shapes};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Clients of each shape at once.
@@ -64,26 +64,84 @@ fn router() -> Router {
         .http("/upload", |_| async { HttpReply::new(200) })
 }
 
-/// A client of a shape: it has said all that the server takes from it.
-fn attack(at: SocketAddr, shape: &Shape, preface: &[u8]) -> TcpStream {
+/// What a client has heard.
+#[derive(Default)]
+struct Heard {
+    /// Bytes of the payload that are still to come.
+    left: usize,
+    head: Vec<u8>,
+    end: End,
+}
+
+impl Heard {
+    fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let n = self.left.min(bytes.len());
+            if n > 0 {
+                (self.left, bytes) = (self.left - n, &bytes[n..]);
+                continue;
+            }
+            // A GOAWAY is looked at with its first 8 bytes.
+            let wanted = if self.head.get(3) == Some(&frame::GOAWAY) { 17 } else { 9 };
+            self.head.push(bytes[0]);
+            bytes = &bytes[1..];
+            if self.head.len() < wanted || (wanted == 9 && self.head[3] == frame::GOAWAY) {
+                continue;
+            }
+            let length = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]);
+            self.left = length as usize + 9 - self.head.len();
+            if let Some(code) = self.head.get(13..17) {
+                self.end = End::GoAway(u32::from_be_bytes(code.try_into().unwrap()));
+            }
+            self.head.clear();
+        }
+    }
+
+    /// Reads until the end, or for so long at most.
+    fn listen(this: &Mutex<Self>, mut socket: TcpStream, time: Duration) {
+        let (late, mut bytes) = (Instant::now() + time, [0; 16_384]);
+        socket.set_read_timeout(Some(time.min(Duration::from_millis(300)))).unwrap();
+        while Instant::now() < late {
+            match socket.read(&mut bytes) {
+                Ok(read) if read > 0 => this.lock().unwrap().feed(&bytes[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => {
+                    let mut heard = this.lock().unwrap();
+                    if heard.end == End::Stays {
+                        heard.end = End::Closed;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A client of a shape, and what it has heard.
+struct Client {
+    socket: TcpStream,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// A client that has said all that the server takes from it.
+fn attack(at: SocketAddr, shape: &Shape, preface: &[u8]) -> Client {
     let mut socket = TcpStream::connect(at).unwrap();
     socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let _ = socket.write_all(preface);
+    let heard = Arc::<Mutex<Heard>>::default();
     if shape.reads {
-        let mut reader = socket.try_clone().unwrap();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 16_384];
-            while reader.read(&mut bytes).is_ok_and(|read| read > 0) {}
-        });
+        let (reader, heard) = (socket.try_clone().unwrap(), Arc::clone(&heard));
+        std::thread::spawn(move || Heard::listen(&heard, reader, Duration::from_secs(3600)));
     }
     let _ = socket.write_all(&shape.bytes);
-    socket
+    Client { socket, heard }
 }
 
 fn preface(shape: &Shape) -> Vec<u8> {
     let mut bytes = frame::PREFACE.to_vec();
     bytes.extend(frame::settings(&[(frame::INITIAL_WINDOW_SIZE, shape.window)]).bytes());
-    bytes.extend(frame::window_update(0, frame::MAX_WINDOW - 65_535).bytes());
+    // Wide, and not so wide that one more would be an error.
+    bytes.extend(frame::window_update(0, frame::MAX_WINDOW / 2).bytes());
     bytes
 }
 
@@ -101,8 +159,9 @@ fn settle() {
     }
 }
 
-/// What the server held at most for one client of this shape, and for all of them once they had gone.
-fn measure(shape: &Shape) -> (usize, usize) {
+/// What the server held at most for one client of this shape, and for all of them once they had gone, and what
+/// became of each connection.
+fn measure(shape: &Shape) -> (usize, usize, Vec<End>) {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build().unwrap();
     let preface = preface(shape);
@@ -123,21 +182,26 @@ fn measure(shape: &Shape) -> (usize, usize) {
     drop(attack(at, &Shape { bytes: Vec::new(), ..*shape }, &preface));
     gone();
     let before = heap::begin();
-    let mut sockets = Vec::with_capacity(CLIENTS);
+    let mut clients = Vec::with_capacity(CLIENTS);
     std::thread::scope(|scope| {
         let attack = || attack(at, shape, &preface);
         let attacks: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(attack)).collect();
-        sockets.extend(attacks.into_iter().map(|attack| attack.join().unwrap()));
+        clients.extend(attacks.into_iter().map(|attack| attack.join().unwrap()));
     });
     settle();
     let most = heap::most() - before;
-    for socket in sockets.drain(..) {
+    let mut ends = Vec::with_capacity(CLIENTS);
+    for Client { socket, heard } in clients {
+        if !shape.reads {
+            Heard::listen(&heard, socket.try_clone().unwrap(), Duration::from_millis(500));
+        }
+        ends.push(heard.lock().unwrap().end);
         let _ = socket.shutdown(std::net::Shutdown::Both);
     }
     gone();
     let left = heap::live().saturating_sub(before);
     runtime.shutdown_background();
-    (most / CLIENTS, left)
+    (most / CLIENTS, left, ends)
 }
 
 #[test]
@@ -149,17 +213,22 @@ fn every_hostile_shape_keeps_to_the_formula() {
         if only.as_ref().is_some_and(|only| only != shape.name) {
             continue;
         }
-        let (most, left) = measure(&shape);
+        let (most, left, ends) = measure(&shape);
         let share = formula::messages(BUDGET) / CLIENTS;
         let streams = shape.streams * formula::stream(&limits, shape.lists);
         let bound = formula::connection(&limits) + streams + if shape.messages { share } else { 0 };
-        let line = format!("{:36} {most:>8} of {bound:>8} bytes, {left:>8} left", shape.name);
+        let name = shape.name;
+        let line = format!("{name:36} {most:>8} of {bound:>8} bytes, {left:>8} left, {ends:?}");
         println!("{line}");
-        if most > bound || left > LEFT {
-            findings.push(line);
+        if most > bound || left > LEFT || ends.iter().any(|end| *end != shape.end) {
+            findings.push(format!("{line}; expected {:?}", shape.end));
         }
     }
-    assert!(findings.is_empty(), "too much is held a connection:\n{}", findings.join("\n"));
+    assert!(
+        findings.is_empty(),
+        "too much is held a connection, or its end is another one:\n{}",
+        findings.join("\n")
+    );
 }
 
 /// The section of `SECURITY.md` is what the limits give.

@@ -3,6 +3,18 @@
 use crate::frame::*;
 use crate::hpack::{entered, indexed, literal, post, table_size};
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum End {
+    /// Nothing: what the client does harms nobody, or is what slow clients do.
+    #[default]
+    Stays,
+    /// GOAWAY with this code.
+    GoAway(u32),
+    /// It ends without GOAWAY.
+    Closed,
+}
+
 /// What a client sends after its preface.
 pub struct Shape {
     pub name: &'static str,
@@ -17,6 +29,15 @@ pub struct Shape {
     pub lists: usize,
     /// It brings messages, or asks for them, so that the budget counts.
     pub messages: bool,
+    /// What becomes of its connection.
+    pub end: End,
+}
+
+impl Shape {
+    /// This shape ends its connection.
+    fn ends(self, code: u32) -> Self {
+        Self { end: End::GoAway(code), ..self }
+    }
 }
 
 /// Streams that a client opens where the number does not matter more.
@@ -29,7 +50,16 @@ fn call(stream: u32, flags: u8, path: &str) -> RawFrame {
 
 fn shape(name: &'static str, streams: u32, frames: &[RawFrame]) -> Shape {
     let (streams, bytes) = (streams as usize, wire(frames));
-    Shape { name, streams, window: MAX_WINDOW, reads: false, bytes, lists: 0, messages: false }
+    Shape {
+        name,
+        streams,
+        window: MAX_WINDOW,
+        reads: false,
+        bytes,
+        lists: 0,
+        messages: false,
+        end: End::Stays,
+    }
 }
 
 /// A shape whose streams bring or ask for messages.
@@ -151,13 +181,15 @@ fn floods() -> Vec<Shape> {
         vec![headers(n, WHOLE, block)]
     });
     vec![
-        shape("PING without reading", 0, &idle(ping([7; 8]), 300_000)),
+        shape("PING without reading", 0, &idle(ping([7; 8]), 300_000)).ends(ENHANCE_YOUR_CALM),
         shape("SETTINGS without reading", 0, &idle(settings(&[(INITIAL_WINDOW_SIZE, 1)]), 300_000)),
         shape("PRIORITY", 0, &each(50_000, |n| vec![priority(n, n + 2)])),
         shape("WINDOW_UPDATE", 0, &idle(window_update(0, 1), 50_000)),
         shape("unknown frames", 0, &idle(frame(0xfa, 0, 0, vec![7; 16_384]), 300)),
-        laden("empty DATA", 1, &[begun(1), idle(data(1, NONE, []), 50_000)].concat()),
-        shape("GOAWAY", 0, &idle(goaway(0, NO_ERROR), 10_000)),
+        laden("empty DATA", 1, &[begun(1), idle(data(1, NONE, []), 50_000)].concat())
+            .ends(ENHANCE_YOUR_CALM),
+        // It has no streams that the server would wait for.
+        Shape { end: End::Closed, ..shape("GOAWAY", 0, &idle(goaway(0, NO_ERROR), 10_000)) },
         shape("rapid reset", 256, &resets),
         shape("resets that it forces", 256, &forced),
         shape("names that are empty", 0, &nameless),
@@ -192,7 +224,7 @@ fn holders() -> Vec<Shape> {
         half,
         shape("a block that does not end", 0, &open_block()),
         // Refused for what they name: none of them stays.
-        shape("one entry named often", 0, &named()),
+        shape("one entry named often", 0, &named()).ends(ENHANCE_YOUR_CALM),
         shape("a table that is emptied and filled", STREAMS, &churn()),
         listed("large heads", &heads()),
         listed("large trailers", &trailers()),
