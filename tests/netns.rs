@@ -21,6 +21,8 @@
 
 #[path = "netns/flows.rs"]
 mod flows;
+#[path = "netns/gate.rs"]
+mod gate;
 #[path = "support/load.rs"]
 mod load;
 #[path = "netns/paths.rs"]
@@ -31,6 +33,8 @@ mod process;
 mod servers;
 #[path = "netns/stage.rs"]
 mod stage;
+#[path = "netns/windows.rs"]
+mod windows;
 
 use stage::{Case, Pair, Stage, case, missing};
 use std::io::Write;
@@ -42,9 +46,9 @@ const TEST: &str = "calls_meet_the_faults_of_a_network";
 /// Set in a case's process: its name.
 const CASE: &str = "FRAMEWIRE_TEST_CASE";
 /// After this a case is killed.
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(240);
 
-const CASES: [(&str, Case); 12] = [
+const CASES: [(&str, Case); 17] = [
     ("a_flow_that_vanishes_under_calls", |stage| {
         case(flows::a_flow_that_vanishes_under_calls(stage))
     }),
@@ -67,11 +71,20 @@ const CASES: [(&str, Case); 12] = [
     ("a_narrow_link", |stage| case(paths::a_narrow_link(stage))),
     ("a_server_that_is_killed", |stage| case(servers::a_server_that_is_killed(stage))),
     ("a_server_that_is_stopped", |stage| case(servers::a_server_that_is_stopped(stage))),
+    ("windows_closed_for_45_s", |stage| case(windows::windows_that_stay_closed(stage, 45))),
+    ("windows_closed_for_150_s", |stage| case(windows::windows_that_stay_closed(stage, 150))),
+    ("closed_windows_and_loss", |stage| case(windows::closed_windows_and_loss(stage))),
+    ("closed_windows_and_a_path_that_vanishes", |stage| {
+        case(windows::closed_windows_and_a_path_that_vanishes(stage))
+    }),
+    ("a_stopped_server_and_a_path_that_vanishes", |stage| {
+        case(windows::a_stopped_server_and_a_path_that_vanishes(stage))
+    }),
 ];
 
 #[test]
 fn calls_meet_the_faults_of_a_network() {
-    if process::serve() {
+    if windows::serve() {
         return;
     }
     if let Ok(name) = std::env::var(CASE) {

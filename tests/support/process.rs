@@ -3,7 +3,7 @@
 //! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
 
 use framewire::server::{Router, Server};
-
+use framewire::transport::{Accept, TcpAcceptor};
 use framewire::unstable::connection::options::ConnectionOptions;
 use framewire::unstable::grpc::{Method, Raw, Response};
 use framewire::unstable::http2::Role;
@@ -68,17 +68,33 @@ pub fn serve() -> bool {
 
 /// As [`serve`], with these options, and with whatever `more` adds to the methods above.
 pub fn serve_as(options: ConnectionOptions, more: impl FnOnce(Router) -> Router) -> bool {
+    serve_over(options, more, |acceptor| acceptor)
+}
+
+/// As [`serve_as`], over what `wrap` makes of its listener.
+pub fn serve_over<A: Accept>(
+    options: ConnectionOptions,
+    more: impl FnOnce(Router) -> Router,
+    wrap: impl FnOnce(TcpAcceptor) -> A,
+) -> bool {
     let Ok(at) = std::env::var(LISTEN) else { return false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(serve_at(at.parse().unwrap(), options, more));
+    runtime.block_on(serve_at(at.parse().unwrap(), options, more, wrap));
     true
 }
 
-async fn serve_at(at: SocketAddr, options: ConnectionOptions, more: impl FnOnce(Router) -> Router) {
+async fn serve_at<A: Accept>(
+    at: SocketAddr,
+    options: ConnectionOptions,
+    more: impl FnOnce(Router) -> Router,
+    wrap: impl FnOnce(TcpAcceptor) -> A,
+) {
     let ran = Arc::new(Mutex::new(Ran::new()));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let server = Server::builder(more(router(&ran))).unstable_connection(options).bind(at).unwrap();
-    println!("\nlistens on {}", server.local_addr().unwrap());
+    let acceptor = TcpAcceptor::bind(at).unwrap();
+    println!("\nlistens on {}", acceptor.local_addr().unwrap());
+    let builder = Server::builder(more(router(&ran))).unstable_connection(options);
+    let server = builder.serve(wrap(acceptor)).unwrap();
     let (gone, parent_is_gone) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
