@@ -480,6 +480,87 @@ impl<C: Connect> Connect for OddConnector<C> {
     }
 }
 
+/// A transport that panics when its connection has ended.
+struct AtTheEnd {
+    io: tokio::io::DuplexStream,
+    place: &'static str,
+    shut: bool,
+}
+
+impl AsyncRead for AtTheEnd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        assert!(!self.shut || self.place != "poll_read", "on purpose");
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for AtTheEnd {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert_ne!(self.place, "poll_shutdown", "on purpose");
+        self.shut = true;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        assert!(self.place != "drop" || std::thread::panicking(), "on purpose");
+    }
+}
+
+/// Accepts one connection.
+struct One(Option<AtTheEnd>);
+
+impl Accept for One {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        Box::pin(async move {
+            match self.0.take() {
+                Some(io) => Ok(framewire::transport::Connected::new(io)),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// A connection that has ended is reported to its server, wherever its transport panics.
+#[tokio::test]
+async fn a_transport_that_panics_at_the_end_is_no_open_connection() {
+    for place in ["poll_shutdown", "poll_read", "drop", "nowhere"] {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let server = Server::builder(Router::new());
+        let server = server.serve(One(Some(AtTheEnd { io: near, place, shut: false }))).unwrap();
+        let handle = server.handle();
+        far.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        far.read_exact(&mut [0; 9]).await.unwrap();
+        assert_eq!(handle.connections(), 1, "{place}");
+        // GOAWAY: nothing more is to come.
+        let mut goaway = [0; 17];
+        goaway[2..4].copy_from_slice(&[8, 7]);
+        far.write_all(&goaway).await.unwrap();
+        within(far.read_to_end(&mut Vec::new())).await.unwrap();
+        drop(far);
+        within(server.shutdown(Duration::from_secs(3600))).await;
+        assert_eq!(handle.connections(), 0, "{place}");
+    }
+}
+
 /// What a sender reads of a call that has ended is how it ended.
 #[tokio::test]
 async fn a_sender_reads_the_status_of_a_refusal() {

@@ -9,7 +9,8 @@ use crate::rt::executor::Executor;
 use crate::rt::occasional::Occasional;
 use crate::server::router::Routes;
 use crate::transport::accept::Accept;
-use crate::transport::connect::Connected;
+use crate::transport::connect::{Connected, ConnectionInfo};
+use crate::transport::io::BoxedIo;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 use crate::transport::tls::{self, FirstByte, Secured, ServerTls};
 use std::io;
@@ -272,18 +273,22 @@ enum Driving {
 }
 
 async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
-    let peer = connected.info.peer.clone();
+    let (peer, socket) = (connected.info.peer.clone(), connected.socket.clone());
     let secured = rt::timeout(shared.handshake_timeout, secure(connected, shared)).await;
     let (connected, opening) = match secured {
         Ok(Ok(secured)) => secured,
         Ok(Err(error)) => {
-            let Failed { text: error, is_usual } = error;
+            let Failed { text: error, is_usual, io } = error;
             let more = if is_usual { None } else { shared.logs.handshakes.allows(rt::now()) };
             match more {
                 Some(more) => crate::rt::log!(info, ?peer, error, more, "handshake failed"),
                 None => crate::rt::log!(debug, ?peer, error, "handshake failed"),
             }
-            return None;
+            // The client reads the alert, whatever it has sent meanwhile.
+            let info = ConnectionInfo { peer, ..ConnectionInfo::new() };
+            let handle = Arc::new(Handle::new(info, None, 0, rt::now()));
+            let drain = Arc::clone(&shared.drain);
+            return io.map(|io| Driving::Ours(Driver::rejected(io, socket, handle, drain)));
         }
         Err(_) => {
             crate::rt::log!(debug, ?peer, "handshake timed out");
@@ -315,13 +320,22 @@ struct Failed {
     text: String,
     /// The client left, as the probes of load balancers do.
     is_usual: bool,
+    /// On which the client is told.
+    io: Option<BoxedIo>,
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 impl From<tls::AcceptError> for Failed {
     fn from(error: tls::AcceptError) -> Self {
         let is_usual = error.kind() == tls::AcceptErrorKind::Closed;
-        Self { text: error.to_string(), is_usual }
+        Self { text: error.to_string(), is_usual, io: None }
+    }
+}
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+impl From<tls::Rejected> for Failed {
+    fn from(rejected: tls::Rejected) -> Self {
+        Self { io: rejected.io, ..Self::from(rejected.error) }
     }
 }
 

@@ -13,6 +13,7 @@ mod flight;
 #[path = "../support/identity.rs"]
 mod identity;
 mod parties;
+mod rejected;
 mod replaced;
 mod shards;
 mod versions;

@@ -51,6 +51,8 @@ pub(super) struct Linger {
     drain: Option<Arc<Drain>>,
     signal: Arc<Signal>,
     remains: Remains,
+    /// The longest time, whatever progress the peer makes.
+    longest: Duration,
     step: Step,
     began: Instant,
     progress: Instant,
@@ -86,6 +88,7 @@ impl Linger {
             drain,
             signal,
             remains,
+            longest: LONGEST,
             step: Step::Write,
             began: now,
             progress: now,
@@ -94,6 +97,18 @@ impl Linger {
             sleep: Box::pin(rt::sleep_until(now + LOOK_EVERY)),
             over: false,
         }
+    }
+
+    /// The socket of a client whose handshake was rejected: it has nothing to read but an alert.
+    pub(super) fn rejected(
+        io: BoxedIo,
+        socket: Option<SocketHandle>,
+        handle: Arc<Handle>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let mut linger = Self::new(io, socket, handle, Some(drain), Remains::default());
+        linger.longest = STALL;
+        linger
     }
 
     /// Writes what the socket takes, and closes it: for a peer that is dead, or that abuses this side.
@@ -186,7 +201,7 @@ impl Linger {
     }
 
     fn limit(&self) -> Instant {
-        let longest = self.began + LONGEST;
+        let longest = self.began + self.longest;
         let drain = self.drain.as_ref().and_then(|drain| drain.wanted());
         let limit = drain.map_or(longest, |(_, hard)| hard.max(self.began + LAST));
         limit.min(self.progress + STALL)
@@ -201,7 +216,8 @@ impl Linger {
         self.read_counts();
         let Remains { written, last_end, ends, .. } = &self.remains;
         let left = self.outstanding();
-        if left > 0 {
+        // Of an alert, the handshake's failure has been logged.
+        if left > 0 && self.longest > STALL {
             crate::rt::log!(
                 warn,
                 connection = self.handle.id(),

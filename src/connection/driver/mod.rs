@@ -172,6 +172,17 @@ impl Driver {
         self
     }
 
+    /// Closes the socket of a client whose handshake was rejected, which may still be sending, as the socket
+    /// of a connection that has ended.
+    pub(crate) fn rejected(
+        io: BoxedIo,
+        socket: Option<SocketHandle>,
+        handle: Arc<Handle>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self(Stage::Lingering(linger::Linger::rejected(io, socket, handle, drain)))
+    }
+
     #[cfg(test)]
     fn running(&mut self) -> &mut Running {
         match &mut self.0 {

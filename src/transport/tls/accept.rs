@@ -24,9 +24,12 @@ use crate::transport::tls::{ALPN_H2, info_of};
 ///
 /// # Errors
 ///
-/// [`AcceptError`]. The client has then been sent the TLS alert for the case.
+/// [`AcceptError`]. The client has then been sent the TLS alert for the case, and `io` is closed: a client that
+/// is still sending may see a reset before it reads the alert. [`Server`](crate::server::Server) goes on
+/// reading for a while.
 pub async fn accept(io: BoxedIo, tls: &ServerTls) -> Result<(BoxedIo, TlsInfo), AcceptError> {
-    let Secured { io, info, .. } = accept_speaking(io, tls, &[]).await?;
+    let secured = accept_speaking(io, tls, &[]).await.map_err(|rejected| rejected.error)?;
+    let Secured { io, info, .. } = secured;
     Ok((io, info))
 }
 
@@ -38,6 +41,20 @@ pub(crate) struct Secured {
     pub(crate) spoken: bool,
 }
 
+/// A handshake that failed.
+pub(crate) struct Rejected {
+    pub(crate) error: AcceptError,
+    /// On which the alert is on its way. Closed at once, it would answer what the client still sends with RST,
+    /// which may overtake the alert.
+    pub(crate) io: Option<BoxedIo>,
+}
+
+impl From<AcceptError> for Rejected {
+    fn from(error: AcceptError) -> Self {
+        Self { error, io: None }
+    }
+}
+
 /// As [`accept`], with the first bytes of this side in the flight of its Finished, so that the client has
 /// them with the end of the handshake: one round trip earlier.
 ///
@@ -47,13 +64,14 @@ pub(crate) async fn accept_speaking(
     io: BoxedIo,
     tls: &ServerTls,
     first: &[u8],
-) -> Result<Secured, AcceptError> {
+) -> Result<Secured, Rejected> {
     let attempt = tls.shared.counters.begin();
     let Current { config, verifier, generation } = tls.shared.current.lock().clone();
     let speaks_first = config.send_half_rtt_data;
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), Remembering::new(io));
-    let failed = |error: io::Error, io: Option<&Remembering>| {
-        AcceptError::from_io(error, io.map_or(&[], Remembering::head))
+    let failed = |error: io::Error, io: Option<Remembering>| Rejected {
+        error: AcceptError::from_io(error, io.as_ref().map_or(&[], Remembering::head)),
+        io: io.map(|io| -> BoxedIo { Box::new(io) }),
     };
     let start = match (&mut hello).await {
         Ok(start) => start,
@@ -64,7 +82,7 @@ pub(crate) async fn accept_speaking(
                 // The client may be gone: an error of the alert changes nothing.
                 drop(io.write_all(alert_of(&error)).await);
             }
-            return Err(failed(error, io.as_ref()));
+            return Err(failed(error, io));
         }
     };
     let offers_h2 =
@@ -80,7 +98,7 @@ pub(crate) async fn accept_speaking(
         Ok(stream) => stream,
         Err((error, io)) => {
             attempt.failed();
-            return Err(failed(error, Some(&io)));
+            return Err(failed(error, Some(io)));
         }
     };
     let mut info = info_of(stream.get_ref().1, generation);
@@ -88,7 +106,8 @@ pub(crate) async fn accept_speaking(
         attempt.failed();
         // The client may be gone: an error of close_notify changes nothing.
         drop(stream.shutdown().await);
-        return Err(error);
+        // What still comes is not decrypted: behind close_notify, rustls takes an error for a bug.
+        return Err(Rejected { error, io: Some(Box::new(stream.into_inner().0)) });
     }
     info.handshake = attempt.succeeded(info.resumed);
     Ok(Secured { io: Box::new(stream), info, spoken })

@@ -58,7 +58,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::{CommonState, HandshakeKind};
 
-pub(crate) use accept::{FirstByte, Secured, accept_speaking, read_kind};
+pub(crate) use accept::{FirstByte, Rejected, Secured, accept_speaking, read_kind};
 pub use accept::{accept, accept_either};
 pub use accept_error::{AcceptError, AcceptErrorKind};
 pub use client::{ClientTls, ClientTlsBuilder};
