@@ -3,6 +3,7 @@
 use crate::connection::keepalive::{Doubt, PROBE_AFTER, Preset};
 use crate::http2::{Limits, Role};
 use crate::memory::budget::Budget;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,36 @@ pub struct ConnectionOptions {
     pub max_idle: Option<Duration>,
     /// Seed of the jitter of `max_age`, for tests that must repeat. Default random.
     pub seed: Option<u64>,
+}
+
+/// [`ConnectionOptions`] that several hold. Who changes them gets a copy of its own.
+#[derive(Clone, Debug)]
+pub struct SharedOptions(Arc<ConnectionOptions>);
+
+impl From<ConnectionOptions> for SharedOptions {
+    fn from(options: ConnectionOptions) -> Self {
+        Self(Arc::new(options))
+    }
+}
+
+impl From<SharedOptions> for Arc<ConnectionOptions> {
+    fn from(options: SharedOptions) -> Self {
+        options.0
+    }
+}
+
+impl Deref for SharedOptions {
+    type Target = ConnectionOptions;
+
+    fn deref(&self) -> &ConnectionOptions {
+        &self.0
+    }
+}
+
+impl DerefMut for SharedOptions {
+    fn deref_mut(&mut self) -> &mut ConnectionOptions {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 impl ConnectionOptions {

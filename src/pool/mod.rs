@@ -31,9 +31,9 @@ mod warm;
 
 use crate::call::state::SharedCall;
 use crate::call::state::ending::wake;
-use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::Handle;
 use crate::connection::keepalive::PathLimit;
+use crate::connection::options::SharedOptions;
 use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::rt;
@@ -79,7 +79,7 @@ struct Shared {
     resolver: Option<Arc<dyn Resolve>>,
     options: PoolOptions,
     /// The options of new connections, adapted to what peers and the path allow.
-    driver: Mutex<Arc<ConnectionOptions>>,
+    driver: Mutex<SharedOptions>,
     cap: Arc<Cap>,
     /// The cap knows the pool, whose idle connections others may need.
     _member: cap::Member,
@@ -140,7 +140,7 @@ impl Pool {
             target,
             connector,
             resolver,
-            driver: Mutex::new(Arc::new(options.driver.clone())),
+            driver: Mutex::new(options.driver.clone()),
             picker: Picker::new(&options, subchannels),
             queue: Arc::new(CallQueue::new(options.max_waiting)),
             random: Mutex::new(Random::new(seed)),

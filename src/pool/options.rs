@@ -3,7 +3,7 @@
 use crate::advisor::sizing::ControllerOptions;
 use crate::connection::engine::Engine;
 use crate::connection::keepalive::Preset;
-use crate::connection::options::ConnectionOptions;
+use crate::connection::options::{ConnectionOptions, SharedOptions};
 use crate::pool::balance::Balance;
 use crate::pool::cap::Cap;
 use crate::rt::executor::Executor;
@@ -22,7 +22,7 @@ const CONNECTIONS_MAX: u32 = 1 << 20;
 #[non_exhaustive]
 pub struct PoolOptions {
     /// How each connection behaves.
-    pub driver: ConnectionOptions,
+    pub driver: SharedOptions,
     /// Where the pool's tasks run. Default the runtime of the thread that starts one.
     pub executor: Executor,
     /// What speaks HTTP/2. Default the crate's own engine.
@@ -97,9 +97,9 @@ pub struct PoolOptions {
 impl PoolOptions {
     /// The defaults.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
-            driver: ConnectionOptions::new(crate::http2::Role::Client),
+            driver: ConnectionOptions::new(crate::http2::Role::Client).into(),
             executor: Executor::current(),
             engine: Engine::builtin(),
             min_connections: 0,
@@ -134,7 +134,7 @@ impl PoolOptions {
     /// 3 % elsewhere. `shrink_after` is shortened to it if it is longer.
     #[must_use]
     pub fn liveness(mut self, preset: &Preset) -> Self {
-        self.driver = self.driver.liveness(preset);
+        self.driver = (*self.driver).clone().liveness(preset).into();
         self.idle_time = preset.close_idle;
         self.path_limit = preset.path_limit;
         self.shrink_after = self.shrink_after.min(preset.close_idle);
@@ -146,7 +146,7 @@ impl PoolOptions {
     #[cfg(feature = "client")]
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
-        self.driver = self.driver.bounded();
+        self.driver = (*self.driver).clone().bounded().into();
         let times = [
             &mut self.pick_wait,
             &mut self.shrink_after,

@@ -1,10 +1,8 @@
 //! Learns from connections that were silent for long how long the path keeps a silent connection, and
 //! adapts idle limits and probes to it.
 
-use crate::connection::driver::ConnectionOptions;
 use crate::connection::keepalive::{below, three_quarters};
 use crate::pool::Shared;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Shared {
@@ -32,8 +30,7 @@ impl Shared {
             if driver.probe_after == Some(after) {
                 return;
             }
-            *driver =
-                Arc::new(ConnectionOptions { probe_after: Some(after), ..(**driver).clone() });
+            driver.probe_after = Some(after);
         }
         crate::rt::log!(debug, target = %self.target, ?after, "connections are proved after this silence");
     }

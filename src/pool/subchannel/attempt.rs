@@ -103,7 +103,7 @@ async fn handshake(
 ) -> Result<Ready, ConnectError> {
     let shared = &claim.shared;
     let Connected { io, info, socket, .. } = connected;
-    let options = Arc::clone(&shared.driver.lock());
+    let options = shared.driver.lock().clone();
     let owner = Arc::new(PoolOwner::new(claim, started));
     let window = shared.options.driver.limits.stream_window;
     let handle = Handle::new(info, Some(owner.clone()), window, rt::now());

@@ -1,7 +1,6 @@
 //! The pool's side of a connection: reacts to its events, and takes back calls and permits.
 
 use crate::call::state::SharedCall;
-use crate::connection::driver::ConnectionOptions;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, Owner, Refusal};
 use crate::connection::keepalive::PingRule;
 use crate::connection::permits::Reading;
@@ -366,7 +365,7 @@ impl Shared {
         let interval = {
             let mut driver = self.driver.lock();
             let interval = driver.keepalive.map(doubled);
-            *driver = Arc::new(ConnectionOptions { keepalive: interval, ..(**driver).clone() });
+            driver.keepalive = interval;
             interval
         };
         crate::rt::log!(warn, target = %self.target, ?interval, "too_many_pings");
