@@ -246,11 +246,11 @@ const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 25] = [
         &[0, 16_383, FRAME + 1, U32],
     ),
     ("data_slice_bytes", |l, n| l.data_slice_bytes = n as usize, [1, U64], &[0]),
-    ("stream_window", |l, n| l.stream_window = n as u32, [1, 8 << 20], &[0, WINDOW + 1, U32]),
+    ("stream_window", |l, n| l.stream_window = n as u32, [1, WINDOW], &[0, WINDOW + 1, U32]),
     (
         "connection_window",
         |l, n| l.connection_window = n as u32,
-        [65_535, 16 << 20],
+        [65_535, WINDOW],
         &[0, 65_534, U32],
     ),
     (

@@ -129,15 +129,16 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets the initial receive window of a stream, in bytes. Default 1 MiB. It grows by
-    /// bandwidth–delay product up to [`Limits::stream_window_max`](crate::Limits::stream_window_max),
-    /// or stays at a larger value given here. More than 2³¹ − 1 is an error.
+    /// Sets the initial receive window of a stream, in bytes. Default 1 MiB. It grows to half of the
+    /// connection's window, at most to [`Limits::stream_window_max`](crate::Limits::stream_window_max), or
+    /// stays at a larger value given here. More than 2³¹ − 1 is an error.
     pub fn stream_window(mut self, bytes: u32) -> Self {
         self.settings.stream_window = Some(bytes);
         self
     }
 
-    /// Sets the initial receive window of a connection, in bytes. Default 4 MiB. It grows up to
+    /// Sets the initial receive window of a connection, in bytes. Default 4 MiB. It grows by
+    /// bandwidth–delay product within the connection's fair share of the budget, at most to
     /// [`Limits::connection_window_max`](crate::Limits::connection_window_max), or stays at a larger
     /// value given here. More than 2³¹ − 1 is an error.
     pub fn connection_window(mut self, bytes: u32) -> Self {

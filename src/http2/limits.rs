@@ -4,6 +4,7 @@ mod check;
 
 pub use check::LimitError;
 
+use crate::http2::settings::MAX_WINDOW;
 use std::time::Duration;
 
 /// The limits of one HTTP/2 connection.
@@ -56,9 +57,11 @@ pub struct Limits {
     pub stream_window: u32,
     /// Initial receive window of the connection, in bytes. Default: 4 MiB on a client, 1 MiB on a server.
     pub connection_window: u32,
-    /// Largest receive window of a stream, in bytes. Default: 8 MiB.
+    /// Largest receive window of a stream, in bytes. A stream's window grows to half of the connection's.
+    /// Default: 2³¹ − 1, the largest window of HTTP/2 (RFC 9113 §6.9.1).
     pub stream_window_max: u32,
-    /// Largest receive window of the connection, in bytes. Default: 16 MiB.
+    /// Largest receive window of the connection, in bytes. Windows grow as the bandwidth–delay product of the
+    /// path asks for, within the connection's fair share of the [`Budget`](crate::Budget). Default: 2³¹ − 1.
     pub connection_window_max: u32,
     /// Unread bytes of a connection up to which its credit returns on arrival. Above, credit returns when
     /// bytes are read or their stream ends. Default: 1 MiB.
@@ -108,8 +111,8 @@ impl Limits {
             data_slice_bytes: 16 * 1024,
             stream_window: 1024 * 1024,
             connection_window: 4 * 1024 * 1024,
-            stream_window_max: 8 * 1024 * 1024,
-            connection_window_max: 16 * 1024 * 1024,
+            stream_window_max: MAX_WINDOW,
+            connection_window_max: MAX_WINDOW,
             unread_free_bytes: 1024 * 1024,
             wasted_work: Duration::from_millis(250),
             wasted_time: Duration::from_secs(4),

@@ -26,7 +26,7 @@ const UNKNOWN: u64 = 64 * 1024 * 1024;
 /// that would inflate to more than the budget has ends its call with RESOURCE_EXHAUSTED.
 ///
 /// The budget is shared fairly: a connection's share is the limit divided by the number of connections that
-/// hold something. Above four fifths of the limit, only connections within their shares get more; they get it
+/// hold something. Windows grow no further than that. Above four fifths of the limit, only connections within their shares get more; they get it
 /// even if others hold all of the limit. So at most twice the limit is granted. While more than the limit is
 /// held, the connection that holds most loses a message that has been arriving for 30 s.
 #[derive(Debug)]
@@ -244,6 +244,27 @@ impl Reservation {
         true
     }
 
+    /// Takes up to `bytes` for windows that grow: within the fair share, and within four fifths of the limit,
+    /// so that a connection that comes later finds something. Returns how many it took: all, a step of
+    /// 64 KiB or more, or none.
+    #[must_use]
+    pub(crate) fn ask_growth(&mut self, bytes: u64) -> u64 {
+        // It counts among those who share from now on.
+        self.publish();
+        let loose = (self.budget.limit / 5 * 4).saturating_sub(self.budget.used());
+        let got = self.share_left().min(loose).min(bytes);
+        if got < bytes.min(STEP) {
+            self.budget.note_refused();
+            return 0;
+        }
+        if self.ask(got) { got } else { 0 }
+    }
+
+    /// Returns the bytes that are left of the fair share.
+    pub(crate) fn share_left(&self) -> u64 {
+        self.budget.share().saturating_sub(self.used)
+    }
+
     /// Reserves at least `missing` bytes more, within the limit or within the fair share.
     fn get(&mut self, missing: u64) -> bool {
         // It counts among those who share from now on.
@@ -352,6 +373,30 @@ mod tests {
         reservation.return_unused();
         assert_eq!(budget.used(), STEP);
         drop(reservation);
+        assert_eq!(budget.used(), 0);
+    }
+
+    /// Windows grow to the share of their connection, which is smaller the more there are, and leave a fifth
+    /// of the limit.
+    #[test]
+    fn growth_keeps_to_the_fair_share() {
+        let budget = Budget::new(100 * STEP);
+        let mut one = Reservation::new(Arc::clone(&budget));
+        assert_eq!(one.ask_growth(10), 10, "what is asked for");
+        assert_eq!(one.ask_growth(1000 * STEP), 79 * STEP, "all but a fifth");
+        assert_eq!(one.ask_growth(STEP), 0);
+        let mut other = Reservation::new(Arc::clone(&budget));
+        assert_eq!(other.ask_growth(STEP), 0, "the fifth is not for windows");
+        assert!(other.ask(STEP), "but for messages");
+        drop(one);
+        assert_eq!(other.ask_growth(1000 * STEP), 79 * STEP);
+        let mut others: Vec<_> = (0..3).map(|_| Reservation::new(Arc::clone(&budget))).collect();
+        others.iter_mut().for_each(|one| assert!(one.ask(1)));
+        assert_eq!(other.ask_growth(STEP), 0, "a quarter is its share now");
+        drop(other);
+        let mut late = Reservation::new(Arc::clone(&budget));
+        assert_eq!(late.ask_growth(1000 * STEP), 25 * STEP);
+        drop((late, others));
         assert_eq!(budget.used(), 0);
     }
 

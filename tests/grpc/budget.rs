@@ -13,6 +13,10 @@ use framewire::unstable::memory::budget::Budget;
 use framewire::unstable::pool::PoolOptions;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
+
+/// Reads its requests.
+const SILENT_READER: Method<Raw, Raw> = Method::new("/test.Echo/Reader");
 
 /// Both sides on one budget, with these windows.
 fn pair(budget: &Arc<Budget>, stream: u32, connection: u32) -> Pair {
@@ -167,6 +171,103 @@ async fn a_new_connection_begins_small() {
         assert_eq!((announced(&frames, 0), value), (connection, stream));
         assert_eq!(budget.used(), 0, "a quiet connection is not charged");
     }
+}
+
+/// One stream's DATA, as much as the windows allow.
+struct Bulk {
+    peer: Peer,
+    connection: i64,
+    stream: i64,
+    ping: Option<Frame>,
+}
+
+impl Bulk {
+    async fn begin(pair: &Pair) -> Self {
+        let mut peer = Peer::dial(&pair.connector).await;
+        let opening = peer.until_silent().await;
+        peer.headers(1, false, &request(SILENT_READER.path().as_str(), &[])).await;
+        let connection = 65_535 + i64::from(announced(&opening, 0));
+        Self { peer, connection, stream: 256 * 1024, ping: None }
+    }
+
+    /// Sends all that the windows allow, and hears what comes of it. Returns the bytes.
+    async fn fill(&mut self) -> u64 {
+        let message = framed(&[7; 16_384 - 5]);
+        let mut sent = 0;
+        while self.connection.min(self.stream) >= 16_384 {
+            self.peer.data(1, &message, false).await;
+            (self.connection, self.stream) = (self.connection - 16_384, self.stream - 16_384);
+            sent += 16_384;
+        }
+        while let Ok(frame) = timeout(Duration::from_millis(1), self.peer.unanswered()).await {
+            let frame = frame.expect("the connection ended");
+            match (frame.kind, frame.id) {
+                (FrameType::WindowUpdate, 0) => self.connection += i64::from(frame.number()),
+                (FrameType::WindowUpdate, _) => self.stream += i64::from(frame.number()),
+                (FrameType::Ping, _) => self.ping = Some(frame),
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    /// A round trip on a path that takes `path` for it and carries `rate` bytes a second.
+    async fn round(&mut self, path: Duration, rate: f64) {
+        let ping = self.ping.take();
+        let sent = self.fill().await;
+        tokio::time::sleep(path.max(Duration::from_secs_f64(sent as f64 / rate))).await;
+        if let Some(ping) = ping {
+            self.peer.pong(&ping).await;
+        }
+    }
+}
+
+/// Servers with this budget and one stream on each connection, over a path like that.
+async fn grown(budget: &Arc<Budget>, connections: usize, path: Duration, rate: f64) -> Vec<i64> {
+    let router =
+        Router::new().bidi(&SILENT_READER, |_, mut requests: Requests<Raw>, replies| async move {
+            let _replies: framewire::server::Replies<Raw> = replies;
+            while requests.message().await?.is_some() {}
+            Ok(())
+        });
+    let mut setup = Setup::new(router);
+    setup.server.budget = Some(Arc::clone(budget));
+    let pair = setup.start();
+    let mut all = Vec::new();
+    for _ in 0..connections {
+        all.push(Bulk::begin(&pair).await);
+    }
+    for _ in 0..20 {
+        for bulk in &mut all {
+            bulk.round(path, rate).await;
+        }
+    }
+    all.iter().map(|bulk| bulk.connection).collect()
+}
+
+/// On a long fast path, one stream makes the windows grow to its connection's share of the budget, whatever
+/// they began with, and no further.
+#[tokio::test(start_paused = true)]
+async fn windows_grow_to_the_fair_share_of_the_budget() {
+    let path = Duration::from_millis(100);
+    for connections in [1, 4] {
+        let budget = Budget::new(32 << 20);
+        let windows = grown(&budget, connections, path, f64::INFINITY).await;
+        let share = (32 << 20) / connections as i64;
+        for window in windows {
+            let grown = share / 3..=share + (1 << 20);
+            assert!(grown.contains(&window), "{window} of {share} with {connections}");
+        }
+        assert!(budget.used() <= budget.limit(), "{}", budget.used());
+    }
+}
+
+/// A path with a long queue takes longer the wider the window is, and gains nothing by it.
+#[tokio::test(start_paused = true)]
+async fn windows_do_not_grow_for_a_queue_on_the_path() {
+    let budget = Budget::new(64 << 20);
+    let windows = grown(&budget, 1, Duration::from_millis(100), 20_000_000.0).await;
+    assert!((2 << 20..=12 << 20).contains(&windows[0]), "{windows:?}");
 }
 
 /// The window of a stream opens for a large message when its prefix comes, not a window at a time,

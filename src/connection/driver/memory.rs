@@ -90,10 +90,11 @@ impl Core {
         }
     }
 
-    /// Lets the windows grow by as much as the path asks for, if the budget grants it.
+    /// Lets the windows grow by as much as the path asks for and the budget grants.
     pub(super) fn grow(&mut self, bytes: u32) {
         self.charge_window();
-        if self.memory.charge_growth(bytes) {
+        let bytes = self.memory.charge_growth(bytes);
+        if bytes > 0 {
             self.conn.grow(&mut self.out, bytes);
             self.memory.window_grown(bytes, charged_window(&self.conn));
         }
@@ -137,6 +138,7 @@ impl Core {
         if bytes == 0 {
             return;
         }
+        let bytes = self.memory.prefetch_share(bytes, self.options.limits.stream_window);
         let Self { conn, memory, stalls, .. } = self;
         let Some(entry) = conn.user_mut(key) else { return };
         if memory.prefetch(&mut entry.holding, bytes) {

@@ -44,13 +44,17 @@ impl<T> Connection<T> {
         // RFC 9113 §6.9: a receiver that consumed data may send WINDOW_UPDATE
         let Some(increment) = stream.recv_window.update() else { return };
         write::window_update(out.tail(), stream.id, increment);
+        // A window that is consumed within one round trip may grow at the next update, up to the share of
+        // the connection's window; then that one is too small.
+        let before = stream.updated.replace(now);
+        let took = before.map(|before| now.saturating_duration_since(before));
+        if took.zip(rtt).is_none_or(|(took, rtt)| took > rtt) {
+            return;
+        }
         if stream.recv_window.target() < target {
-            // A window that is consumed within one round trip may grow at the next update.
-            let before = stream.updated.replace(now);
-            let took = before.map(|before| now.saturating_duration_since(before));
-            if took.zip(rtt).is_some_and(|(took, rtt)| took <= rtt) {
-                stream.recv_window.grow(target);
-            }
+            stream.recv_window.grow(target);
+        } else if target < self.limits.stream_window_max {
+            self.bdp.stream_was_limit();
         }
     }
 
@@ -130,6 +134,7 @@ impl<T> Connection<T> {
         self.recv_window.grow(target.min(self.limits.connection_window_max));
         let stream = (self.recv_window.target() / 2).min(self.limits.stream_window_max);
         self.stream_target = self.stream_target.max(stream);
+        self.bdp.grown();
         self.update_connection(out);
     }
 
