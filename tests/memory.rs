@@ -53,7 +53,7 @@ async fn idle_connections(bytes: usize, n: u32) -> (usize, usize) {
     (channel / CHANNELS, (held - channel) / CHANNELS)
 }
 
-/// Both sides of a quiet connection in 2 × 8 kB; the channel that holds it in 4.7 kB, and 3.5 kB more
+/// Both sides of a quiet connection in 2 × 8 kB; the channel that holds it in 4.8 kB, and 3.5 kB more
 /// once it has been used: its keeper with what it measures, its metrics, a slot. A large call
 /// before leaves nothing behind.
 #[test]
@@ -70,7 +70,7 @@ fn an_idle_connection_holds_little() {
         println!("after a call of {bytes} bytes: {connection} bytes a connection, both sides");
         println!("a channel: {channel} bytes, {used} more in use");
         assert!(connection <= 16_000, "{connection} bytes for an idle connection's two sides");
-        assert!(channel <= 4_800, "{channel} bytes for a channel");
+        assert!(channel <= 4_900, "{channel} bytes for a channel");
         assert!(used <= 3_500, "{used} bytes more for a channel in use");
     }
 }
