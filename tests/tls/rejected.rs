@@ -54,7 +54,8 @@ fn meet(client: &mut ClientConnection, at: SocketAddr) -> (Result<(), rustls::Er
     let mut result = Ok(());
     // To the end: FIN, and not the reset of a socket that was closed with bytes in it.
     while client.read_tls(&mut socket).expect("a reset instead of the end") > 0 {
-        result = result.and(client.process_new_packets().map(drop));
+        let processed = client.process_new_packets().map(drop);
+        result = result.and(processed);
     }
     socket.set_nodelay(true).unwrap();
     let ended = loop {
