@@ -1,6 +1,7 @@
 //! The options of one connection.
 
 use crate::connection::keepalive::{Doubt, PROBE_AFTER, Preset};
+use crate::http2::settings::MAX_WINDOW;
 use crate::http2::{Limits, Role};
 use crate::memory::budget::Budget;
 use std::ops::{Deref, DerefMut};
@@ -144,6 +145,13 @@ impl ConnectionOptions {
             max_idle: None,
             seed: None,
         }
+    }
+
+    /// Returns the bytes beyond which a connection's receive window does not grow, whatever the path asks for;
+    /// `u64::MAX` if nothing but the budget bounds it.
+    pub(crate) fn window_bound(&self) -> u64 {
+        let most = Some(self.limits.connection_window_max).filter(|most| *most < MAX_WINDOW);
+        most.map_or(u64::MAX, u64::from)
     }
 
     /// The budget that holds: the process's where none is named.

@@ -5,7 +5,6 @@ use crate::advisor::sizing::{Advice, Controller, Link, Load, Observation, Way};
 use crate::advisor::trend::{Detector, Sample};
 use crate::connection::counters::ConnectionTotals;
 use crate::connection::handle::STREAMS_UNNAMED;
-use crate::http2::settings::MAX_WINDOW;
 use crate::pool::counters::Count;
 use crate::pool::{Candidate, Shared};
 use crate::rt;
@@ -163,9 +162,7 @@ impl Observer {
         let Some(load) = self.sums.load() else { return };
         let ended = self.sums.ended.max(1.0);
         let way = |bytes: f64, window: u64| Way { bytes: bytes / ended, window };
-        // Without a bound of its own the window grows as the path asks for.
-        let most = shared.options.driver.limits.connection_window_max;
-        let window = if most < MAX_WINDOW { u64::from(most) } else { u64::MAX };
+        let window = shared.options.driver.window_bound();
         let link = (!view.rtt.is_zero()).then(|| Link {
             bandwidth: None,
             rtt: view.rtt,

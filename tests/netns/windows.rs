@@ -9,7 +9,7 @@ use framewire::client::Channel;
 use framewire::error::{Error, Processed};
 use framewire::server::{Requests, Router};
 use framewire::unstable::connection::options::ConnectionOptions;
-use framewire::unstable::grpc::{Code, Method, Raw, Response};
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response};
 use framewire::unstable::http2::Role;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -140,7 +140,9 @@ pub async fn windows_that_stay_closed(stage: Stage, seconds: u32) {
         let rest = (started + limit).saturating_duration_since(Instant::now());
         let count = tokio::time::timeout(rest, stream).await.expect("it does not go on").unwrap();
         assert_eq!(count.unwrap_or_else(|error| panic!("{error}")), MESSAGES);
-        call(&channel, 2).await.unwrap();
+        // Dials have failed meanwhile: the next one may wait for its backoff.
+        let request = Request::new(process::work(2, 0)).with_wait_for_ready(true);
+        channel.unary(&process::WORK, request).await.unwrap();
     }
     println!("  all arrived {:.1?} after the beginning", started.elapsed());
 }

@@ -324,22 +324,16 @@ impl ConnectionMemory {
         self.window = Some(bytes);
     }
 
-    /// Charges growth of the window by `bytes`, or by as many as the connection's fair share of the budget
-    /// allows. Returns how many; if any, [`ConnectionMemory::window_grown`] follows. A window that is not
-    /// charged does not grow.
+    /// Charges growth of a charged window by up to `bytes`, within the connection's share. Returns by how many.
     #[must_use]
     pub(super) fn charge_growth(&mut self, bytes: u32) -> u32 {
-        if self.window.is_none() {
-            return 0;
-        }
-        u32::try_from(self.reservation.ask_growth(bytes.into())).unwrap_or(bytes)
+        let granted = self.window.map(|_| self.reservation.ask_growth(bytes.into()));
+        granted.map_or(0, |granted| u32::try_from(granted).unwrap_or(bytes))
     }
 
-    /// Returns how many of `bytes` to prefetch: no more than what is left of the connection's fair share,
-    /// or than `least`.
+    /// Returns how many of `bytes` to prefetch: what is left of the connection's share, or `least`.
     pub(super) fn prefetch_share(&self, bytes: u32, least: u32) -> u32 {
-        let share = u32::try_from(self.reservation.share_left()).unwrap_or(u32::MAX);
-        bytes.min(share.max(least))
+        bytes.min(u32::try_from(self.reservation.share_left()).unwrap_or(u32::MAX).max(least))
     }
 
     /// Notes the window's size after growth by `bytes`: its maximum may have limited the growth.
