@@ -69,6 +69,8 @@ pub struct MessageReader<M> {
     /// What was done since the last report.
     unreported: Credit,
     ended: bool,
+    /// Why no message follows.
+    failed: Option<Error>,
     /// The charge for the message taken last.
     inflated: InflatedReservation,
     types: PhantomData<fn() -> M>,
@@ -102,6 +104,7 @@ impl<M: Decode> MessageReader<M> {
             told: false,
             unreported: Credit::default(),
             ended: false,
+            failed: None,
             inflated: InflatedReservation::default(),
             types: PhantomData,
         }
@@ -124,8 +127,20 @@ impl<M: Decode> MessageReader<M> {
         &self.reader
     }
 
-    /// The next message, `None` at the end of the peer's side. Cancel safe.
+    /// The next message, `None` at the end of the peer's side. An error is the end: it is returned again.
+    /// Cancel safe.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, Error>>> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        let next = std::task::ready!(self.poll_message(cx));
+        if let Some(Err(error)) = &next {
+            self.failed = Some(error.clone());
+        }
+        Poll::Ready(next)
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, Error>>> {
         loop {
             match self.splitter.next() {
                 Ok(Some(message)) => {
@@ -164,10 +179,7 @@ impl<M: Decode> MessageReader<M> {
                         return Poll::Ready(Some(Err(local(Status::from(error)))));
                     }
                 }
-                Err(error) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }

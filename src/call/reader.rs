@@ -52,6 +52,9 @@ impl Reader {
         if let Some(RecvEnd::Failed(error)) = x.end() {
             return Poll::Ready(Err(error.clone()));
         }
+        if x.is_over() && x.end().is_none() {
+            return Poll::Ready(Err(ended()));
+        }
         let before = x.wait_read(cx);
         drop(x);
         drop(before);
@@ -90,6 +93,8 @@ impl Reader {
             match x.end() {
                 Some(RecvEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 Some(_) => Poll::Ready(Ok(Body::End)),
+                // Answered before its request has ended: no more of it will come.
+                None if x.is_over() => Poll::Ready(Err(ended())),
                 None => {
                     before = x.wait_read(cx);
                     Poll::Pending

@@ -24,7 +24,8 @@ impl<M: Decode> Requests<M> {
         Self { messages: MessageReader::new(reader, encoding, max) }
     }
 
-    /// Waits for the next message; `None` after the caller has finished sending. Cancel safe.
+    /// Waits for the next message; `None` after the caller has finished sending, and only then. An error is
+    /// returned again by every later call. Cancel safe.
     ///
     /// # Errors
     /// The status that the handler should return: INTERNAL for a malformed message, RESOURCE_EXHAUSTED

@@ -174,12 +174,24 @@ impl CallState {
     /// Server: answers with a head alone, in place of whatever the handler wrote.
     pub fn answer_with_head(&mut self, fields: &Fields) {
         self.send.replace_with_head(fields);
-        if self.recv.end().is_none() {
-            self.recv.set_end(RecvEnd::Finished);
-        }
     }
 
-    /// Frees buffers of more than `kept` bytes. Unread bytes of the body are discarded with them. Returns
+    /// Server: nothing more of the request is read. A handler that still reads finds the error behind what has
+    /// arrived, unless that is all.
+    pub fn cut_request(&mut self, error: &Error) {
+        if self.recv.end().is_none() {
+            self.recv.set_end(RecvEnd::Failed(error.clone()));
+        }
+        self.failure.get_or_insert_with(|| error.clone());
+    }
+
+    /// Returns whether bytes of the body have arrived that nobody has read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        !self.recv.body().is_empty()
+    }
+
+    /// Frees buffers of more than `kept` bytes, of a call whose body nobody reads any more. Returns
     /// whether field lists hold much memory: a handler may still read them.
     pub fn shrink(&mut self, kept: usize) -> bool {
         self.recv.shrink(kept);

@@ -246,6 +246,10 @@ impl Core {
         if self.spare.len() >= SPARE {
             return;
         }
+        // A handler that outlives its stream reads the rest. The memory goes with it.
+        if call.alone().is_none() && call.lock().has_unread() {
+            return;
+        }
         let kept = if self.spare.len() < SPARE_LARGE { KEPT } else { SPARE_KEPT };
         let large = call.lock().shrink(kept);
         // Fields that a handler may still read are its own from here on.

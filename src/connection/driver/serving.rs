@@ -127,6 +127,8 @@ impl Core {
         if ended {
             return None;
         }
+        let error = Error::new(kind, status.clone(), Initiator::Local, Processed::Maybe);
+        call.lock().cut_request(&error);
         let limit = self.head_limit();
         let mut fields = Fields::new();
         match (sent, grpc) {
@@ -144,7 +146,7 @@ impl Core {
             // A plain response that has begun cannot carry a status: only a reset can end it.
             (true, false) => return Some(false),
         }
-        self.fail_call(call, Error::new(kind, status, Initiator::Local, Processed::Maybe));
+        self.fail_call(call, error);
         Some(self.conn.pending(key).1 == 0)
     }
 
