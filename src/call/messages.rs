@@ -306,4 +306,32 @@ mod tests {
             assert_eq!(credit, Credit { released_unread: bytes, ..Credit::NONE });
         }
     }
+
+    /// A reader that goes on after an error gets it again, not the end and not a later message.
+    #[test]
+    fn an_error_is_returned_again() {
+        let good: &[u8] = &[0, 0, 0, 0, 1, 7];
+        let bad: [(&[u8], &str); 4] = [
+            (&[9, 0, 0, 0, 1, 1], "flag"),
+            (&[0, 0, 0, 0, 101], "over 100 bytes"),
+            (&[1, 0, 0, 0, 1, 1], "compressed without an encoding"),
+            (&[0, 0, 0, 0, 2, 7], "ends within a message"),
+        ];
+        for (bytes, what) in bad {
+            let call = SharedCall::new(Instant::now());
+            let mut x = call.lock();
+            x.body_received(&[good, bytes].concat()).unwrap();
+            x.peer_ended(None);
+            drop(x);
+            let reader = Reader::new(Arc::clone(&call));
+            let mut messages = MessageReader::<Raw>::new(reader, Encoding::Identity, 100);
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(matches!(messages.poll_next(cx), Poll::Ready(Some(Ok(_)))), "{what}");
+            let mut next = || match messages.poll_next(cx) {
+                Poll::Ready(Some(Err(error))) => error.to_string(),
+                other => panic!("{what}: {other:?}"),
+            };
+            assert_eq!([next(), next()], [next(), next()], "{what}");
+        }
+    }
 }

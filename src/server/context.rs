@@ -190,6 +190,9 @@ impl Context {
 
     /// Keeps the handler running after the caller cancels, the deadline passes or the connection is
     /// lost. By default its future is dropped then.
+    ///
+    /// Of a streaming request it still reads what has arrived, then the end if the caller had finished,
+    /// otherwise an error. It counts against the connection's limit of streams until it has ended.
     pub fn detach(&self) {
         self.call.lock().detach_handler();
     }

@@ -168,7 +168,8 @@ fn whole<M: Decode>(call: &ServerCall, context: &mut Context, shape: &Shape) -> 
     } else {
         codec::decode_whole(&mut body, range, false, Encoding::Identity, max)
     };
-    // The call state keeps the buffer for the next call.
+    // The call state keeps the buffer for the next call. Its bytes were read.
+    body.clear();
     call.with_whole(|inc| *inc.body_mut() = body);
     decoded
 }

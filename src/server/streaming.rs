@@ -27,10 +27,15 @@ impl<M: Decode> Requests<M> {
     /// Waits for the next message; `None` after the caller has finished sending, and only then. An error is
     /// returned again by every later call. Cancel safe.
     ///
+    /// It may be read for longer than the handler lives, by a detached handler or in another task: all that
+    /// has arrived comes first, then `None` or the error.
+    ///
     /// # Errors
     /// The status that the handler should return: INTERNAL for a malformed message, RESOURCE_EXHAUSTED
     /// for one over [`Router::max_receive_message`](crate::server::Router::max_receive_message), another
-    /// one if the call has ended.
+    /// one if the call has ended before the caller has finished: DEADLINE_EXCEEDED at the deadline, UNAVAILABLE
+    /// if the connection was lost or a shutdown cut the call, CANCELLED if the caller cancelled it or the
+    /// handler has answered it.
     pub async fn message(&mut self) -> Result<Option<M>, Status> {
         let next = poll_fn(|cx| self.messages.poll_next(cx)).await;
         next.transpose().map_err(Error::into_status)

@@ -41,6 +41,7 @@ mod outliving;
 mod panics;
 mod probe;
 mod refusals;
+mod requests;
 mod retry;
 mod retry_streams;
 mod stalls;

@@ -185,18 +185,15 @@ impl CallState {
         self.failure.get_or_insert_with(|| error.clone());
     }
 
-    /// Returns whether bytes of the body have arrived that nobody has read.
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        !self.recv.body().is_empty()
-    }
-
-    /// Frees buffers of more than `kept` bytes, of a call whose body nobody reads any more. Returns
-    /// whether field lists hold much memory: a handler may still read them.
-    pub fn shrink(&mut self, kept: usize) -> bool {
-        self.recv.shrink(kept);
+    /// Frees buffers of more than `kept` bytes. Returns whether field lists hold much memory, which a handler
+    /// may still read; `None` if the same holds of bytes of the body, which stay.
+    pub fn shrink(&mut self, kept: usize) -> Option<bool> {
         self.send.forget_body();
         self.send.shrink(kept);
-        self.recv.has_large_fields() || self.send.has_large_fields()
+        if !self.recv.body().is_empty() {
+            return None;
+        }
+        self.recv.shrink(kept);
+        Some(self.recv.has_large_fields() || self.send.has_large_fields())
     }
 }

@@ -241,17 +241,14 @@ impl Core {
     }
 
     /// Keeps the call of an ended stream for another one. A handler may still hold it: it is made new when it
-    /// is needed, large buffers go now.
+    /// is needed, large buffers go now. What has arrived and was not read is left to whoever holds the call:
+    /// nothing is taken from under a reader.
     fn keep_spare(&mut self, mut call: Arc<SharedCall>) {
         if self.spare.len() >= SPARE {
             return;
         }
-        // A handler that outlives its stream reads the rest. The memory goes with it.
-        if call.alone().is_none() && call.lock().has_unread() {
-            return;
-        }
         let kept = if self.spare.len() < SPARE_LARGE { KEPT } else { SPARE_KEPT };
-        let large = call.lock().shrink(kept);
+        let Some(large) = call.lock().shrink(kept) else { return };
         // Fields that a handler may still read are its own from here on.
         if !large || call.recycle() {
             self.spare.push(call);

@@ -119,16 +119,16 @@ impl Core {
         kind: Kind,
     ) -> Option<bool> {
         self.abort(key);
-        let x = call.lock();
-        let sent = x.send().head() == HeadState::Sent;
-        let ended = x.send().is_end_sent();
-        let grpc = is_grpc(x.recv().head());
-        drop(x);
-        if ended {
+        let mut x = call.lock();
+        if x.send().is_end_sent() {
             return None;
         }
+        let sent = x.send().head() == HeadState::Sent;
+        let grpc = is_grpc(x.recv().head());
         let error = Error::new(kind, status.clone(), Initiator::Local, Processed::Maybe);
-        call.lock().cut_request(&error);
+        // First: a handler that is not dropped yet must not see the end of a request that was cut.
+        x.cut_request(&error);
+        drop(x);
         let limit = self.head_limit();
         let mut fields = Fields::new();
         match (sent, grpc) {
@@ -172,9 +172,11 @@ impl Core {
         failure: SendError,
     ) {
         let limit = self.head_limit();
-        let x = call.lock();
+        let mut x = call.lock();
         let grpc = is_grpc(x.recv().head());
         let status = replacement(x.send().extra(), failure);
+        let error = Error::new(Kind::Limit, status.clone(), Initiator::Local, Processed::Maybe);
+        x.cut_request(&error);
         drop(x);
         let mut fields = Fields::new();
         if grpc {
@@ -186,7 +188,7 @@ impl Core {
         if fits {
             self.answer(key, call, &fields);
         }
-        self.fail_call(call, Error::new(Kind::Limit, status, Initiator::Local, Processed::Maybe));
+        self.fail_call(call, error);
         let code = if fits { ErrorCode::NO_ERROR } else { ErrorCode::INTERNAL_ERROR };
         self.conn.reset(&mut self.out, key, code);
         self.drop_stream(key);
