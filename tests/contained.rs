@@ -172,7 +172,7 @@ async fn a_codec_that_panics_ends_its_stream() {
     let error = within(sender.send(Coded("encode panics"))).await.unwrap_err();
     panicked(&error, "the codec of a request panicked", Processed::Yes);
     let read = within(streaming.message()).await.unwrap_err();
-    panicked(&read, "the codec of a request panicked", Processed::No);
+    panicked(&read, "the codec of a request panicked", Processed::Yes);
     assert!(within(sender.send(Coded("fine"))).await.is_err(), "the call is over");
     let (mut sender, mut streaming) = open();
     within(sender.send(Coded("decode panics"))).await.unwrap();

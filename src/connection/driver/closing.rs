@@ -241,8 +241,8 @@ impl Core {
     }
 
     /// Keeps the call of an ended stream for another one. A handler may still hold it: it is made new when it
-    /// is needed, large buffers go now. What has arrived and was not read is left to whoever holds the call:
-    /// nothing is taken from under a reader.
+    /// is needed, large buffers go now. What has arrived and was not read stays with the call: nothing is taken
+    /// from under a reader.
     fn keep_spare(&mut self, mut call: Arc<SharedCall>) {
         if self.spare.len() >= SPARE {
             return;
