@@ -238,7 +238,7 @@ const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 25] = [
     ("frame_time", |l, n| l.frame_time = Duration::from_nanos(n), [1, U64], &[0]),
     ("header_table_bytes", |l, n| l.header_table_bytes = n as usize, [0, U32], &[U32 + 1, U64]),
     ("settings_entries", |l, n| l.settings_entries = n as usize, [6, U64], &[0, 5]),
-    ("control_frames_queued", |l, n| l.control_frames_queued = n as u32, [1, U32], &[0]),
+    ("control_frames_queued", |l, n| l.control_frames_queued = n as u32, [16, U32], &[0, 15]),
     (
         "frame_bytes",
         |l, n| l.frame_bytes = n as u32,

@@ -36,16 +36,18 @@ pub struct Limits {
     pub header_list_fields: usize,
     /// CONTINUATION frames of one field block, including empty ones (RFC 9113 §6.10). Default: 14.
     pub continuation_frames: u32,
-    /// Time for one field block from HEADERS to END_HEADERS. Default: 10 s.
+    /// Time for one field block, from the first byte of HEADERS to the last one of the frame with END_HEADERS.
+    /// Default: 10 s.
     pub field_block_time: Duration,
-    /// Time for one frame from its first byte, while no stream is open: a peer with an open stream may be
+    /// Time for any other frame from its first byte, while no stream is open: a peer with an open stream may be
     /// slow. It begins anew when the last stream ends. Default: 30 s.
     pub frame_time: Duration,
     /// Bytes of the HPACK decoding table, and the most for the encoding table (RFC 7541 §4.2). Default: 4096.
     pub header_table_bytes: usize,
     /// Entries of one SETTINGS frame. Default: 32.
     pub settings_entries: usize,
-    /// Control frames queued for a peer that does not read, before this side stops reading. Default: 64.
+    /// Answers to the peer's frames (acknowledgements of PING and SETTINGS, resets that a frame causes) that wait
+    /// because the peer does not read. So many end the connection with ENHANCE_YOUR_CALM. Default: 1000.
     pub control_frames_queued: u32,
     /// Bytes of the largest payload of a frame that is accepted, announced as SETTINGS_MAX_FRAME_SIZE
     /// (RFC 9113 §4.2). Default: 64 KiB.
@@ -106,7 +108,7 @@ impl Limits {
             frame_time: Duration::from_secs(30),
             header_table_bytes: 4096,
             settings_entries: 32,
-            control_frames_queued: 64,
+            control_frames_queued: 1000,
             frame_bytes: 64 * 1024,
             data_slice_bytes: 16 * 1024,
             stream_window: 1024 * 1024,

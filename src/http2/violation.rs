@@ -121,6 +121,7 @@ violations! {
     // §10.5 abuse budgets
     WastedWork: Connection, ENHANCE_YOUR_CALM, "too much work for streams that were reset and frames that led to nothing";
     EmptyFrameFlood: Connection, ENHANCE_YOUR_CALM, "too many frames without content";
+    AnswersUnread: Connection, ENHANCE_YOUR_CALM, "too many answers to PING, SETTINGS and refused streams that are not read";
     PingFlood: Connection, ENHANCE_YOUR_CALM, "too_many_pings";
 }
 

@@ -18,12 +18,34 @@ async fn flood_unread(peer: &mut RawPeer, frames: &[RawFrame], rounds: usize) ->
 }
 
 /// RFC 9113 §10.5, row A2: 100,000 PINGs, never read. Acknowledgements queue up to a bound, then
-/// reading stops or the connection ends with ENHANCE_YOUR_CALM.
+/// the connection ends with ENHANCE_YOUR_CALM.
 #[tokio::test(start_paused = true)]
 async fn attack_ping_flood() {
     let mut peer = served().await;
     let taken = flood_unread(&mut peer, &[ping([0; 8])], 100_000).await;
     assert!(taken < 100_000, "every PING was read although no answer could be written");
+    honest_request_on_a_new_connection().await;
+}
+
+/// RFC 9113 §10.5, row A2: a peer that does not read is read: answers that wait behind DATA stop nothing until
+/// there are too many of them. Two sides that both stopped reading would wait for each other.
+#[tokio::test(start_paused = true)]
+async fn attack_unread_answers() {
+    let (mut peer, counters) = serve_counted();
+    peer.handshake_with(&[(INITIAL_WINDOW_SIZE, MAX_WINDOW)]).await;
+    peer.send(window_update(0, MAX_WINDOW - 65_535)).await;
+    peer.deaf = true;
+    peer.send_all(&[1, 3].map(|stream| headers(stream, WHOLE, get("/big/10000000", &[])))).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(counters.running(), 2);
+    let bound = framewire::Limits::server().control_frames_queued as usize;
+    peer.send_bytes(&settings(&[]).bytes().repeat(bound - 1)).await;
+    peer.send(rst_stream(1, CANCEL)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(counters.running(), 1, "the reset was not read");
+    peer.send_bytes(&settings(&[]).bytes().repeat(2)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(counters.running(), 0, "the connection did not end");
     honest_request_on_a_new_connection().await;
 }
 

@@ -82,6 +82,20 @@ async fn attack_continuation_drip() {
     honest_request_on_a_new_connection().await;
 }
 
+/// RFC 9113 §10.5, row A13: a HEADERS frame of which a byte comes now and then, beside a stream that is open,
+/// has ten seconds as well.
+#[tokio::test(start_paused = true)]
+async fn attack_headers_drip() {
+    let mut peer = served().await;
+    peer.send(headers(1, END_HEADERS, post("/echo", &[]))).await;
+    for byte in &headers(3, WHOLE, get("/ok", &[])).bytes()[..12] {
+        peer.send_bytes(&[*byte]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    peer.expect_connection_error(PROTOCOL_ERROR).await;
+    honest_request_on_a_new_connection().await;
+}
+
 /// RFC 9113 §10.5.1, row A11: a block of a few CONTINUATION frames under the limit is honest.
 #[tokio::test(start_paused = true)]
 async fn honest_continuation() {

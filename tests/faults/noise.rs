@@ -108,10 +108,13 @@ async fn fault_partial_frame_of_a_slow_server() {
     let (client, mut peer) = connected().await;
     let call = client.get("/x");
     let (stream, _) = peer.expect_request().await;
-    let bytes = headers(stream, END_HEADERS, response(200, &[])).bytes();
+    let head = headers(stream, END_HEADERS, response(200, &[])).bytes();
+    peer.send_bytes(&head[..7]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    peer.send_bytes(&head[7..]).await;
+    let bytes = data(stream, END_STREAM, *b"whole").bytes();
     peer.send_bytes(&bytes[..7]).await;
     tokio::time::sleep(std::time::Duration::from_secs(200)).await;
     peer.send_bytes(&bytes[7..]).await;
-    peer.send(data(stream, END_STREAM, *b"whole")).await;
     assert_eq!(outcome(call).await.expect("response").body, b"whole");
 }

@@ -471,48 +471,56 @@ fn malformed_fields_are_not_sent() {
     assert_eq!(server.written(), []);
 }
 
-/// RFC 9113 §10.5: answers that have not left are counted, whatever asked for them, so that their
-/// reader can stop.
+/// RFC 9113 §10.5: answers that have not left are counted, whatever asked for them. At the bound the caller is
+/// to write; if nothing has left by the next call, the connection ends: its reader never waits for the peer's.
 #[test]
 fn answers_that_wait_have_a_bound() {
-    let mut client = Engine::new(Role::Client, Limits::client());
-    client.feed(&[settings(&[])]).expect("SETTINGS");
+    let bound = Limits::client().control_frames_queued;
     for asks in [ping([0; 8]), settings(&[])] {
+        let mut client = Engine::new(Role::Client, Limits::client());
+        client.feed(&[settings(&[])]).expect("SETTINGS");
         client.out.advance(client.out.len());
-        client.feed(&[]).expect("nothing");
-        for _ in 1..Limits::client().control_frames_queued {
-            client.feed(std::slice::from_ref(&asks)).expect("an answer");
-        }
+        client.feed(&vec![asks.clone(); bound as usize - 1]).expect("answers");
         assert!(!client.connection.control_full(&client.out));
-        client.feed(std::slice::from_ref(&asks)).expect("an answer");
+        client.feed(&[asks.clone()]).expect("an answer");
         assert!(client.connection.control_full(&client.out));
-        // What comes next is not looked at before the answers have left.
-        let before = client.out.len();
-        client.feed(std::slice::from_ref(&asks)).expect("nothing");
-        assert_eq!(client.out.len(), before);
-        client.out.advance(before);
-        client.feed(&[]).expect("an answer");
-        assert!(!client.out.is_empty() && !client.connection.control_full(&client.out));
+        client.out.advance(client.out.len() / bound as usize);
+        assert!(!client.connection.control_full(&client.out), "one has left");
+        client.feed(&[asks.clone(), asks]).expect("an answer");
+        let error = client.feed(&[]).expect_err("nothing has left");
+        assert_eq!(error.violation, Violation::AnswersUnread);
     }
 }
 
-/// Answers that have left do not count, even if something else always waits behind them.
+/// Answers that have left do not count, even if others always wait behind them; nor do frames that answer
+/// nothing.
 #[test]
-fn answers_that_have_left_do_not_count() {
+fn only_answers_that_wait_count() {
     let mut client = Engine::new(Role::Client, Limits::client());
     client.feed(&[settings(&[])]).expect("SETTINGS");
+    client.out.advance(client.out.len());
     let bound = Limits::client().control_frames_queued;
+    // Two waiting PINGs, of which the older one is answered and sent again.
+    client.feed(&[ping([0; 8])]).expect("an answer");
     for n in 0..3 * bound {
+        let older = client.out.len();
         client.feed(&[ping([0; 8])]).expect("an answer");
-        let answers = client.out.len();
         client.connection.ping(&mut client.out, [1; 8]);
-        client.out.advance(answers);
-        assert!(!client.out.is_empty());
+        client.out.advance(older);
         assert!(!client.connection.control_full(&client.out), "after {n} answers");
     }
-    // Behind the last one that waits, only what waits ahead of it counts.
-    client.feed(&vec![ping([0; 8]); bound as usize]).expect("answers");
-    assert!(client.connection.control_full(&client.out));
+    client.out.advance(client.out.len());
+    let mut fields = Fields::new();
+    for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", "/")] {
+        fields.push(name, value);
+    }
+    for _ in 0..bound {
+        let Engine { connection, out, now, .. } = &mut client;
+        let head = SendHead { template: None, extra: &fields };
+        let key = connection.open(out, head, false, 0, *now).expect("a stream");
+        let _ = connection.take(key, out);
+    }
+    assert!(!client.connection.control_full(&client.out), "this side's own resets");
 }
 
 /// RFC 9113 §10.5: the bound holds however many frames arrive at once.
@@ -757,4 +765,45 @@ fn a_frame_has_its_time() {
     assert_eq!(later(&mut server, 29), Ok(()));
     assert_eq!(later(&mut server, 29), Ok(()));
     assert_eq!(later(&mut server, 30), Err(Violation::FrameStalled));
+}
+
+/// RFC 9113 §10.5: a field block has its time from the first byte of its HEADERS, whatever other streams are
+/// open, and more bytes do not lengthen it.
+#[test]
+fn a_field_block_has_its_time_from_its_first_byte() {
+    let second = std::time::Duration::from_secs(1);
+    let fields = post("/", &[("x", &"v".repeat(200))]);
+    let whole = |stream| headers(stream, WHOLE, fields.clone()).bytes();
+    let (first, rest) = fields.split_at(50);
+    let two = wire(&[headers(3, END_STREAM, first), continuation(3, END_HEADERS, rest)]);
+    let (trailers, other) = (headers(1, WHOLE, block(&[("x", "yyyy")])).bytes(), whole(3));
+    for (bytes, at) in [(&trailers, 4), (&other, 8), (&other, 9), (&other, 100), (&two, 70)] {
+        let mut server = Engine::server(|_| {});
+        server.feed(&[headers(1, END_HEADERS, post("/", &[]))]).expect("a request");
+        let begun = server.now;
+        server.bytes(&bytes[..at]).expect("a part");
+        assert_eq!(server.connection.poll_timeout(), Some(begun + 10 * second), "{at}");
+        server.now += 9 * second;
+        server.bytes(&bytes[at..=at]).expect("a byte more");
+        assert_eq!(server.connection.poll_timeout(), Some(begun + 10 * second), "{at}");
+        // While this side does not read, the time stands still.
+        server.connection.note_reading(false, server.now);
+        server.now += 100 * second;
+        assert_eq!(server.connection.poll_timeout(), None, "{at}");
+        server.connection.note_reading(true, server.now);
+        server.now += 9 * second;
+        server.bytes(&bytes[at + 1..at + 2]).expect("a byte more");
+        server.now += second;
+        let Engine { connection, out, now, .. } = &mut server;
+        let error = connection.handle_timeout(out, *now).expect_err("the time is up");
+        assert_eq!(error.violation, Violation::FieldBlockStalled, "{at}");
+    }
+    // Two parts, each in time, that begin in the middle of a read.
+    let mut server = Engine::server(|_| {});
+    server.bytes(&[&whole(1), &whole(3)[..40]].concat()).expect("a part");
+    server.now += 9 * second;
+    server.bytes(&[&whole(3)[40..], &whole(5)[..40]].concat()).expect("a part");
+    server.now += 9 * second;
+    server.bytes(&whole(5)[40..]).expect("the rest");
+    assert_eq!(server.connection.poll_timeout(), None);
 }

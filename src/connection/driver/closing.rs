@@ -177,7 +177,6 @@ impl Core {
     /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
-            && !(self.conn.control_full(&self.out) && self.flush.blocked.is_some())
             && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
     }
 

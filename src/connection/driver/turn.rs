@@ -82,6 +82,7 @@ impl Running {
             }
         }
         self.held = !self.read_done && !self.core.may_read();
+        self.core.conn.note_reading(!self.held, self.core.now);
         self.core.tend_receive_buffer(&mut self.recv);
         false
     }
@@ -93,13 +94,12 @@ impl Running {
             let core = &mut self.core;
             match core.next(&mut self.recv) {
                 Some(true) => {}
-                // Answers wait: they are written before anything else is received.
+                // Many answers wait: if the socket takes none of them now, the next call ends the connection.
                 Some(false) if core.conn.control_full(&core.out) => {
                     core.flush(&mut self.io, cx);
-                    if !core.conn.control_full(&core.out) {
-                        continue;
+                    if core.flush.failed {
+                        break;
                     }
-                    break;
                 }
                 Some(false) => break,
                 None => {

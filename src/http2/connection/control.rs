@@ -154,22 +154,11 @@ impl<T> Connection<T> {
         write::ping(out.tail(), false, opaque);
     }
 
-    /// Returns whether the limit of control frames that wait in `out` is reached: nothing is received until
-    /// they were written. Frames that are appended behind them do not count.
+    /// Returns whether [`Limits::control_frames_queued`](crate::http2::Limits::control_frames_queued) answers
+    /// wait in `out`: the caller writes before it calls [`Connection::next_event`] again.
     #[must_use]
     pub fn control_full(&self, out: &SendBuffer) -> bool {
-        self.control_queued >= self.limits.control_frames_queued && !self.control_written(out)
-    }
-
-    /// Returns whether every answer was written.
-    pub(super) fn control_written(&self, out: &SendBuffer) -> bool {
-        out.passed() >= self.control_end || out.is_empty()
-    }
-
-    /// Notes that an answer was appended.
-    pub(super) fn note_control(&mut self, out: &SendBuffer) {
-        self.control_queued += 1;
-        self.control_end = out.end();
+        self.answers.waiting(out) >= self.limits.control_frames_queued as usize
     }
 
     /// Sends the first GOAWAY of a graceful close, which refuses no stream yet (RFC 9113 §6.8).

@@ -28,8 +28,15 @@ impl FieldBlock {
         self.open.as_ref()?.since.checked_add(time)
     }
 
-    pub(crate) fn begin(&mut self, id: StreamId, end_stream: bool, first: &[u8], now: Instant) {
-        self.open = Some(Open { id, end_stream, continuations: 0, since: now });
+    /// Begins the time anew.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.since = now;
+        }
+    }
+
+    pub(crate) fn begin(&mut self, id: StreamId, end_stream: bool, first: &[u8], since: Instant) {
+        self.open = Some(Open { id, end_stream, continuations: 0, since });
         self.bytes.clear();
         self.bytes.extend_from_slice(first);
     }

@@ -3,6 +3,7 @@
 //! This file defines the state and creates it. The submodules receive, send, schedule and close.
 
 mod abuse;
+mod answers;
 mod closed;
 mod control;
 mod deadlines;
@@ -37,6 +38,7 @@ use crate::http2::stream::{Blocked, Recent, StreamKey, StreamTable};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::ConnectionError;
 use abuse::Abuse;
+use answers::Answers;
 use deadlines::Partial;
 use field_block::FieldBlock;
 use lifecycle::{Life, Lifecycle};
@@ -83,6 +85,7 @@ pub struct Connection<T> {
     skip: u32,
     wanted: usize,
     partial: Option<Partial>,
+    reading: bool,
     goaway_debug: Vec<u8>,
     recv_window: RecvWindow,
     stream_target: u32,
@@ -104,9 +107,7 @@ pub struct Connection<T> {
     ready: VecDeque<StreamKey>,
     touched: Vec<StreamKey>,
     stalled_since: Option<Instant>,
-    control_queued: u32,
-    /// Where the last of them ends in all bytes of the outgoing buffer.
-    control_end: u64,
+    answers: Answers,
     // abuse
     abuse: Abuse,
 }
@@ -140,6 +141,7 @@ impl<T> Connection<T> {
             skip: 0,
             wanted: 0,
             partial: None,
+            reading: true,
             goaway_debug: Vec::new(),
             recv_window: RecvWindow::new(DEFAULT_WINDOW),
             stream_target: limits.stream_window,
@@ -156,8 +158,7 @@ impl<T> Connection<T> {
             ready: VecDeque::new(),
             touched: Vec::new(),
             stalled_since: None,
-            control_queued: 0,
-            control_end: 0,
+            answers: Answers::default(),
             abuse: Abuse::new(&limits, now),
             limits,
         }
@@ -314,6 +315,7 @@ impl<T> Connection<T> {
         if self.streams.is_empty() {
             self.streams.shrink();
             self.recent.shrink();
+            self.answers.shrink();
             self.ready = VecDeque::new();
             self.touched = Vec::new();
             self.head = Head::default();

@@ -72,7 +72,6 @@ impl<T> Connection<T> {
         }
         self.stats.resets_sent += 1;
         write::rst_stream(out.tail(), id, code);
-        self.note_control(out);
     }
 
     pub(super) fn write_head(

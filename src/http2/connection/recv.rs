@@ -39,12 +39,12 @@ pub(super) type StepResult = Result<Step, Fatal>;
 impl<T: Default> Connection<T> {
     /// Returns the next event, or `None` if more bytes are needed. Call it again until `None`.
     ///
-    /// Acknowledgements and resets that the protocol requires are appended to `out`. While
-    /// [`Connection::control_full`], it returns `None` until they were written.
+    /// Acknowledgements and resets that the protocol requires are appended to `out`. It returns `None` as well
+    /// when [`Connection::control_full`]: write as much of `out` as the transport takes, and call it again.
     ///
     /// # Errors
-    /// If the peer broke a rule that ends the connection: GOAWAY was appended to `out`. Every later call
-    /// returns the same error.
+    /// If the peer broke a rule that ends the connection, or does not read its answers: GOAWAY was appended to
+    /// `out`. Every later call returns the same error.
     pub fn next_event<'a>(
         &'a mut self,
         input: &'a mut RecvBuffer,
@@ -54,13 +54,14 @@ impl<T: Default> Connection<T> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if self.control_written(out) {
-            self.control_queued = 0;
-        }
         let step = loop {
-            // Answers that wait for the transport are bounded: nothing more is read until they have left.
-            if self.control_full(out) {
-                return Ok(None);
+            match self.answers.check(out, self.limits.control_frames_queued) {
+                Ok(false) => {}
+                Ok(true) => return Ok(None),
+                Err(()) => {
+                    let flood = Fatal(Violation::AnswersUnread, StreamId::CONNECTION);
+                    return Err(self.fail(flood, out));
+                }
             }
             match self.step(input, out, now) {
                 Ok(Step::More) => {}
@@ -165,11 +166,11 @@ impl<T: Default> Connection<T> {
                     return Ok(Step::Wait(whole));
                 }
                 let range = input.consume(whole);
-                self.partial = None;
+                let begun = self.frame_begun(now);
                 let payload = input.at(range.start + HEADER_LEN..range.end);
                 self.stats.frames_received += 1;
                 match Frame::parse(header, payload) {
-                    Ok(frame) => self.recv_frame(frame, out, now),
+                    Ok(frame) => self.recv_frame(frame, begun, out, now),
                     Err(violation) => self.violated(violation, header.stream_id, out, now),
                 }
             }
@@ -226,7 +227,13 @@ impl<T: Default> Connection<T> {
         Ok(if self.preface_left > 0 { Step::Wait(0) } else { Step::More })
     }
 
-    fn recv_frame(&mut self, frame: Frame<'_>, out: &mut SendBuffer, now: Instant) -> StepResult {
+    fn recv_frame(
+        &mut self,
+        frame: Frame<'_>,
+        begun: Instant,
+        out: &mut SendBuffer,
+        now: Instant,
+    ) -> StepResult {
         match frame {
             Frame::Headers { stream_id, fragment, end_stream, end_headers } => {
                 if end_headers {
@@ -235,7 +242,7 @@ impl<T: Default> Connection<T> {
                 if fragment.is_empty() {
                     self.empty_frame(now, stream_id)?;
                 }
-                self.block.begin(stream_id, end_stream, fragment, now);
+                self.block.begin(stream_id, end_stream, fragment, begun);
                 Ok(Step::More)
             }
             Frame::Continuation { stream_id, fragment, end_headers } => {
@@ -305,6 +312,7 @@ impl<T: Default> Connection<T> {
         self.wasted_stream(key, id, now)?;
         if key.is_none_or(|key| !self.is_closed(key)) || rule.code() == ErrorCode::STREAM_CLOSED {
             self.write_reset(id, rule.code(), out);
+            self.answers.add(out);
         }
         match key {
             Some(key) if !self.is_closed(key) => {

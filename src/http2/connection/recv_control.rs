@@ -61,7 +61,7 @@ impl<T: Default> Connection<T> {
         }
         // RFC 9113 §6.5.3: acknowledge as soon as the values are applied
         write::settings_ack(out.tail());
-        self.note_control(out);
+        self.answers.add(out);
         let first = !self.life.is_handshaken();
         self.life.settings_received();
         Ok(Step::Settings { first })
@@ -102,7 +102,7 @@ impl<T: Default> Connection<T> {
             charged.map_err(|rule| Fatal(rule, StreamId::CONNECTION))?;
             // RFC 9113 §6.7: a PING is answered with the same bytes
             write::ping(out.tail(), true, opaque);
-            self.note_control(out);
+            self.answers.add(out);
             return Ok(Step::More);
         }
         self.wasted(weight::FRAME, StreamId::CONNECTION, now)?;

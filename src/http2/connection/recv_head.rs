@@ -143,6 +143,7 @@ impl<T: Default> Connection<T> {
             // Charged as if it were served: refusals save work, they do not excuse the peer.
             self.wasted(work, id, now)?;
             self.write_reset(id, ErrorCode::REFUSED_STREAM, out);
+            self.answers.add(out);
             self.recent.push(id, Ended::ResetByUs);
             return Ok(Step::More);
         }

@@ -45,6 +45,8 @@ type Range = std::ops::RangeInclusive<u64>;
 
 /// RFC 9113 §6.5.1: a value in SETTINGS has 32 bits.
 const SETTING: u64 = u32::MAX as u64;
+/// More than the PINGs and SETTINGS that a usual peer has on their way.
+const ANSWERS: u64 = 16;
 const ANY: u64 = u64::MAX;
 /// RFC 9113 §6.5.2 defines six settings.
 const SETTINGS: u64 = 6;
@@ -96,7 +98,7 @@ impl Limits {
         found.row("header_table_bytes", *header_table_bytes as u64, 0..=SETTING, TOO_LARGE);
         found.row("settings_entries", *settings_entries as u64, SETTINGS..=ANY, USUAL_SETTINGS);
         let queued = u64::from(*control_frames_queued);
-        found.row("control_frames_queued", queued, 1..=ANY, "nothing is read");
+        found.row("control_frames_queued", queued, ANSWERS..=ANY, USUAL_ANSWERS);
         let frames = MIN_FRAME_SIZE.into()..=MAX_FRAME_SIZE.into();
         found.row("frame_bytes", u64::from(*frame_bytes), frames, FRAME_SIZE);
         found.row("data_slice_bytes", *data_slice_bytes as u64, 1..=ANY, "no DATA is sent");
@@ -120,6 +122,7 @@ const NO_TIME: &str = "connections end at the first part of a head or of a frame
 const NO_HEAD: &str = "no head fits, or SETTINGS cannot announce it";
 const TOO_LARGE: &str = "SETTINGS cannot announce it";
 const USUAL_SETTINGS: &str = "connections end at the SETTINGS of usual peers";
+const USUAL_ANSWERS: &str = "connections end at PINGs of usual peers that read slowly";
 const FRAME_SIZE: &str = "SETTINGS_MAX_FRAME_SIZE does not allow it: peers end the connection";
 const WINDOW: &str = "no window may exceed 2^31-1 bytes, and with 0 the peer may send nothing";
 // RFC 9113 §6.9.2: SETTINGS do not change the connection's window
