@@ -266,7 +266,12 @@ const LIMITS: [(&str, OnLimits, [u64; 2], &[u64]); 25] = [
         &[1, WINDOW + 1],
     ),
     ("unread_free_bytes", |l, n| l.unread_free_bytes = n, [0, U64], &[]),
-    ("wasted_work", |l, n| l.wasted_work = Duration::from_nanos(n), [0, U64], &[]),
+    (
+        "wasted_work",
+        |l, n| l.wasted_work = Duration::from_nanos(n),
+        [1_000_000, U64],
+        &[0, 999_999],
+    ),
     ("wasted_time", |l, n| l.wasted_time = Duration::from_nanos(n), [0, U64], &[]),
     ("premature_age", |l, n| l.premature_age = Duration::from_nanos(n), [0, U64], &[]),
     ("empty_frames", |l, n| l.empty_frames = n as u32, [0, U32], &[]),

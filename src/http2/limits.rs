@@ -69,14 +69,17 @@ pub struct Limits {
     /// bytes are read or their stream ends. Default: 1 MiB.
     pub unread_free_bytes: u64,
     /// Work for nothing per second, as CPU time by weight, that a peer may cause (RFC 9113 §10.5): streams
-    /// that it resets before their answer, and frames other than HEADERS and DATA of a stream. A peer that causes more,
-    /// and more of it than of useful work, has new streams refused with REFUSED_STREAM; after
-    /// `wasted_time`, the connection ends with ENHANCE_YOUR_CALM. Default: 250 ms, a quarter of a core.
+    /// that it resets before their answer, and frames other than HEADERS and DATA of a stream. While a peer has
+    /// caused more in the last second, and more of it than of useful work, its new streams are refused with
+    /// REFUSED_STREAM. The connection ends with ENHANCE_YOUR_CALM once it has caused more than
+    /// `wasted_work` × `wasted_time` (1 s) within `wasted_time`, in a burst or steadily, and more of it than of
+    /// useful work. Default: 250 ms, a quarter of a core. The smallest value is 1 ms.
     ///
-    /// A request that is reset at once weighs about 50 µs, so 5,000 such resets a second are allowed; a
-    /// PING or SETTINGS weighs 1.5 µs, any other frame 0.3 µs.
+    /// A request that is reset at once weighs 38 µs, 5 ns for each byte of its head, and the time for which its
+    /// handler was polled: with heads of 1 KB, 5,000 such resets a second are allowed. A PING or SETTINGS weighs
+    /// 1.5 µs, any other frame 0.3 µs.
     pub wasted_work: Duration,
-    /// Time for which more than `wasted_work` ends the connection. Default: 4 s.
+    /// Time over which `wasted_work` counts before the connection ends. Default: 4 s.
     pub wasted_time: Duration,
     /// Age from which a stream that the peer resets costs a tenth, as one does whose `grpc-timeout` of at
     /// least 10 ms has passed. Default: 100 ms.

@@ -39,7 +39,7 @@ pub mod violation;
 
 pub use buffer::{RecvBuffer, SendBuffer};
 pub use connection::{
-    Cause, Connection, Event, Head, OpenRefusal, Payload, Role, SendError, SendHead,
+    Cause, Connection, Event, Head, OpenRefusal, OverLimit, Payload, Role, SendError, SendHead,
 };
 pub use error::ErrorCode;
 pub use fields::{FIELD_OVERHEAD, FieldRef, Fields, Mark};

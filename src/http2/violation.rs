@@ -125,6 +125,13 @@ violations! {
     PingFlood: Connection, ENHANCE_YOUR_CALM, "too_many_pings";
 }
 
+impl Violation {
+    /// Returns whether a head was refused for what it is, and would be again on another connection.
+    pub(crate) const fn is_refused_head(self) -> bool {
+        matches!(self, Self::FieldBlockTooLarge | Self::ContinuationFlood | Self::FrameTooLarge)
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.text(), self.code())

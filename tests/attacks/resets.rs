@@ -12,7 +12,7 @@ use crate::support::*;
 const CONCURRENT: usize = 256;
 
 /// More requests that are reset at once than one connection may cause at one instant of virtual time.
-const MANY: u32 = 25_000;
+const MANY: u32 = 30_000;
 
 /// Runs `streams` rounds of frames, all at one instant of virtual time. Most of the requests are refused,
 /// and the connection ends with ENHANCE_YOUR_CALM.

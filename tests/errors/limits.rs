@@ -77,8 +77,16 @@ async fn what_a_server_says_of_a_request_that_is_too_large() {
     assert_eq!(answer.field("grpc-status"), Some("8"));
     assert_eq!(
         answer.field("grpc-message"),
-        Some("the request's header list is over this server's limit")
+        Some(
+            "the request's header list has 17325 bytes; this side accepts 16384 \
+             (Limits::header_list_bytes)"
+        )
     );
+    let many: Vec<_> = (0..130).map(|_| ("x", "v")).collect();
+    peer.headers(3, true, &crate::request("/test.Echo/Unary", &many)).await;
+    let answer = peer.next(FrameType::Headers).await;
+    let text = answer.field("grpc-message").expect("a message");
+    assert!(text.ends_with("fields; this side accepts 128 (Limits::header_list_fields)"), "{text}");
 }
 
 /// A stream's errors say as much as a unary call's.

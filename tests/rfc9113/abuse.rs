@@ -208,7 +208,7 @@ fn time_spent_for_nothing_ends() {
 
 /// Runs `load` each millisecond; nothing is refused, and nothing ends.
 fn honest(seconds: u64, mut load: impl FnMut(u32) -> Vec<RawFrame>) {
-    let mut server = Engine::server(|limits| limits.concurrent_streams = 4_000);
+    let mut server = Engine::server(|limits| limits.concurrent_streams = 6_000);
     for tick in 0..seconds as u32 * 1000 {
         server.serve(&load(tick)).expect("an honest load");
         assert_eq!(server.connection.stats().streams_refused, 0, "at {tick} ms");
@@ -223,6 +223,42 @@ fn a_thousand_cancels_a_second_are_honest() {
         let mut frames = vec![headers(2 * tick + 1, WHOLE, get("/hang", &[]))];
         frames.extend(tick.checked_sub(30).map(|old| rst_stream(2 * old + 1, CANCEL)));
         frames
+    });
+}
+
+/// Five thousand calls a second with heads of 1 KB, each given up at once: what `SECURITY.md` allows.
+#[test]
+fn five_thousand_resets_a_second_are_allowed() {
+    let token = "a".repeat(1_000);
+    let call = |id| {
+        [headers(id, WHOLE, get("/hang", &[("authorization", &token)])), rst_stream(id, CANCEL)]
+    };
+    honest(10, |tick| (0..5).flat_map(|n| call(2 * (5 * tick + n) + 1)).collect());
+}
+
+/// Fifty thousand calls a second with such heads, each given up after 100 ms.
+#[test]
+fn fifty_thousand_calls_a_second_that_expire_are_allowed() {
+    let token = "a".repeat(1_000);
+    let id = |tick: u32, n: u32| 2 * (50 * tick + n) + 1;
+    honest(5, |tick| {
+        let head = get("/hang", &[("authorization", &token)]);
+        let mut frames: Vec<_> =
+            (0..50).map(|n| headers(id(tick, n), WHOLE, head.clone())).collect();
+        if let Some(old) = tick.checked_sub(100) {
+            frames.extend((0..50).map(|n| rst_stream(id(old, n), CANCEL)));
+        }
+        frames
+    });
+}
+
+/// Heads over the limit, each answered: who waits for its answers is charged nothing.
+#[test]
+fn large_heads_that_are_answered_are_allowed() {
+    let token = "a".repeat(16_500);
+    honest(1, |tick| {
+        let head = get("/unknown", &[("authorization", &token)]);
+        (0..4).map(|n| headers(2 * (4 * tick + n) + 1, WHOLE, head.clone())).collect()
     });
 }
 

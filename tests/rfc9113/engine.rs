@@ -482,7 +482,7 @@ fn answers_that_wait_have_a_bound() {
         client.out.advance(client.out.len());
         client.feed(&vec![asks.clone(); bound as usize - 1]).expect("answers");
         assert!(!client.connection.control_full(&client.out));
-        client.feed(&[asks.clone()]).expect("an answer");
+        client.feed(std::slice::from_ref(&asks)).expect("an answer");
         assert!(client.connection.control_full(&client.out));
         client.out.advance(client.out.len() / bound as usize);
         assert!(!client.connection.control_full(&client.out), "one has left");
@@ -510,15 +510,9 @@ fn only_answers_that_wait_count() {
         assert!(!client.connection.control_full(&client.out), "after {n} answers");
     }
     client.out.advance(client.out.len());
-    let mut fields = Fields::new();
-    for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", "/")] {
-        fields.push(name, value);
-    }
     for _ in 0..bound {
-        let Engine { connection, out, now, .. } = &mut client;
-        let head = SendHead { template: None, extra: &fields };
-        let key = connection.open(out, head, false, 0, *now).expect("a stream");
-        let _ = connection.take(key, out);
+        let key = open(&mut client, "GET");
+        let _ = client.connection.take(key, &mut client.out);
     }
     assert!(!client.connection.control_full(&client.out), "this side's own resets");
 }
@@ -806,4 +800,164 @@ fn a_field_block_has_its_time_from_its_first_byte() {
     server.now += 9 * second;
     server.bytes(&whole(5)[40..]).expect("the rest");
     assert_eq!(server.connection.poll_timeout(), None);
+}
+
+/// RFC 9113 §6.8: a head for which the connection ends counts as processed: nobody sends it again elsewhere. One
+/// that is above a GOAWAY of this side does not.
+#[test]
+fn a_refused_head_is_not_repeated() {
+    let far = vec![0x40; 65_537];
+    let many = || {
+        let rest = (0..15).map(|_| continuation(7, NONE, *b"x"));
+        std::iter::once(headers(7, NONE, [])).chain(rest).collect::<Vec<_>>()
+    };
+    let bomb = [entered(b"x", &[b'v'; 3_900]), indexed(62).repeat(20)].concat();
+    let long = [headers(7, NONE, &far[..60_000]), continuation(7, NONE, &far[60_000..])];
+    for (frames, goes_away) in [
+        (vec![headers(7, WHOLE, far.clone())], false),
+        (long.to_vec(), false),
+        (vec![headers(7, WHOLE, [get("/", &[]), bomb].concat())], false),
+        (many(), false),
+        (many(), true),
+    ] {
+        let mut server = Engine::server(|_| {});
+        server.feed(&[headers(5, WHOLE, get("/", &[]))]).expect("a request");
+        if goes_away {
+            server.connection.goaway_now(&mut server.out, ErrorCode::NO_ERROR, "");
+        }
+        server.feed(&frames).expect_err("the connection ends");
+        let goaway =
+            server.frames().into_iter().rfind(|frame| frame.kind == GOAWAY).expect("GOAWAY");
+        let word = |at: usize| goaway.payload[at..].first_chunk().map(|n| u32::from_be_bytes(*n));
+        let too_long = frames[0].payload.len() > 65_536;
+        assert_eq!(word(0), Some(if goes_away { 5 } else { 7 }));
+        assert_eq!(word(4), Some(if too_long { FRAME_SIZE_ERROR } else { ENHANCE_YOUR_CALM }));
+    }
+}
+
+/// RFC 9113 §5.1.1: a second request on an identifier ends the connection, however long ago the first one was
+/// reset; what is left of the first one is discarded.
+#[test]
+fn a_second_request_on_an_identifier_is_no_late_frame() {
+    for forgotten in [false, true] {
+        for (late, ends) in
+            [(block(&[("x", "y")]), None), (get("/", &[]), Some(Violation::StreamIdOrder))]
+        {
+            let mut server = Engine::server(|_| {});
+            for id in [5, 9] {
+                server.feed(&[headers(id, END_HEADERS, post("/", &[]))]).expect("a request");
+                let key = server.key(id);
+                let _ = server.connection.take(key, &mut server.out);
+            }
+            if forgotten {
+                server.connection.release_memory();
+            }
+            for id in [5, 9] {
+                let error = server.feed(&[headers(id, WHOLE, late.clone())]).err();
+                assert_eq!(error.map(|error| error.violation), ends, "{id} {forgotten}");
+            }
+        }
+    }
+}
+
+/// The time in which DATA waits for the connection's window ends with the stream that waits.
+#[test]
+fn nothing_waits_without_a_stream() {
+    let second = std::time::Duration::from_secs(1);
+    for reset_by_peer in [false, true] {
+        let mut server = Engine::server(|_| {});
+        server
+            .feed(&[headers(1, WHOLE, get("/", &[])), window_update(1, 100_000)])
+            .expect("a request");
+        let key = server.key(1);
+        let mut fields = Fields::new();
+        fields.push(":status", "200");
+        let head = SendHead { template: None, extra: &fields };
+        let Engine { connection, out, now, .. } = &mut server;
+        connection.send_head(out, key, head, false).expect("a head");
+        let body = Payload::Shared(vec![7; 100_000].into());
+        connection.send_data(out, key, body, true, *now).expect("a body");
+        connection.schedule(out, usize::MAX, *now);
+        *now += second;
+        assert_eq!(connection.connection_stalled(*now), second);
+        connection.check_invariants();
+        if reset_by_peer {
+            server.feed(&[rst_stream(1, CANCEL)]).expect("a reset");
+        }
+        let Engine { connection, out, now, .. } = &mut server;
+        let _ = connection.take(key, out);
+        connection.check_invariants();
+        connection.schedule(out, usize::MAX, *now);
+        *now += 3600 * second;
+        connection.schedule(out, usize::MAX, *now);
+        assert_eq!(connection.connection_stalled(*now), second);
+    }
+}
+
+/// RFC 9113 §6.9.2: SETTINGS_INITIAL_WINDOW_SIZE changes windows of streams on which this side still sends.
+#[test]
+fn a_stream_that_has_ended_has_no_window() {
+    for answered in [false, true] {
+        let mut server = Engine::server(|_| {});
+        let open = [headers(1, END_HEADERS, post("/", &[])), window_update(1, MAX_WINDOW - 65_535)];
+        server.feed(&open).expect("a request");
+        if answered {
+            let key = server.key(1);
+            let mut fields = Fields::new();
+            fields.push(":status", "200");
+            let head = SendHead { template: None, extra: &fields };
+            server.connection.send_head(&mut server.out, key, head, true).expect("an answer");
+        }
+        let error = server.feed(&[settings(&[(INITIAL_WINDOW_SIZE, 65_536)])]).err();
+        let expected = (!answered).then_some(Violation::SettingsWindowOverflow);
+        assert_eq!(error.map(|error| error.violation), expected);
+    }
+}
+
+/// Opens a stream of a client.
+fn open(client: &mut Engine, method: &str) -> StreamKey {
+    let mut fields = Fields::new();
+    for (name, value) in [(":method", method), (":scheme", "http"), (":path", "/")] {
+        fields.push(name, value);
+    }
+    let Engine { connection, out, now, .. } = client;
+    let head = SendHead { template: None, extra: &fields };
+    connection.open(out, head, true, 0, *now).expect("a stream")
+}
+
+/// RFC 9110 §6.4.1: DATA with content in a response to HEAD, in 204 and 304 makes it malformed, whatever its
+/// content-length is; empty DATA ends it.
+#[test]
+fn responses_without_content_have_none() {
+    for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
+        for (content, resets) in [(&b""[..], 0), (b"abc", 1)] {
+            let mut client = Engine::new(Role::Client, Limits::client());
+            client.feed(&[settings(&[])]).expect("SETTINGS");
+            open(&mut client, method);
+            let head = headers(1, END_HEADERS, response(status, &[("content-length", "3")]));
+            let (_, reset) =
+                client.feed(&[head, data(1, END_STREAM, content)]).expect("a response");
+            assert_eq!(reset.len(), resets, "{method} {status}");
+        }
+    }
+}
+
+/// RFC 9113 §8.1: informational responses have a bound, however large it is.
+#[test]
+fn informational_responses_have_their_bound() {
+    for bound in [0, 16, 254, 255, 300] {
+        let limits = {
+            let mut limits = Limits::client();
+            limits.informational_responses = bound;
+            limits
+        };
+        let mut client = Engine::new(Role::Client, limits);
+        client.feed(&[settings(&[])]).expect("SETTINGS");
+        open(&mut client, "GET");
+        let early = headers(1, END_HEADERS, response(103, &[]));
+        let (_, resets) = client.feed(&vec![early.clone(); bound as usize]).expect("within");
+        assert_eq!(resets, []);
+        let (_, resets) = client.feed(&[early]).expect("one more");
+        assert_eq!(resets, [1], "{bound}");
+    }
 }

@@ -11,7 +11,9 @@ use crate::connection::handle::ConnectionEvent;
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::grpc::status_map;
-use crate::http2::{Cause, ErrorCode, Event, Head, RecvBuffer, Role, StreamId, StreamKey};
+use crate::http2::{
+    Cause, ErrorCode, Event, Head, OverLimit, RecvBuffer, Role, StreamId, StreamKey,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -242,8 +244,8 @@ fn response_head(
         x.enter(Phase::Server, written);
     }
     x.enter(Phase::Read, now);
-    if let Some((bytes, fields)) = head.over_limit() {
-        return Then::Fail(key, head_over_limit("the response's header list", bytes, fields));
+    if let Some(over) = head.over_limit() {
+        return Then::Fail(key, head_over_limit("the response's header list", over));
     }
     let arrival = x.response_head(head, end_stream);
     drop(x);
@@ -256,14 +258,8 @@ fn response_head(
     Then::Nothing
 }
 
-fn head_over_limit(what: &str, bytes: usize, fields: usize) -> Error {
-    let status = Status::new(
-        Code::ResourceExhausted,
-        format!(
-            "{what} has {bytes} bytes and {fields} fields; this side \
-             accepts Limits::header_list_bytes and Limits::header_list_fields"
-        ),
-    );
+fn head_over_limit(what: &str, over: OverLimit) -> Error {
+    let status = Status::new(Code::ResourceExhausted, format!("{what} {over}"));
     Error::new(Kind::Limit, status, Initiator::Local, Processed::Yes)
 }
 
@@ -296,10 +292,10 @@ fn body(key: StreamKey, user: &mut Entry, data: &[u8], end_stream: bool, server:
 
 fn trailers(key: StreamKey, user: &mut Entry, head: &mut Head, server: bool) -> Then {
     let Some(call) = &user.call else { return Then::Nothing };
-    if let Some((bytes, fields)) = head.over_limit() {
+    if let Some(over) = head.over_limit() {
         let what =
             if server { "the request's trailer list" } else { "the response's trailer list" };
-        return Then::Fail(key, head_over_limit(what, bytes, fields));
+        return Then::Fail(key, head_over_limit(what, over));
     }
     let mut x = call.lock();
     x.peer_ended(Some(head.fields_mut()));

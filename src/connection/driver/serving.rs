@@ -258,13 +258,12 @@ fn replacement(fields: &Fields, failure: SendError) -> Status {
 
 /// Returns the answer to a head that no handler may see.
 fn refusal(head: &Head) -> Option<Fields> {
-    let (code, text, plain) = if head.over_limit().is_some() {
-        let text = "the request's header list is over this server's limit";
-        (Code::ResourceExhausted, text, "431")
+    let (code, text, plain) = if let Some(over) = head.over_limit() {
+        (Code::ResourceExhausted, format!("the request's header list {over}"), "431")
     } else if head.host_differs() {
-        (Code::Internal, "the request's host differs from its :authority", "400")
+        (Code::Internal, "the request's host differs from its :authority".to_owned(), "400")
     } else if head.host_missing() {
-        (Code::Internal, "the request has neither :authority nor host", "400")
+        (Code::Internal, "the request has neither :authority nor host".to_owned(), "400")
     } else {
         return None;
     };

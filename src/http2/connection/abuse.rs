@@ -8,9 +8,10 @@
 //! this side and earn nothing. The ledger counts both for [`Limits::wasted_time`]:
 //!
 //! * Above [`Limits::wasted_work`] in the last second, and above half of all work, new streams are refused.
-//! * Above it for the whole time, and above half of all work, the connection ends.
+//! * Above [`Limits::wasted_work`] × [`Limits::wasted_time`] within the whole time, and above half of all work,
+//!   the connection ends. A burst may use it up at once.
 //!
-//! A stream costs what it made this side do. One that lived for [`Limits::premature_age`], or until the
+//! A stream costs what it made this side do. A peer that waits for its answers pays nothing. One that lived for [`Limits::premature_age`], or until the
 //! deadline that its peer named, costs a tenth: peers give up honestly. All time comes from the caller.
 
 use crate::http2::limits::Limits;
@@ -26,13 +27,19 @@ pub(crate) mod weight {
     /// Changing the window of one stream.
     pub(crate) const SHIFT: u64 = 40;
     /// A request: its stream, its call, the task of its handler, and what a handler begins with.
-    pub(crate) const REQUEST: u64 = 45_000;
+    pub(crate) const REQUEST: u64 = 36_000;
     /// Writing a DATA frame.
     pub(crate) const SENT: u64 = 1_000;
 
     /// Decoding a field block of `encoded` bytes to a list of `decoded` bytes.
     pub(crate) const fn block(encoded: usize, decoded: usize) -> u64 {
         FRAME + 1_000 + encoded as u64 * 4 + decoded as u64
+    }
+
+    /// Decoding what a field block repeats of the table, beyond what usual peers do: less than a table of `table`
+    /// bytes, beside twice what they encoded.
+    pub(crate) const fn inflated(encoded: usize, decoded: usize, table: usize) -> u64 {
+        decoded.saturating_sub(2 * encoded).saturating_sub(table) as u64
     }
 
     /// Moving the content of a frame.

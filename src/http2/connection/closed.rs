@@ -42,7 +42,7 @@ impl<T> Connection<T> {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.pending = None;
         stream.blocked = Blocked::No;
-        stream.queued = false;
+        self.queued -= u32::from(std::mem::take(&mut stream.queued));
         let ours = stream.id.is_client_initiated() == (self.role == Role::Client);
         if ours {
             self.open_local = self.open_local.saturating_sub(1);

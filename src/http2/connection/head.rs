@@ -19,6 +19,27 @@ pub(crate) enum Section {
     Discard,
 }
 
+/// A header list that exceeds a limit.
+///
+/// Its text follows the name of the list: "has 16901 bytes; this side accepts 16384 (Limits::header_list_bytes)".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OverLimit {
+    /// Whether it has too many bytes; else, too many fields.
+    pub bytes: bool,
+    /// How many it has.
+    pub has: usize,
+    /// The limit.
+    pub accepted: usize,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, has, accepted } = self;
+        let unit = if *bytes { "bytes" } else { "fields" };
+        write!(f, "has {has} {unit}; this side accepts {accepted} (Limits::header_list_{unit})")
+    }
+}
+
 /// A decoded request or response head. Swap it with an old one to reuse its memory.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
@@ -30,7 +51,7 @@ pub struct Head {
     status: u16,
     seen: u8,
     fields: Fields,
-    over_limit: Option<(usize, usize)>,
+    over_limit: Option<OverLimit>,
     host_differs: bool,
     host_missing: bool,
     /// Blanks at the ends of its values are stripped.
@@ -132,9 +153,9 @@ impl Head {
         &mut self.fields
     }
 
-    /// Returns bytes and fields of a list that exceeded the limits. The fields above them were not kept.
+    /// Returns which limit the list exceeds. The fields above it were not kept.
     #[must_use]
-    pub const fn over_limit(&self) -> Option<(usize, usize)> {
+    pub const fn over_limit(&self) -> Option<OverLimit> {
         self.over_limit
     }
 

@@ -22,7 +22,7 @@ mod schedule;
 mod send;
 
 pub use event::{Cause, Event};
-pub use head::Head;
+pub use head::{Head, OverLimit};
 pub use opening::server_opening;
 pub use outgoing::{Payload, SendHead};
 pub use send::{OpenRefusal, SendError};
@@ -105,6 +105,8 @@ pub struct Connection<T> {
     // sending
     send_window: SendWindow,
     ready: VecDeque<StreamKey>,
+    /// Streams in `ready`; the other keys there are of streams that have closed.
+    queued: u32,
     touched: Vec<StreamKey>,
     stalled_since: Option<Instant>,
     answers: Answers,
@@ -156,6 +158,7 @@ impl<T> Connection<T> {
             growth_wanted: None,
             send_window: SendWindow::new(DEFAULT_WINDOW),
             ready: VecDeque::new(),
+            queued: 0,
             touched: Vec::new(),
             stalled_since: None,
             answers: Answers::default(),
@@ -259,7 +262,8 @@ impl<T> Connection<T> {
         self.streams.get(key).map_or((Blocked::No, 0), |s| (s.blocked, s.pending_bytes()))
     }
 
-    /// Returns the time in which DATA waited for the connection's window, up to `now`.
+    /// Returns the time in which DATA waited for the connection's window, up to `now`. A wait ends with a
+    /// WINDOW_UPDATE, or at the first [`Connection::schedule`] after the last stream that waited has ended.
     #[must_use]
     pub fn connection_stalled(&self, now: Instant) -> Duration {
         let current = self.stalled_since.map(|since| now.saturating_duration_since(since));
@@ -342,6 +346,8 @@ impl<T> Connection<T> {
             .filter(|(_, s)| s.id.is_client_initiated() == ours && !s.state.is_closed())
             .count();
         assert_eq!(open, self.open_local as usize, "streams of ours that are open");
+        let queued = self.streams.iter().filter(|(_, s)| s.queued).count();
+        assert_eq!(queued, self.queued as usize, "streams that wait to send");
         for (_, s) in self.streams.iter() {
             let pending: usize = s.pending.iter().flat_map(|p| &p.chunks).map(|c| c.len()).sum();
             assert_eq!(pending, s.pending_bytes(), "pending bytes of {:?}", s.id);

@@ -5,7 +5,7 @@
 use crate::http2::buffer::{RecvBuffer, SendBuffer};
 use crate::http2::connection::abuse::weight;
 use crate::http2::connection::event::{Cause, Event};
-use crate::http2::connection::{Connection, PREFACE};
+use crate::http2::connection::{Connection, PREFACE, Role};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::{Flags, Frame, FrameHeader, FrameType, HEADER_LEN};
 use crate::http2::stream::{Ended, StreamKey};
@@ -114,6 +114,11 @@ impl<T: Default> Connection<T> {
         out: &mut SendBuffer,
     ) -> ConnectionError {
         let error = ConnectionError { violation, stream_id };
+        // RFC 9113 §6.8: this side has acted on the request that it refused, so that nobody repeats it elsewhere
+        let request = stream_id.is_client_initiated() && self.role == Role::Server;
+        if violation.is_refused_head() && request && self.life.accepts(stream_id) {
+            self.last_peer_id = self.last_peer_id.max(stream_id);
+        }
         self.error = Some(error);
         self.goaway_of_error(out);
         self.life.close();

@@ -11,7 +11,7 @@ use crate::http2::error::ErrorCode;
 use crate::http2::frame::payload::settings_entries;
 use crate::http2::frame::write;
 use crate::http2::settings::HEADER_TABLE_SIZE;
-use crate::http2::stream::{Blocked, Ended};
+use crate::http2::stream::{Blocked, Ended, Stream};
 use crate::http2::stream_id::StreamId;
 use crate::http2::violation::Violation;
 use std::time::Instant;
@@ -76,7 +76,9 @@ impl<T: Default> Connection<T> {
     // RFC 9113 §6.9.2: a changed initial window shifts every stream's window
     fn shift_windows(&mut self, shift: i64) -> Result<(), Fatal> {
         let mut woken = Vec::new();
-        for (key, stream) in self.streams.iter_mut() {
+        // A stream on which this side sends no more has no window.
+        let sending = |stream: &Stream<T>| stream.state.can_send();
+        for (key, stream) in self.streams.iter_mut().filter(|(_, stream)| sending(stream)) {
             if !stream.send_window.shift(shift) {
                 return Err(Fatal(Violation::SettingsWindowOverflow, stream.id));
             }
@@ -207,7 +209,7 @@ impl<T: Default> Connection<T> {
 }
 
 impl<T> Connection<T> {
-    fn end_connection_stall(&mut self, now: Instant) {
+    pub(super) fn end_connection_stall(&mut self, now: Instant) {
         if let Some(since) = self.stalled_since.take() {
             self.stats.connection_stalled += now.saturating_duration_since(since);
         }

@@ -54,12 +54,18 @@ impl<T: Default> Connection<T> {
             return Err(Fatal(Violation::FieldBlockTooLarge, id));
         }
         let work = weight::block(block.len(), sink.bytes());
+        let inflated = weight::inflated(block.len(), sink.bytes(), self.limits.header_table_bytes);
+        let again = sink.is_request() && id <= self.last_peer_id;
         let message = sink.finish();
         self.abuse.progress();
         if verdict.is_err() {
             self.wasted(work, id, now)?;
+        } else if inflated > 0 {
+            self.wasted(inflated, id, now)?;
         }
         match verdict {
+            // RFC 9113 §5.1.1: a second request on an identifier is no late frame of the first one
+            Err(None) if again => return Err(Fatal(Violation::StreamIdOrder, id)),
             // RFC 9113 §6.8: streams above our GOAWAY are ignored
             Err(None) => return Ok(Step::More),
             Err(Some(rule)) => return self.violated(rule, id, out, now),
@@ -135,7 +141,9 @@ impl<T: Default> Connection<T> {
             self.wasted(work, id, now)?;
             return self.violated(rule, id, out, now);
         }
-        let mut work = work + weight::REQUEST;
+        // Of a head over the limit, no handler begins.
+        let handled = self.head.over_limit().is_none();
+        let work = if handled { work + weight::REQUEST } else { work };
         // RFC 9113 §5.1.2: a stream over the limit is refused; it counts until it is taken
         let over = self.streams.len() >= self.limits.concurrent_streams as usize;
         if over || self.abuse.refuses_streams(now) {
@@ -146,10 +154,6 @@ impl<T: Default> Connection<T> {
             self.answers.add(out);
             self.recent.push(id, Ended::ResetByUs);
             return Ok(Step::More);
-        }
-        // What this side has said that it does not read is wasted, although an answer follows.
-        if self.head.over_limit().is_some() {
-            self.wasted(std::mem::take(&mut work), id, now)?;
         }
         let send = self.peer.initial_window_size;
         let recv = self.limits.stream_window;
@@ -198,7 +202,7 @@ impl<T: Default> Connection<T> {
         }
         if informational && !over {
             stream.informational = stream.informational.saturating_add(1);
-            if u32::from(stream.informational) > limit {
+            if stream.informational > limit {
                 return self.violated(Violation::InformationalFlood, id, out, now);
             }
             return Ok(Step::Informational { key });
@@ -207,7 +211,8 @@ impl<T: Default> Connection<T> {
             stream.head_received = true;
             stream.lenient = self.head.is_lenient();
             let bodiless = stream.bodiless || matches!(status, 204 | 304);
-            stream.content_left = if bodiless { None } else { length };
+            // RFC 9110 §6.4.1: such a response has no content, whatever its content-length is
+            stream.content_left = if bodiless { Some(0) } else { length };
         }
         if end_stream {
             if stream.content_left.is_some_and(|left| left > 0) {

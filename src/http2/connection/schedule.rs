@@ -24,6 +24,9 @@ impl<T> Connection<T> {
 
     /// Frames waiting DATA until `out` holds `until` bytes or the windows are used up.
     pub fn schedule(&mut self, out: &mut SendBuffer, until: usize, now: Instant) {
+        if self.queued == 0 && self.stalled_since.is_some() {
+            self.end_connection_stall(now);
+        }
         while out.len() < until {
             if self.send_window.available() == 0 {
                 self.begin_connection_stall(now);
@@ -43,6 +46,7 @@ impl<T> Connection<T> {
         let queued = |stream: &&mut Stream<T>| stream.queued;
         let Some(stream) = self.streams.get_mut(key).filter(queued) else { return };
         stream.queued = false;
+        self.queued -= 1;
         let Some(pending) = &mut stream.pending else { return };
         let n = pending.bytes.min(slice).min(connection).min(stream.send_window.available());
         if n == 0 && pending.bytes > 0 {
@@ -115,6 +119,7 @@ impl<T> Connection<T> {
             return;
         }
         stream.queued = true;
+        self.queued += 1;
         if self.stalled_since.is_some() {
             self.block(key, Blocked::ConnectionWindow);
         } else if stream.blocked == Blocked::StreamWindow {
@@ -136,7 +141,7 @@ impl<T> Connection<T> {
     }
 
     fn begin_connection_stall(&mut self, now: Instant) {
-        if self.ready.is_empty() || self.stalled_since.is_some() {
+        if self.queued == 0 || self.stalled_since.is_some() {
             return;
         }
         self.stalled_since = Some(now);

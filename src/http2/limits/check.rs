@@ -45,6 +45,8 @@ type Range = std::ops::RangeInclusive<u64>;
 
 /// RFC 9113 §6.5.1: a value in SETTINGS has 32 bits.
 const SETTING: u64 = u32::MAX as u64;
+/// A millisecond: PINGs and SETTINGS of usual peers.
+const WORK: u64 = 1_000_000;
 /// More than the PINGs and SETTINGS that a usual peer has on their way.
 const ANSWERS: u64 = 16;
 const ANY: u64 = u64::MAX;
@@ -78,7 +80,7 @@ impl Limits {
             stream_window_max,
             connection_window_max,
             unread_free_bytes: _,
-            wasted_work: _,
+            wasted_work,
             wasted_time: _,
             premature_age: _,
             empty_frames: _,
@@ -95,6 +97,7 @@ impl Limits {
         let time = |time: &Duration| u64::try_from(time.as_nanos()).unwrap_or(ANY);
         found.row("field_block_time", time(field_block_time), 1..=ANY, NO_TIME);
         found.row("frame_time", time(frame_time), 1..=ANY, NO_TIME);
+        found.row("wasted_work", time(wasted_work), WORK..=ANY, USUAL_WORK);
         found.row("header_table_bytes", *header_table_bytes as u64, 0..=SETTING, TOO_LARGE);
         found.row("settings_entries", *settings_entries as u64, SETTINGS..=ANY, USUAL_SETTINGS);
         let queued = u64::from(*control_frames_queued);
@@ -123,6 +126,7 @@ const NO_HEAD: &str = "no head fits, or SETTINGS cannot announce it";
 const TOO_LARGE: &str = "SETTINGS cannot announce it";
 const USUAL_SETTINGS: &str = "connections end at the SETTINGS of usual peers";
 const USUAL_ANSWERS: &str = "connections end at PINGs of usual peers that read slowly";
+const USUAL_WORK: &str = "connections end at the first frames of usual peers";
 const FRAME_SIZE: &str = "SETTINGS_MAX_FRAME_SIZE does not allow it: peers end the connection";
 const WINDOW: &str = "no window may exceed 2^31-1 bytes, and with 0 the peer may send nothing";
 // RFC 9113 §6.9.2: SETTINGS do not change the connection's window

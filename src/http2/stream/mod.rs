@@ -84,7 +84,7 @@ pub(crate) struct Stream<T> {
     pub(crate) lenient: bool,
     /// Content was sent on it.
     pub(crate) answered: bool,
-    pub(crate) informational: u8,
+    pub(crate) informational: u32,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
     /// Bytes received, and neither assembled nor released.

@@ -5,7 +5,7 @@ use crate::http2::connection::field_rules::{
     is_scheme, is_token, status, without_blanks,
 };
 use crate::http2::connection::head::{
-    AUTHORITY, CONTENT_TYPE_MAX, Head, METHOD, PATH, SCHEME, STATUS, Section,
+    AUTHORITY, CONTENT_TYPE_MAX, Head, METHOD, OverLimit, PATH, SCHEME, STATUS, Section,
 };
 use crate::http2::fields::FIELD_OVERHEAD;
 use crate::http2::hpack::FieldSink;
@@ -26,6 +26,8 @@ pub(crate) struct HeadSink<'a> {
     stripped: bool,
     /// There is a field host.
     host: bool,
+    /// A list that is discarded has a path: it is a request, not what was left of one.
+    request: bool,
 }
 
 impl<'a> HeadSink<'a> {
@@ -51,6 +53,7 @@ impl<'a> HeadSink<'a> {
             regular: false,
             stripped: false,
             host: false,
+            request: false,
         }
     }
 
@@ -63,6 +66,11 @@ impl<'a> HeadSink<'a> {
     /// Returns the bytes of the list so far, kept or not.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns whether a list that is discarded is that of a request.
+    pub(crate) const fn is_request(&self) -> bool {
+        self.request
     }
 
     /// Checks the whole section.
@@ -228,12 +236,19 @@ impl FieldSink for HeadSink<'_> {
     fn field(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
         self.bytes = self.bytes.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
         self.count += 1;
-        if self.section == Section::Discard || self.broken.is_some() {
+        if self.section == Section::Discard {
+            self.request |= name == b":path";
+            return;
+        }
+        if self.broken.is_some() {
             return;
         }
         // RFC 9113 §10.5.1: the list is measured decoded, 32 bytes a field
         if self.bytes > self.bytes_max || self.count > self.fields_max {
-            self.head.over_limit = Some((self.bytes, self.count));
+            let bytes = self.bytes > self.bytes_max;
+            let (has, accepted) =
+                if bytes { (self.bytes, self.bytes_max) } else { (self.count, self.fields_max) };
+            self.head.over_limit = Some(OverLimit { bytes, has, accepted });
             self.keep_content_type(name, value);
             return;
         }
