@@ -6,6 +6,8 @@
 
 pub mod attempt;
 pub mod deadline;
+#[cfg(feature = "tower")]
+pub mod frames;
 pub mod messages;
 pub mod quota;
 pub mod reader;

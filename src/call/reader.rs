@@ -122,6 +122,14 @@ impl Reader {
         }
     }
 
+    /// Returns whether the peer's side has ended well, without trailers, and all its bytes were moved.
+    #[cfg(feature = "tower")]
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        let x = self.0.lock();
+        x.recv().body().is_empty() && matches!(x.end(), Some(RecvEnd::Finished))
+    }
+
     /// How the peer's side ended, once it has.
     #[must_use]
     pub fn end(&self) -> Option<Result<End, Error>> {

@@ -39,7 +39,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a head that is all there is: the driver never finds it without the end.
+    /// Writes a head that is all there is: the driver never finds it without the end. What was written of a
+    /// body before is forgotten.
     ///
     /// # Errors
     /// The exchange is over, or something was written before.
@@ -48,8 +49,7 @@ impl Writer {
         if x.is_closed() || x.send().head() != HeadState::None {
             return Err(Closed);
         }
-        x.send_mut().set_head(None, head);
-        x.send_mut().set_end(SendEnd::Finish);
+        x.send_mut().replace_with_head(head);
         self.0.tell(x);
         Ok(())
     }
@@ -93,6 +93,22 @@ impl Writer {
         if let Some(large) = large {
             send.chain(large);
         }
+        x.count_queued();
+        self.0.tell(x);
+        Ok(())
+    }
+
+    /// Appends bytes of a body: copied if they are few, else chained.
+    ///
+    /// # Errors
+    /// The call is over, or this side was ended.
+    #[cfg(feature = "tower")]
+    pub fn append(&self, bytes: Bytes) -> Result<(), Closed> {
+        let mut x = self.0.lock();
+        if x.is_closed() {
+            return Err(Closed);
+        }
+        x.send_mut().append(bytes);
         x.count_queued();
         self.0.tell(x);
         Ok(())

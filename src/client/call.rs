@@ -38,6 +38,8 @@ pub(super) struct Options {
     wait_for_ready: bool,
     encoding: Encoding,
     whole: bool,
+    /// Somebody else reads the messages.
+    opaque: bool,
     /// One of several attempts at a time.
     race: bool,
     /// Where in the caller's code it was begun.
@@ -51,9 +53,20 @@ impl Options {
             wait_for_ready: request.wait_for_ready(),
             encoding: request.encoding(),
             whole,
+            opaque: false,
             race: false,
             site: request.site(),
         }
+    }
+
+    /// For a request whose response somebody else reads, message by message, in whatever encoding.
+    #[cfg(feature = "tower")]
+    pub(super) fn passed_on(timeout: Option<Duration>) -> Self {
+        let mut request = Request::new(());
+        if let Some(timeout) = timeout {
+            request = request.with_timeout(timeout);
+        }
+        Self { opaque: true, ..Self::of(&request, false) }
     }
 
     /// As one of several attempts at a time, with the time that is left.
@@ -91,17 +104,23 @@ impl Call {
         mut metadata: Metadata,
         options: Options,
     ) -> Result<Fields, Error> {
-        for interceptor in channel.inner.interceptors.iter() {
-            contain(|| interceptor(&mut metadata))
-                .map_err(|Panicked| panicked("an interceptor", Processed::No))?
-                .map_err(local)?;
-        }
+        Self::intercept(channel, &mut metadata)?;
         let mut extra = Fields::new();
         if let Some(name) = announce(options.encoding) {
             extra.push("grpc-encoding", name);
         }
         metadata.append_to(&mut extra);
         Ok(extra)
+    }
+
+    /// Shows the metadata of a call to the interceptors.
+    pub(super) fn intercept(channel: &Channel, metadata: &mut Metadata) -> Result<(), Error> {
+        for interceptor in channel.inner.interceptors.iter() {
+            contain(|| interceptor(metadata))
+                .map_err(|Panicked| panicked("an interceptor", Processed::No))?
+                .map_err(local)?;
+        }
+        Ok(())
     }
 
     /// A call that is still to be sent. `body` writes a whole request, or nothing for a stream.
@@ -118,12 +137,17 @@ impl Call {
             body(out)?;
             Ok(out.waiting() > empty)
         })?;
-        if let (Some(retries), Some(shared)) = (&channel.inner.retries, &call.shared)
-            && let Some(Policy::Retry(policy)) = retries.of(path.as_str())
-        {
-            Retrying::start(channel, shared, policy);
-        }
+        call.retry_by_policy(path.as_str());
         Ok(call)
+    }
+
+    /// Lets the retry policy of the method, if it has one, decide on each attempt.
+    pub(super) fn retry_by_policy(&self, path: &str) {
+        if let (Some(retries), Some(shared)) = (&self.channel.inner.retries, &self.shared)
+            && let Some(Policy::Retry(policy)) = retries.of(path)
+        {
+            Retrying::start(&self.channel, shared, policy);
+        }
     }
 
     /// A call that is still to be sent. `body` returns whether the request is whole.
@@ -143,6 +167,7 @@ impl Call {
             wait_for_ready: options.wait_for_ready,
             grpc,
             whole: options.whole,
+            opaque: options.opaque,
             wake_at_head: options.race,
             message_max: match (options.whole, grpc) {
                 (true, true) => limits.receive,

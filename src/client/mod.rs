@@ -20,6 +20,8 @@ mod shard_key;
 mod shards;
 mod streaming;
 mod throttle;
+#[cfg(feature = "tower")]
+mod tower;
 
 #[doc = include_str!("pool.md")]
 pub mod pool {}
@@ -44,3 +46,5 @@ pub use policy::{HedgePolicy, RetryPolicy};
 pub use shard_key::ShardKey;
 pub use shards::Channels;
 pub use streaming::{Sender, Streaming};
+#[cfg(feature = "tower")]
+pub use tower::{ErrorMode, HttpService, ResponseBody, ResponseFuture};

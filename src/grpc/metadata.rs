@@ -58,6 +58,16 @@ impl Metadata {
         Self { fields, received: true }
     }
 
+    /// Splits fields into those that an application may not set and its metadata.
+    #[cfg(feature = "tower")]
+    pub(crate) fn split(fields: &Fields) -> (Fields, Self) {
+        let (mut reserved, mut own) = (Fields::new(), Fields::new());
+        for field in fields {
+            if is_reserved(field.name) { &mut reserved } else { &mut own }.push_ref(field);
+        }
+        (reserved, Self { fields: own, received: false })
+    }
+
     /// Returns the field list to send. It is copied only if this metadata was received.
     #[must_use]
     pub fn into_fields(self) -> Fields {

@@ -7,6 +7,8 @@
 pub mod codec;
 pub mod compression;
 pub mod envelope;
+#[cfg(feature = "tower")]
+pub mod header_map;
 pub mod message;
 pub mod metadata;
 pub mod method;

@@ -71,6 +71,16 @@ pub fn check(head: &Head) -> Result<Received, Fields> {
     wrong.map_or(Ok(received), |wrong| Err(refusal(head, wrong)))
 }
 
+/// Returns the value of `grpc-timeout`; `None` if the request is not gRPC, or its caller sets no deadline.
+///
+/// # Errors
+/// The fields of the response with which the server refuses a malformed value.
+#[cfg(feature = "tower")]
+pub fn timeout(head: &Head) -> Result<Option<Duration>, Fields> {
+    let value = head.fields().get(timeout::NAME).filter(|_| is_grpc(head));
+    value.map(timeout::parse).transpose().map_err(|_| refusal(head, Wrong::Timeout))
+}
+
 /// Returns whether the request is one of gRPC.
 #[must_use]
 pub fn is_grpc(head: &Head) -> bool {

@@ -63,16 +63,22 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
 /// The status with which the call ends if the response is not gRPC: from `grpc-status` if there is one,
 /// else from the HTTP status. INTERNAL if `grpc-encoding` is unknown.
 pub fn check_head(head: &Head) -> Result<Encoding, Status> {
+    check_kind(head)?;
+    let encoding = head.fields().get("grpc-encoding").unwrap_or(b"identity");
+    Encoding::parse(encoding).ok_or_else(|| {
+        let name = shown::name(encoding);
+        Status::new(Code::Internal, format!("the response has the unknown grpc-encoding {name}"))
+    })
+}
+
+/// Checks that a response is gRPC, whatever its encoding.
+///
+/// # Errors
+/// As [`check_head`], unknown encodings excepted.
+pub fn check_kind(head: &Head) -> Result<(), Status> {
     let status = head.status();
     if status == 200 && is_grpc(head.fields().get("content-type").unwrap_or_default()) {
-        let encoding = head.fields().get("grpc-encoding").unwrap_or(b"identity");
-        return Encoding::parse(encoding).ok_or_else(|| {
-            let name = shown::name(encoding);
-            Status::new(
-                Code::Internal,
-                format!("the response has the unknown grpc-encoding {name}"),
-            )
-        });
+        return Ok(());
     }
     // `grpc-status` counts more than the HTTP status.
     if let Some(status) = Status::from_trailers(head.fields()).filter(|s| !s.is_ok()) {

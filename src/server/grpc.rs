@@ -241,7 +241,7 @@ fn finish(call: &ServerCall, outcome: Result<(), Status>) {
 }
 
 /// Sends a status: Trailers-Only if nothing was sent yet, else trailers.
-fn fail(writer: &Writer, status: &Status) {
+pub(super) fn fail(writer: &Writer, status: &Status) {
     let status = match status.is_ok() {
         false => status,
         // OK promises a whole answer, which there is not.
@@ -262,6 +262,6 @@ fn fail(writer: &Writer, status: &Status) {
     }
 }
 
-fn panicked(call: &ServerCall) {
+pub(super) fn panicked(call: &ServerCall) {
     fail(&call.writer(), &Status::new(Code::Internal, "the handler panicked"));
 }

@@ -13,6 +13,8 @@ mod listener;
 mod plain;
 mod router;
 mod streaming;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use crate::call::stalls::Stalls;
 pub use crate::connection::check::{Finding, Severity};
@@ -25,3 +27,5 @@ pub use listener::{Server, Shutdown};
 pub use plain::{HttpReply, HttpRequest};
 pub use router::Router;
 pub use streaming::{Replies, Requests};
+#[cfg(feature = "tower")]
+pub use tower::ServerBody;

@@ -3,6 +3,8 @@
 
 mod options;
 mod routes;
+#[cfg(feature = "tower")]
+mod services;
 
 pub(super) use routes::Routes;
 
@@ -57,6 +59,8 @@ use std::sync::Arc;
 pub struct Router {
     methods: HashMap<Vec<u8>, Entry>,
     plain: Vec<(Vec<u8>, Arc<dyn Handler>)>,
+    #[cfg(feature = "tower")]
+    services: services::Services,
     interceptors: Vec<Interceptor>,
     limits: MessageLimits,
     spawn_always: bool,
@@ -243,7 +247,7 @@ impl Router {
 
     /// Adds a plain HTTP/2 handler for paths that begin with `prefix` and are not a method's path.
     ///
-    /// If several prefixes match, the longest one wins. The handler starts when the whole body has
+    /// If several prefixes match, the longest one wins. gRPC requests do not go to it. The handler starts when the whole body has
     /// arrived. A body larger than [`Router::max_http_body`] is answered with 413, and a panic of the
     /// handler with 500. See [`HttpReply`] for an example.
     #[must_use]
@@ -252,12 +256,19 @@ impl Router {
         F: Fn(HttpRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HttpReply> + Send + 'static,
     {
-        if self.plain.iter().any(|(other, _)| other == prefix.as_bytes()) {
+        let twice = self.has_plain(prefix.as_bytes());
+        #[cfg(feature = "tower")]
+        let twice = twice || self.services.has(prefix.as_bytes());
+        if twice {
             self.twice.push(format!("{prefix} (plain HTTP)"));
         }
         self.plain.push((prefix.as_bytes().to_vec(), plain(f)));
         self.plain.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         self
+    }
+
+    fn has_plain(&self, prefix: &[u8]) -> bool {
+        self.plain.iter().any(|(other, _)| other == prefix)
     }
 
     fn add(

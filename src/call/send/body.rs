@@ -32,6 +32,16 @@ impl SendState {
         self.chunks.push_back(bytes);
     }
 
+    /// Appends bytes: copied if they are few, else chained.
+    #[cfg(feature = "tower")]
+    pub fn append(&mut self, bytes: Bytes) {
+        if bytes.len() > INLINE_MAX {
+            return self.chain(bytes);
+        }
+        self.tail.extend_from_slice(&bytes);
+        self.settle();
+    }
+
     /// Closes the tail when it has become long, so that it is chained and not copied.
     pub fn settle(&mut self) {
         if self.tail.len() > INLINE_MAX {

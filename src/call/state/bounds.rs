@@ -3,6 +3,7 @@
 use super::CallState;
 use crate::call::recv::not_grpc;
 use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::Encoding;
 use crate::grpc::message;
 use crate::grpc::message::MessageError;
 use crate::grpc::response;
@@ -57,7 +58,11 @@ impl CallState {
             return self.announces_too_much();
         }
         // gRPC http-grpc-status-mapping: the HTTP status of what is not a gRPC response is its status
-        match response::check_head(self.recv.head()) {
+        let checked = match self.spec.opaque {
+            false => response::check_head(self.recv.head()),
+            true => response::check_kind(self.recv.head()).map(|()| Encoding::Identity),
+        };
+        match checked {
             Ok(encoding) => {
                 self.recv.set_checked(encoding);
                 None

@@ -26,6 +26,8 @@ pub struct CallSpec {
     pub wait_for_ready: bool,
     /// What the peer sends are gRPC messages, each with its prefix; else bytes of plain HTTP.
     pub grpc: bool,
+    /// Somebody above this crate reads the messages: any encoding may be announced.
+    pub opaque: bool,
     /// The reader wants nothing but the whole: it is woken once, at the end.
     pub whole: bool,
     /// Though it wants the whole, the reader is woken at the head, too.
@@ -42,6 +44,7 @@ impl Default for CallSpec {
             deadline: None,
             wait_for_ready: false,
             grpc: false,
+            opaque: false,
             whole: false,
             wake_at_head: false,
             message_max: usize::MAX,

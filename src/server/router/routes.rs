@@ -43,11 +43,13 @@ impl Router {
             let execution = declared.copied().or(shape.execution);
             entry.handler = Some((entry.make)(Shape { execution, ..shape.clone() }));
         }
+        #[cfg(feature = "tower")]
+        self.services.settle(self.spawn_always);
         Routes(self)
     }
 
-    fn find_plain(&self, path: &[u8]) -> Option<&Arc<dyn Handler>> {
-        self.plain.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, h)| h)
+    fn find_plain(&self, path: &[u8]) -> Option<&(Vec<u8>, Arc<dyn Handler>)> {
+        self.plain.iter().find(|(prefix, _)| path.starts_with(prefix))
     }
 }
 
@@ -66,6 +68,8 @@ impl Drop for Routes {
         });
         plain.drain(..).for_each(|(_, handler)| panicked |= drop_panics(handler));
         interceptors.drain(..).for_each(|interceptor| panicked |= drop_panics(interceptor));
+        #[cfg(feature = "tower")]
+        self.0.services.drop_each(|drop| panicked |= contain(drop).is_err());
         if panicked {
             crate::rt::log!(
                 error,
@@ -100,7 +104,12 @@ impl Router {
         let Some((entry, handler)) = entry.and_then(|e| Some((e, e.handler.clone()?))) else {
             // A gRPC client reads no page of a plain handler: it gets a status.
             let grpc = request::is_grpc(head);
-            if let Some(handler) = self.find_plain(head.path()).filter(|_| !grpc) {
+            let found = self.find_plain(head.path()).filter(|_| !grpc);
+            #[cfg(feature = "tower")]
+            if let Some(plan) = self.services.plan(head, found.map(|(prefix, _)| prefix.len())) {
+                return plan;
+            }
+            if let Some((_, handler)) = found {
                 let max = self.limits.http_body_max();
                 if head.content_length().is_some_and(|bytes| bytes > max as u64) {
                     return plan(refusing(request::http_only("413")), false);

@@ -1,0 +1,168 @@
+//! The body of a request on its way: what is ready at once, and a task for the rest.
+
+use super::BoxError;
+use crate::call::state::{SendEnd, Until, Wait};
+use crate::call::writer::{Closed, Writer, poll_ready};
+use crate::client::call::panicked;
+use crate::error::{Error, Initiator, Kind, Processed};
+use crate::grpc::{Code, Status, header_map};
+use crate::http2::{ErrorCode, Fields};
+use crate::rt::contain::{Panicked, contain};
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// Bytes that are gathered before a request is sent.
+const FIRST_MAX: usize = 64 * 1024;
+
+/// User code that may panic.
+const BODY: &str = "the body of a request";
+
+/// A body that is sent.
+pub(super) struct Upload<B> {
+    body: Pin<Box<B>>,
+    /// Trailers that were found before the request was sent.
+    trailers: Option<Fields>,
+}
+
+/// What a body had next.
+enum Next {
+    Data(Bytes),
+    Trailers(Fields),
+    End,
+}
+
+impl<B> Upload<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(body: B) -> Self {
+        Self { body: Box::pin(body), trailers: None }
+    }
+
+    /// Returns what is ready at once, and whether that is all.
+    ///
+    /// # Errors
+    /// The body failed or panicked.
+    pub(super) fn gather(&mut self) -> Result<(Vec<Bytes>, bool), Error> {
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        // Whoever waits for more polls again, with a waker of its own.
+        let cx = &mut Context::from_waker(Waker::noop());
+        while bytes < FIRST_MAX {
+            match self.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(next) => match next? {
+                    Next::End => return Ok((first, true)),
+                    Next::Trailers(fields) => {
+                        self.trailers = Some(fields);
+                        break;
+                    }
+                    Next::Data(data) => {
+                        bytes += data.len();
+                        first.push(data);
+                    }
+                },
+            }
+        }
+        Ok((first, false))
+    }
+
+    /// Sends the rest. It ends when the call does.
+    pub(super) async fn pump(mut self, writer: Writer) {
+        let end = Unfinished(&writer);
+        let (mut over, mut room) = (Wait::new(writer.call()), writer.wait());
+        loop {
+            let next = poll_fn(|cx| {
+                let closed = over.poll(Until::Over, cx, |x| x.is_closed().then_some(()));
+                if closed.is_ready() {
+                    return Poll::Ready(None);
+                }
+                if let Some(fields) = self.trailers.take() {
+                    return Poll::Ready(Some(Ok(Next::Trailers(fields))));
+                }
+                match ready!(poll_ready(&mut room, cx)) {
+                    Ok(()) => self.poll_next(cx).map(Some),
+                    Err(Closed) => Poll::Ready(None),
+                }
+            });
+            // An error means that the call is over: whoever reads it knows how it ended.
+            let sent = match next.await {
+                None => return,
+                Some(Ok(Next::Data(bytes))) => writer.append(bytes),
+                Some(Ok(Next::End)) => writer.finish(SendEnd::Finish, None),
+                Some(Ok(Next::Trailers(fields))) => writer.finish(SendEnd::Trailers, Some(&fields)),
+                Some(Err(error)) => return end.stop(error),
+            };
+            if sent.is_err() || writer.is_closed() {
+                return;
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
+        loop {
+            let polled = contain(|| self.body.as_mut().poll_frame(cx).map(take));
+            let next = match polled {
+                Ok(polled) => ready!(polled),
+                Err(Panicked) => return Poll::Ready(Err(panicked(BODY, Processed::Maybe))),
+            };
+            if let Ok(Next::Data(bytes)) = &next
+                && bytes.is_empty()
+            {
+                continue;
+            }
+            return Poll::Ready(next);
+        }
+    }
+}
+
+/// Reads a frame. It runs user code: that of the frame's buffer and of the error.
+fn take<D: Buf, E: Into<BoxError>>(frame: Option<Result<Frame<D>, E>>) -> Result<Next, Error> {
+    let frame = match frame {
+        None => return Ok(Next::End),
+        Some(Ok(frame)) => frame,
+        Some(Err(cause)) => return Err(failed(cause.into())),
+    };
+    match frame.into_data() {
+        Ok(mut data) => Ok(Next::Data(data.copy_to_bytes(data.remaining()))),
+        Err(frame) => {
+            let mut fields = Fields::new();
+            if let Ok(trailers) = frame.into_trailers() {
+                header_map::append_to(&trailers, &mut fields);
+            }
+            Ok(Next::Trailers(fields))
+        }
+    }
+}
+
+/// The error of a call whose body failed. Stubs look for their own error among its causes.
+fn failed(cause: BoxError) -> Error {
+    let status = Status::new(Code::Cancelled, format!("the body of the request failed: {cause}"));
+    let error = Error::new(Kind::Cancelled, status, Initiator::Local, Processed::Maybe);
+    error.with_source(Arc::from(cause))
+}
+
+/// A body that is being sent. Dropped before its end, as when the runtime ends, it ends the call.
+struct Unfinished<'a>(&'a Writer);
+
+impl Unfinished<'_> {
+    fn stop(&self, error: Error) {
+        let call = self.0.call();
+        let stopped = call.lock().stop(ErrorCode::CANCEL, error);
+        stopped.finish(call);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_closed() {
+            let text = "the runtime that sent the body of the request has ended";
+            let status = Status::new(Code::Unavailable, text);
+            self.stop(Error::new(Kind::Shutdown, status, Initiator::Local, Processed::Maybe));
+        }
+    }
+}

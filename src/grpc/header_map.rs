@@ -1,0 +1,124 @@
+//! Fields as the `http` crate has them, for the stubs and services of the tower ecosystem.
+
+use crate::grpc::metadata::{decode_bin, encode_bin, split_bin};
+use crate::http2::{FieldRef, Fields};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// Returns received fields without pseudo-header fields.
+///
+/// Left out are `-bin` fields whose values are not base64, since stubs may panic at them, and what a
+/// [`HeaderMap`] cannot hold: its 32,768th field and those that follow.
+#[must_use]
+pub fn received(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for field in fields.iter().filter(|field| field.name.first() != Some(&b':')) {
+        let Ok(name) = HeaderName::from_bytes(field.name) else { continue };
+        let Some(mut value) = value(field) else { continue };
+        value.set_sensitive(field.sensitive);
+        if map.try_append(name, value).is_err() {
+            break;
+        }
+    }
+    map
+}
+
+fn value(field: FieldRef<'_>) -> Option<HeaderValue> {
+    if !field.name.ends_with(b"-bin") {
+        return HeaderValue::from_bytes(field.value).ok();
+    }
+    if field.name == b"grpc-status-details-bin" {
+        // Exactly one value is allowed, and in one form everybody reads it.
+        return HeaderValue::try_from(encode_bin(&decode_bin(field.value).ok()?)).ok();
+    }
+    let valid = split_bin(field.value).all(|value| decode_bin(value).is_ok());
+    valid.then(|| HeaderValue::from_bytes(field.value).ok()).flatten()
+}
+
+/// Appends headers to fields that will be sent.
+///
+/// Left out are those that HTTP/2 does not have (RFC 9113 §8.2.2), and `host`, whose place is `:authority`.
+pub fn append_to(headers: &HeaderMap, fields: &mut Fields) {
+    for (name, value) in headers {
+        if is_absent(name.as_str(), value.as_bytes()) {
+            continue;
+        }
+        if value.is_sensitive() {
+            fields.push_sensitive(name, value);
+        } else {
+            fields.push(name, value);
+        }
+    }
+}
+
+// RFC 9113 §8.2.2: connection-specific fields do not exist, and te is "trailers" or absent
+fn is_absent(name: &str, value: &[u8]) -> bool {
+    match name {
+        "connection" | "host" | "keep-alive" | "proxy-connection" | "transfer-encoding"
+        | "upgrade" => true,
+        "te" => value != b"trailers",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::grpc::header_map::*;
+
+    #[test]
+    fn what_a_stub_cannot_read_is_left_out() {
+        let mut fields = Fields::new();
+        for (name, value) in [
+            (":status", "200"),
+            ("x-one", "a"),
+            ("x-one", "b"),
+            ("grpc-status-details-bin", "****"),
+            ("x-broken-bin", "AA==,*"),
+            ("x-good-bin", "AA==,AAE"),
+        ] {
+            fields.push(name, value);
+        }
+        fields.push_sensitive("authorization", "secret");
+        let map = received(&fields);
+        assert_eq!(map.get_all("x-one").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(map.get("x-good-bin").unwrap(), "AA==,AAE");
+        assert!(map.get("authorization").unwrap().is_sensitive());
+        assert_eq!(map.len(), 4);
+    }
+
+    #[test]
+    fn details_are_passed_on_in_one_form() {
+        for (sent, seen) in [("AAE=", "AAE"), (" AAE", "AAE"), ("AAF=", "AAE"), ("", "")] {
+            let mut fields = Fields::new();
+            fields.push("grpc-status-details-bin", sent);
+            assert_eq!(received(&fields).get("grpc-status-details-bin").unwrap(), seen);
+        }
+    }
+
+    #[test]
+    fn more_fields_than_a_map_holds_do_not_panic() {
+        let mut fields = Fields::new();
+        (0..40_000).for_each(|n| fields.push(format!("x-{n}"), ""));
+        assert!(received(&fields).len() > 20_000);
+    }
+
+    #[test]
+    fn what_http2_does_not_have_is_not_sent() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close"),
+            ("host", "a"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "1"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        headers.append("te", "trailers".parse().unwrap());
+        let mut fields = Fields::new();
+        append_to(&headers, &mut fields);
+        let sent: Vec<_> = fields.iter().map(|field| (field.name, field.value)).collect();
+        let (te, kept): (&[u8], &[u8]) = (b"te", b"x-kept");
+        assert_eq!(sent.len(), 2);
+        assert!(sent.contains(&(te, b"trailers")) && sent.contains(&(kept, b"1")));
+    }
+}
