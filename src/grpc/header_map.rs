@@ -1,6 +1,7 @@
 //! Fields as the `http` crate has them, for the stubs and services of the tower ecosystem.
 
 use crate::grpc::metadata::{decode_bin, encode_bin, split_bin};
+use crate::grpc::percent;
 use crate::http2::{FieldRef, Fields};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -23,6 +24,11 @@ pub fn received(fields: &Fields) -> HeaderMap {
 }
 
 fn value(field: FieldRef<'_>) -> Option<HeaderValue> {
+    if field.name == b"grpc-message" {
+        // Escapes that are broken, or no UTF-8, would hide the status from stubs.
+        let message = percent::decode(field.value);
+        return HeaderValue::from_bytes(&percent::encode(&message, usize::MAX)).ok();
+    }
     if !field.name.ends_with(b"-bin") {
         return HeaderValue::from_bytes(field.value).ok();
     }
@@ -91,6 +97,15 @@ mod tests {
             let mut fields = Fields::new();
             fields.push("grpc-status-details-bin", sent);
             assert_eq!(received(&fields).get("grpc-status-details-bin").unwrap(), seen);
+        }
+    }
+
+    #[test]
+    fn messages_are_passed_on_in_one_form() {
+        for (sent, seen) in [("a%20b", "a b"), ("%C3%BC", "%C3%BC"), ("%zz%FF", "%25zz%EF%BF%BD")] {
+            let mut fields = Fields::new();
+            fields.push("grpc-message", sent);
+            assert_eq!(received(&fields).get("grpc-message").unwrap(), seen);
         }
     }
 

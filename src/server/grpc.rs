@@ -262,6 +262,6 @@ pub(super) fn fail(writer: &Writer, status: &Status) {
     }
 }
 
-pub(super) fn panicked(call: &ServerCall) {
+fn panicked(call: &ServerCall) {
     fail(&call.writer(), &Status::new(Code::Internal, "the handler panicked"));
 }

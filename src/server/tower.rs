@@ -85,7 +85,7 @@ where
             respond(response, head_only, &writer).await
         })
     };
-    Arc::new(Serving::new(begin, settle, super::grpc::panicked).with_cost(cost))
+    Arc::new(Serving::new(begin, settle, panicked).with_cost(cost))
 }
 
 /// Returns the request as services see it; `None` if its path is none.
@@ -123,6 +123,10 @@ fn uri(head: &Head) -> Option<Uri> {
 
 fn malformed(call: &ServerCall) {
     refuse(call, "400", &Status::new(Code::Internal, "the :path is not one of a URI"));
+}
+
+fn panicked(call: &ServerCall) {
+    refuse(call, "500", &Status::new(Code::Internal, "the service panicked"));
 }
 
 /// Answers with a status: that of gRPC, or of HTTP for other requests.
