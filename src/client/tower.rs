@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::grpc::{Code, Metadata, header_map, response, timeout};
 use crate::http2::Fields;
 use body::Receiving;
-use http::header::{self, HeaderValue};
+use http::header;
 use http::request::Parts;
 use http_body::Body;
 use pump::Upload;
@@ -170,17 +170,7 @@ fn take_timeout(parts: &mut Parts) -> Result<Option<Duration>, Error> {
 /// Returns the head of a request.
 fn head(channel: &Channel, parts: &Parts, grpc: bool) -> Result<Fields, Error> {
     let (scheme, authority) = channel.scheme_and_authority();
-    let mut head = Fields::new();
-    head.push(":method", parts.method.as_str());
-    head.push(":scheme", parts.uri.scheme_str().unwrap_or(scheme));
-    head.push(":path", parts.uri.path_and_query().map_or("/", |path| path.as_str()));
-    // RFC 9113 §8.3.1: `host` becomes :authority, and userinfo is no part of it
-    let host = || parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let named = parts.uri.authority().map(|authority| {
-        let all = authority.as_str();
-        all.rsplit_once('@').map_or(all, |(_, host)| host).as_bytes()
-    });
-    head.push(":authority", named.or_else(host).unwrap_or(authority.as_bytes()));
+    let mut head = header_map::pseudo_fields(parts, scheme, authority);
     let mut fields = Fields::new();
     header_map::append_to(&parts.headers, &mut fields);
     if grpc && !channel.inner.interceptors.is_empty() {

@@ -3,7 +3,8 @@
 use crate::grpc::metadata::{decode_bin, encode_bin, split_bin};
 use crate::grpc::percent;
 use crate::http2::{FieldRef, Fields};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 
 /// Returns received fields without pseudo-header fields.
 ///
@@ -38,6 +39,23 @@ fn value(field: FieldRef<'_>) -> Option<HeaderValue> {
     }
     let valid = split_bin(field.value).all(|value| decode_bin(value).is_ok());
     valid.then(|| HeaderValue::from_bytes(field.value).ok()).flatten()
+}
+
+/// Returns the pseudo-header fields of a request whose URI may lack scheme and authority.
+#[must_use]
+pub fn pseudo_fields(parts: &Parts, scheme: &str, authority: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.push(":method", parts.method.as_str());
+    fields.push(":scheme", parts.uri.scheme_str().unwrap_or(scheme));
+    fields.push(":path", parts.uri.path_and_query().map_or("/", |path| path.as_str()));
+    // RFC 9113 §8.3.1: `host` becomes :authority, and userinfo is no part of it
+    let host = || parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let named = parts.uri.authority().map(|authority| {
+        let all = authority.as_str();
+        all.rsplit_once('@').map_or(all, |(_, host)| host).as_bytes()
+    });
+    fields.push(":authority", named.or_else(host).unwrap_or(authority.as_bytes()));
+    fields
 }
 
 /// Appends headers to fields that will be sent.

@@ -6,6 +6,11 @@ use std::time::Duration;
 use tonic::codegen::tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+/// The code of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tonic.md")]
+pub mod guide {}
+
 /// What tonic generates of `echo.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod pb {

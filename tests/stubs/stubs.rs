@@ -4,6 +4,7 @@
 mod ends;
 mod kinds;
 mod mounted;
+mod moved;
 
 use framewire::client::Channel;
 use framewire::server::{Router, Server};

@@ -50,7 +50,7 @@ where
     /// The body failed or panicked.
     pub(super) fn gather(&mut self) -> Result<(Vec<Bytes>, bool), Error> {
         let (mut first, mut bytes) = (Vec::new(), 0);
-        // Whoever waits for more polls again, with a waker of its own.
+        // The task that waits for more polls again, with a waker of its own.
         let cx = &mut Context::from_waker(Waker::noop());
         while bytes < FIRST_MAX {
             match self.poll_next(cx) {
@@ -74,7 +74,7 @@ where
     /// Sends the rest. It ends when the call does.
     pub(super) async fn pump(mut self, writer: Writer) {
         let end = Unfinished(&writer);
-        let (mut over, mut room) = (Wait::new(writer.call()), writer.wait());
+        let (mut over, mut space) = (Wait::new(writer.call()), writer.wait());
         loop {
             let next = poll_fn(|cx| {
                 let closed = over.poll(Until::Over, cx, |x| x.is_closed().then_some(()));
@@ -84,12 +84,12 @@ where
                 if let Some(fields) = self.trailers.take() {
                     return Poll::Ready(Some(Ok(Next::Trailers(fields))));
                 }
-                match ready!(poll_ready(&mut room, cx)) {
+                match ready!(poll_ready(&mut space, cx)) {
                     Ok(()) => self.poll_next(cx).map(Some),
                     Err(Closed) => Poll::Ready(None),
                 }
             });
-            // An error means that the call is over: whoever reads it knows how it ended.
+            // An error means that the call is over: its reader knows how it ended.
             let sent = match next.await {
                 None => return,
                 Some(Ok(Next::Data(bytes))) => writer.append(bytes),
