@@ -7,6 +7,7 @@
 //!   --quick               one short pair a case
 //!   --multi               tokio's multi-thread runtime, not pinned (current-thread, pinned)
 //!   --connections <n>     framewire's pool of at most n, tonic's n channels in turn (1)
+//!   --stubs               tonic's stubs and service on framewire, beside tonic
 //!   --json <file>         every run as JSON
 //! ```
 //!
@@ -44,6 +45,7 @@ struct Options {
     quick: bool,
     multi: bool,
     connections: u32,
+    stubs: bool,
     json: Option<String>,
     role: Option<String>,
     stack: String,
@@ -71,6 +73,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--multi" => options.multi = true,
                 "--connections" => options.connections = value()?.parse()?,
+                "--stubs" => options.stubs = true,
                 "--json" => options.json = Some(value()?),
                 "--role" => options.role = Some(value()?),
                 "--stack" => options.stack = value()?,
@@ -151,7 +154,8 @@ fn compare(options: &Options) -> Result<(), BoxError> {
         pin: process::can_pin(),
     };
     let mut all = Vec::new();
-    series(options, &setting, ["framewire", "tonic"], rounds, &mut all)?;
+    let first = if options.stubs { "stubs" } else { "framewire" };
+    series(options, &setting, [first, "tonic"], rounds, &mut all)?;
     if let Some(file) = &options.json {
         std::fs::write(file, report::json(&all))?;
     }

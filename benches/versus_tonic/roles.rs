@@ -18,25 +18,16 @@ fn runtime(multi: bool) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-/// Returns whether `stack` names framewire; tonic is the other one.
-fn is_framewire(stack: &str) -> Result<bool, BoxError> {
-    match stack {
-        "tonic" => Ok(false),
-        "framewire" => Ok(true),
-        _ => Err(format!("no stack {stack}").into()),
-    }
-}
-
 /// Serves until standard input ends.
 pub fn server(options: &Options) -> Result<(), BoxError> {
     let files = options.files();
     let tls = options.tls.then_some(&files);
-    let framewire = is_framewire(&options.stack)?;
     runtime(options.multi)?.block_on(async {
-        let port = if framewire {
-            with_framewire::serve(options.port, tls)?
-        } else {
-            with_tonic::serve(options.port, tls)?
+        let port = match options.stack.as_str() {
+            "framewire" => with_framewire::serve(options.port, tls)?,
+            "stubs" => with_framewire::serve_stubs(options.port, tls)?,
+            "tonic" => with_tonic::serve(options.port, tls)?,
+            other => return Err(format!("no stack {other}").into()),
         };
         println!("port {port}");
         let (over, ended) = tokio::sync::oneshot::channel();
@@ -60,14 +51,16 @@ pub fn client(options: &Options) -> Result<(), BoxError> {
         calls: options.calls,
         server: options.server_pid,
     };
-    let framewire = is_framewire(&options.stack)?;
+    let (port, connections) = (options.port, options.connections);
     let seen = runtime(options.multi)?.block_on(async {
-        if framewire {
-            let client = with_framewire::connect(options.port, tls, options.connections)?;
-            load::run(client, case, plan).await
-        } else {
-            let client = with_tonic::connect(options.port, tls, options.connections).await?;
-            load::run(client, case, plan).await
+        match options.stack.as_str() {
+            "framewire" => {
+                load::run(with_framewire::connect(port, tls, connections)?, case, plan).await
+            }
+            "stubs" => {
+                load::run(with_framewire::connect_stubs(port, tls, connections)?, case, plan).await
+            }
+            _ => load::run(with_tonic::connect(port, tls, connections).await?, case, plan).await,
         }
     })?;
     process::print(&seen);

@@ -2,6 +2,7 @@
 
 use crate::bench::{EchoRequest, EchoResponse};
 use crate::stack::{BoxError, Client, RealHead, TlsFiles, USER_AGENT};
+use crate::with_tonic::{self, EchoServer};
 use bytes::Bytes;
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
@@ -31,6 +32,15 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
             }
             Ok(())
         });
+    serve_router(router, port, tls)
+}
+
+/// Starts tonic's service on framewire's server.
+pub fn serve_stubs(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
+    serve_router(Router::new().tower("/", EchoServer), port, tls)
+}
+
+fn serve_router(router: Router, port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
     let mut server = Server::builder(router).max_concurrent_streams(crate::STREAMS);
     if let Some(files) = tls {
         let (certificate, key) = files.read()?;
@@ -43,6 +53,19 @@ pub fn serve(port: u16, tls: Option<&TlsFiles>) -> Result<u16, BoxError> {
 
 /// A channel to the server, of at most so many connections.
 pub fn connect(port: u16, tls: Option<&TlsFiles>, connections: u32) -> Result<Echo, BoxError> {
+    Ok(Echo { channel: channel(port, tls, connections)? })
+}
+
+/// tonic's stub over such a channel.
+pub fn connect_stubs(
+    port: u16,
+    tls: Option<&TlsFiles>,
+    connections: u32,
+) -> Result<with_tonic::Echo<Channel>, BoxError> {
+    with_tonic::Echo::over(vec![channel(port, tls, connections)?])
+}
+
+fn channel(port: u16, tls: Option<&TlsFiles>, connections: u32) -> Result<Channel, BoxError> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The connector, too, reads TCP_NODELAY back.
     let mut builder = Channel::builder(&format!("{scheme}://127.0.0.1:{port}"))
@@ -54,7 +77,7 @@ pub fn connect(port: u16, tls: Option<&TlsFiles>, connections: u32) -> Result<Ec
         let tls = ClientTls::builder().roots_pem(certificate).server_name("localhost").build()?;
         builder = builder.tls(tls);
     }
-    Ok(Echo { channel: builder.build()? })
+    Ok(builder.build()?)
 }
 
 #[derive(Clone)]

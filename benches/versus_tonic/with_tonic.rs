@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tonic::body::Body;
-use tonic::client::Grpc as ClientGrpc;
+use tonic::client::{Grpc as ClientGrpc, GrpcService};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::tokio_stream::{Stream, StreamExt as _, iter, wrappers::ReceiverStream};
-use tonic::codegen::{BoxFuture, BoxStream, Service, http};
+use tonic::codegen::{Body as HttpBody, BoxFuture, BoxStream, Service, http};
 use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{
@@ -25,8 +25,9 @@ const UNARY: &str = "/framewire.bench.v1.Echo/Unary";
 const SERVER_STREAM: &str = "/framewire.bench.v1.Echo/ServerStream";
 const BIDI: &str = "/framewire.bench.v1.Echo/Bidi";
 
+/// The service, for both transports.
 #[derive(Clone)]
-struct EchoServer;
+pub struct EchoServer;
 
 struct Unary;
 impl UnaryService<EchoRequest> for Unary {
@@ -70,7 +71,11 @@ impl StreamingService<EchoRequest> for Bidi {
     }
 }
 
-impl Service<http::Request<Body>> for EchoServer {
+impl<B> Service<http::Request<B>> for EchoServer
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -79,7 +84,7 @@ impl Service<http::Request<Body>> for EchoServer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let mut grpc = Grpc::new(ProstCodec::<EchoResponse, EchoRequest>::default());
         match request.uri().path() {
             UNARY => Box::pin(async move { Ok(grpc.unary(Unary, request).await) }),
@@ -133,7 +138,7 @@ pub async fn connect(
     port: u16,
     tls: Option<&TlsFiles>,
     connections: u32,
-) -> Result<Echo, BoxError> {
+) -> Result<Echo<Channel>, BoxError> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://127.0.0.1:{port}"))?
         .user_agent(USER_AGENT)?
@@ -151,19 +156,27 @@ pub async fn connect(
     }
     let mut all = Vec::new();
     for _ in 0..connections.max(1) {
-        all.push(ClientGrpc::new(endpoint.connect().await?));
+        all.push(endpoint.connect().await?);
     }
-    let grpc = all.first().ok_or("no channel")?.clone();
-    Ok(Echo { grpc, all: all.into(), next: Arc::default() })
+    Echo::over(all)
 }
 
-pub struct Echo {
-    grpc: ClientGrpc<Channel>,
-    all: Arc<[ClientGrpc<Channel>]>,
+/// tonic's stub over one of several transports.
+pub struct Echo<T> {
+    grpc: ClientGrpc<T>,
+    all: Arc<[ClientGrpc<T>]>,
     next: Arc<AtomicUsize>,
 }
 
-impl Clone for Echo {
+impl<T: Clone> Echo<T> {
+    pub fn over(transports: Vec<T>) -> Result<Self, BoxError> {
+        let all: Arc<[_]> = transports.into_iter().map(ClientGrpc::new).collect();
+        let grpc = all.first().ok_or("no channel")?.clone();
+        Ok(Self { grpc, all, next: Arc::default() })
+    }
+}
+
+impl<T: Clone> Clone for Echo<T> {
     fn clone(&self) -> Self {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
         let grpc = self.all[at].clone();
@@ -177,7 +190,14 @@ fn request(payload: Bytes) -> EchoRequest {
     EchoRequest { payload, ..EchoRequest::default() }
 }
 
-impl Client for Echo {
+impl<T> Client for Echo<T>
+where
+    T: GrpcService<Body> + Clone + Send + Sync + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<BoxError> + Send,
+{
     async fn unary(&mut self, payload: Bytes, head: Option<&RealHead>) -> Result<Bytes, BoxError> {
         let mut request = Request::new(request(payload));
         if let Some(head) = head {
@@ -188,7 +208,7 @@ impl Client for Echo {
             metadata.insert("x-region", head.region.parse()?);
             metadata.insert("traceparent", head.traceparent.parse()?);
         }
-        self.grpc.ready().await?;
+        self.grpc.ready().await.map_err(Into::into)?;
         let path = PathAndQuery::from_static(UNARY);
         let response = self.grpc.unary(request, path, Codec::default()).await?;
         Ok(response.into_inner().payload)
@@ -200,7 +220,7 @@ impl Client for Echo {
         mut go_on: impl FnMut(usize) -> bool + Send,
     ) -> Result<(), BoxError> {
         let request = EchoRequest { count: u32::MAX, ..request(payload) };
-        self.grpc.ready().await?;
+        self.grpc.ready().await.map_err(Into::into)?;
         let path = PathAndQuery::from_static(SERVER_STREAM);
         let answer =
             self.grpc.server_streaming(Request::new(request), path, Codec::default()).await?;
@@ -219,7 +239,7 @@ impl Client for Echo {
         mut go_on: impl FnMut(usize) -> bool + Send,
     ) -> Result<(), BoxError> {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
-        self.grpc.ready().await?;
+        self.grpc.ready().await.map_err(Into::into)?;
         let path = PathAndQuery::from_static(BIDI);
         let requests = Request::new(ReceiverStream::new(receiver));
         sender.send(request(payload.clone())).await?;
