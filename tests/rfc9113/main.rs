@@ -6,6 +6,8 @@ mod abuse;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod independent;
+#[cfg(test)]
 mod s10_security;
 #[cfg(test)]
 mod s3_starting;
