@@ -2,18 +2,19 @@
 //! own deadline, so each call ends at it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "support/park.rs"]
+mod park;
+
 use framewire::client::{Channel, HedgePolicy, HttpRequest, RetryPolicy};
 use framewire::error::{Error, Kind, Phase, Processed};
 use framewire::server::{Router, Server};
 use framewire::transport::{Connect, ConnectFuture, Target};
 use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
+use park::block_on;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Unary");
@@ -232,28 +233,6 @@ fn a_call_between_two_attempts() {
     let error = for_a_moment(&setup, BUSY, Duration::from_secs(2));
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
     assert_eq!(error.processed(), Processed::Maybe, "an attempt was sent");
-}
-
-/// Wakes a thread that is in no runtime.
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    let started = Instant::now();
-    loop {
-        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return result;
-        }
-        assert!(started.elapsed() < HANG, "hangs");
-        std::thread::park_timeout(HANG);
-    }
 }
 
 /// Outside a runtime there is no timer: a call that has a deadline and must wait says so.

@@ -1,17 +1,17 @@
 //! Channels and servers beside, across and without tokio runtimes: no call hangs, and nothing panics.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "support/park.rs"]
+mod park;
+
 use framewire::client::{self, Channel, ChannelBuilder};
 use framewire::error::{Initiator, Kind, Processed};
 use framewire::server::{self, Requests, Router, Server};
 use framewire::transport::{MemoryConnector, in_memory};
 use framewire::{Code, Error, Method, Raw, Request, Response};
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
+use park::block_on;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
@@ -43,29 +43,6 @@ fn serve() -> (MemoryConnector, Runtime) {
 
 fn builder(connector: &MemoryConnector) -> ChannelBuilder {
     Channel::builder("http://test").connector(connector.clone())
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// An executor that is not tokio's.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        assert!(std::time::Instant::now() < end, "the call hangs");
-        thread::park_timeout(Duration::from_secs(1));
-    }
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -123,11 +123,7 @@ fn drain(conn: &mut Connection<u64>, side: &mut Side, now: Instant) {
         let event = event.expect("two honest ends break no rule");
         let Some(event) = event else { return };
         match event {
-            Event::Head { key, .. } => {
-                if !side.keys.contains(&key) {
-                    side.keys.push(key);
-                }
-            }
+            Event::Head { key, .. } if !side.keys.contains(&key) => side.keys.push(key),
             Event::Data { key, data, .. } => {
                 *side.got.entry(key).or_default() += data.len() as u64;
                 *side.held.entry(key).or_default() += data.len() as u32;

@@ -53,7 +53,7 @@ impl AsyncWrite for Wire {
 }
 
 enum Verdict {
-    Fields(h2::frame::Pseudo, HeaderMap),
+    Fields(Box<h2::frame::Pseudo>, HeaderMap),
     /// The block was decoded, the message it makes refused.
     Malformed,
     Refused,
@@ -78,7 +78,7 @@ impl Oracle {
             Poll::Ready(Some(Ok(h2::frame::Frame::Headers(headers)))) => {
                 assert!(!headers.is_over_size());
                 let (pseudo, fields) = headers.into_parts();
-                Verdict::Fields(pseudo, fields)
+                Verdict::Fields(Box::new(pseudo), fields)
             }
             Poll::Ready(Some(Err(h2::proto::Error::Reset(..)))) => Verdict::Malformed,
             Poll::Ready(Some(Err(_))) => Verdict::Refused,

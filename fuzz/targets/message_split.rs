@@ -44,7 +44,10 @@ fn split(wire: &[u8], cuts: &[u8], drain_late: bool) -> Outcome {
         arrived += chunk.len();
         assert!(splitter.len() <= arrived);
         assert!(splitter.capacity() <= 2 * arrived + (128 << 10));
-        while !drain_late {
+        if drain_late {
+            continue;
+        }
+        loop {
             match splitter.next() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,

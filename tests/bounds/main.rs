@@ -1,4 +1,5 @@
-//! What a server holds for hostile clients, in bytes of heap, against the formula of `SECURITY.md`.
+//! What a server holds for hostile clients, and a client for hostile servers, in bytes of heap, against the
+//! formula of `SECURITY.md`.
 //!
 //! `FRAMEWIRE_BOUNDS_ONLY=name` runs one shape.
 #![cfg(target_os = "linux")]
@@ -20,6 +21,7 @@ mod frame;
 mod heap;
 #[path = "../support/hpack.rs"]
 mod hpack;
+mod servers;
 mod shapes;
 
 use framewire::server::{HttpReply, Requests, Router, Server};
@@ -27,7 +29,7 @@ use framewire::{Budget, Code, Limits, Method, Raw, Response, Status};
 use shapes::{End, Shape, shapes};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Clients of each shape at once.
@@ -204,8 +206,15 @@ fn measure(shape: &Shape) -> (usize, usize, Vec<End>) {
     (most / CLIENTS, left, ends)
 }
 
+/// The heap is that of the process: one test at a time reads it.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn every_hostile_shape_keeps_to_the_formula() {
+    let _alone = alone();
     let limits = Limits::server();
     let mut findings = Vec::new();
     let only = std::env::var("FRAMEWIRE_BOUNDS_ONLY").ok();
@@ -234,6 +243,7 @@ fn every_hostile_shape_keeps_to_the_formula() {
 /// The section of `SECURITY.md` is what the limits give.
 #[test]
 fn the_formula_is_that_of_the_limits() {
+    let _alone = alone();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/SECURITY.md");
     let security = std::fs::read_to_string(file).unwrap();
     let text = formula::text(&Limits::server());

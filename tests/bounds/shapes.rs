@@ -87,7 +87,7 @@ fn asked(path: &str) -> Vec<RawFrame> {
 }
 
 /// `gzip`, of so many zeros.
-fn bomb(zeros: usize) -> Vec<u8> {
+pub fn bomb(zeros: usize) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(&vec![0; zeros]).unwrap();

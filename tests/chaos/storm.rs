@@ -54,7 +54,7 @@ impl Callers {
             one.block_on(stopped.notified());
         });
         let one = receive.recv().unwrap();
-        let channels = many.block_on_here(|| (0..CHANNELS).map(|n| clients.handles(n)).collect());
+        let channels = within(&many, || (0..CHANNELS).map(|n| clients.handles(n)).collect());
         Self { many, one, clients, channels: Mutex::new(channels), until, stop }
     }
 
@@ -123,15 +123,10 @@ impl Callers {
     }
 }
 
-trait BlockOnHere {
-    fn block_on_here<T>(&self, f: impl FnOnce() -> T) -> T;
-}
-
-impl BlockOnHere for Runtime {
-    fn block_on_here<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _guard = self.enter();
-        f()
-    }
+/// Runs it where tasks are tasks of this runtime.
+fn within<T>(runtime: &Runtime, f: impl FnOnce() -> T) -> T {
+    let _guard = runtime.enter();
+    f()
 }
 
 /// Begins calls until the time has come.
@@ -227,7 +222,7 @@ pub async fn harm(callers: Arc<Callers>, world: &mut World, seed: u64) -> Vec<Re
             }
             _ => {
                 let channel = callers.channel(rng.next() as usize % CHANNELS, &mut rng).0;
-                println!("{said}: {}", channel.stats().state_line());
+                println!("{said}: {}", state_line(&channel.stats()));
                 let _ = (channel.advice(), channel.drain_replaced(), channel.connections());
             }
         }
@@ -316,13 +311,7 @@ pub fn answers_arrive(server: usize) -> bool {
     [crate::world::PLAIN, crate::world::TLS, AGED].contains(&server)
 }
 
-trait StateLine {
-    fn state_line(&self) -> String;
-}
-
-impl StateLine for framewire::client::PoolStats {
-    fn state_line(&self) -> String {
-        let (calls, connections) = (self.calls(), self.connections.len());
-        format!("{:?}, {calls} calls, {connections} connections", self.state)
-    }
+fn state_line(stats: &framewire::client::PoolStats) -> String {
+    let (calls, connections) = (stats.calls(), stats.connections.len());
+    format!("{:?}, {calls} calls, {connections} connections", stats.state)
 }

@@ -1,6 +1,7 @@
 //! What a caller and a server read when certificates, or the two ends' protocols, do not fit: real
 //! handshakes through a channel and a server.
 
+use crate::identity::{Authority, Leaf};
 use crate::log::Log;
 use crate::{UNARY, normal};
 use framewire::client::Channel;
@@ -9,9 +10,7 @@ use framewire::server::{Router, Server};
 use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
 use framewire::transport::{Connect, ConnectFuture, Connected, Target, in_memory};
 use framewire::unstable::grpc::{Raw, Request, Response};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::error::Error as _;
@@ -19,33 +18,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-/// A chain and its key, as PEM.
-type Pair = (String, String);
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        change(&mut params);
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-}
 
 fn ca(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -87,14 +59,14 @@ async fn call(
 }
 
 /// The reason in a caller's error, and the reason that the server logs.
-type Row = (&'static str, Pair, &'static str, &'static str);
+type Row = (&'static str, Leaf, &'static str, &'static str);
 
 fn client(root: &Authority) -> ClientTlsBuilder {
     ClientTls::builder().roots_pem(&root.pem)
 }
 
-fn server(pair: &Pair) -> ServerTlsBuilder {
-    ServerTls::builder().identity_pem(&pair.0, &pair.1)
+fn server(leaf: &Leaf) -> ServerTlsBuilder {
+    ServerTls::builder().identity_pem(&leaf.pem, leaf.key.serialize_pem())
 }
 
 /// Numbers of days differ from day to day.
@@ -183,8 +155,8 @@ async fn a_server_certificate_that_is_not_accepted() {
              (alert UnsupportedCertificate)",
         ),
     ];
-    for (what, pair, reason, logged) in rows {
-        let tls = (client(&root).build().unwrap(), server(&pair).build().unwrap());
+    for (what, leaf, reason, logged) in rows {
+        let tls = (client(&root).build().unwrap(), server(&leaf).build().unwrap());
         let found = call("https", Some(tls.0), Some(tls.1)).await;
         check(what, &found, HANDSHAKE, reason, logged);
     }
@@ -230,7 +202,7 @@ async fn a_server_certificate_of_version_1() {
 fn refused_clients(
     root: &Authority,
     other: &Authority,
-) -> [(&'static str, Option<Pair>, &'static str, &'static str); 5] {
+) -> [(&'static str, Option<Leaf>, &'static str, &'static str); 5] {
     let for_servers = |p: &mut CertificateParams| {
         p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     };
@@ -280,7 +252,7 @@ fn refused_clients(
 async fn a_client_certificate_that_is_not_accepted_in_tls_1_2() {
     let (root, other) = (Authority::new("root"), Authority::new("other"));
     let good = root.sign(&["localhost"], |_| {});
-    for (what, pair, reason, logged) in refused_clients(&root, &other) {
+    for (what, leaf, reason, logged) in refused_clients(&root, &other) {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(root.pem.as_bytes()).unwrap()).unwrap();
         let crypto = Arc::new(rustls::crypto::ring::default_provider());
@@ -288,11 +260,11 @@ async fn a_client_certificate_that_is_not_accepted_in_tls_1_2() {
             .with_protocol_versions(&[&rustls::version::TLS12])
             .unwrap()
             .with_root_certificates(roots);
-        let config = match &pair {
+        let config = match &leaf {
             None => config.with_no_client_auth(),
-            Some((chain, key)) => {
+            Some(Leaf { pem: chain, key }) => {
                 let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
                 config.with_client_auth_cert(chain, key).unwrap()
             }
         };
@@ -308,10 +280,10 @@ async fn a_client_certificate_that_is_not_accepted_in_tls_1_2() {
 async fn a_client_certificate_that_is_not_accepted() {
     let (root, other) = (Authority::new("root"), Authority::new("other"));
     let good = root.sign(&["localhost"], |_| {});
-    for (what, pair, reason, logged) in refused_clients(&root, &other) {
+    for (what, leaf, reason, logged) in refused_clients(&root, &other) {
         let mut client = client(&root);
-        if let Some((chain, key)) = &pair {
-            client = client.identity_pem(chain, key);
+        if let Some(Leaf { pem: chain, key }) = &leaf {
+            client = client.identity_pem(chain, key.serialize_pem());
         }
         let server = server(&good).client_roots_pem(&root.pem).build().unwrap();
         let found = call("https", Some(client.build().unwrap()), Some(server)).await;

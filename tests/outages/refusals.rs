@@ -57,7 +57,7 @@ async fn fails_unprocessed(call: Call, code: Code) -> String {
     error.to_string()
 }
 
-/// Accepts every connection and hands each stream to `judge`, which answers or refuses it.
+/// Accepts every connection, and of all streams together answers `most` at a time; it refuses the others.
 fn serve(mut listener: MemoryListener, heads: Arc<AtomicUsize>, most: usize) {
     let open = Arc::new(Mutex::new(0));
     tokio::spawn(async move {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// Accepts, reads, and says nothing. Returns how many bytes came that are no preface.
+/// Accepts, reads, and says nothing. Returns how many requests came.
 fn silent(mut listener: MemoryListener) -> Arc<AtomicUsize> {
     let frames = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&frames);

@@ -577,18 +577,18 @@ fn a_frame_behind_the_peers_reset_is_told() {
     assert_eq!(resets, [(RST_STREAM, 1, STREAM_CLOSED)]);
 }
 
-/// What a server makes of one request: its fields, or the rule that it breaks.
-fn judged(section: Vec<u8>) -> Result<Fields, Violation> {
+/// The fields of one request, if a server takes it; it resets what is malformed.
+fn judged(section: Vec<u8>) -> Option<Fields> {
     let mut server = Engine::server(|_| {});
     server.input.extend(&headers(1, WHOLE, section).bytes());
     let connection = &mut server.connection;
     match connection.next_event(&mut server.input, &mut server.out, server.now) {
-        Ok(Some(Event::Head { head, .. })) => Ok(head.fields().clone()),
+        Ok(Some(Event::Head { head, .. })) => Some(head.fields().clone()),
         Ok(None) => {
             let frames = server.frames();
             let reset = frames.iter().find(|f| f.kind == RST_STREAM).expect("a reset");
             assert_eq!(reset.payload, PROTOCOL_ERROR.to_be_bytes());
-            Err(Violation::FieldValue)
+            None
         }
         other => panic!("{other:?}"),
     }
@@ -614,14 +614,14 @@ fn blanks_are_stripped_from_grpc_metadata_only() {
         ("content-length", " 0"),
         ("connection", " close"),
     ] {
-        assert!(judged(grpc(&[(name, value)])).is_err(), "{name}: {value:?}");
+        assert!(judged(grpc(&[(name, value)])).is_none(), "{name}: {value:?}");
     }
-    assert!(judged(post("/a/b ", &[("content-type", "application/grpc")])).is_err());
+    assert!(judged(post("/a/b ", &[("content-type", "application/grpc")])).is_none());
     for other in ["text/plain", "application/grpc-web", "application/grpcfoo"] {
         let plain = post("/a/b", &[("content-type", other), ("x-a", " one")]);
-        assert!(judged(plain).is_err(), "{other}");
+        assert!(judged(plain).is_none(), "{other}");
     }
-    assert!(judged(post("/a/b", &[("x-a", "one ")])).is_err(), "without a type");
+    assert!(judged(post("/a/b", &[("x-a", "one ")])).is_none(), "without a type");
 }
 
 /// RFC 9113 §8.3.1: one valid scheme, and no userinfo, in host neither.
@@ -632,19 +632,19 @@ fn schemes_and_hosts_are_judged() {
         block(&[&pseudo[..], more].concat())
     };
     for scheme in ["http", "https", "HTTP", "grpc+unix", "x-1.2"] {
-        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_ok(), "{scheme}");
+        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_some(), "{scheme}");
     }
     for scheme in ["", "1http", "ht tp", "http:", "http://", "h\u{e9}"] {
-        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_err(), "{scheme}");
+        assert!(judged(request(scheme, &[(":authority", "localhost")])).is_none(), "{scheme}");
     }
     // What C-core sends for Unix sockets, among others.
     for authority in ["localhost", "/run/x.sock", "%2Frun%2Fx.sock", "[::1]:80", "unix:a"] {
-        assert!(judged(request("http", &[(":authority", authority)])).is_ok(), "{authority}");
-        assert!(judged(request("http", &[("host", authority)])).is_ok(), "{authority}");
+        assert!(judged(request("http", &[(":authority", authority)])).is_some(), "{authority}");
+        assert!(judged(request("http", &[("host", authority)])).is_some(), "{authority}");
     }
     for authority in ["user@localhost", "user:secret@localhost", "a b"] {
-        assert!(judged(request("http", &[(":authority", authority)])).is_err(), "{authority}");
-        assert!(judged(request("http", &[("host", authority)])).is_err(), "{authority}");
+        assert!(judged(request("http", &[(":authority", authority)])).is_none(), "{authority}");
+        assert!(judged(request("http", &[("host", authority)])).is_none(), "{authority}");
     }
 }
 

@@ -1,57 +1,34 @@
 //! An authority, whom it signs for, and a server that tells how its callers are connected.
 
+use crate::identity::{Authority, Leaf};
 use framewire::client::Channel;
 use framewire::server::{Context, Router, Server};
 use framewire::tls::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
 use framewire::transport::ConnectionInfo;
 use framewire::transport::{MemoryConnector, in_memory};
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::sync::mpsc;
 
 pub const WHO: Method<Raw, Raw> = Method::new("/test.Who/Am");
 
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub pem: String,
+/// Trusts the authority, and shows this certificate.
+pub fn client_of(authority: &Authority, leaf: &Leaf) -> ClientTlsBuilder {
+    let builder = ClientTls::builder().roots_pem(&authority.pem);
+    builder.identity_pem(&leaf.pem, leaf.key.serialize_pem())
 }
 
-pub struct Leaf {
-    pub der: Vec<u8>,
-    pub pem: String,
-    pub key: String,
+/// Wants certificates of the authority, and shows one.
+pub fn server_of(authority: &Authority) -> ServerTlsBuilder {
+    let leaf = authority.sign(&["localhost"], |_| {});
+    let builder = ServerTls::builder().client_roots_pem(&authority.pem);
+    builder.identity_pem(&leaf.pem, leaf.key.serialize_pem())
 }
 
-impl Authority {
-    pub fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    pub fn sign(&self, name: &str) -> Leaf {
-        self.sign_all(&[name])
-    }
-
-    pub fn sign_all(&self, names: &[&str]) -> Leaf {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let der = certificate.der().to_vec();
-        Leaf { der, pem: certificate.pem(), key: key.serialize_pem() }
-    }
-
-    pub fn client(&self, leaf: &Leaf) -> ClientTlsBuilder {
-        ClientTls::builder().roots_pem(&self.pem).identity_pem(&leaf.pem, &leaf.key)
-    }
-
-    pub fn server(&self) -> ServerTlsBuilder {
-        let leaf = self.sign("localhost");
-        ServerTls::builder().identity_pem(&leaf.pem, &leaf.key).client_roots_pem(&self.pem)
-    }
+/// The bytes of its certificate.
+pub fn der(leaf: &Leaf) -> Vec<u8> {
+    CertificateDer::from_pem_slice(leaf.pem.as_bytes()).unwrap().to_vec()
 }
 
 /// A server whose one method reports how its caller is connected, and the way to reach it.

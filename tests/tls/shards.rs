@@ -1,18 +1,20 @@
 //! Channels by key, with real handshakes: what differs in one part shares neither a connection nor
 //! a session.
 
-use crate::parties::{Authority, serve};
+use crate::identity::Authority;
+use crate::parties::{client_of, serve};
 use framewire::client::{Channel, ChannelBuilder, Channels};
 use framewire::tls::ServerTls;
 
 /// The first of them, and each part changed alone.
 fn all(authority: &Authority, connector: &framewire::transport::MemoryConnector) -> Vec<Builder> {
-    let (leaf, other) = (authority.sign("one.example"), authority.sign("two.example"));
-    let tls = authority.client(&leaf).build().unwrap();
-    let identity = authority.client(&other).build().unwrap();
+    let (leaf, other) =
+        (authority.sign(&["one.example"], |_| {}), authority.sign(&["two.example"], |_| {}));
+    let tls = client_of(authority, &leaf).build().unwrap();
+    let identity = client_of(authority, &other).build().unwrap();
     // The same roots and one more.
-    let more = Authority::new();
-    let roots = authority.client(&leaf).roots_pem(&more.pem).build().unwrap();
+    let more = Authority::new("more");
+    let roots = client_of(authority, &leaf).roots_pem(&more.pem).build().unwrap();
     let named = tls.clone().with_server_name("other.example").unwrap();
     let at = |target: &'static str, via: &'static str, tls: &framewire::tls::ClientTls| {
         let (connector, tls) = (connector.clone(), tls.clone());
@@ -49,9 +51,9 @@ type Builder = (&'static str, Box<dyn Fn() -> ChannelBuilder>);
 
 #[tokio::test]
 async fn no_part_of_a_key_shares_a_connection_or_a_session_with_another() {
-    let authority = Authority::new();
-    let leaf = authority.sign_all(&["localhost", "other.example"]);
-    let server = ServerTls::builder().identity_pem(&leaf.pem, &leaf.key);
+    let authority = Authority::new("root");
+    let leaf = authority.sign(&["localhost", "other.example"], |_| {});
+    let server = ServerTls::builder().identity_pem(&leaf.pem, leaf.key.serialize_pem());
     let server = server.client_roots_pem(&authority.pem).build().unwrap();
     let served = serve(server.clone());
     let all = all(&authority, &served.connector);
