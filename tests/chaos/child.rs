@@ -1,5 +1,6 @@
-//! Processes of this test's binary, each in its part, and what they write down.
+//! The parts of this test's processes, what each is told, and what they write down.
 
+use crate::again::Child;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child as System, ChildStdin, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// Set in such a process: its part, where it listens, its seed, its log, and words of its own.
 const PART: &str = "FRAMEWIRE_CHAOS_PART";
@@ -17,8 +16,6 @@ const LISTEN: &str = "FRAMEWIRE_CHAOS_LISTEN";
 const SEED: &str = "FRAMEWIRE_CHAOS_CHILD_SEED";
 const LOG: &str = "FRAMEWIRE_CHAOS_LOG";
 const MORE: &str = "FRAMEWIRE_CHAOS_MORE";
-/// What a busy machine may need to start a process, or to end one.
-const PATIENT: Duration = Duration::from_secs(30);
 
 /// Runs the storm in a process of its own, since it counts descriptors and bytes; `before` are a
 /// command and its arguments that run it. Whether it passed.
@@ -104,14 +101,6 @@ pub fn read(log: &Path) -> HashMap<u64, (u32, u32)> {
     found
 }
 
-/// A process. Dropped, it is killed.
-pub struct Child {
-    system: System,
-    lines: Lines<BufReader<ChildStdout>>,
-    input: ChildStdin,
-    pub address: SocketAddr,
-}
-
 /// What to start.
 #[derive(Clone)]
 pub struct Start {
@@ -122,51 +111,13 @@ pub struct Start {
     pub more: String,
 }
 
-impl Child {
-    pub async fn start(start: &Start) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", crate::CHILD, "--nocapture", "--test-threads", "1"]);
-        command.env(PART, start.part).env(LISTEN, start.listen.to_string());
-        command.env(SEED, start.seed.to_string()).env(LOG, &start.log).env(MORE, &start.more);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut system = command.spawn().unwrap();
-        let lines = BufReader::new(system.stdout.take().unwrap()).lines();
-        let input = system.stdin.take().unwrap();
-        let mut child = Self { system, lines, input, address: start.listen };
-        child.address = child.line("listens on ").await.parse().unwrap();
-        child
-    }
-
-    /// What stands behind these words in the next line that begins with them.
-    pub async fn line(&mut self, words: &str) -> String {
-        let search = async {
-            while let Ok(Some(line)) = self.lines.next_line().await {
-                if let Some(rest) = line.strip_prefix(words) {
-                    return rest.to_owned();
-                }
-            }
-            panic!("a process ended without saying {words:?}")
-        };
-        timeout(PATIENT, search).await.unwrap_or_else(|_| panic!("no {words:?} in {PATIENT:?}"))
-    }
-
-    /// Says a line to it.
-    pub async fn tell(&mut self, line: &str) {
-        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-    }
-
-    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`.
-    pub async fn signal(&self, name: &str) {
-        let Some(id) = self.system.id() else { return };
-        let mut command = Command::new("sh");
-        command.args(["-c", "kill -\"$0\" \"$1\"", name, &id.to_string()]);
-        assert!(command.status().await.unwrap().success(), "no signal could be sent");
-    }
-
-    /// Waits for its end after a signal; whether it ended well.
-    pub async fn ended(&mut self) -> bool {
-        let status = timeout(PATIENT, self.system.wait()).await;
-        status.expect("a process does not end").unwrap().success()
+impl Start {
+    pub async fn start(&self) -> Child {
+        let (listen, seed) = (self.listen.to_string(), self.seed.to_string());
+        let log = self.log.to_str().unwrap();
+        let told =
+            [(PART, self.part), (LISTEN, &listen), (SEED, &seed), (LOG, log), (MORE, &self.more)];
+        Child::start(&[], crate::CHILD, &told).await
     }
 }
 

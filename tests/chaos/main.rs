@@ -16,6 +16,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/child.rs"]
+mod again;
 mod audit;
 mod calls;
 mod child;

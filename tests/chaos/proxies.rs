@@ -1,8 +1,9 @@
 //! Real proxies between the channels and the servers: nginx with `grpc_pass`, and HAProxy.
 
+use crate::again::Child;
 use crate::audit::{self, Findings};
 use crate::calls::{Ended, Spec, make};
-use crate::child::{Child, Start, until};
+use crate::child::{Start, until};
 use crate::seed::Rng;
 use crate::storm::{FAIR, HANG, Record};
 use crate::world::{Life, Policy, retire};
@@ -194,7 +195,7 @@ pub async fn through(proxy: Proxy, seed: u64, seconds: u64) -> Findings {
 }
 
 async fn begin(start: Start, server: usize, lives: &mut Vec<Life>) -> (Child, Start, usize) {
-    let child = Child::start(&start).await;
+    let child = start.start().await;
     lives.push(Life { server, log: start.log.clone(), harmed: false, end: None });
     (child, start, lives.len() - 1)
 }

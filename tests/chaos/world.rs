@@ -1,7 +1,8 @@
 //! The servers, and the channels to them.
 
+use crate::again::Child;
 use crate::calls::PANICS;
-use crate::child::{Child, Start};
+use crate::child::Start;
 use crate::identity::Identity;
 use crate::seed::{Rng, Shared};
 use framewire::Budget;
@@ -81,7 +82,7 @@ impl World {
             };
             let log = folder.join(format!("{n}-0"));
             let mut start = Start { part, listen: anywhere, seed: rng.next(), log, more };
-            let child = Child::start(&start).await;
+            let child = start.start().await;
             start.listen = child.address;
             let life = Life { server: n, log: start.log.clone(), harmed: false, end: None };
             world_lives.push(life);
@@ -90,7 +91,7 @@ impl World {
         let more = servers[BEHIND].start.listen.to_string();
         let log = folder.join("relay");
         let relay = Start { part: "relay", listen: anywhere, seed: rng.next(), log, more };
-        let relay = Child::start(&relay).await;
+        let relay = relay.start().await;
         Self { servers, relay, lives: world_lives, folder, rng }
     }
 
@@ -114,7 +115,7 @@ impl World {
         let server = &mut self.servers[n];
         server.start.log = log.clone();
         server.start.seed = self.rng.next();
-        server.child = Some(Child::start(&server.start).await);
+        server.child = Some(server.start.start().await);
         server.life = life;
         self.lives.push(Life { server: n, log, harmed: false, end: None });
     }

@@ -2,6 +2,10 @@
 //!
 //! A server ends at SIGTERM, after a graceful drain, or when its parent is gone; it says what it ran.
 
+#[path = "child.rs"]
+mod child;
+
+use child::Child;
 use framewire::server::{Router, Server};
 use framewire::transport::{Accept, TcpAcceptor};
 use framewire::unstable::connection::options::ConnectionOptions;
@@ -10,11 +14,8 @@ use framewire::unstable::http2::Role;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Answers with its request after as many milliseconds as the first byte says. The rest of the
@@ -111,21 +112,9 @@ async fn serve_at<A: Accept>(
     println!("\nforced {}", report.forced);
 }
 
-/// Whether all threads of a process stand still.
-fn is_stopped(id: &str) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
-    let mut states = threads.map(|thread| {
-        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // The name before the state stands in parentheses and may hold anything.
-        state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-    });
-    states.all(|stopped| stopped)
-}
-
 /// A server's process. Dropped, it is killed.
 pub struct Process {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
     pub address: SocketAddr,
 }
 
@@ -133,63 +122,25 @@ impl Process {
     /// Starts a server that runs `test`, whose first act must be [`serve`]; port 0 picks one.
     /// `before` are a command and its arguments that run it.
     pub async fn start(before: &[&str], test: &str, at: SocketAddr) -> Self {
-        let this = std::env::current_exe().unwrap();
-        let mut command = match before {
-            [] => Command::new(&this),
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(&this);
-                command
-            }
-        };
-        let mut child = command
-            .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-            .env(LISTEN, at.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut process = Self { child, lines, address: at };
-        process.address = process.line("listens on ").await.parse().unwrap();
-        process
-    }
-
-    /// What stands behind these words in the next line that begins with them.
-    async fn line(&mut self, words: &str) -> String {
-        let minute = Duration::from_secs(60);
-        let search = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
-                if let Some(rest) = line.strip_prefix(words) {
-                    return rest.to_owned();
-                }
-            }
-            panic!("the server ended without saying {words:?}")
-        };
-        tokio::time::timeout(minute, search).await.unwrap_or_else(|_| panic!("no {words:?}"))
+        let child = Child::start(before, test, &[(LISTEN, &at.to_string())]).await;
+        Self { address: child.address, child }
     }
 
     /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`. After `STOP` it has stopped.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it has not ended").to_string();
-        let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status();
-        assert!(sent.await.unwrap().success(), "no signal could be sent");
-        while name == "STOP" && !is_stopped(&id) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.child.signal(name).await;
     }
 
     /// What it ran and how many streams it cut, once it has ended after SIGTERM.
     pub async fn report(mut self) -> (Ran, u32) {
-        let ran = self.line("ran").await;
+        let ran = self.child.line("ran").await;
         let ran = ran.split_whitespace().map(|pair| {
             let (id, times) = pair.split_once('*').unwrap();
             (id.parse().unwrap(), times.parse().unwrap())
         });
         let ran = ran.collect();
-        let forced = self.line("forced ").await.parse().unwrap();
-        assert!(self.child.wait().await.unwrap().success(), "the server failed");
+        let forced = self.child.line("forced ").await.parse().unwrap();
+        assert!(self.child.ended().await, "the server failed");
         (ran, forced)
     }
 
@@ -204,6 +155,6 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self) {
-        self.child.wait().await.unwrap();
+        self.child.ended().await;
     }
 }

@@ -144,3 +144,22 @@ fn a_settled_call_is_pending() {
     assert_eq!(call.lock().stage(), crate::call::state::Stage::Pending);
     assert_eq!((told.moved.lock().len(), handle.life().read().calls), (1, 0));
 }
+
+/// What the peer does not take bounds what is read from it: its next requests would only add answers.
+#[tokio::test]
+async fn reading_pauses_while_the_peer_takes_nothing() {
+    let (near, _far) = tokio::io::duplex(1024);
+    let handle = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, rt::now()));
+    let options = ConnectionOptions::new(Role::Client);
+    let mut driver = Driver::client(Box::new(near), handle, options);
+    let core = &mut driver.running().core;
+    let left = 2 * flush::OUT_FULL - core.out.len();
+    core.out.tail().extend(std::iter::repeat_n(0, left - 1));
+    assert!(core.may_read());
+    core.out.tail().push(0);
+    assert!(!core.may_read());
+    core.out.advance(1);
+    assert!(core.may_read());
+    core.conn.close();
+    assert!(!core.may_read(), "nothing is read once the connection is over");
+}
