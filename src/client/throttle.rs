@@ -93,6 +93,15 @@ mod tests {
         assert_eq!(throttle.tokens.load(Ordering::Relaxed), 10 * TOKEN);
     }
 
+    /// gRPC A6: a retry wants more than half of the tokens.
+    #[test]
+    fn exactly_half_of_the_tokens_allows_nothing() {
+        let throttle = Throttle::new(2, 1.0);
+        assert!(throttle.allows());
+        assert!(!throttle.note(Outcome::Retryable) && !throttle.allows());
+        assert!(throttle.note(Outcome::Success) && throttle.allows());
+    }
+
     #[test]
     fn values_that_cannot_be_meant_are_found() {
         let errors = |max_tokens, ratio| {

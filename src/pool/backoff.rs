@@ -98,8 +98,22 @@ impl Shared {
     /// `backoff_max`, ± 20 %. The second value is used three times, so that a server that returns
     /// within 4 s is found within 2 s.
     pub(super) fn backoff_delay(&self, failures: u32) -> Duration {
-        let steps = failures.min(1).max(failures.min(32).saturating_sub(2));
-        let base = self.options.backoff.mul_f64(1.6f64.powi(steps as i32));
+        let base = self.options.backoff.mul_f64(1.6f64.powi(steps(failures)));
         self.jitter(base.min(self.options.backoff_max), 0.2)
+    }
+}
+
+/// How often the pause has grown after so many earlier failures.
+fn steps(failures: u32) -> i32 {
+    failures.min(1).max(failures.min(32).saturating_sub(2)) as i32
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    #[test]
+    fn the_second_pause_is_used_three_times() {
+        let steps: Vec<_> = (0..7).map(super::steps).collect();
+        assert_eq!(steps, [0, 1, 1, 1, 2, 3, 4]);
+        assert_eq!(super::steps(u32::MAX), 30);
     }
 }

@@ -3,9 +3,15 @@
 use super::ending::wake;
 use super::*;
 use crate::call::send::HeadState;
+use crate::error::ConnectionFacts;
 use crate::error::{Initiator, Processed};
+use crate::grpc::message;
 use crate::grpc::status::{Code, Status};
 use crate::http2::{Fields, Head};
+use crate::memory::budget::Budget;
+use crate::memory::queued::QueuedBytes;
+use crate::memory::replay::ReplayBudget;
+use crate::transport::connect::ConnectionInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Wake};
@@ -162,5 +168,149 @@ fn a_recycled_call_is_as_good_as_new() {
         let mut new = CallState::new(now);
         new.restart(now);
         assert_eq!(format!("{x:?}"), format!("{new:?}"), "from {stage:?}");
+    }
+}
+
+/// A connection that is only named.
+#[derive(Debug)]
+struct Named {
+    id: u64,
+    info: ConnectionInfo,
+    queued: Arc<QueuedBytes>,
+}
+
+impl Carrier for Named {
+    fn id(&self) -> u64 {
+        self.id
+    }
+    fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+    fn facts(&self, _: Instant) -> ConnectionFacts {
+        ConnectionFacts::default()
+    }
+    fn deliver(&self, _: Arc<SharedCall>) {}
+    fn reports_at_once(&self, _: &Credit) -> bool {
+        false
+    }
+    fn has_written(&self, _: u32) -> bool {
+        true
+    }
+    fn queued_bytes(&self) -> &Arc<QueuedBytes> {
+        &self.queued
+    }
+    fn ended(&self, _: &Timeline) {}
+    fn release(self: Arc<Self>) {}
+}
+
+fn permit_of(id: u64) -> (Permit, Arc<Budget>) {
+    let budget = Budget::new(1);
+    let queued = QueuedBytes::within(Some(Arc::clone(&budget)));
+    (Permit::counted(Arc::new(Named { id, info: ConnectionInfo::default(), queued })), budget)
+}
+
+#[test]
+fn a_message_of_the_limit_is_taken() {
+    for (grpc, extra) in [(true, message::PREFIX), (false, 0)] {
+        let mut x = CallState::new(Instant::now());
+        x.prepare(CallSpec { grpc, whole: true, message_max: 10, ..CallSpec::default() });
+        assert!(x.body_received(&vec![0; 10 + extra]).is_ok(), "grpc: {grpc}");
+        assert!(x.body_received(&[0]).is_err(), "grpc: {grpc}");
+    }
+}
+
+/// Written once, it may have been processed, even if it was sent back.
+#[test]
+fn a_cancelled_call_that_was_written_may_have_been_processed() {
+    for (stage, processed) in
+        [(Stage::Pending, Processed::No), (Stage::Open(None), Processed::Maybe)]
+    {
+        let (mut x, _) = call_in(stage);
+        drop(x.sent_back(Instant::now()));
+        wake(x.end_cancelled());
+        assert_eq!(x.failure().map(Error::processed), Some(processed), "{stage:?}");
+    }
+}
+
+/// At its deadline a call tells what its earlier attempts may have done, on a connection or off it.
+#[test]
+fn a_deadline_tells_what_earlier_attempts_may_have_done() {
+    let (mut x, _) = call_in(Stage::Undecided);
+    drop(x.retry(&lost(), Instant::now()));
+    let (permit, _) = permit_of(1);
+    drop(x.assign(permit));
+    drop(x.expire(None, Instant::now()));
+    assert_eq!(x.failure().map(Error::processed), Some(Processed::Maybe));
+}
+
+/// A connection or a process that holds too much lets a call queue one message at a time.
+#[test]
+fn a_full_connection_takes_one_message_of_a_call() {
+    let (mut x, _) = call_in(Stage::Open(None));
+    let (permit, budget) = permit_of(1);
+    drop(x.assign(permit));
+    x.send_mut().chain(vec![0; 100].into());
+    assert!(x.accepts_message());
+    budget.force(2);
+    assert!(!x.accepts_message());
+    x.send_mut().forget_body();
+    assert!(x.accepts_message(), "nothing of it is queued");
+}
+
+#[test]
+fn an_abandoned_answer_is_an_internal_error() {
+    let (mut x, _) = call_in(Stage::Open(None));
+    assert!(x.abandon_answer() && !x.abandon_answer());
+    assert_eq!(x.cancel_code(), Some(ErrorCode::INTERNAL_ERROR));
+}
+
+/// A caller that cancels does not lose the end that has come already.
+#[test]
+fn a_cancellation_leaves_the_end_that_came_before() {
+    let (mut x, _) = call_in(Stage::Open(None));
+    x.peer_ended(None);
+    drop(x.cancel(ErrorCode::CANCEL));
+    assert!(matches!(x.end(), Some(RecvEnd::Finished)));
+}
+
+#[test]
+fn a_connection_that_ends_takes_back_only_its_own() {
+    let (mut x, _) = call_in(Stage::Pending);
+    let (permit, _) = permit_of(2);
+    drop(x.assign(permit));
+    assert!(x.detach(1).is_none() && x.is_carried_by(2));
+    assert!(x.detach(2).is_some() && !x.is_carried_by(2));
+}
+
+/// What went out on the connection that failed goes out again on the next one.
+#[test]
+fn a_call_that_is_sent_back_begins_anew() {
+    let (mut x, _) = call_in(Stage::Pending);
+    x.send_mut().keep_whole(&ReplayBudget::new(1 << 20, 1 << 20));
+    x.opened(None, Some(1), false);
+    drop(x.sent_back(Instant::now()));
+    assert_eq!((x.stage(), x.send().head()), (Stage::Pending, HeadState::Ready));
+}
+
+/// A compressed request may be large once it is inflated.
+#[test]
+fn only_plain_requests_are_small() {
+    for (flag, small) in [(0, true), (1, false)] {
+        let mut x = CallState::new(Instant::now());
+        assert!(x.body_received(&[flag, 0, 0, 0, 0]).is_ok());
+        assert_eq!(x.is_small_request(), small);
+    }
+}
+
+/// The caller of a whole response wakes at its end; who races several attempts wakes at the first head.
+#[test]
+fn a_head_wakes_who_waits_for_one() {
+    for wake_at_head in [false, true] {
+        let (mut x, _) = call_in(Stage::Pending);
+        x.prepare(CallSpec { whole: true, wake_at_head, ..CallSpec::default() });
+        x.opened(None, Some(1), true);
+        drop(x.wait_read(&Context::from_waker(Waker::noop())));
+        let begun = x.response_head(&mut Head::default(), false);
+        assert!(matches!(begun, HeadArrival::Begun(woken) if woken.is_some() == wake_at_head));
     }
 }

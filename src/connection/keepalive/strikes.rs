@@ -97,6 +97,13 @@ mod tests {
         assert_eq!(strikes.with_another(FIVE, at(begin, 32)), 1, "forgiven once");
     }
 
+    /// gRPC A8: 5 minutes with calls in flight, 2 hours without.
+    #[test]
+    fn a_server_wants_fewer_pings_without_calls() {
+        let intervals = [true, false].map(|calls| PingRule::GRPC.interval(calls).as_secs());
+        assert_eq!(intervals, [300, 7200]);
+    }
+
     #[test]
     fn content_that_met_a_ping_on_the_way_may_have_forgiven_that_one() {
         let begin = Instant::now();

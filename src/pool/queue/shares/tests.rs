@@ -77,3 +77,16 @@ fn a_quota_keeps_its_line_waiting_and_no_other() {
     assert!(shares.pop(&mut Line::default(), &mut Vec::new()).is_some());
     assert_eq!((shares.ready(), shares.waiting()), (0, 0));
 }
+
+#[test]
+fn a_tenant_has_as_many_calls_as_its_quota() {
+    let now = Instant::now();
+    let mut shares = Shares::default();
+    let two = tenant(&mut shares, "two", Share::new().max_calls(2));
+    let calls: Vec<_> = (0..3).map(|_| queue(&mut shares, &two, now)).collect();
+    assert_eq!((shares.ready(), shares.waiting()), (2, 3));
+    let mut line = shares.lines.remove(&two.id()).unwrap();
+    assert!(Arc::ptr_eq(&line.pop().unwrap(), &calls[0]));
+    assert!(Arc::ptr_eq(&line.pop().unwrap(), &calls[1]));
+    assert!(line.pop().is_none(), "two run");
+}
