@@ -3,7 +3,6 @@
 
 #[path = "../targets/call_fields.rs"]
 mod call_fields;
-#[allow(dead_code)]
 #[path = "../targets/input.rs"]
 mod input;
 

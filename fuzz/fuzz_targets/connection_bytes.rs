@@ -3,7 +3,6 @@
 
 #[path = "../targets/connection_bytes.rs"]
 mod connection_bytes;
-#[allow(dead_code)]
 #[path = "../targets/input.rs"]
 mod input;
 

@@ -3,7 +3,6 @@
 
 #[path = "../targets/connection_pair.rs"]
 mod connection_pair;
-#[allow(dead_code)]
 #[path = "../targets/input.rs"]
 mod input;
 

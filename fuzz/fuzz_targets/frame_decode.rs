@@ -3,8 +3,5 @@
 
 #[path = "../targets/frame_decode.rs"]
 mod frame_decode;
-#[allow(dead_code)]
-#[path = "../targets/input.rs"]
-mod input;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| frame_decode::run(bytes));

@@ -3,8 +3,5 @@
 
 #[path = "../targets/hpack_decode.rs"]
 mod hpack_decode;
-#[allow(dead_code)]
-#[path = "../targets/input.rs"]
-mod input;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hpack_decode::run(bytes));

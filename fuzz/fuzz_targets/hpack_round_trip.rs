@@ -3,7 +3,6 @@
 
 #[path = "../targets/hpack_round_trip.rs"]
 mod hpack_round_trip;
-#[allow(dead_code)]
 #[path = "../targets/input.rs"]
 mod input;
 

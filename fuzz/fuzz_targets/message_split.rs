@@ -1,7 +1,6 @@
 //! `fuzz/targets/message_split.rs`, fed by libFuzzer.
 #![no_main]
 
-#[allow(dead_code)]
 #[path = "../targets/input.rs"]
 mod input;
 #[path = "../targets/message_split.rs"]

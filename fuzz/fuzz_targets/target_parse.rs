@@ -1,9 +1,6 @@
 //! `fuzz/targets/target_parse.rs`, fed by libFuzzer.
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../targets/input.rs"]
-mod input;
 #[path = "../targets/target_parse.rs"]
 mod target_parse;
 

@@ -58,7 +58,8 @@ impl Mutant {
         }
         let modules = modules.trim_start_matches("unstable::").replace("::", "/");
         let base = if target == "lib" { "src".to_owned() } else { format!("tests/{target}") };
-        let places = ["", "/mod", "/tests"].map(|end| format!("{base}/{modules}{end}.rs"));
+        let whole = if modules.is_empty() { base.clone() } else { format!("{base}/{modules}") };
+        let places = ["", "/mod", "/tests"].map(|end| format!("{whole}{end}.rs"));
         let stands = places.iter().any(|place| {
             let text = fs::read_to_string(root().join(place)).unwrap_or_default();
             has_word(&code_only(&text), &format!("fn {name}"))
