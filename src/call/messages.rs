@@ -290,6 +290,33 @@ mod tests {
     use std::task::Waker;
     use std::time::Instant;
 
+    #[test]
+    fn a_plain_body_has_the_limit_of_messages_or_its_own() {
+        let limits = MessageLimits { receive: 7, ..MessageLimits::new() };
+        assert_eq!(limits.http_body_max(), 7);
+        assert_eq!(MessageLimits { http_body: Some(9), ..limits }.http_body_max(), 9);
+    }
+
+    /// What is sent is encoded from now on, and what is received is read so.
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn an_encoding_that_is_set_later_counts() {
+        let call = SharedCall::new(Instant::now());
+        let message = Raw(vec![7; 1000].into());
+        let mut out = MessageWriter::new(Writer::new(Arc::clone(&call)), Encoding::Identity, 1000);
+        out.set_encoding(Encoding::Gzip);
+        out.push(&message).unwrap();
+        let bytes = call.lock().send_mut().tail().clone();
+        assert_eq!(bytes[0], 1, "compressed");
+        call.lock().body_received(&bytes).unwrap();
+        let reader = Reader::new(Arc::clone(&call));
+        let mut messages = MessageReader::<Raw>::new(reader, Encoding::Identity, 1000);
+        messages.set_encoding(Encoding::Gzip);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(back))) = messages.poll_next(cx) else { panic!("no message") };
+        assert_eq!(back, message);
+    }
+
     /// A reader that stops after a message has reported it: the connection can take the credit.
     #[test]
     fn what_was_taken_is_reported_at_once() {

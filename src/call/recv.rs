@@ -257,3 +257,27 @@ impl RecvState {
 pub fn not_grpc(status: Status) -> Error {
     Error::new(Kind::NotGrpc, status, Initiator::Remote, Processed::Yes)
 }
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::call::recv::*;
+
+    #[test]
+    fn credit_is_the_sum_of_its_moves() {
+        let mut credit =
+            Credit { released_unread: 2, assembled: 3, released_assembled: 5, expected: 7 };
+        assert_eq!((credit.read(), credit.bytes()), (5, 10));
+        credit.add(Credit { released_unread: 1, ..Credit::NONE });
+        assert_eq!((credit.read(), credit.bytes(), credit.expected), (6, 11, 7));
+        credit.add(Credit { released_assembled: 1, ..Credit::NONE });
+        assert_eq!((credit.bytes(), credit.expected), (12, 0), "a message was taken");
+    }
+
+    #[test]
+    fn a_large_head_alone_is_large() {
+        let mut state = RecvState::default();
+        assert!(!state.has_large_fields());
+        state.head_mut().fields_mut().push("x", vec![b'v'; 2 * FIELDS_KEPT]);
+        assert!(state.has_large_fields());
+    }
+}

@@ -50,3 +50,25 @@ impl Stalls {
         self.connection
     }
 }
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::call::stalls::*;
+
+    #[test]
+    fn each_windows_time_adds_up_and_no_other() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut stalls = Stalls::default();
+        stalls.note(Blocked::StreamWindow, at(0));
+        // Said again, it goes on.
+        stalls.note(Blocked::StreamWindow, at(1));
+        stalls.note(Blocked::Queue, at(3));
+        stalls.note(Blocked::ConnectionWindow, at(10));
+        stalls.note(Blocked::No, at(15));
+        let all = stalls.until(at(100));
+        assert_eq!((all.stream.as_secs(), all.connection.as_secs()), (3, 5));
+        stalls.note(Blocked::StreamWindow, at(100));
+        assert_eq!(stalls.until(at(101)).stream.as_secs(), 4, "one that has not ended counts");
+    }
+}

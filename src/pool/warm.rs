@@ -129,3 +129,17 @@ impl Shared {
         })
     }
 }
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::pool::warm::Warmed;
+
+    #[test]
+    fn a_warm_up_with_a_failure_is_not_complete() {
+        assert!(Warmed::default().is_complete());
+        let failed = vec![("one".to_owned(), crate::pool::shut_down())];
+        let warmed = Warmed { ready: 1, wanted: 2, failed };
+        assert!(!warmed.is_complete());
+        assert!(warmed.to_string().starts_with("1 of 2 connections are ready; one: "));
+    }
+}

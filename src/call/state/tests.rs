@@ -314,3 +314,51 @@ fn a_head_wakes_who_waits_for_one() {
         assert!(matches!(begun, HeadArrival::Begun(woken) if woken.is_some() == wake_at_head));
     }
 }
+
+#[test]
+fn a_side_that_has_ended_takes_nothing_more() {
+    let (mut x, _) = call_in(Stage::Open(None));
+    assert!(x.send().is_open() && !x.is_closed());
+    x.send_mut().set_end(SendEnd::Finish);
+    assert!(!x.send().is_open() && x.is_closed());
+}
+
+/// As its prefix says: five bytes, and as many as they announce.
+#[test]
+fn a_whole_message_is_expected_from_its_prefix_on() {
+    let mut x = CallState::new(Instant::now());
+    x.prepare(CallSpec { grpc: true, whole: true, ..CallSpec::default() });
+    assert!(x.body_received(&[0, 0, 0, 0]).is_ok());
+    assert_eq!(x.body_expected(), 0);
+    assert!(x.body_received(&[10, 7]).is_ok());
+    assert_eq!(x.body_expected(), 9);
+}
+
+/// A request that is kept whole is kept within the channel's budget, if it is large.
+#[test]
+fn a_large_request_is_replayable_if_there_is_memory_for_it() {
+    for (all, replayable) in [(100_000, true), (99_999, false)] {
+        let keep = ReplayBudget::new(100_000, all);
+        let (mut x, _) = call_in(Stage::Pending);
+        x.send_mut().chain(vec![7; 100_000].into());
+        x.send_mut().keep_whole(&keep);
+        assert_eq!((x.send().is_replayable(), keep.held() > 0), (replayable, replayable));
+    }
+}
+
+/// A future that stops to wait takes only its own waker with it.
+#[test]
+fn who_stops_waiting_leaves_the_others() {
+    let call = SharedCall::new(Instant::now());
+    let counts = [(); 2].map(|()| Arc::new(Count::default()));
+    let mut waits = counts.each_ref().map(|_| Wait::new(&call));
+    for (wait, count) in waits.iter_mut().zip(&counts) {
+        let waker = Waker::from(Arc::clone(count));
+        assert!(wait.poll(Until::Over, &Context::from_waker(&waker), |_| None::<()>).is_pending());
+    }
+    let [first, _second] = waits;
+    drop(first);
+    let wakers = call.lock().fail(lost());
+    wake(wakers);
+    assert_eq!(counts.map(|count| count.get()), [0, 1]);
+}

@@ -170,6 +170,18 @@ impl<T> Stream<T> {
 
 #[cfg(test)]
 mod tests {
+    /// What a message was granted ahead of its bytes is charged as they come, and counts for the connection no
+    /// second time.
+    #[test]
+    fn bytes_that_were_granted_ahead_count_once() {
+        let now = std::time::Instant::now();
+        let mut stream = super::Stream::new(super::StreamId::new(1), 0, 0, now, ());
+        stream.ahead = 10;
+        assert_eq!((stream.add_unread(7), stream.ahead, stream.charged), (0, 3, 7));
+        assert_eq!((stream.add_unread(7), stream.ahead, stream.charged), (4, 0, 10));
+        assert_eq!((stream.subtract_unread(12), stream.unread, stream.charged), (2, 2, 0));
+    }
+
     use crate::http2::stream::state::{Input, NotAllowed, State};
 
     /// The table printed in `spec-notes/rfc9113/5.1-stream-states.md`, walked over all pairs.
