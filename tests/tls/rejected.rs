@@ -1,6 +1,7 @@
 //! Clients whose handshake is rejected while they are still sending: they read why.
 
-use crate::parties::Authority;
+use crate::identity::Authority;
+use crate::parties::server_of;
 use framewire::server::{Router, Server};
 use framewire::tls::ServerTls;
 use rustls::pki_types::pem::PemObject;
@@ -73,11 +74,12 @@ fn meet(client: &mut ClientConnection, at: SocketAddr) -> (Result<(), rustls::Er
 /// server does not go on for long, whatever the client sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_rejected_client_reads_why() {
-    let authority = Authority::new();
-    let leaf = authority.sign("localhost");
-    let open = ServerTls::builder().identity_pem(&leaf.pem, &leaf.key).build().unwrap();
+    let authority = Authority::new("root");
+    let leaf = authority.sign(&["localhost"], |_| {});
+    let open =
+        ServerTls::builder().identity_pem(&leaf.pem, leaf.key.serialize_pem()).build().unwrap();
     let cases =
-        [(authority.server().build().unwrap(), &[&b"h2"[..]][..], true), (open, &[][..], false)];
+        [(server_of(&authority).build().unwrap(), &[&b"h2"[..]][..], true), (open, &[][..], false)];
     for (tls, alpn, alerts) in cases {
         let (server, at) = serve(tls);
         let mut client = client(&authority, alpn);

@@ -85,8 +85,9 @@ fn a_tenant_has_as_many_calls_as_its_quota() {
     let two = tenant(&mut shares, "two", Share::new().max_calls(2));
     let calls: Vec<_> = (0..3).map(|_| queue(&mut shares, &two, now)).collect();
     assert_eq!((shares.ready(), shares.waiting()), (2, 3));
+    let over = &mut Vec::new();
     let mut line = shares.lines.remove(&two.id()).unwrap();
-    assert!(Arc::ptr_eq(&line.pop().unwrap(), &calls[0]));
-    assert!(Arc::ptr_eq(&line.pop().unwrap(), &calls[1]));
-    assert!(line.pop().is_none(), "two run");
+    assert!(Arc::ptr_eq(&line.pop(over).unwrap(), &calls[0]));
+    assert!(Arc::ptr_eq(&line.pop(over).unwrap(), &calls[1]));
+    assert!(line.pop(over).is_none(), "two run");
 }
