@@ -117,6 +117,11 @@ impl Channel {
         Self { inner: Arc::new(Inner { tenant, ..Inner::clone(&self.inner) }) }
     }
 
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.inner.pool.watch().borrow() == ChannelState::Shutdown
+    }
+
     /// Whether nobody but one holder knows the channel, and it has no connection.
     pub(super) fn is_unused(&self) -> bool {
         Arc::strong_count(&self.inner) == 1

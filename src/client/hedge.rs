@@ -30,6 +30,8 @@ const PUT_OFF_DOUBLED: u32 = 3;
 struct Running {
     call: Call,
     hedge: bool,
+    /// It is not the first one.
+    further: bool,
 }
 
 /// The attempts of one call. Dropped, it cancels those under way.
@@ -40,6 +42,8 @@ pub(super) struct Race<F> {
     fill: F,
     running: Vec<Running>,
     made: u32,
+    /// Of those that are over, the further ones that were written, whatever became of them.
+    written: u32,
     /// When the next attempt is due, if there may be one.
     next: Option<Instant>,
     /// Times in a row that it was put off.
@@ -74,6 +78,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             fill,
             running: Vec::with_capacity(policy.attempts() as usize),
             made: 0,
+            written: 0,
             next: None,
             put_off: 0,
             closed: false,
@@ -156,7 +161,7 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
     /// Looks at the attempts under way; the winner leaves, the others are cancelled.
     fn look(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         let mut i = 0;
-        while let Some(Running { call, hedge }) = self.running.get(i) {
+        while let Some(Running { call, hedge, .. }) = self.running.get(i) {
             if call.poll_begun(cx).is_pending() {
                 i += 1;
                 continue;
@@ -165,10 +170,12 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
             let failure = call.failure();
             let unplaced = hedge && failure.as_ref().is_some_and(|(error, _)| is_unplaced(error));
             let lost = failure.filter(|(error, _)| unplaced || self.policy.covers(error));
-            let call = self.running.remove(i).call;
+            let ended = self.running.remove(i);
+            self.written += ended.written();
+            let call = ended.call;
             let Some((error, pushback)) = lost else {
                 self.seen |= self.running.iter().any(|other| other.call.is_sent());
-                self.running.clear();
+                self.clear();
                 return Some(call);
             };
             if let Some(spent) = call.timeline() {
@@ -245,10 +252,17 @@ impl<F: FnMut(u32) -> Result<Call, Error>> Race<F> {
     }
 
     fn began(&mut self, call: Call, hedge: bool) {
-        self.running.push(Running { call, hedge });
+        self.running.push(Running { call, hedge, further: self.made > 0 });
         self.made += 1;
         self.put_off = 0;
         self.schedule(self.policy.delay());
+    }
+
+    /// Cancels the attempts that are left.
+    fn clear(&mut self) {
+        let written: u32 = self.running.iter().map(Running::written).sum();
+        self.written += written;
+        self.running.clear();
     }
 
     /// The call has ended with the winner's `error`, `None` being success: for the throttle.
@@ -280,9 +294,17 @@ fn gone() -> Error {
 
 impl<F> Drop for Race<F> {
     fn drop(&mut self) {
-        if self.made > 1 {
-            self.channel.inner.pool.note_attempts(true, self.made - 1, Duration::ZERO);
+        let written = self.written + self.running.iter().map(Running::written).sum::<u32>();
+        if written > 0 {
+            self.channel.inner.pool.note_attempts(true, written, Duration::ZERO);
         }
+    }
+}
+
+impl Running {
+    /// 1 if it is one that counts: a further one that the peer may have seen.
+    fn written(&self) -> u32 {
+        u32::from(self.further && self.call.is_sent())
     }
 }
 

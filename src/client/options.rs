@@ -67,8 +67,8 @@ impl ChannelBuilder {
     /// Sets the limit of connections to each endpoint that take calls or are being dialled. Default
     /// 4; 0 is an error.
     ///
-    /// As many again may be draining: they finish their calls and take no new ones. If no other
-    /// connection is left, four times as many may drain.
+    /// Connections that drain do not count: they finish their calls and take no new ones. Only
+    /// [`Advanced::cap`] bounds them.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.settings.max_connections = Some(connections);
         self

@@ -46,12 +46,13 @@ impl Channels {
         Self { most: shards.max(1), sockets, dials, shards: Mutex::new(HashMap::new()) }
     }
 
-    /// Returns the channel of the builder's key, and builds it if there is none. An existing channel
-    /// keeps the options with which it was built.
+    /// Returns the channel of the builder's key, and builds it if there is none, or if it was closed. An
+    /// existing channel keeps the options with which it was built.
     ///
     /// # Errors
     /// For a new key those of [`ChannelBuilder::build`], and [`BuildError::TooManyShards`] if the
-    /// maximum is reached and every channel is in use: it has connections, or clones of it exist.
+    /// maximum is reached and every channel is in use: it is not closed, and it has connections, or clones
+    /// of it exist.
     pub fn get(&self, builder: ChannelBuilder) -> Result<Channel, BuildError> {
         let key = builder.shard_key()?;
         if let Some(channel) = self.find(&key)? {
@@ -61,36 +62,41 @@ impl Channels {
         let cap = Cap::inside(&Cap::process(), self.sockets, self.dials);
         let channel = builder.cap_if_none(cap).build()?;
         let mut shards = self.shards.lock();
-        let evicted = match shards.get(&key).cloned() {
+        let evicted = match open(&shards, &key).cloned() {
             Some(other) => {
                 // Another thread was faster.
                 drop(shards);
                 drop(channel);
                 return Ok(other);
             }
-            None => self.evicts(&shards)?.and_then(|unused| shards.remove(&unused)),
+            None => self.evicts(&shards, &key)?.and_then(|unused| shards.remove(&unused)),
         };
-        shards.insert(key, channel.clone());
+        let closed = shards.insert(key, channel.clone());
         drop(shards);
-        drop(evicted);
+        drop((evicted, closed));
         Ok(channel)
     }
 
     /// The channel of this key, or `None` if one may be built.
     fn find(&self, key: &ShardKey) -> Result<Option<Channel>, BuildError> {
         let shards = self.shards.lock();
-        match shards.get(key) {
+        match open(&shards, key) {
             Some(channel) => Ok(Some(channel.clone())),
-            None => self.evicts(&shards).map(|_| None),
+            None => self.evicts(&shards, key).map(|_| None),
         }
     }
 
-    /// The key of the channel that makes way for another one, if the set is full.
-    fn evicts(&self, shards: &HashMap<ShardKey, Channel>) -> Result<Option<ShardKey>, BuildError> {
-        if shards.len() < self.most {
+    /// The key of the channel that makes way for one with this key, if the set is full.
+    fn evicts(
+        &self,
+        shards: &HashMap<ShardKey, Channel>,
+        key: &ShardKey,
+    ) -> Result<Option<ShardKey>, BuildError> {
+        if shards.len() < self.most || shards.contains_key(key) {
             return Ok(None);
         }
-        let unused = shards.iter().find(|(_, channel)| channel.is_unused());
+        let unused = |channel: &Channel| channel.is_closed() || channel.is_unused();
+        let unused = shards.iter().find(|(_, channel)| unused(channel));
         let most = self.most;
         unused.map(|(key, _)| Some(key.clone())).ok_or(BuildError::TooManyShards { most })
     }
@@ -159,4 +165,9 @@ impl Channels {
             self.shards.lock().iter().map(|(key, one)| (key.clone(), one.clone())).collect();
         shards.into_iter().map(|(key, channel)| (key, channel.stats())).collect()
     }
+}
+
+/// The channel of this key that is not closed.
+fn open<'a>(shards: &'a HashMap<ShardKey, Channel>, key: &ShardKey) -> Option<&'a Channel> {
+    shards.get(key).filter(|channel| !channel.is_closed())
 }

@@ -157,6 +157,42 @@ fn over() -> Error {
     Error::new(Kind::Misuse, status, Initiator::Local, Processed::Yes)
 }
 
+/// A future that waits for something of a call. Dropped while it does, it leaves no waker behind: nobody
+/// waits any more.
+struct Waiting<'a, M> {
+    stream: &'a mut Streaming<M>,
+    waits: bool,
+}
+
+impl<'a, M> Waiting<'a, M> {
+    const fn new(stream: &'a mut Streaming<M>) -> Self {
+        Self { stream, waits: false }
+    }
+
+    async fn until<T>(
+        mut self,
+        mut poll: impl FnMut(&mut Streaming<M>, &mut Context<'_>) -> Poll<T>,
+    ) -> T {
+        poll_fn(|cx| {
+            let polled = poll(self.stream, cx);
+            self.waits = polled.is_pending();
+            polled
+        })
+        .await
+    }
+}
+
+impl<M> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        if !self.waits {
+            return;
+        }
+        let Some(shared) = self.stream.call.shared() else { return };
+        let waker = shared.lock().stop_reading();
+        drop(waker);
+    }
+}
+
 /// Receives the messages of a call, then its status. Dropped before the end, it cancels the call.
 #[derive(Debug)]
 pub struct Streaming<M> {
@@ -184,7 +220,7 @@ impl<M: Decode> Streaming<M> {
     /// # Errors
     /// The peer's status, or why there is none. Every later call returns the same.
     pub async fn message(&mut self) -> Result<Option<M>, Error> {
-        poll_fn(|cx| self.poll_message(cx)).await
+        Waiting::new(self).until(Self::poll_message).await
     }
 
     /// As [`Streaming::message`].
@@ -248,7 +284,7 @@ impl<M: Decode> Streaming<M> {
     /// The call ended without it. Every later call returns the same.
     pub async fn metadata(&mut self) -> Result<&Metadata, Error> {
         if !self.head {
-            poll_fn(|cx| self.poll_in_time(cx, Self::poll_head)).await?;
+            Waiting::new(self).until(Self::poll_metadata).await?;
         }
         match (&self.metadata, &self.end) {
             (None, Some(Err(error))) => Err(error.clone()),
@@ -285,6 +321,10 @@ impl<M: Decode> Streaming<M> {
         let trailers = std::mem::take(&mut self.trailers);
         let response = Response::new(message).with_metadata(metadata).with_trailers(trailers);
         Ok(response.with_encoding(encoding))
+    }
+
+    fn poll_metadata(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_in_time(cx, Self::poll_head)
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -192,7 +192,7 @@ impl Intake {
     /// Sends a call that the peer has surely not processed to where it came from; there it finds
     /// another connection. If its request is not kept, it fails with `otherwise`.
     pub fn send_back(&self, call: Arc<SharedCall>, otherwise: Error) {
-        self.handle.send_back(call, true, || otherwise);
+        self.handle.send_back(call, true, |_| otherwise);
     }
 
     /// The connection is over, and every call that was taken has been let go. Calls that were not

@@ -9,7 +9,7 @@ use crate::error::{Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
 use crate::http2::ErrorCode;
 use crate::pool::counters::Count;
-use crate::pool::picker::Pick;
+use crate::pool::picker::{Candidate, Pick};
 use crate::pool::queue::{Arrival, Full};
 use crate::pool::tenant::Standing;
 use crate::pool::{Pool, Shared, fail, outside, shut_down};
@@ -159,10 +159,12 @@ impl Shared {
 
     /// Gives capacity that nobody else waits for to calls that another connection has refused.
     fn serve_refused_elsewhere(&self, now: Instant) {
-        // The endpoint of the refuser is not asked: all its connections lead to one server.
+        // All connections of the refuser's endpoint lead to one server: an idle one tries one call.
         for refuser in self.queue.refusers() {
             while self.queue.has_refused(refuser) {
-                let Some(permit) = self.picker.elsewhere(refuser) else { break };
+                let permit = self.picker.elsewhere(refuser);
+                let permit = permit.or_else(|| self.picker.beside(refuser));
+                let Some(permit) = permit else { break };
                 let Some(call) = self.queue.pop_refused(refuser) else { break };
                 self.give(permit, call, now);
             }
@@ -279,6 +281,26 @@ impl Shared {
             let Ok(permit) = handle.reserve() else { return };
             let Some(call) = self.queue.pop_refused(handle.id()) else { return };
             self.give(permit, call, rt::now());
+        }
+    }
+
+    /// Where calls wait, what refusals have taught holds for some time only, even if no call ends there: each
+    /// time one connection more is dialled; once there may be none, one call more is tried.
+    pub(super) fn doubt_refusals(&self, now: Instant) {
+        if self.queue.needs_no_permit() {
+            return;
+        }
+        for Candidate { subchannel, .. } in self.candidates().iter() {
+            let mut learned = subchannel.connections();
+            learned.retain(|one| one.has_learned());
+            if learned.is_empty() || self.dial_for_calls(subchannel) {
+                continue;
+            }
+            for connection in learned.iter().filter(|one| one.doubt_learned(now)) {
+                // New calls first: those that were refused have fewer tries left.
+                self.serve(now);
+                self.serve_refused(connection);
+            }
         }
     }
 

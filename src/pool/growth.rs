@@ -57,7 +57,9 @@ impl Shared {
         match self.options.balance {
             Balance::PickFirst => self.grow_first(&candidates),
             Balance::RoundRobin | Balance::LeastLoaded => {
-                candidates.iter().for_each(|one| self.dial_for_calls(&one.subchannel));
+                for one in candidates.iter() {
+                    self.dial_for_calls(&one.subchannel);
+                }
             }
         }
     }
@@ -67,7 +69,8 @@ impl Shared {
     fn grow_first(&self, candidates: &[Candidate]) {
         let used = candidates.get(self.picker.first(candidates.len()));
         if let Some(used) = used.filter(|used| used.is_connected()) {
-            return self.dial_for_calls(&used.subchannel);
+            self.dial_for_calls(&used.subchannel);
+            return;
         }
         let now = rt::now();
         let (mut next, mut dialing) = (None, false);
@@ -82,7 +85,7 @@ impl Shared {
         match next {
             // Once it is silent for long or has failed, the next one is tried.
             _ if dialing => {}
-            Some(next) => self.dial_for_calls(next),
+            Some(next) => _ = self.dial_for_calls(next),
             None => candidates.iter().for_each(|one| self.start_dial(&one.subchannel)),
         }
     }
@@ -170,8 +173,8 @@ impl Shared {
         }
         let candidates = self.candidates();
         let states = candidates.iter().map(|one| one.subchannel.lifecycle().state());
-        let failed = self.resolving.lock().error().is_some();
-        let state = aggregate(states, failed);
+        let unnamed = self.resolving.lock().state();
+        let state = aggregate(states, unnamed);
         self.watch.send_if_modified(|old| {
             let changed = *old != state && *old != ChannelState::Shutdown;
             if changed {
@@ -193,7 +196,7 @@ impl Shared {
         match self.options.balance {
             // Another endpoint may be next.
             Balance::PickFirst => self.grow(),
-            Balance::RoundRobin | Balance::LeastLoaded => self.dial_for_calls(subchannel),
+            Balance::RoundRobin | Balance::LeastLoaded => _ = self.dial_for_calls(subchannel),
         }
     }
 }

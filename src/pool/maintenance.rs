@@ -74,7 +74,7 @@ impl Shared {
     }
 
     fn needs_maintenance(&self) -> bool {
-        let calls = !self.queue.is_empty() || self.queue.blocked() > 0;
+        let calls = !self.queue.needs_no_permit() || self.queue.blocked() > 0;
         let dialing =
             || self.candidates().iter().any(|one| one.subchannel.lifecycle().is_dialing());
         let resolving = || self.resolving.lock().goes_on(self.options.idle_time, rt::now());
@@ -109,7 +109,11 @@ impl Shared {
             let status = Status::new(Code::DeadlineExceeded, format!("the deadline passed; {why}"));
             Error::new(Kind::Deadline, status, Initiator::Local, Processed::No)
         };
+        let refused = call.lock().refusals();
         let error = match (self.last_failure(), self.capped()) {
+            (None, None) if refused > 0 => with(&format!(
+                "the peer refused the call {refused} times (REFUSED_STREAM), and no capacity was found since"
+            )),
             (_, Some(capped)) => with(&format!("no dial could begin: {capped}")),
             (None, None) => deadline_error(Processed::No),
             (Some(last), None) => {

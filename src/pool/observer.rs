@@ -122,6 +122,7 @@ impl Observer {
         let busy = self.measure(shared, now);
         self.pause = if busy { TICK } else { (self.pause * 2).min(TICK_MAX) };
         self.next = now + self.pause;
+        shared.doubt_refusals(now);
         shared.publish_metrics();
         self.next
     }

@@ -31,8 +31,8 @@ pub struct PoolOptions {
     /// Default 0: a channel that nobody uses holds nothing.
     pub min_connections: u32,
     /// Connections that take calls or are being dialled, to each endpoint. Default 4, at least 1: a
-    /// channel with 0 is not built. As many again may be draining: they finish their calls and take
-    /// no new ones. Four times as many may while no other connection is left.
+    /// channel with 0 is not built. Connections that drain, finishing their calls, do not count: only
+    /// `cap` bounds them.
     pub max_connections: u32,
     /// Calls that a connection carries at a time, if its peer allows more or names no limit. Further calls
     /// wait. Default 16,384.

@@ -154,7 +154,7 @@ impl Picker {
         picks.find(|pick| !matches!(pick, Pick::None)).unwrap_or(Pick::None)
     }
 
-    /// The first subchannel from `first` on that has a permit. One without a connection would have
+    /// The first subchannel from `first` on that has a permit. If `first` has no connection, it would have
     /// had the call and should dial: no call waits for it.
     fn pick_from(
         &self,
@@ -164,9 +164,11 @@ impl Picker {
     ) -> Pick {
         let (before, from) = candidates.split_at(first);
         let mut last = Pick::None;
+        let unconnected = from.first().filter(|one| one.connections.is_empty());
+        dial.extend(unconnected.map(|one| Arc::clone(&one.subchannel)));
         for candidate in from.iter().chain(before) {
             match candidate.pick(&self.target) {
-                Pick::None => dial.push(Arc::clone(&candidate.subchannel)),
+                Pick::None => {}
                 Pick::Full => last = Pick::Full,
                 found => return found,
             }
@@ -186,6 +188,16 @@ impl Picker {
         let mut found = self.below_target(&[connection]);
         found.retain(|((_, subchannel_used, _), _)| !subchannel_used);
         self.reserve_first(&found)
+    }
+
+    /// A permit of another connection of the subchannel of `connection`, if no call is in flight there.
+    pub(super) fn beside(&self, connection: u64) -> Option<Permit> {
+        let candidates = self.candidates();
+        let is_it = |one: &&Arc<Handle>| one.id() == connection;
+        let same = candidates.iter().find(|one| one.connections.iter().any(|one| is_it(&one)))?;
+        let others = same.connections.iter().filter(|one| !is_it(one));
+        let mut others = others.filter(|one| one.is_ready() && !one.is_unproved());
+        others.find_map(|one| one.reserve_within(1).ok())
     }
 
     fn reserve_first(&self, found: &[(Rank, Arc<Handle>)]) -> Option<Permit> {
@@ -333,5 +345,27 @@ impl SoftTarget {
         calls < self.calls(connection)
             && (calls == 0 || connection.queued() <= self.queued_bytes)
             && (calls <= 1 || connection.lag() <= self.lag)
+    }
+}
+
+#[cfg(all(test, not(framewire_loom)))]
+mod tests {
+    use crate::pool::picker::*;
+    use crate::transport::connect::Target;
+
+    /// Each endpoint without a connection is asked to dial in its turn, and is no work for other calls.
+    #[test]
+    fn a_call_meets_one_endpoint_that_has_no_connection() {
+        let options = PoolOptions { balance: Balance::RoundRobin, ..PoolOptions::new() };
+        let target = Target::parse("http://test").unwrap();
+        let subchannels: Vec<_> =
+            (0..5).map(|_| Subchannel::new(target.clone(), &options)).collect();
+        let ids: Vec<_> = subchannels.iter().map(|one| one.id()).collect();
+        let picker = Picker::new(&options, subchannels);
+        for id in ids {
+            let mut dial = Vec::new();
+            assert!(matches!(picker.pick(|_| 0, &mut dial), Pick::None));
+            assert_eq!(dial.iter().map(|one| one.id()).collect::<Vec<_>>(), [id]);
+        }
     }
 }

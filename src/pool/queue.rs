@@ -74,6 +74,11 @@ impl CallQueue {
         self.blocked.load(Ordering::Relaxed)
     }
 
+    /// Calls that wait for the connection that refused them, or for another one.
+    pub(super) fn refused(&self) -> u32 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Whether no call waits for a permit, so that a new call may take one.
     pub(super) fn is_empty(&self) -> bool {
         fence(Ordering::SeqCst);

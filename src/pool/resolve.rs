@@ -85,6 +85,15 @@ impl Resolving {
         self.backoff.error().filter(|_| self.backoff.is_failing() && goes_on).cloned()
     }
 
+    /// The state of a channel without endpoints.
+    pub(super) const fn state(&self) -> ChannelState {
+        match (self.backoff.error(), self.asked) {
+            (Some(_), _) => ChannelState::TransientFailure,
+            (None, true) => ChannelState::Connecting,
+            (None, false) => ChannelState::Idle,
+        }
+    }
+
     /// Whether a resolution is in flight.
     pub(super) const fn is_asked(&self) -> bool {
         self.asked
@@ -126,6 +135,7 @@ impl Drop for Asking {
     fn drop(&mut self) {
         if !self.over {
             self.shared.resolving.lock().asked = false;
+            self.shared.publish();
             self.shared.maintenance.notify_one();
         }
     }
@@ -164,6 +174,9 @@ impl Shared {
             runtime
         };
         let asking = Asking { shared: me, over: false };
+        if self.candidates().is_empty() {
+            self.publish();
+        }
         runtime.spawn(async move {
             let me = Arc::clone(&asking.shared);
             let mut state = me.watch.subscribe();

@@ -22,7 +22,7 @@ impl Shared {
         if called && !self.is_connected() {
             return Need::First;
         }
-        if self.queue.is_empty() { Need::Kept } else { Need::More }
+        if self.queue.needs_no_permit() { Need::Kept } else { Need::More }
     }
 
     /// A dial waits for a socket: closes the connections that have been idle for longest, in all channels

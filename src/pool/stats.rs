@@ -43,6 +43,8 @@ pub struct PoolStats {
     pub waiting: u32,
     /// Of them, those that wait for their tenant's quota, whatever capacity is free.
     pub waiting_for_quota: u32,
+    /// Of them, those that a peer has refused twice and whose chance comes when a call ends there.
+    pub waiting_refused: u32,
     /// The tenants that share the channel, by label.
     pub tenants: Vec<TenantStats>,
     /// The addresses.
@@ -182,6 +184,7 @@ impl Shared {
             state: *self.watch.borrow(),
             waiting: self.queue.len(),
             waiting_for_quota: self.queue.blocked(),
+            waiting_refused: self.queue.refused(),
             tenants: self.queue.shares(Shares::stats).unwrap_or_default(),
             endpoints: candidates.iter().map(endpoint).collect(),
             connections: live.iter().map(|handle| ConnectionStats::new(handle, now)).collect(),

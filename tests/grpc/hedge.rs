@@ -3,7 +3,7 @@
 
 use crate::memory_pair::{RawMethod, UNARY, raw};
 use crate::peer::{Frame, Peer};
-use framewire::client::{Channel, ChannelBuilder, HedgePolicy};
+use framewire::client::{Channel, ChannelBuilder, Count, HedgePolicy};
 use framewire::error::{Error, Kind, Processed};
 use framewire::transport::in_memory;
 use framewire::unstable::grpc::{Code, Raw, Request, Response};
@@ -361,4 +361,22 @@ async fn the_timeline_covers_the_attempts_before() {
     let (timeline, took) = call.await.unwrap();
     assert_eq!((timeline.total(), timeline.wall()), (took, took));
     assert!((ms(107)..ms(110)).contains(&took), "{took:?}");
+}
+
+/// Every hedge that the server saw is counted, those included that it refused and that found no other connection;
+/// one that never left is not.
+#[tokio::test(start_paused = true)]
+async fn hedges_that_left_are_counted() {
+    let (channel, mut peer) = hedged(2, 100).await;
+    let call = begin(&channel, Request::new(raw("x")));
+    let (first, _) = request(&mut peer).await;
+    for _ in 0..2 {
+        let (hedge, _) = request(&mut peer).await;
+        peer.reset(hedge, ErrorCode::REFUSED_STREAM).await;
+    }
+    // It finds no capacity any more.
+    tokio::time::sleep(ms(20)).await;
+    refuse(&mut peer, first, "0", &[]).await;
+    call.await.unwrap().0.unwrap_err();
+    assert_eq!(channel.stats().counted(Count::Hedged), 1, "one, written twice");
 }

@@ -105,3 +105,39 @@ async fn a_thousand_abrupt_goaways_lose_nothing_and_repeat_nothing() {
     let dials = network.counts(addr(1)).dials.load(std::sync::atomic::Ordering::SeqCst);
     assert!(dials > 1000, "{dials} connections");
 }
+
+/// A server that lets go of each connection as soon as a long call is on it: whatever number of them drain, new
+/// calls are served on another one.
+#[tokio::test(start_paused = true)]
+async fn connections_that_drain_for_long_block_no_call() {
+    let network = Network::new();
+    let mut listener = network.listen(addr(1));
+    tokio::spawn(async move {
+        loop {
+            let mut peer = Peer::accept(&mut listener, &[(3, 100)]).await;
+            tokio::spawn(async move {
+                while let Some(frame) = peer.frame_at_leisure().await {
+                    if frame.kind == FrameType::Headers && frame.field("x-long").is_some() {
+                        peer.goaway(frame.id, ErrorCode::NO_ERROR, "").await;
+                    } else if frame.kind == FrameType::Headers {
+                        peer.answer(frame.id, &[0; 5]).await;
+                    }
+                }
+            });
+        }
+    });
+    let mut options = options();
+    options.max_connections = 1;
+    let channel = lone(network.clone(), options);
+    let mut long = Vec::new();
+    for id in 0..20 {
+        let call = tokio::time::timeout(Duration::from_secs(60), begin(&channel, id)).await;
+        call.expect("hangs").unwrap().0.unwrap();
+        let mut request = framewire::unstable::grpc::Request::new(work(100 + id, 0));
+        request.metadata_mut().insert("x-long", "1").unwrap();
+        long.push(crate::begin_with(&channel, request));
+        ms(50).await;
+    }
+    let open = network.counts(addr(1)).open.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(open >= 20 && long.iter().all(|call| !call.is_finished()), "{open} connections");
+}

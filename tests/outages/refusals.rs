@@ -10,7 +10,7 @@ use framewire::unstable::grpc::{Code, Request};
 use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
 use framewire::unstable::pool::PoolOptions;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -176,6 +176,76 @@ async fn what_one_endpoint_refuses_another_one_serves() {
     }
 }
 
+/// One stream stays open and the server refuses all others for a moment. Once it is well, all calls are served,
+/// those that it refused included: by another connection, or by that one if there may be no other.
+#[tokio::test(start_paused = true)]
+async fn a_moment_of_refusals_beside_a_long_stream_ends() {
+    for connections in [1, 4] {
+        let network = Network::new();
+        let busy = Arc::new(AtomicBool::new(false));
+        let (mut listener, refuses) = (network.listen(addr(1)), Arc::clone(&busy));
+        tokio::spawn(async move {
+            loop {
+                let mut peer = Peer::accept(&mut listener, &[(STREAMS, 100)]).await;
+                let refuses = Arc::clone(&refuses);
+                tokio::spawn(async move {
+                    while let Some(frame) = peer.frame_at_leisure().await {
+                        let kept = frame.field("x-kept").is_some();
+                        match frame.kind {
+                            FrameType::Headers if kept => {}
+                            FrameType::Headers if refuses.load(Ordering::SeqCst) => {
+                                peer.reset(frame.id, ErrorCode::REFUSED_STREAM).await;
+                            }
+                            FrameType::Headers => peer.answer(frame.id, &[0; 5]).await,
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+        let mut options = options();
+        options.max_connections = connections;
+        let channel = lone(network.clone(), options);
+        let mut kept = Request::new(work(0, 0));
+        kept.metadata_mut().insert("x-kept", "1").unwrap();
+        let kept = begin_with(&channel, kept);
+        ms(100).await;
+        busy.store(true, Ordering::SeqCst);
+        let mut calls: Vec<_> = (1..9).map(|id| begin(&channel, id)).collect();
+        ms(200).await;
+        let text = channel.stats().to_string();
+        assert!(text.contains("the peer refused 8 calls twice (REFUSED_STREAM)"), "{text}");
+        busy.store(false, Ordering::SeqCst);
+        calls.extend((9..12).map(|id| begin(&channel, id)));
+        for call in calls {
+            let call = tokio::time::timeout(Duration::from_secs(60), call).await.expect("hangs");
+            call.unwrap().0.unwrap();
+        }
+        assert!(!kept.is_finished());
+    }
+}
+
+/// Beside a long stream, a server that never stops to refuse all others: the calls end one after the other, and say
+/// why.
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_refused_again_and_again_end() {
+    let (channel, mut peer, _listener) = scripted(|_| {}).await;
+    let held = begin(&channel, 0);
+    let held_id = peer.next(FrameType::Headers).await.id;
+    let calls: Vec<_> = (1..4).map(|id| begin(&channel, id)).collect();
+    let script = tokio::spawn(async move {
+        loop {
+            refuse(&mut peer, 1).await;
+        }
+    });
+    for call in calls {
+        let text = fails_unprocessed(call, Code::Unavailable).await;
+        assert!(text.contains("REFUSED_STREAM, 3 times"), "{text}");
+    }
+    assert!(!held.is_finished() && held_id == 1);
+    script.abort();
+}
+
 /// Refused once: sent again immediately. Twice: once another call there has ended.
 #[tokio::test(start_paused = true)]
 async fn a_call_refused_twice_waits_for_the_end_of_another() {
@@ -226,6 +296,7 @@ async fn a_call_refused_twice_has_its_deadline_and_one_more_try() {
     let (result, took) = late.await.unwrap();
     let error = result.unwrap_err();
     assert_eq!((error.code(), error.processed()), (Code::DeadlineExceeded, Processed::No));
+    assert!(error.to_string().contains("the peer refused the call 2 times"), "{error}");
     crate::is_on_time(took, deadline);
     assert_eq!(channel.waiting(), 0);
     peer.settings(&[(STREAMS, 101)]).await;

@@ -1,7 +1,7 @@
 //! When connections end: without calls, by age, by the peer's wish. No call suffers for it.
 
 use crate::{WORK, begin, ms, one, options, places, raw};
-use framewire::client::ChannelState;
+use framewire::client::{ChannelState, Count};
 use std::time::Duration;
 
 /// Connections beyond the first go after a minute without calls, the last after half an hour.
@@ -62,6 +62,23 @@ async fn the_old_one_is_replaced_before_it_goes() {
     assert_eq!(one.peak(), 2, "one more while the old one is replaced");
     let dial = one.network.dial_time;
     assert!(longest <= dial + Duration::from_millis(1), "only the first call waited: {longest:?}");
+}
+
+/// What replaces an old connection is not closed as one too many, however short connections may be idle.
+#[tokio::test(start_paused = true)]
+async fn a_replacement_is_no_spare_connection() {
+    let mut options = options();
+    options.max_age = Some(Duration::from_secs(1));
+    options.shrink_after = Duration::ZERO;
+    let one = one(100, options);
+    let long = begin(&one.channel, 255);
+    for _ in 0..200 {
+        begin(&one.channel, 0).await.unwrap().unwrap();
+        ms(100).await;
+    }
+    long.await.unwrap().unwrap();
+    let replaced = one.channel.stats().counted(Count::Replaced);
+    assert!((15..=25).contains(&replaced) && one.dials() <= 30, "{replaced} of {}", one.dials());
 }
 
 /// A call under way when its connection grows old ends on it.

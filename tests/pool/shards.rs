@@ -5,9 +5,11 @@ use crate::{Journal, WORK, allowing, begin, ms, options, raw, router};
 use framewire::client::{BuildError, Channel, ChannelBuilder, Channels};
 use framewire::error::Kind;
 use framewire::tls::ClientTls;
+use framewire::transport::{Connect, ConnectFuture, Target};
 use proptest::prelude::*;
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Which of a few values each part of a key takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,4 +198,49 @@ async fn a_set_is_closed_as_a_whole() {
     }
     assert!(channels.is_empty());
     get("red").unary(&WORK, raw([0])).await.unwrap();
+}
+
+/// A channel that was closed is no channel of the set: its key gets a new one, also in a full set.
+#[tokio::test(start_paused = true)]
+async fn a_closed_channel_is_replaced() {
+    let network = Network::new();
+    let _server = network.serve(addr(1), router(&Journal::default()), allowing(100));
+    let channels = Channels::new(1, 4, 4);
+    let builder = |tenant: &str| {
+        let builder = Channel::builder("http://test").connector(network.clone()).via("memory");
+        builder.shard(tenant)
+    };
+    let closed = channels.get(builder("red")).unwrap();
+    closed.close(Duration::ZERO).await;
+    let red = channels.get(builder("red")).unwrap();
+    red.unary(&WORK, raw([0])).await.unwrap();
+    assert!(channels.get(builder("blue")).is_err() && channels.len() == 1, "red is in use");
+    red.close(Duration::ZERO).await;
+    let blue = channels.get(builder("blue")).unwrap();
+    blue.unary(&WORK, raw([0])).await.unwrap();
+    assert_eq!(channels.len(), 1);
+}
+
+/// A connector may use the set while a channel with it is built.
+#[test]
+fn a_set_is_open_to_the_code_that_builds_a_channel() {
+    struct Nosy(Arc<Channels>);
+    impl Connect for Nosy {
+        fn connect(&self, _: Target) -> ConnectFuture {
+            Box::pin(std::future::pending())
+        }
+
+        fn provide_for(&self, _: u32) {
+            let other = Channel::builder("http://other").connector(Network::new());
+            assert_eq!(self.0.stats().len(), self.0.len());
+            self.0.get(other.via("memory")).unwrap();
+        }
+    }
+    let channels = Arc::new(Channels::new(8, 4, 4));
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        channels.get(Channel::builder("http://test").connector(Nosy(channels.clone()))).unwrap();
+        done.send(channels.len()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(60)), Ok(2));
 }

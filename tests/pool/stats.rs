@@ -2,7 +2,10 @@
 
 use crate::network::{Network, addr};
 use crate::{allowing, begin, ms, one, options};
-use framewire::client::{Cap, Channel, ChannelState, ConnectionState, PoolStats};
+use framewire::client::{
+    Cap, Channel, ChannelState, ConnectionState, PoolStats, Resolve, ResolveFuture,
+};
+use framewire::transport::Target;
 use framewire::unstable::grpc::Code;
 use framewire::unstable::memory::budget::Budget;
 use std::time::Duration;
@@ -16,6 +19,29 @@ fn counts(stats: &PoolStats) -> [usize; 4] {
 
 fn first_line(stats: &PoolStats) -> String {
     stats.to_string().lines().next().unwrap().to_owned()
+}
+
+/// As in gRPC, CONNECTING begins with the look-up of the name, and its failure is a failure to connect.
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_resolves_its_name_connects() {
+    struct Slow;
+    impl Resolve for Slow {
+        fn resolve(&self, _: Target) -> ResolveFuture {
+            Box::pin(async {
+                ms(1_000).await;
+                Err(std::io::Error::other("on purpose"))
+            })
+        }
+    }
+    let channel = Channel::builder("http://test").connector(Network::new()).resolver(Slow);
+    let channel = channel.unstable_pool(options()).build().unwrap();
+    let call = begin(&channel, 0);
+    ms(500).await;
+    let stats = channel.stats();
+    assert_eq!((stats.state, *channel.state().borrow()), (ChannelState::Connecting, stats.state));
+    assert!(first_line(&stats).ends_with("1 waiting: the name is being resolved"), "{stats}");
+    call.await.unwrap().unwrap_err();
+    assert_eq!(*channel.state().borrow(), ChannelState::TransientFailure);
 }
 
 #[tokio::test(start_paused = true)]

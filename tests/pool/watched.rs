@@ -158,7 +158,9 @@ async fn a_forgotten_stream_is_named() {
     let here = line!() + 1;
     let mut forgotten = channel.server_streaming(&WATCH, raw("x")).unwrap();
     forgotten.message().await.unwrap();
-    let (up, down) = channel.bidi(&CHAT, ()).unwrap();
+    let (up, mut down) = channel.bidi(&CHAT, ()).unwrap();
+    // Somebody waited for it, and no longer does.
+    assert!(tokio::time::timeout(Duration::from_millis(20), down.message()).await.is_err());
     // This one is silent as well, but awaited.
     let mut awaited = channel.server_streaming(&WATCH, raw("x")).unwrap();
     let awaited = tokio::spawn(async move {

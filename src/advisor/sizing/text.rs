@@ -49,7 +49,8 @@ impl fmt::Display for Sizing {
         for (name, rate, count) in
             [("up", self.rate_up, self.for_up), ("down", self.rate_down, self.for_down)]
         {
-            if count > 0 {
+            // One connection is enough for the bytes: how fast it could be decides nothing.
+            if count > 1 {
                 writeln!(
                     f,
                     "bytes {name}: {:.3} MB/s per connection: {count} connections",

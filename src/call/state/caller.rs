@@ -223,6 +223,12 @@ impl CallState {
         self.reader.replace(cx.waker().clone())
     }
 
+    /// Nobody waits for what arrives. Returns the waker, as [`CallState::wait_read`] does.
+    #[must_use]
+    pub const fn stop_reading(&mut self) -> Option<Waker> {
+        self.reader.take()
+    }
+
     /// Returns why the call failed.
     #[must_use]
     pub const fn failure(&self) -> Option<&Error> {

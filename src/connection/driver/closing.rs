@@ -303,18 +303,21 @@ impl Core {
     /// Returns a call that the peer definitely did not process to the owner, which replays it on another
     /// connection or ends it.
     pub(super) fn redispatch(&self, call: Arc<SharedCall>) {
-        self.handle.send_back(call, !self.closing.abandoned, || self.not_processed());
+        let otherwise = |answered| self.not_processed(answered);
+        self.handle.send_back(call, !self.closing.abandoned, otherwise);
     }
 
-    fn not_processed(&self) -> Error {
+    fn not_processed(&self, answered: bool) -> Error {
         if self.closing.abandoned {
             return self.handle.task_ended();
         }
-        let status = Status::new(
-            Code::Unavailable,
+        let text = if answered {
+            "the peer went away and disowned the call, although it had begun to answer"
+        } else {
             "the peer went away before it acted on the call, and more of it was sent than is kept for \
-             another connection (Advanced::replay_bytes, replay_total_bytes)",
-        );
+             another connection (Advanced::replay_bytes, replay_total_bytes)"
+        };
+        let status = Status::new(Code::Unavailable, text);
         let error = Error::new(Kind::GoAway, status, Initiator::Remote, Processed::No)
             .with_connection(self.handle.facts(self.now));
         match &self.closing.goaway {
@@ -345,7 +348,7 @@ impl Core {
                     entry.call = None;
                 }
                 let error = error.with_processed(Processed::No);
-                self.handle.send_back(call, !self.closing.abandoned, || error);
+                self.handle.send_back(call, !self.closing.abandoned, |_| error);
             } else {
                 self.fail_call(&call, error);
             }

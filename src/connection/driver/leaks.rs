@@ -1,8 +1,7 @@
 //! Reports calls that are held and not polled: a response that is not read to its end, a sender that was
 //! forgotten. Each counts against the peer's stream limit.
 //!
-//! A stream that is silent for days is no leak while its next message is awaited. A future that was
-//! dropped while it waited still counts as a waiter, until something moves.
+//! A stream that is silent for days is no leak while its next message is awaited.
 
 use crate::call::state::CallState;
 use crate::connection::driver::Core;

@@ -3,6 +3,7 @@
 
 use crate::call::state::Credit;
 use crate::connection::handle::Handle;
+use crate::rt;
 use crate::rt::sync::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 pub(crate) const STREAMS_UNNAMED: u32 = 100;
 /// What stands for SETTINGS without SETTINGS_MAX_CONCURRENT_STREAMS.
 const UNNAMED: u32 = u32::MAX;
+
+/// The time for which a limit that refusals have taught holds although no call ends.
+const LEARNED: Duration = Duration::from_secs(5);
 
 /// The most credit in bytes that a reader keeps to itself.
 const CREDIT_STEP: u32 = 32 * 1024;
@@ -30,6 +34,8 @@ pub(super) struct Published {
     most: u32,
     /// Calls that have ended since `limit` changed, while others waited and it was below `announced`.
     ended_below: AtomicU32,
+    /// When a refusal lowered `limit` last, or doubt raised it, in milliseconds since the connection began.
+    learned: AtomicU32,
     /// Bytes that wait for the socket or a window at the end of the driver's last turn.
     queued: AtomicU32,
     /// Microseconds that the slowest call of the last turn waited for the driver.
@@ -53,6 +59,7 @@ impl Default for Published {
             announced: AtomicU32::new(UNNAMED),
             most: u32::MAX,
             ended_below: AtomicU32::new(0),
+            learned: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             lag: AtomicU32::new(0),
             turns: AtomicU32::new(0),
@@ -81,8 +88,7 @@ impl Handle {
 
     /// Publishes when there was a stream last.
     pub(crate) fn set_used(&self, at: Instant) {
-        let since = at.saturating_duration_since(self.born).as_millis();
-        self.published.used.store(u32::try_from(since).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.published.used.store(self.millis(at), Ordering::Relaxed);
     }
 
     /// Returns when there was a stream last, if there is none and the connection is not closing. PINGs and the
@@ -139,10 +145,11 @@ impl Handle {
     pub(super) fn learn(&self, in_flight: u32) {
         // The end of the refused call itself is not counted.
         self.published.ended_below.store(u32::MAX, Ordering::Relaxed);
+        self.published.learned.store(self.millis(rt::now()), Ordering::Relaxed);
         self.store_limit(in_flight.min(self.limit()));
     }
 
-    pub(super) fn has_learned(&self) -> bool {
+    pub(crate) fn has_learned(&self) -> bool {
         self.limit() < self.allowed()
     }
 
@@ -162,6 +169,24 @@ impl Handle {
             self.published.ended_below.store(0, Ordering::Relaxed);
             self.store_limit(limit.saturating_add(1).min(self.allowed()));
         }
+    }
+
+    /// Calls wait, and none may have ended: a learned limit that is old is raised by one. Returns whether it
+    /// was.
+    pub(crate) fn doubt_learned(&self, now: Instant) -> bool {
+        let (at, now) = (self.published.learned.load(Ordering::Relaxed), self.millis(now));
+        let old = now.saturating_sub(at) >= LEARNED.as_millis() as u32;
+        if old {
+            self.published.learned.store(now, Ordering::Relaxed);
+            self.store_limit(self.limit().saturating_add(1).min(self.allowed()));
+        }
+        old
+    }
+
+    /// Milliseconds since the connection began.
+    fn millis(&self, at: Instant) -> u32 {
+        let since = at.saturating_duration_since(self.born).as_millis();
+        u32::try_from(since).unwrap_or(u32::MAX)
     }
 
     /// Returns the bytes that waited for the socket or a window at the end of the driver's last turn.

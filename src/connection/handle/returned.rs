@@ -57,12 +57,13 @@ impl Handle {
     }
 
     /// Returns a call that the peer definitely did not process to the owner if it may move. A call
-    /// that was cancelled, or whose request is not kept, ends here.
+    /// that was cancelled, or whose request is not kept, ends here: `otherwise` says why, told whether the
+    /// peer has begun to answer.
     pub(crate) fn send_back(
         self: &Arc<Self>,
         call: Arc<SharedCall>,
         may_move: bool,
-        otherwise: impl FnOnce() -> Error,
+        otherwise: impl FnOnce(bool) -> Error,
     ) {
         let mut x = call.lock();
         if x.is_over() || x.cancel_code().is_some() {
@@ -73,9 +74,9 @@ impl Handle {
         let owner = self.owner.as_ref().filter(|_| may_move && x.send().is_movable());
         // While the call still has its stream, which the error names.
         let error = owner.is_none().then(|| {
-            let error = x.located(otherwise(), rt::now());
-            // A peer that answers a call and then disowns it has processed it all the same.
             let answered = x.recv().is_head_ready();
+            let error = x.located(otherwise(answered), rt::now());
+            // A peer that answers a call and then disowns it has processed it all the same.
             if answered { error.with_processed(Processed::Maybe) } else { error }
         });
         let refusal = self.refusal(&mut x);

@@ -28,6 +28,9 @@ impl PoolStats {
                     "the Cap ({name}) delays dials: {open} of {sockets} sockets, {refused} refused"
                 )
             }
+            ChannelState::Connecting if self.endpoints.is_empty() => {
+                f.write_str("the name is being resolved")
+            }
             _ if self.dialing() > 0 => write!(f, "dialling {}", self.dialing()),
             _ if self.count(ConnectionState::Handshaking) > 0 => {
                 f.write_str("the peer's SETTINGS are awaited")
@@ -36,6 +39,10 @@ impl PoolStats {
                 f.write_str("calls wait for their tenants' quotas (Share::max_calls)")
             }
             ChannelState::Ready if self.waiting == 0 => f.write_str("calls get a permit at once"),
+            ChannelState::Ready if self.waiting_refused > 0 => {
+                let refused = count(self.waiting_refused.into(), "call");
+                write!(f, "the peer refused {refused} twice (REFUSED_STREAM)")
+            }
             ChannelState::Ready if self.endpoints.iter().any(full) => {
                 f.write_str("connections are full, and there are max_connections of them")
             }

@@ -22,16 +22,16 @@ impl Shared {
         self.dial(subchannel, false);
     }
 
-    /// As [`Shared::start_dial`], for calls that wait or for the user.
-    pub(crate) fn dial_for_calls(&self, subchannel: &Arc<Subchannel>) {
-        self.dial(subchannel, true);
+    /// As [`Shared::start_dial`], for calls that wait or for the user. Returns whether it has started one.
+    pub(crate) fn dial_for_calls(&self, subchannel: &Arc<Subchannel>) -> bool {
+        self.dial(subchannel, true)
     }
 
-    fn dial(&self, subchannel: &Arc<Subchannel>, called: bool) {
+    fn dial(&self, subchannel: &Arc<Subchannel>, called: bool) -> bool {
         if self.is_shut_down() {
-            return;
+            return false;
         }
-        let Some(me) = self.me.upgrade() else { return };
+        let Some(me) = self.me.upgrade() else { return false };
         let (id, put_back) = {
             let mut lifecycle = subchannel.lifecycle();
             (lifecycle.request_dial(rt::now(), called), lifecycle.is_put_back())
@@ -46,6 +46,7 @@ impl Shared {
                 self.maintenance.notify_one();
             }
         }
+        id.is_some()
     }
 
     /// Whether the dial of this subchannel goes on. As in gRPC, a channel that has failed to connect
@@ -54,7 +55,7 @@ impl Shared {
         if self.is_shut_down() {
             return false;
         }
-        let needed = !self.queue.is_empty() || self.needs_connection(subchannel);
+        let needed = !self.queue.needs_no_permit() || self.needs_connection(subchannel);
         let lifecycle = subchannel.lifecycle();
         if lifecycle.is_shut_down() {
             return false;

@@ -17,9 +17,6 @@ use std::time::{Duration, Instant};
 pub(crate) use aging::{Limits, LongIdle};
 use dialing::Dial;
 
-/// Times `max_connections` that may be draining while no other connection remains.
-const DRAINING: u32 = 4;
-
 /// What changes in the life of a subchannel.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -219,6 +216,11 @@ impl Lifecycle {
         if let Some(connection) = self.find(handle) {
             connection.goaway.get_or_insert(code);
         }
+    }
+
+    /// The code of the first GOAWAY from the peer.
+    pub(crate) fn goaway_of(&mut self, handle: &Handle) -> Option<ErrorCode> {
+        self.find(handle).and_then(|connection| connection.goaway)
     }
 
     /// The peer ends a connection, `early` or not. From the second early end in a row on, each counts as

@@ -327,9 +327,12 @@ impl PoolOwner {
         now: Instant,
     ) {
         if handle.is_ready() && !handle.is_goodbye() {
-            let why =
-                error.as_ref().map_or_else(|| reason.words(), |error| error.status().message());
-            self.ended(shared, handle, (Kind::Connect, false), &format!("early: {why}"), now);
+            let how = match (&error, self.subchannel.lifecycle().goaway_of(handle)) {
+                (Some(error), _) => format!("early: {}", error.status().message()),
+                (None, Some(code)) => format!("with GOAWAY {code}"),
+                (None, None) => format!("early: {}", reason.words()),
+            };
+            self.ended(shared, handle, (Kind::Connect, false), &how, now);
         }
         self.stopped(shared, handle, now);
         let goaway = self.leave(handle);

@@ -99,10 +99,10 @@ pub(super) const fn next(state: ChannelState, event: Event) -> Option<ChannelSta
 }
 
 /// Returns the state of a channel by gRPC's rule: READY if a subchannel is, else CONNECTING, else
-/// IDLE, else TRANSIENT_FAILURE. A channel without subchannels is IDLE until resolution fails.
+/// IDLE, else TRANSIENT_FAILURE. A channel without subchannels is in the state of the resolution.
 pub(crate) fn aggregate(
     states: impl Iterator<Item = ChannelState>,
-    resolve_failed: bool,
+    resolution: ChannelState,
 ) -> ChannelState {
     let rank = |state: &ChannelState| match state {
         ChannelState::Ready => 0,
@@ -111,8 +111,7 @@ pub(crate) fn aggregate(
         ChannelState::TransientFailure => 3,
         ChannelState::Shutdown => 4,
     };
-    let none = if resolve_failed { ChannelState::TransientFailure } else { ChannelState::Idle };
-    states.min_by_key(rank).unwrap_or(none)
+    states.min_by_key(rank).unwrap_or(resolution)
 }
 
 #[cfg(test)]
@@ -147,20 +146,21 @@ mod tests {
 
     #[test]
     fn the_channel_follows_its_subchannels() {
-        let cases: [(&[ChannelState], bool, ChannelState); 9] = [
-            (&[], false, I),
-            (&[], true, T),
-            (&[T, C, R, I], false, R),
-            (&[T, I, C], false, C),
-            (&[T, I, T], false, I),
-            (&[T, T], false, T),
-            (&[I], true, I),
-            (&[S, T], false, T),
-            (&[S, S], false, S),
+        let cases: [(&[ChannelState], ChannelState, ChannelState); 10] = [
+            (&[], I, I),
+            (&[], C, C),
+            (&[], T, T),
+            (&[T, C, R, I], I, R),
+            (&[T, I, C], I, C),
+            (&[T, I, T], I, I),
+            (&[T, T], I, T),
+            (&[I], T, I),
+            (&[S, T], I, T),
+            (&[S, S], I, S),
         ];
-        for (states, resolve_failed, expected) in cases {
-            let state = aggregate(states.iter().copied(), resolve_failed);
-            assert_eq!(state, expected, "{states:?} {resolve_failed}");
+        for (states, resolution, expected) in cases {
+            let state = aggregate(states.iter().copied(), resolution);
+            assert_eq!(state, expected, "{states:?} {resolution:?}");
         }
     }
 }

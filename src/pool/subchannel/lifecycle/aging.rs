@@ -46,7 +46,12 @@ impl Lifecycle {
         self.replacing = false;
         let mut handles: Vec<_> = self.handles().cloned().collect();
         while let Some(handle) = handles.pop() {
-            let spare = self.count() > limits.min;
+            // What is to replace an older connection is no spare.
+            let replaces = |one: &Connection| {
+                let old = one.replace_at.is_some_and(|at| at <= now) || is_outdated(&one.handle);
+                old && one.handle.id() < handle.id()
+            };
+            let spare = self.count() > limits.min && !self.accepting().any(replaces);
             let limit = limits.idle[usize::from(!handles.is_empty())];
             let younger = self.accepting().any(|one| one.handle.id() > handle.id());
             let Some(connection) = self.find(&handle) else { continue };

@@ -3,7 +3,7 @@
 use crate::connection::handle::Handle;
 use crate::error::Error;
 use crate::pool::cap::{Capped, Need};
-use crate::pool::subchannel::lifecycle::{DRAINING, Lifecycle};
+use crate::pool::subchannel::lifecycle::Lifecycle;
 use crate::pool::subchannel::state::{Event, next};
 use crate::rt::sync::next_id;
 use std::sync::Arc;
@@ -90,10 +90,8 @@ impl Lifecycle {
 
     /// Whether one connection more is allowed.
     pub(crate) fn may_begin(&self) -> bool {
-        let (open, beyond) = (self.count(), self.replacing || self.probing);
-        // Calls that end late must not block new ones while a server is reachable.
-        let draining = if open == 0 { self.max.saturating_mul(DRAINING) } else { self.max };
-        self.connections.len() as u32 - open <= draining && open < self.max + u32::from(beyond)
+        // Calls that end late must not block new ones: the cap alone bounds the connections that drain.
+        self.count() < self.max + u32::from(self.replacing || self.probing)
     }
 
     /// Begins to connect, with a socket of the cap. Returns `false` if no connection more is allowed.
