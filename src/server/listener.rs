@@ -174,6 +174,10 @@ pub(super) const WAITING_MAX: usize = 64;
 /// The longest time that they wait.
 const WAITING_TIME: Duration = Duration::from_secs(5);
 
+/// The time that handshakes have to end once the server was told to stop. A client that has the server's part
+/// of the handshake may already have sent calls.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
 /// What lets a connection in.
 enum Admission {
     /// It is within the limit.
@@ -241,10 +245,20 @@ pub(super) async fn accept_loop(
             continue;
         };
         let shared = Arc::clone(&shared);
+        let (arriving, stopped) = (shared.drain.arrive(), stopped.clone());
         // In a task of its own: one client that says nothing must not stop the others.
         rt::spawn(async move {
-            let Some(permit) = admission.permit(&shared).await else { return };
-            let Some(driving) = handshake(connected, &shared).await else { return };
+            let arrival = async {
+                let permit = admission.permit(&shared).await?;
+                Some((permit, handshake(connected, &shared).await?))
+            };
+            let arrived = tokio::select! {
+                arrived = arrival => arrived,
+                () = too_late(stopped) => None,
+            };
+            // By now the drain has the connection in its list.
+            drop(arriving);
+            let Some((permit, driving)) = arrived else { return };
             // In another task again: what a handshake needs is given back before the long life of
             // the connection begins.
             rt::spawn(async move {
@@ -256,6 +270,12 @@ pub(super) async fn accept_loop(
             });
         });
     }
+}
+
+/// Ready some time after the server was told to stop: handshakes that take longer are given up.
+async fn too_late(mut stopped: watch::Receiver<bool>) {
+    told_to_stop(&mut stopped).await;
+    rt::sleep(LAST_HANDSHAKES).await;
 }
 
 /// Ready when somebody says so; a server whose handles are all gone goes on.

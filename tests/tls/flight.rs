@@ -3,7 +3,7 @@
 use crate::identity::Identity;
 use framewire::server::{Router, Server};
 use framewire::tls::{ServerTls, ServerTlsBuilder};
-use framewire::transport::{BoxedIo, Connect, Target, in_memory};
+use framewire::transport::{BoxedIo, Connect, MemoryConnector, Target, in_memory};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::client::TlsStream;
 
 /// Sends one flight. Later ones are held until `release`.
 struct OneFlight {
@@ -67,14 +68,13 @@ fn frame_types(mut bytes: &[u8]) -> Vec<u8> {
         if !(*kind == 4 && flags & 1 == 1) {
             types.push(*kind);
         }
-        bytes = &rest[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+        let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        bytes = rest.get(len..).unwrap_or_default();
     }
     types
 }
 
-/// What a client reads before the server has seen more than its first flight, and what it reads in all
-/// after it has sent its preface.
-async fn read(tls: ServerTls, identity: &Identity, alpn: &[&[u8]]) -> (Vec<u8>, Vec<u8>) {
+fn client_config(identity: &Identity, alpn: &[&[u8]]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(identity.root.as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -83,22 +83,37 @@ async fn read(tls: ServerTls, identity: &Identity, alpn: &[&[u8]]) -> (Vec<u8>, 
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config
+}
 
-    let (connector, listener) = in_memory(64 * 1024);
-    let _server = Server::builder(Router::new()).tls(tls).serve(listener).unwrap();
+/// A client whose handshake is over, while the server waits for its second flight.
+async fn connect(connector: &MemoryConnector, config: ClientConfig) -> TlsStream<OneFlight> {
     let io = connector.connect(Target::parse("https://localhost").unwrap()).await.unwrap().io;
     let io = OneFlight { io, sent: false, release: false, held: Vec::new() };
     let name = "localhost".try_into().unwrap();
-    let mut stream =
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, io).await.unwrap();
-    let mut early = vec![0; 4096];
-    let some = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut early)).await;
-    early.truncate(some.map_or(0, Result::unwrap));
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, io).await.unwrap()
+}
 
+/// Sends what was held.
+async fn release(stream: &mut TlsStream<OneFlight>) {
     let below = stream.get_mut().0;
     below.release = true;
     let held = std::mem::take(&mut below.held);
     below.io.write_all(&held).await.unwrap();
+}
+
+/// What a client reads before the server has seen more than its first flight, and what it reads in all
+/// after it has sent its preface.
+async fn read(tls: ServerTls, identity: &Identity, alpn: &[&[u8]]) -> (Vec<u8>, Vec<u8>) {
+    let config = client_config(identity, alpn);
+    let (connector, listener) = in_memory(64 * 1024);
+    let _server = Server::builder(Router::new()).tls(tls).serve(listener).unwrap();
+    let mut stream = connect(&connector, config).await;
+    let mut early = vec![0; 4096];
+    let some = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut early)).await;
+    early.truncate(some.map_or(0, Result::unwrap));
+
+    release(&mut stream).await;
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let _ = stream.write_all(hello).await;
     let mut all = early.clone();
@@ -146,4 +161,37 @@ async fn a_client_that_does_not_offer_h2_is_told_nothing() {
     let identity = Identity::new("localhost");
     let (early, all) = read(builder(&identity).build().unwrap(), &identity, &[]).await;
     assert_eq!((early.as_slice(), all.as_slice()), (&b""[..], &b""[..]));
+}
+
+/// A client that has the server's SETTINGS counts on its connection: a drain that begins meanwhile does not
+/// forget it. One that never ends its handshake holds the drain up for a second.
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_a_handshake_in_flight() {
+    let identity = Identity::new("localhost");
+    for ends in [true, false] {
+        let (connector, listener) = in_memory(64 * 1024);
+        let tls = builder(&identity).build().unwrap();
+        let server = Server::builder(Router::new()).tls(tls).serve(listener).unwrap();
+        let mut stream = connect(&connector, client_config(&identity, &[b"h2"])).await;
+        let began = tokio::time::Instant::now();
+        let draining = tokio::spawn(server.shutdown(Duration::from_secs(600)));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!draining.is_finished(), "the drain has forgotten a connection");
+        if ends {
+            release(&mut stream).await;
+            stream
+                .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                .await
+                .unwrap();
+            let mut all = Vec::new();
+            while !frame_types(&all).contains(&7) {
+                assert!(stream.read_buf(&mut all).await.unwrap() > 0, "no GOAWAY: {all:?}");
+            }
+            drop(stream);
+            draining.await.unwrap();
+        } else {
+            draining.await.unwrap();
+            assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        }
+    }
 }

@@ -47,6 +47,8 @@ struct DrainState {
     /// When the drain began, and when the streams that are left are cut.
     wanted: Option<(Instant, Instant)>,
     connections: Vec<Arc<Handle>>,
+    /// Sockets that were accepted and are no connections yet: their handshakes go on.
+    arriving: usize,
     report: DrainReport,
 }
 
@@ -128,12 +130,19 @@ impl Drain {
         longest.map(|(_, handle)| handle.make_way()).is_some()
     }
 
-    /// Waits until no connection is open. Cancel safe.
+    /// Counts a socket that was accepted, until its connection has joined or there will be none: the client may
+    /// already count on it.
+    pub(crate) fn arrive(self: &Arc<Self>) -> Arriving {
+        self.state.lock().arriving += 1;
+        Arriving(Arc::clone(self))
+    }
+
+    /// Waits until no connection is open or arrives. Cancel safe.
     pub async fn ended(&self) {
         loop {
             // Created before the check, so that an end between the two is not missed.
             let ended = self.ended.notified();
-            if self.connections() == 0 {
+            if self.state.lock().is_empty() {
                 return;
             }
             ended.await;
@@ -171,13 +180,33 @@ impl Drain {
                 }
             }
         }
-        if state.connections.is_empty() {
+        if state.is_empty() {
             self.ended.notify_waiters();
         }
     }
 
     pub(crate) fn cut(&self, streams: usize) {
         self.state.lock().report.forced += streams;
+    }
+}
+
+impl DrainState {
+    const fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.arriving == 0
+    }
+}
+
+/// A socket that was accepted. Dropped, its connection has joined the drain, or there is none.
+#[derive(Debug)]
+pub(crate) struct Arriving(Arc<Drain>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.arriving -= 1;
+        if state.is_empty() {
+            self.0.ended.notify_waiters();
+        }
     }
 }
 
