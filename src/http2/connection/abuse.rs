@@ -11,8 +11,9 @@
 //! * Above [`Limits::wasted_work`] × [`Limits::wasted_time`] within the whole time, and above half of all work,
 //!   the connection ends. A burst may use it up at once.
 //!
-//! A stream costs what it made this side do. A peer that waits for its answers pays nothing. One that lived for [`Limits::premature_age`], or until the
-//! deadline that its peer named, costs a tenth: peers give up honestly. All time comes from the caller.
+//! A stream costs what it made this side do. A peer that waits for its answers pays nothing. A stream that lived
+//! for [`Limits::premature_age`], or until the deadline that its peer named, costs a tenth: peers give up
+//! honestly. All time comes from the caller.
 
 use crate::http2::limits::Limits;
 use crate::http2::violation::Violation;
