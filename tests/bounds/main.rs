@@ -229,7 +229,10 @@ fn every_hostile_shape_keeps_to_the_formula() {
         let name = shape.name;
         let line = format!("{name:36} {most:>8} of {bound:>8} bytes, {left:>8} left, {ends:?}");
         println!("{line}");
-        if most > bound || left > LEFT || ends.iter().any(|end| *end != shape.end) {
+        if most > bound
+            || left > LEFT
+            || (shape.end != End::Depends && ends.iter().any(|end| *end != shape.end))
+        {
             findings.push(format!("{line}; expected {:?}", shape.end));
         }
     }
