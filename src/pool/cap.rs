@@ -214,6 +214,12 @@ impl Cap {
         self.tree.line.lock().shortage()
     }
 
+    /// The connections that have ended and whose sockets, were they closed, would help dials that wait: the
+    /// oldest first.
+    pub(super) fn lingering(&self) -> Vec<u64> {
+        self.tree.line.lock().helpful()
+    }
+
     /// Registers a pool, whose idle connections can be closed for dials that wait.
     pub(super) fn register(self: &Arc<Self>, pool: &Weak<Shared>) -> Member {
         let id = next_id();

@@ -8,6 +8,7 @@ use crate::pool::picker::Candidate;
 use crate::pool::subchannel::{Subchannel, aggregate};
 use crate::pool::{ChannelState, Pool, Shared};
 use crate::rt;
+use crate::rt::contain::contain;
 use crate::rt::sync::Ordering;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ impl Pool {
     /// old: new ones are ready before they take no more calls. Returns how many there are.
     pub fn drain_replaced(&self) -> usize {
         let shared = &self.shared;
-        let Some(generation) = shared.connector.tls_generation() else { return 0 };
+        let Ok(Some(generation)) = contain(|| shared.connector.tls_generation()) else { return 0 };
         shared.tls_since.store(generation, Ordering::Release);
         let older = |handle: &&Arc<Handle>| shared.is_outdated(handle) && handle.is_accepting();
         let count = shared.live.lock().iter().filter(older).count();

@@ -32,7 +32,7 @@ impl Shared {
             return;
         }
         // One that only waits for its peer to close is closed at once.
-        driver::cut_lingering_client();
+        let _ = self.cap.lingering().into_iter().find(|one| driver::cut_lingering_client(*one));
         if self.cap.warns(now) {
             let target = &self.target;
             crate::rt::log!(warn, %target, %capped, "no connection is idle: dials wait");

@@ -3,11 +3,13 @@
 
 use crate::log::Log;
 use crate::network::{Network, addr};
+use crate::peer::Peer;
 use crate::{Journal, One, WORK, allowing, begin, ms, one, options, raw, router};
 use framewire::client::{Advanced, Cap, Channel, ChannelState};
 use framewire::error::{Kind, Processed};
 use framewire::server::Server;
 use framewire::transport::TcpAcceptor;
+use framewire::unstable::http2::frame::FrameType;
 use framewire::{Code, Request};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -304,4 +306,55 @@ async fn quiet_sockets_make_way() {
         }
     }
     drop(channels);
+}
+
+/// Answers every call. When the client has closed its side, it keeps its own open.
+fn keep_open(network: &Network) {
+    let mut listener = network.listen(addr(1));
+    tokio::spawn(async move {
+        loop {
+            let mut peer = Peer::accept(&mut listener, &[]).await;
+            tokio::spawn(async move {
+                while let Some(frame) = peer.frame_at_leisure().await {
+                    if frame.kind == FrameType::Headers {
+                        peer.answer(frame.id, &[0; 5]).await;
+                    }
+                }
+                std::future::pending::<()>().await;
+                drop(peer);
+            });
+        }
+    });
+}
+
+/// Sockets that linger are closed for a dial only if their cap is the one that delays it.
+#[tokio::test(start_paused = true)]
+async fn a_dial_closes_no_lingering_socket_that_would_not_help() {
+    let build = |cap: Arc<Cap>| {
+        let network = Network::new();
+        keep_open(&network);
+        let mut options = options();
+        (options.cap, options.idle_time) = (Some(cap), Duration::from_millis(100));
+        let channel = Channel::builder("http://test").connector(network.clone());
+        (channel.unstable_pool(options).build().unwrap(), network)
+    };
+    let whole = Cap::new(20, 1000);
+    let [beside, shard] = [9, 1].map(|sockets| Cap::inside(&whole, sockets, 1000));
+    let mut others = Vec::new();
+    for cap in [Cap::new(9, 1000), beside.clone(), Cap::new(9, 1000), beside] {
+        let (channel, network) = build(cap);
+        channel.unary(&WORK, raw([0])).await.unwrap();
+        channel.close(Duration::ZERO).await;
+        others.push(network);
+    }
+    let (channel, network) = build(shard);
+    channel.unary(&WORK, raw([0])).await.unwrap();
+    ms(400).await;
+    let open = |network: &Network| network.counts(addr(1)).open.load(Ordering::SeqCst);
+    assert_eq!((open(&network), channel.unstable_handles().len()), (1, 0), "it lingers");
+    let started = tokio::time::Instant::now();
+    channel.unary(&WORK, raw([0])).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    assert_eq!(others.iter().map(open).collect::<Vec<_>>(), [1; 4]);
+    assert_eq!(open(&network), 1, "its own was closed");
 }

@@ -79,7 +79,7 @@ impl Linger {
         drain: Option<Arc<Drain>>,
         remains: Remains,
     ) -> Self {
-        let (now, signal) = (rt::now(), Arc::new(Signal::default()));
+        let (now, signal) = (rt::now(), Arc::new(Signal::of(handle.id())));
         lingering(drain.as_ref()).join(&signal);
         Self {
             io,

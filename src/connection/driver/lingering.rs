@@ -13,11 +13,16 @@ const CLIENTS: usize = 256;
 /// Asks one lingering socket to close, or to look at its limit again.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
+    connection: u64,
     cut: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Signal {
+    pub(super) fn of(connection: u64) -> Self {
+        Self { connection, ..Self::default() }
+    }
+
     pub(super) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
@@ -74,6 +79,15 @@ impl Lingering {
         oldest.map(|signal| signal.cut()).is_some()
     }
 
+    /// Closes that of this connection. Returns `false` if it is not here.
+    fn cut(&self, connection: u64) -> bool {
+        let mut sockets = self.sockets.lock();
+        let at = sockets.iter().position(|signal| signal.connection == connection);
+        let found = at.and_then(|at| sockets.remove(at));
+        drop(sockets);
+        found.inspect(|signal| signal.cut()).is_some()
+    }
+
     /// Has each one look at its limit again.
     pub(super) fn wake(&self) {
         let sockets: Vec<_> = self.sockets.lock().iter().map(Arc::clone).collect();
@@ -81,9 +95,10 @@ impl Lingering {
     }
 }
 
-/// Closes the client's socket that has waited longest for its peer to close, if one waits.
-pub(crate) fn cut_lingering_client() {
-    Lingering::of_clients().cut_oldest();
+/// Closes the socket of this connection of a client that waits for its peer to close. Returns `false` if it
+/// does not wait.
+pub(crate) fn cut_lingering_client(connection: u64) -> bool {
+    Lingering::of_clients().cut(connection)
 }
 
 #[cfg(all(test, not(framewire_loom)))]
@@ -93,7 +108,7 @@ mod tests {
     #[test]
     fn the_oldest_closes_first() {
         let sockets = Lingering::within(2);
-        let signals = [0, 1, 2, 3].map(|_| Arc::new(Signal::default()));
+        let signals = [0, 1, 2, 3].map(|id| Arc::new(Signal::of(id)));
         let cut = || signals.each_ref().map(|signal| signal.is_cut());
         signals[..3].iter().for_each(|signal| sockets.join(signal));
         assert_eq!(cut(), [true, false, false, false]);
@@ -102,5 +117,15 @@ mod tests {
         assert!(sockets.cut_oldest());
         assert_eq!(cut(), [true, false, true, false]);
         assert!(sockets.cut_oldest() && !sockets.cut_oldest());
+        assert!(!sockets.cut(3));
+    }
+
+    #[test]
+    fn that_of_a_connection_closes() {
+        let sockets = Lingering::within(4);
+        let signals = [0, 1, 2].map(|id| Arc::new(Signal::of(id)));
+        signals.iter().for_each(|signal| sockets.join(signal));
+        assert!(sockets.cut(1) && !sockets.cut(1));
+        assert_eq!(signals.each_ref().map(|signal| signal.is_cut()), [false, true, false]);
     }
 }

@@ -95,6 +95,9 @@ pub(super) struct Line {
     /// The first dial that only the rate delays: the one that looks again when there is a token.
     front: Option<u64>,
     pub(super) pools: BTreeMap<u64, Weak<Shared>>,
+    /// Connections that have ended and whose sockets wait for their peers to close, with their chains, the
+    /// oldest first.
+    lingering: Vec<(u64, Arc<[u64]>)>,
 }
 
 /// What to do once the lock is released.
@@ -145,6 +148,24 @@ impl Line {
     /// A connection without calls is being closed for a dial that waits.
     pub(super) fn closing(&mut self, chain: &[u64]) {
         self.each(chain, |level| level.closing += 1);
+    }
+
+    /// The socket of this connection waits for its peer to close.
+    pub(super) fn linger(&mut self, connection: u64, chain: &Arc<[u64]>) {
+        self.lingering.push((connection, Arc::clone(chain)));
+    }
+
+    /// It waits no longer.
+    pub(super) fn end_linger(&mut self, connection: u64) {
+        self.lingering.retain(|(other, _)| *other != connection);
+    }
+
+    /// The connections whose lingering sockets would help dials that wait, the oldest first.
+    pub(super) fn helpful(&self) -> Vec<u64> {
+        let Some(Shortage { levels }) = self.shortage() else { return Vec::new() };
+        let helps = |chain: &[u64]| levels.iter().any(|(level, _)| chain.contains(level));
+        let helpful = self.lingering.iter().filter(|(_, chain)| helps(chain));
+        helpful.map(|(connection, _)| *connection).collect()
     }
 
     /// Takes those out of the line whose turn has come.

@@ -40,7 +40,7 @@ impl Tree {
         fence(Ordering::SeqCst);
         for Waiter { cap, socket, .. } in granted.waiters {
             // If the dial is gone, the socket's drop passes the turn on.
-            let _ = socket.send(Socket { cap, closing: false });
+            let _ = socket.send(Socket { cap, closing: false, ended: None });
         }
         granted.front.inspect(|news| news.notify_one());
     }
@@ -84,6 +84,8 @@ impl Drop for Place {
 pub(crate) struct Socket {
     cap: Arc<Cap>,
     closing: bool,
+    /// The connection, if it has ended.
+    ended: Option<u64>,
 }
 
 impl Socket {
@@ -96,12 +98,20 @@ impl Socket {
         line.closing(&self.cap.chain);
         self.cap.tree.changed(line, Granted::default());
     }
+
+    /// The connection has ended, and the socket may wait for its peer to close.
+    pub(crate) fn linger(&mut self, connection: u64) {
+        if self.ended.replace(connection).is_none() {
+            self.cap.tree.line.lock().linger(connection, &self.cap.chain);
+        }
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut line = self.cap.tree.line.lock();
         line.release(&self.cap.chain, self.closing);
+        self.ended.inspect(|connection| line.end_linger(*connection));
         let granted = line.advance(rt::now());
         self.cap.tree.changed(line, granted);
     }

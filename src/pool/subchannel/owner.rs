@@ -313,7 +313,8 @@ impl PoolOwner {
     fn leave(&self, handle: &Handle) -> Option<Option<ErrorCode>> {
         let closed = self.subchannel.lifecycle().closed(handle);
         self.subchannel.idle.remove(handle);
-        let (socket, goaway) = closed?;
+        let (mut socket, goaway) = closed?;
+        socket.linger(handle.id());
         *self.socket.lock() = Some(socket);
         Some(goaway)
     }
