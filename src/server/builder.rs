@@ -9,6 +9,7 @@ use crate::memory::budget::Budget;
 use crate::rt;
 use crate::rt::executor::Executor;
 use crate::server::advanced::Advanced;
+use crate::server::handshakes::Handshakes;
 use crate::server::listener::{Logs, Server, Shared, WAITING_MAX, accept_loop};
 use crate::server::router::Router;
 use crate::transport::accept::Accept;
@@ -255,6 +256,7 @@ impl ServerBuilder {
             permits: Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             drain: Arc::clone(&drain),
+            handshakes: Handshakes::default(),
             logs: Logs::default(),
         });
         let task = rt::spawn(accept_loop(acceptor, shared, stopped));
@@ -279,8 +281,10 @@ impl ServerBuilder {
 
 /// Connections: how many, how long they live, how they are checked.
 impl ServerBuilder {
-    /// Sets the limit of open connections; further ones are closed when they are accepted. Default
-    /// 8192; 0 is an error.
+    /// Sets the limit of open connections, those in their TLS handshakes included. Default 8192; 0 is an
+    /// error. Above it, a new connection takes the place of one that only waits for its peer to close, or of the
+    /// one that has been without a call, or in its handshake, for longest, and for a second at least. Without
+    /// one, it is closed when it is accepted.
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self

@@ -7,6 +7,7 @@ use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::rt;
 use crate::rt::executor::Executor;
 use crate::rt::occasional::Occasional;
+use crate::server::handshakes::Handshakes;
 use crate::server::router::Routes;
 use crate::transport::accept::Accept;
 use crate::transport::connect::{Connected, ConnectionInfo};
@@ -159,6 +160,7 @@ pub(super) struct Shared {
     /// For connections that wait until another one has closed.
     pub(super) waiting: Arc<Semaphore>,
     pub(super) drain: Arc<Drain>,
+    pub(super) handshakes: Handshakes,
     pub(super) logs: Logs,
 }
 
@@ -195,7 +197,7 @@ impl Shared {
             return Some(Admission::Permit(permit));
         }
         let turn = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        let closes = self.drain.cut_oldest() || self.drain.close_longest_silent(rt::now());
+        let closes = self.drain.cut_oldest() || self.handshakes.close_longest_silent(&self.drain);
         closes.then_some(Admission::Waiting(turn))
     }
 }
@@ -294,7 +296,8 @@ enum Driving {
 
 async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
     let (peer, socket) = (connected.info.peer.clone(), connected.socket.clone());
-    let secured = rt::timeout(shared.handshake_timeout, secure(connected, shared)).await;
+    let secure = secure(connected, shared);
+    let secured = shared.handshakes.within(shared.handshake_timeout, secure).await;
     let (connected, opening) = match secured {
         Ok(Ok(secured)) => secured,
         Ok(Err(error)) => {
@@ -310,8 +313,8 @@ async fn handshake(connected: Connected, shared: &Shared) -> Option<Driving> {
             let drain = Arc::clone(&shared.drain);
             return io.map(|io| Driving::Ours(Driver::rejected(io, socket, handle, drain)));
         }
-        Err(_) => {
-            crate::rt::log!(debug, ?peer, "handshake timed out");
+        Err(why) => {
+            crate::rt::log!(debug, ?peer, why, "handshake ended");
             return None;
         }
     };

@@ -8,6 +8,7 @@ mod builder;
 mod contained;
 mod context;
 mod grpc;
+mod handshakes;
 mod head;
 mod listener;
 mod plain;

@@ -16,4 +16,5 @@ mod parties;
 mod rejected;
 mod replaced;
 mod shards;
+mod silence;
 mod versions;

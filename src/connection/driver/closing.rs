@@ -31,6 +31,8 @@ pub(super) struct Closing {
     refused: bool,
     /// How the byte stream failed.
     io: Option<Arc<io::Error>>,
+    /// Client: how writing failed, and until when what had arrived before is read.
+    pub(super) unwritable: Option<(io::Error, Instant)>,
     goaway: Option<(ErrorCode, Vec<u8>)>,
     /// The first GOAWAY of a graceful close was sent.
     pub(super) soon: Option<Instant>,
@@ -69,6 +71,22 @@ impl Closing {
         self.ending.unwrap_or_default()
     }
 
+    pub(super) const fn is_unwritable(&self) -> bool {
+        self.unwritable.is_some()
+    }
+
+    pub(super) fn unwritable_until(&self) -> Option<Instant> {
+        self.unwritable.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Returns the error that counts at the end of the byte stream: the first one, unless the peer has said
+    /// meanwhile why it refuses this side.
+    fn first_error(&mut self, last: Option<io::Error>) -> Option<io::Error> {
+        let refused = last.as_ref().is_some_and(|error| refusal_of(error).is_some());
+        let first = self.unwritable.take().filter(|_| !refused);
+        first.map(|(error, _)| error).or(last)
+    }
+
     pub(super) fn io(&self) -> Option<Arc<io::Error>> {
         self.io.clone()
     }
@@ -98,6 +116,7 @@ impl Closing {
 impl Core {
     /// Notes that the byte stream has ended or failed.
     pub(super) fn lost(&mut self, error: Option<io::Error>) {
+        let error = self.closing.first_error(error);
         if self.conn.life() != Life::Closed || self.conn.streams() > 0 {
             let client = self.conn.role() == Role::Client;
             let refusal = error.as_ref().filter(|_| client).and_then(refusal_of);

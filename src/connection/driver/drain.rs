@@ -21,7 +21,7 @@ const CUT: &str = "the server is shutting down, and its drain limit passed befor
 const AGED: &str =
     "the connection reached its maximum age, and its grace passed before the call ended";
 /// The shortest silence after which a connection closes so that another one may come.
-const SILENT_MIN: Duration = Duration::from_secs(1);
+pub(crate) const SILENT_MIN: Duration = Duration::from_secs(1);
 /// Time for the answer to that PING before the second GOAWAY is sent anyway.
 const DRAIN_PING: Duration = Duration::from_secs(5);
 
@@ -119,15 +119,11 @@ impl Drain {
         self.state.lock().connections.len()
     }
 
-    /// Asks the connection without streams that has been silent for longest, and for a second at least, to
-    /// close. Returns whether there is one.
-    pub(crate) fn close_longest_silent(&self, now: Instant) -> bool {
+    /// Returns the connection without streams that has been silent for longest, and since when.
+    pub(crate) fn longest_silent(&self) -> Option<(Instant, Arc<Handle>)> {
         let connections = self.state.lock().connections.clone();
-        let silent = connections.iter().filter_map(|one| Some((one.silent_since()?, one)));
-        let longest = silent.min_by_key(|(since, _)| *since);
-        let longest =
-            longest.filter(|(since, _)| now.saturating_duration_since(*since) >= SILENT_MIN);
-        longest.map(|(_, handle)| handle.make_way()).is_some()
+        let silent = connections.into_iter().filter_map(|one| Some((one.silent_since()?, one)));
+        silent.min_by_key(|(since, _)| *since)
     }
 
     /// Counts a socket that was accepted, until its connection has joined or there will be none: the client may

@@ -4,14 +4,15 @@
 //! work in parallel; or when nothing is left to do in this turn. Never wait for more.
 
 use crate::connection::driver::Core;
-use crate::http2::SendBuffer;
+use crate::connection::handle::ConnectionEvent;
+use crate::http2::{Role, SendBuffer};
 use crate::rt::contain::{Panicked, contain};
 use crate::transport::io::BoxedIo;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The smallest batch that is written before the turn ends, in bytes.
 const BATCH_MIN: usize = 4 * 1024;
@@ -22,6 +23,9 @@ const SLICES: usize = 64;
 /// Bytes in the outgoing buffer above which nothing more is produced; an eighth while the budget is
 /// spent.
 pub(super) const OUT_FULL: usize = 512 * 1024;
+/// The longest time in which a client reads on after a write has failed, for a peer that ends its side later
+/// than it refuses bytes.
+const READ_ON: Duration = Duration::from_secs(1);
 /// Bytes of scheduled DATA that are put into the outgoing buffer at a time.
 const DATA_BATCH: usize = 128 * 1024;
 
@@ -75,10 +79,7 @@ impl Core {
     pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         while !self.out.is_empty() && !self.flush.failed {
             match write(io, cx, &self.out) {
-                Poll::Ready(Ok(0)) => {
-                    self.flush.failed = true;
-                    self.lost(Some(std::io::ErrorKind::WriteZero.into()));
-                }
+                Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.out.advance(n);
                     self.flush.produced += n;
@@ -88,10 +89,7 @@ impl Core {
                     self.flush.partial = true;
                     self.expect_answer();
                 }
-                Poll::Ready(Err(error)) => {
-                    self.flush.failed = true;
-                    self.lost(Some(error));
-                }
+                Poll::Ready(Err(error)) => self.write_failed(error),
                 Poll::Pending => {
                     self.flush.blocked.get_or_insert(self.now);
                     return;
@@ -101,10 +99,7 @@ impl Core {
         if self.flush.unflushed && !self.flush.failed {
             match contained("poll_flush", || Pin::new(&mut **io).poll_flush(cx)) {
                 Poll::Ready(Ok(())) => self.flush.unflushed = false,
-                Poll::Ready(Err(error)) => {
-                    self.flush.failed = true;
-                    self.lost(Some(error));
-                }
+                Poll::Ready(Err(error)) => self.write_failed(error),
                 Poll::Pending => {
                     self.flush.blocked.get_or_insert(self.now);
                     return;
@@ -113,6 +108,9 @@ impl Core {
         }
         if self.flush.failed {
             // What is left never leaves, so it is not noted as written.
+            if self.closing.is_unwritable() {
+                self.out = SendBuffer::new();
+            }
             return;
         }
         self.flush.blocked = None;
@@ -120,12 +118,36 @@ impl Core {
         self.mark_written();
     }
 
+    /// Notes that the socket takes no more bytes. A peer that answers and closes may refuse what this side writes
+    /// before this side has read the answers, and the system keeps them: a client reads on, to the end of the
+    /// peer's side. A server's peer waits for nothing that could still be read, and a connection on which
+    /// nothing has arrived is a failed dial.
+    fn write_failed(&mut self, error: io::Error) {
+        self.flush.failed = true;
+        if self.conn.role() == Role::Server || !self.handle.is_ready() {
+            return self.lost(Some(error));
+        }
+        self.closing.unwritable = Some((error, self.now + READ_ON));
+        self.handle.stop_accepting();
+        self.tell_owner(ConnectionEvent::Draining);
+        while let Some(call) = self.waiting.pop_front() {
+            self.redispatch(call);
+        }
+    }
+
+    /// Ends a connection that could not be written, when there has been time enough to read what had arrived.
+    pub(super) fn check_unwritable(&mut self) {
+        if self.closing.unwritable_until().is_some_and(|at| at <= self.now) {
+            self.lost(None);
+        }
+    }
+
     /// Scheduled DATA in batches, then everything else that is pending.
     pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         loop {
             let until = self.out.len() + DATA_BATCH;
             let full = self.out_full();
-            if self.out.len() < full {
+            if self.out.len() < full && !self.flush.failed {
                 self.conn.schedule(&mut self.out, until.min(full), self.now);
             }
             self.report_sending();

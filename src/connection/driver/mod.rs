@@ -47,7 +47,7 @@ use timers::Timers;
 use tokio::task::AbortHandle;
 
 pub use crate::connection::options::ConnectionOptions;
-pub(crate) use drain::Delivered;
+pub(crate) use drain::{Delivered, SILENT_MIN};
 pub use drain::{Drain, DrainReport};
 pub(crate) use lingering::cut_lingering_client;
 

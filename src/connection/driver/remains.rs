@@ -37,6 +37,7 @@ impl Core {
     /// Takes what is left to be delivered. `None` if the byte stream is lost.
     pub(super) fn take_remains(&mut self) -> Option<Remains> {
         let out = match self.closing.last.take() {
+            _ if self.closing.is_unwritable() => return None,
             None if self.flush.failed => return None,
             None => std::mem::take(&mut self.out),
             Some(last) => last,

@@ -53,6 +53,9 @@ impl Core {
         if parked {
             return;
         }
+        if self.closing.is_unwritable() {
+            return self.redispatch(call);
+        }
         if self.is_unproved() {
             return self.hold(call);
         }

@@ -163,3 +163,106 @@ async fn reading_pauses_while_the_peer_takes_nothing() {
     core.conn.close();
     assert!(!core.may_read(), "nothing is read once the connection is over");
 }
+
+/// A byte stream that refuses what is written from some time on.
+struct Refusing {
+    io: tokio::io::DuplexStream,
+    refuses: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl tokio::io::AsyncRead for Refusing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for Refusing {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        if self.refuses.load(std::sync::atomic::Ordering::SeqCst) {
+            return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A peer that answers a call, says that it has not processed the next one, and closes: this side finds that
+/// by a write, before it has read any of that. The answer counts all the same, and the peer's end or a
+/// second ends the rest.
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_read_after_a_write_has_failed() {
+    for closes in [true, false] {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let refuses = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let io = Refusing { io: near, refuses: refuses.clone() };
+        let told = Arc::new(Told::default());
+        let owner: Arc<dyn Owner> = told.clone();
+        let now = rt::now();
+        let info = ConnectionInfo::default();
+        let handle = Arc::new(Handle::new(info, Some(owner), 65_535, now));
+        let options = ConnectionOptions::new(Role::Client);
+        let driver = Driver::client(Box::new(io), Arc::clone(&handle), options);
+        let calls: Vec<_> = (0..4).map(|_| SharedCall::new(now)).collect();
+        let [answered, open, disowned, late] = &calls[..] else { unreachable!() };
+        for call in &calls {
+            call.lock().send_mut().set_head(None, &crate::http2::Fields::new());
+        }
+        let permits = [(); 4].map(|()| handle.reserve().unwrap());
+        let [first, second, third, fourth] = permits;
+        Handle::submit(first, answered.clone());
+        Handle::submit(second, open.clone());
+        Handle::submit(third, disowned.clone());
+        let task = tokio::spawn(driver);
+        let write = async |far: &mut tokio::io::DuplexStream, bytes: &[u8]| {
+            tokio::io::AsyncWriteExt::write_all(far, bytes).await.unwrap();
+        };
+        write(&mut far, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+        rt::sleep(Duration::from_millis(1)).await;
+        assert!(handle.is_ready() && calls[..3].iter().all(|call| call.lock().stream().is_some()));
+
+        refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        // HEADERS with :status 200, DATA with END_STREAM, GOAWAY with stream 3 as the last one.
+        write(&mut far, &[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88]).await;
+        write(&mut far, &[0, 0, 2, 0, 1, 0, 0, 0, 1, b'o', b'k']).await;
+        write(&mut far, &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0]).await;
+        if closes {
+            drop(far);
+        }
+        // Enough to be written before anything is read.
+        let writer = crate::call::writer::Writer::new(open.clone());
+        writer.send(&mut vec![7; 10_000], None).unwrap();
+        Handle::submit(fourth, late.clone());
+        rt::sleep(Duration::from_millis(1)).await;
+        {
+            let x = answered.lock();
+            assert!(x.is_over() && x.failure().is_none() && x.recv().body()[..] == *b"ok");
+        }
+        assert!(handle.reserve().is_err() && *told.draining.lock());
+        let moved = told.moved.lock().clone();
+        assert!(moved.len() == 1 && Arc::ptr_eq(&moved[0], late));
+        // Its request is not kept for another connection.
+        let failure = disowned.lock().failure().cloned().expect("the peer has disowned it");
+        assert_eq!(failure.processed(), crate::error::Processed::No);
+        assert_eq!(open.lock().is_over(), closes);
+        rt::sleep(Duration::from_secs(2)).await;
+        let failure = open.lock().failure().cloned().expect("the connection is lost");
+        assert!(failure.to_string().contains("broken pipe"), "{failure}");
+        assert_eq!(failure.processed(), crate::error::Processed::Maybe);
+        task.await.unwrap();
+    }
+}

@@ -204,6 +204,7 @@ impl Core {
         self.note_calls();
         self.check_silence();
         self.check_peer();
+        self.check_unwritable();
         self.check_held();
         self.check_probe();
         self.check_stalls();
@@ -237,6 +238,7 @@ impl Core {
             stall.map(|(time, at)| at + time),
             self.answer_at().or_else(|| self.doubt_at()),
             timers.peer.next_look(),
+            self.closing.unwritable_until(),
             self.keepalive_at(),
             timers.probe,
             timers.overdue,
