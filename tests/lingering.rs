@@ -19,6 +19,7 @@ use framewire::client::Channel;
 use framewire::server::{Router, Server};
 use framewire::transport::{SocketOptions, TcpAcceptor};
 use framewire::unstable::grpc::{Method, Raw, Request, Response};
+use framewire::unstable::http2::ErrorCode;
 use framewire::unstable::http2::frame::FrameType;
 use peer::{Peer, framed, request};
 use std::net::SocketAddr;
@@ -117,9 +118,50 @@ async fn a_peer_that_reads_nothing_is_reported_as_cut() {
     let started = Instant::now();
     let report = server.shutdown(Duration::from_secs(2)).await;
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    assert_eq!((report.drained, report.undelivered), (0, 1));
-    assert!((1..=CALLS).contains(&report.forced), "{report:?}");
+    assert_eq!((report.drained, report.forced, report.undelivered), (0, CALLS, 1));
     drop(peer);
+}
+
+/// The report counts the answers of which something did not arrive, whether the connection had ended on this
+/// side or not when the peer went away, and not the calls that the peer cancelled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_goes_away_has_what_it_has_acknowledged() {
+    for (says_goodbye, some) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (server, ended) = server(None, 10);
+        let mut peer = peer_with_calls(server.local_addr().unwrap(), 1).await;
+        // One answer is behind the other.
+        for call in 1..=CALLS {
+            until("a handler ends", || ended.load(Ordering::SeqCst) == call).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if call < CALLS {
+                let id = 2 * call as u32 + 1;
+                peer.headers(id, false, &request("/test.Linger/Large", &[])).await;
+                peer.data(id, &framed(b""), true).await;
+            }
+        }
+        let never = 2 * CALLS as u32 + 1;
+        peer.headers(never, false, &request("/test.Linger/Stream", &[])).await;
+        peer.reset(never, ErrorCode::CANCEL).await;
+        // Without a call for longer than buffers are kept.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        if says_goodbye {
+            peer.goaway(0, ErrorCode::NO_ERROR, "").await;
+        }
+        let draining = tokio::spawn(server.shutdown(Duration::from_secs(60)));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut bytes = 0;
+        // More than one answer, and less than two with what the system takes besides.
+        while some && bytes < ANSWER + 64 * 1024 {
+            bytes += peer.unanswered().await.unwrap().payload.len();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // With bytes unread, the system sends RST.
+        drop(peer);
+        let report = draining.await.unwrap();
+        let cut = if some { CALLS - 1 } else { CALLS };
+        let told = (report.drained, report.forced, report.undelivered);
+        assert_eq!(told, (0, cut, 1), "goodbye {says_goodbye}, some {some}");
+    }
 }
 
 /// Nothing moves for five seconds: the rest of the limit is not waited for.
@@ -129,7 +171,7 @@ async fn a_connection_that_has_ended_waits_five_seconds_for_progress() {
     let mut peer = slow_reader(server.local_addr().unwrap()).await;
     until("the handlers end", || ended.load(Ordering::SeqCst) == CALLS).await;
     // This side says goodbye itself, so that only the socket is left.
-    peer.goaway(0, framewire::unstable::http2::ErrorCode::NO_ERROR, "").await;
+    peer.goaway(0, ErrorCode::NO_ERROR, "").await;
     let handle = server.handle();
     let started = Instant::now();
     until("the connection closes", || handle.connections() == 0).await;
@@ -145,7 +187,7 @@ async fn a_lingering_connection_makes_way_for_a_new_one() {
     let address = server.local_addr().unwrap();
     let mut peer = slow_reader(address).await;
     until("the handlers end", || ended.load(Ordering::SeqCst) == CALLS).await;
-    peer.goaway(0, framewire::unstable::http2::ErrorCode::NO_ERROR, "").await;
+    peer.goaway(0, ErrorCode::NO_ERROR, "").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let started = Instant::now();
     let channel = Channel::builder(&format!("http://{address}")).build().unwrap();

@@ -10,6 +10,7 @@ use crate::grpc::status::{Code, Status};
 use crate::http2::connection::lifecycle::Life;
 use crate::http2::{Blocked, ConnectionError, ErrorCode, Role, SendBuffer, StreamKey};
 use crate::transport::connect_error::refusal_of;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,10 +44,8 @@ pub(super) struct Closing {
     pub(super) last: Option<SendBuffer>,
     /// The socket is closed at once: the peer is dead, or abuses this side.
     pub(super) abrupt: bool,
-    /// Where a server's last answer ends in all bytes of the connection.
-    pub(super) last_end: u64,
-    /// Where the answers end that were completed since `soon`.
-    pub(super) ends: Vec<u64>,
+    /// Where a server's last answers end in all bytes of the connection.
+    pub(super) ends: VecDeque<u64>,
     /// The task was dropped: calls end here and do not move.
     abandoned: bool,
 }
@@ -229,9 +228,12 @@ impl Core {
 
     /// Drops a stream that is over, and completes its call.
     pub(super) fn drop_stream(&mut self, key: StreamKey) {
-        self.abort_unless_over(key);
         if self.conn.role() == Role::Server {
-            self.note_end();
+            if self.is_answered(key) {
+                self.note_end();
+            } else {
+                self.abort(key);
+            }
         }
         let Some(entry) = self.conn.take(key, &mut self.out) else { return };
         self.forget(key, &entry);
@@ -273,17 +275,12 @@ impl Core {
         }
     }
 
-    fn abort_unless_over(&mut self, key: StreamKey) {
-        if self.conn.role() != Role::Server {
-            return;
-        }
-        let finished = self.conn.user(key).and_then(|e| e.call.as_ref()).is_some_and(|call| {
+    /// Returns whether the handler of a request has sent all of its answer.
+    fn is_answered(&self, key: StreamKey) -> bool {
+        self.conn.user(key).and_then(|e| e.call.as_ref()).is_some_and(|call| {
             let x = call.lock();
             x.send().is_end_sent() && x.cancel_code().is_none()
-        });
-        if !finished {
-            self.abort(key);
-        }
+        })
     }
 
     /// Drops the stream if both sides have ended, or if a server's response has.

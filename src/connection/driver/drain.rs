@@ -60,8 +60,9 @@ pub struct DrainReport {
     /// not say what was acknowledged (other systems than Linux, pipes), the bytes that the socket took
     /// count as acknowledged.
     pub drained: usize,
-    /// Streams that were cut: their handlers had not ended at the limit, or the peer had not taken all of
-    /// their answers when its connection was closed.
+    /// Streams that were cut: their handlers had not ended at the limit, or the peer's system had not
+    /// acknowledged all of their answers when its connection was closed. Of answers, the last 128 of each
+    /// connection count.
     pub forced: usize,
     /// Connections that were closed before the peer's system had acknowledged every answer: it took nothing for
     /// 5 s, the limit passed, or the peer went away.

@@ -7,7 +7,7 @@
 use crate::connection::driver::drain::{Delivered, Drain};
 use crate::connection::driver::flush::{close_socket, contained, write};
 use crate::connection::driver::lingering::{Lingering, Signal};
-use crate::connection::driver::remains::Remains;
+use crate::connection::driver::remains::{Remains, cut_answers};
 use crate::connection::handle::{ConnectionEvent, Handle};
 use crate::rt;
 use crate::transport::io::BoxedIo;
@@ -214,7 +214,7 @@ impl Linger {
         }
         // What has come meanwhile: the last acknowledgement, or the peer's RST.
         self.read_counts();
-        let Remains { written, last_end, ends, .. } = &self.remains;
+        let Remains { written, ends, .. } = &self.remains;
         let left = self.outstanding();
         // Of an alert, the handshake's failure has been logged.
         if left > 0 && self.longest > STALL {
@@ -232,8 +232,7 @@ impl Linger {
         }
         let Some(drain) = &self.drain else { return };
         let arrived = (written + self.remains.out.len() as u64).saturating_sub(left);
-        let counted = ends.iter().filter(|end| **end > arrived).count();
-        let cut = counted.max(usize::from(*last_end > arrived));
+        let cut = cut_answers(ends, arrived);
         // Control frames of this side that the peer did not want are no loss.
         let ending = if cut == 0 { Delivered::All } else { Delivered::ButFor(cut) };
         drain.leave(&self.handle, ending);

@@ -78,6 +78,7 @@ impl Core {
         self.memory.clear();
         self.handlers.release();
         self.spare = Vec::new();
+        self.forget_ends();
         self.writing = Vec::new();
         self.touched = Vec::new();
         self.waiting.shrink_to_fit();

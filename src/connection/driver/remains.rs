@@ -2,6 +2,8 @@
 
 use crate::connection::driver::Core;
 use crate::http2::{Role, SendBuffer};
+use crate::transport::socket::SocketHandle;
+use std::collections::VecDeque;
 
 /// What a connection leaves to be delivered.
 #[derive(Debug, Default)]
@@ -10,10 +12,16 @@ pub(super) struct Remains {
     pub(super) out: SendBuffer,
     /// Bytes that the connection has written to the socket.
     pub(super) written: u64,
-    /// Where the last answer ends in all bytes that the connection has sent.
-    pub(super) last_end: u64,
-    /// Where the answers end that were completed during the drain.
-    pub(super) ends: Vec<u64>,
+    /// Where the last answers end in all bytes that the connection has sent.
+    pub(super) ends: VecDeque<u64>,
+}
+
+/// Answers of one connection whose ends are kept.
+const ENDS: usize = 128;
+
+/// Returns how many answers a peer has not acknowledged that has acknowledged so many bytes.
+pub(super) fn cut_answers(ends: &VecDeque<u64>, arrived: u64) -> usize {
+    ends.iter().filter(|end| **end > arrived).count()
 }
 
 impl Core {
@@ -42,9 +50,8 @@ impl Core {
             None => std::mem::take(&mut self.out),
             Some(last) => last,
         };
-        let last_end = self.closing.last_end;
         let ends = std::mem::take(&mut self.closing.ends);
-        Some(Remains { out, written: self.flush.written, last_end, ends })
+        Some(Remains { out, written: self.flush.written, ends })
     }
 
     /// Notes where an answer ends.
@@ -53,10 +60,21 @@ impl Core {
         if self.closing.forced {
             return;
         }
-        let end = self.flush.written + self.out.len() as u64;
-        self.closing.last_end = end;
-        if self.closing.soon.is_some() {
-            self.closing.ends.push(end);
+        let ends = &mut self.closing.ends;
+        if ends.len() == ENDS {
+            ends.pop_front();
         }
+        ends.push_back(self.flush.written + self.out.len() as u64);
+    }
+
+    /// Forgets the answers that the peer has acknowledged.
+    pub(super) fn forget_ends(&mut self) {
+        if self.closing.ends.is_empty() {
+            return;
+        }
+        let info = self.socket.as_ref().and_then(SocketHandle::tcp_info);
+        let arrived = self.flush.written.saturating_sub(info.map_or(0, |info| info.outstanding()));
+        self.closing.ends.retain(|end| *end > arrived);
+        self.closing.ends.shrink_to_fit();
     }
 }

@@ -135,6 +135,7 @@ impl Core {
             (true, true) => {
                 status.to_trailers(&mut fields, limit);
                 let _ = self.conn.send_trailers(&mut self.out, key, &fields);
+                call.lock().send_mut().end_was_sent();
             }
             (false, true) => {
                 self.answer(key, call, &response::trailers_only(&status, limit));

@@ -6,6 +6,7 @@ use crate::connection::driver::drain::Delivered;
 use crate::connection::driver::flush::{close_socket, contained};
 use crate::connection::driver::inline::Inline;
 use crate::connection::driver::linger::Linger;
+use crate::connection::driver::remains::cut_answers;
 use crate::connection::handle::{ConnectionEvent, EarlyEnd};
 use crate::http2::Role;
 use crate::rt;
@@ -198,6 +199,7 @@ impl Running {
         let unended = self.core.conn.streams() > 0;
         // Before streams end: their credit must not follow the last GOAWAY.
         let remains = self.core.take_remains();
+        let ends = std::mem::take(&mut self.core.closing.ends);
         self.core.settle();
         let left = self.handle.mailbox().close();
         self.handle.settle(left);
@@ -211,10 +213,11 @@ impl Running {
             let unread = info.map_or(0, |info| info.outstanding());
             // A GOAWAY or PING that nobody waits for any more is no loss.
             let arrived = self.core.flush.written.saturating_sub(unread);
-            let lost = unended || self.core.closing.last_end > arrived;
+            let cut = cut_answers(&ends, arrived);
+            let all = cut == 0 && !unended;
             close_socket(io);
             self.core.tell_owner(ConnectionEvent::SocketClosed);
-            self.leave(if lost { Delivered::ButFor(0) } else { Delivered::All });
+            self.leave(if all { Delivered::All } else { Delivered::ButFor(cut) });
             return None;
         };
         let mut linger = Linger::new(io, socket, Arc::clone(&self.handle), drain, remains);
