@@ -170,7 +170,11 @@ fn take_timeout(parts: &mut Parts) -> Result<Option<Duration>, Error> {
 /// Returns the head of a request.
 fn head(channel: &Channel, parts: &Parts, grpc: bool) -> Result<Fields, Error> {
     let (scheme, authority) = channel.scheme_and_authority();
-    let mut head = header_map::pseudo_fields(parts, scheme, authority);
+    let pseudo = header_map::pseudo_fields(parts, scheme, authority);
+    let mut head = pseudo.map_err(|error| {
+        let text = format!("the host of the request is no authority: {error}");
+        Error::local(Kind::Misuse, Code::Internal, text)
+    })?;
     let mut fields = Fields::new();
     header_map::append_to(&parts.headers, &mut fields);
     if grpc && !channel.inner.interceptors.is_empty() {

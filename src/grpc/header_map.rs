@@ -3,8 +3,10 @@
 use crate::grpc::metadata::{decode_bin, encode_bin, split_bin};
 use crate::grpc::percent;
 use crate::http2::{FieldRef, Fields};
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::Method;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::request::Parts;
+use http::uri::{Authority, InvalidUri};
 
 /// Returns received fields without pseudo-header fields.
 ///
@@ -42,35 +44,75 @@ fn value(field: FieldRef<'_>) -> Option<HeaderValue> {
 }
 
 /// Returns the pseudo-header fields of a request whose URI may lack scheme and authority.
-#[must_use]
-pub fn pseudo_fields(parts: &Parts, scheme: &str, authority: &str) -> Fields {
+///
+/// # Errors
+/// `host` stands for the authority, and is none.
+pub fn pseudo_fields(parts: &Parts, scheme: &str, authority: &str) -> Result<Fields, InvalidUri> {
     let mut fields = Fields::new();
     fields.push(":method", parts.method.as_str());
-    fields.push(":scheme", parts.uri.scheme_str().unwrap_or(scheme));
-    fields.push(":path", parts.uri.path_and_query().map_or("/", |path| path.as_str()));
+    // RFC 9113 §8.5: CONNECT has neither
+    if parts.method != Method::CONNECT {
+        fields.push(":scheme", parts.uri.scheme_str().unwrap_or(scheme));
+        fields.push(":path", parts.uri.path_and_query().map_or("/", |path| path.as_str()));
+    }
     // RFC 9113 §8.3.1: `host` becomes :authority, and userinfo is no part of it
-    let host = || parts.headers.get(HOST).map(HeaderValue::as_bytes);
-    let named = parts.uri.authority().map(|authority| {
-        let all = authority.as_str();
-        all.rsplit_once('@').map_or(all, |(_, host)| host).as_bytes()
-    });
-    fields.push(":authority", named.or_else(host).unwrap_or(authority.as_bytes()));
-    fields
+    match (parts.uri.authority(), parts.headers.get(HOST)) {
+        (Some(named), _) => fields.push(":authority", without_userinfo(named)),
+        (None, Some(host)) => {
+            let host = Authority::try_from(host.as_bytes())?;
+            fields.push(":authority", without_userinfo(&host));
+        }
+        (None, None) => fields.push(":authority", authority),
+    }
+    Ok(fields)
+}
+
+fn without_userinfo(authority: &Authority) -> &str {
+    let all = authority.as_str();
+    all.rsplit_once('@').map_or(all, |(_, host)| host)
 }
 
 /// Appends headers to fields that will be sent.
 ///
-/// Left out are those that HTTP/2 does not have (RFC 9113 §8.2.2), and `host`, whose place is `:authority`.
+/// Left out are those that HTTP/2 does not have (RFC 9113 §8.2.2), those that `connection` names, and `host`,
+/// whose place is `:authority`. Whitespace around a value is no part of it (RFC 9110 §5.5), and is left out too.
 pub fn append_to(headers: &HeaderMap, fields: &mut Fields) {
+    let (before, mut connection) = (fields.mark(), false);
     for (name, value) in headers {
         if is_absent(name.as_str(), value.as_bytes()) {
-            continue;
-        }
-        if value.is_sensitive() {
-            fields.push_sensitive(name, value);
+            connection |= name == CONNECTION;
         } else {
-            fields.push(name, value);
+            append(name, value, fields);
         }
+    }
+    if connection {
+        fields.rewind(before);
+        append_unnamed(headers, fields);
+    }
+}
+
+// RFC 9110 §7.6.1: what `connection` names concerns one connection; te: trailers stands for itself
+#[cold]
+fn append_unnamed(headers: &HeaderMap, fields: &mut Fields) {
+    let named = |name: &HeaderName| {
+        let options =
+            headers.get_all(CONNECTION).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+        let mut options = options.map(<[u8]>::trim_ascii);
+        *name != TE && options.any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    };
+    for (name, value) in headers {
+        if !is_absent(name.as_str(), value.as_bytes()) && !named(name) {
+            append(name, value, fields);
+        }
+    }
+}
+
+fn append(name: &HeaderName, value: &HeaderValue, fields: &mut Fields) {
+    let bytes = value.as_bytes().trim_ascii();
+    if value.is_sensitive() {
+        fields.push_sensitive(name, bytes);
+    } else {
+        fields.push(name, bytes);
     }
 }
 
@@ -147,6 +189,8 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         headers.append("te", "trailers".parse().unwrap());
+        headers.append("connection", "te,  X-Named ,".parse().unwrap());
+        headers.append("x-named", "1".parse().unwrap());
         let mut fields = Fields::new();
         append_to(&headers, &mut fields);
         let sent: Vec<_> = fields.iter().map(|field| (field.name, field.value)).collect();

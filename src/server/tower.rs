@@ -22,7 +22,7 @@ use http_body::{Body, Frame};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{self, Poll};
 use tower_service::Service;
 
 /// What services of the tower ecosystem return as errors.
@@ -33,6 +33,9 @@ pub(super) type Extend = Arc<dyn Fn(&ConnectionInfo, &mut Extensions) + Send + S
 
 /// A mounted service: it makes its handler when the server starts.
 pub(super) type Mount = Arc<dyn Fn(&[Extend], Option<Cost>) -> Arc<dyn Handler> + Send + Sync>;
+
+/// Empty frames of a body that are read in one turn.
+const EMPTY_MAX: usize = 32;
 
 /// Why a request got no response from its service.
 enum Failure {
@@ -184,7 +187,9 @@ where
         return writer.head_alone(&head).map_err(|Closed| Failure::Over);
     }
     let mut head = Some(head);
-    let sent = send_body(pin!(body), writer, &mut head).await;
+    let mut body = pin!(body);
+    let sent = send_body(body.as_mut(), writer, &mut head).await;
+    // Before the body is dropped, which may panic: an ended response without a head would never leave.
     send_head(writer, &mut head);
     sent
 }
@@ -209,7 +214,7 @@ where
     loop {
         let next = poll_fn(|cx| {
             let polled = match poll_ready(&mut space, cx) {
-                Poll::Ready(Ok(())) => body.as_mut().poll_frame(cx).map(Ok),
+                Poll::Ready(Ok(())) => poll_frame(body.as_mut(), cx).map(Ok),
                 Poll::Ready(Err(Closed)) => Poll::Ready(Err(Closed)),
                 Poll::Pending => Poll::Pending,
             };
@@ -226,13 +231,30 @@ where
                 return Err(Failure::Service(error.into()));
             }
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) if bytes.is_empty() => Ok(()),
                 Ok(bytes) => writer.append(bytes),
                 Err(frame) => return finish(writer, SendEnd::Trailers, trailers(frame).as_ref()),
             },
         };
         sent.map_err(|Closed| Failure::Over)?;
     }
+}
+
+/// Passes over empty frames. After some of them others have their turn, and the end of the call is seen.
+fn poll_frame<R>(
+    mut body: Pin<&mut R>,
+    cx: &mut task::Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, R::Error>>>
+where
+    R: Body<Data = Bytes>,
+{
+    for _ in 0..EMPTY_MAX {
+        match body.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+            polled => return polled,
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 fn trailers(frame: Frame<Bytes>) -> Option<Fields> {

@@ -18,6 +18,9 @@ use std::task::{Context, Poll, Waker, ready};
 /// Bytes that are gathered before a request is sent.
 const FIRST_MAX: usize = 64 * 1024;
 
+/// Empty frames that are read in one turn.
+const EMPTY_MAX: usize = 32;
+
 /// User code that may panic.
 const BODY: &str = "the body of a request";
 
@@ -47,7 +50,7 @@ where
     /// Returns what is ready at once, and whether that is all.
     ///
     /// # Errors
-    /// The body failed or panicked.
+    /// The body failed or panicked; nothing was sent.
     pub(super) fn gather(&mut self) -> Result<(Vec<Bytes>, bool), Error> {
         let (mut first, mut bytes) = (Vec::new(), 0);
         // The task that waits for more polls again, with a waker of its own.
@@ -55,7 +58,7 @@ where
         while bytes < FIRST_MAX {
             match self.poll_next(cx) {
                 Poll::Pending => break,
-                Poll::Ready(next) => match next? {
+                Poll::Ready(next) => match next.map_err(|e| e.with_processed(Processed::No))? {
                     Next::End => return Ok((first, true)),
                     Next::Trailers(fields) => {
                         self.trailers = Some(fields);
@@ -104,7 +107,7 @@ where
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
-        loop {
+        for _ in 0..EMPTY_MAX {
             let polled = contain(|| self.body.as_mut().poll_frame(cx).map(take));
             let next = match polled {
                 Ok(polled) => ready!(polled),
@@ -117,6 +120,9 @@ where
             }
             return Poll::Ready(next);
         }
+        // Others have their turn, and the end of the call is seen.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
