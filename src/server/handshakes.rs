@@ -49,7 +49,7 @@ impl Handshakes {
         match (silent, oldest) {
             (Some((since, silent)), other) if other.is_none_or(|other| since <= other) => {
                 drop(all);
-                silent.goodbye();
+                silent.make_way();
                 true
             }
             (_, Some(_)) => {
