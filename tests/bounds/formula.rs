@@ -2,8 +2,9 @@
 
 use framewire::Limits;
 
-/// Bytes of one outgoing buffer.
-const OUTGOING: usize = 512 * 1024;
+/// Bytes of one outgoing buffer: 512 KiB, a DATA frame or a head above that, and the credit for a peer that sends
+/// without reading, which is read until 1 MiB waits; all of it in pieces that are three quarters full.
+const OUTGOING: usize = 3 * 512 * 1024;
 /// The socket, the task, timers and counters of a connection, TLS included.
 const BASE: usize = 32 * 1024;
 /// A call with its state, its handler's task, and what is queued of small messages.
@@ -27,7 +28,7 @@ pub fn parts(limits: &Limits) -> Vec<(&'static str, &'static str, usize)> {
             2 * TABLE * limits.header_table_bytes,
         ),
         ("the initial window of RFC 9113", "", WINDOW),
-        ("outgoing frames", "", OUTGOING),
+        ("outgoing frames", "3 × 512 KiB", OUTGOING),
         ("answers to control frames", "64 × `control_frames_queued`", controls),
         ("identifiers of ended streams", "16 × `recent_streams`", 16 * limits.recent_streams),
     ]

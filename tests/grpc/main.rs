@@ -29,6 +29,7 @@ mod engines;
 mod execution;
 mod expiry;
 mod fairness;
+mod full;
 mod heads;
 mod hedge;
 mod keepalive;

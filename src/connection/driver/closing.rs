@@ -4,6 +4,7 @@ use crate::call::send::KEPT;
 use crate::call::state::SharedCall;
 use crate::call::state::ending::{Wakers, wake};
 use crate::connection::driver::Core;
+use crate::connection::driver::flush::OUT_MAX;
 use crate::connection::handle::{ConnectionEvent, DisconnectReason, Handle, why_dropped};
 use crate::error::{DEBUG_BYTES, Error, Initiator, Kind, Phase, Processed};
 use crate::grpc::status::{Code, Status};
@@ -195,7 +196,7 @@ impl Core {
     /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
         self.conn.life() != Life::Closed
-            && self.out.len() < crate::connection::driver::flush::OUT_FULL * 2
+            && self.out.len() < OUT_MAX
     }
 
     /// Sends GOAWAY if the client's channel is closed, or if a server closes the connection for another one:

@@ -21,11 +21,14 @@ const BATCH_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 /// Bytes in the outgoing buffer above which nothing more is produced; an eighth while the budget is
-/// spent.
+/// spent. Heads, trailers and messages then wait in their calls, new calls without a stream.
 pub(super) const OUT_FULL: usize = 512 * 1024;
 /// The longest time in which a client reads on after a write has failed, for a peer that ends its side later
 /// than it refuses bytes.
 const READ_ON: Duration = Duration::from_secs(1);
+/// Bytes in it above which nothing is read: credit, resets and statuses of this side's own, which are appended all
+/// the same. A peer that reads, and keeps to the credit that it has got, never makes so much wait.
+pub(super) const OUT_MAX: usize = 2 * OUT_FULL;
 /// Bytes of scheduled DATA that are put into the outgoing buffer at a time.
 const DATA_BATCH: usize = 128 * 1024;
 
@@ -38,6 +41,8 @@ pub(super) struct Flush {
     pub(super) blocked: Option<Instant>,
     /// Bytes were written that a wrapper of the socket may still hold.
     unflushed: bool,
+    /// In this turn, DATA that waits in its stream comes before what waits in calls.
+    data_first: bool,
     /// Some bytes were written since the buffer was empty.
     partial: bool,
     pub(super) failed: bool,
@@ -52,6 +57,7 @@ impl Flush {
             produced: 0,
             blocked: None,
             unflushed: false,
+            data_first: false,
             partial: false,
             failed: false,
             written: 0,
@@ -145,15 +151,21 @@ impl Core {
     /// Scheduled DATA in batches, then everything else that is pending.
     pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
         loop {
+            // What is deferred and DATA that is framed take turns in being first.
+            self.flush.data_first = !self.flush.data_first;
+            if !self.flush.data_first {
+                self.resume();
+            }
             let until = self.out.len() + DATA_BATCH;
             let full = self.out_full();
             if self.out.len() < full && !self.flush.failed {
                 self.conn.schedule(&mut self.out, until.min(full), self.now);
             }
+            self.resume();
             self.report_sending();
             self.flush(io, cx);
-            let more = self.conn.wants_send() && self.flush.blocked.is_none();
-            if !more || self.flush.failed {
+            let more = self.conn.wants_send() || self.has_held_back();
+            if !more || self.flush.blocked.is_some() || self.flush.failed {
                 break;
             }
         }

@@ -8,6 +8,7 @@ use crate::connection::handle::Handle;
 use crate::http2::settings::DEFAULT_WINDOW;
 use crate::http2::{Connection, RecvBuffer, Role, StreamKey};
 use crate::memory::budget::Waiter;
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 
@@ -82,6 +83,7 @@ impl Core {
         self.writing = Vec::new();
         self.touched = Vec::new();
         self.waiting.shrink_to_fit();
+        self.deferred = VecDeque::new();
     }
 
     /// Charges the connection's window while it has streams.

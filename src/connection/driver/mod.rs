@@ -7,6 +7,7 @@ mod age;
 mod closing;
 mod drain;
 mod flush;
+mod full;
 mod handlers;
 mod inline;
 mod late;
@@ -65,6 +66,8 @@ pub(crate) struct Entry {
     /// The handler waits for another one to end, and not for the request.
     held: bool,
     abort: Option<AbortHandle>,
+    /// It is in [`Core::deferred`].
+    deferred: bool,
     holding: Holding,
     stall: stalls::Stall,
     watch: leaks::Watch,
@@ -108,12 +111,14 @@ pub(crate) struct Core {
     handle: Arc<Handle>,
     options: Arc<ConnectionOptions>,
     now: Instant,
-    /// Calls that wait for the peer's stream limit.
+    /// Calls that wait for the peer's stream limit, or until the outgoing buffer has capacity.
     waiting: VecDeque<Arc<SharedCall>>,
     /// The identifier of the last stream that this side opened.
     last_opened: u32,
     /// Streams whose request is in `out`.
     writing: Vec<StreamKey>,
+    /// Streams whose calls have something to send, and wait until the outgoing buffer has capacity.
+    deferred: VecDeque<StreamKey>,
     /// Streams whose sending changed; kept for its memory.
     touched: Vec<StreamKey>,
     dispatch: Option<Arc<dyn Dispatch>>,
@@ -263,6 +268,7 @@ impl Driver {
             waiting: VecDeque::new(),
             last_opened: 0,
             writing: Vec::new(),
+            deferred: VecDeque::new(),
             touched: Vec::new(),
             dispatch,
             drain,

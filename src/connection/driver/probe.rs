@@ -33,13 +33,7 @@ impl Core {
         if !self.handle.is_accepting() {
             return self.redispatch(call);
         }
-        let mut x = call.lock();
-        x.parked(Phase::PoolWait, self.now);
-        if let Some(deadline) = x.deadline() {
-            self.timers.late(deadline);
-        }
-        drop(x);
-        self.waiting.push_back(call);
+        self.park(call, Phase::PoolWait);
         if self.timers.probe.is_some() {
             return;
         }

@@ -62,10 +62,13 @@ impl Core {
         self.begin(call);
     }
 
-    /// Opens a stream for a new call, or queues the call for the peer's stream limit.
+    /// Opens a stream for a new call, or queues the call for the peer's stream limit or the outgoing buffer.
     pub(super) fn begin(&mut self, call: Arc<SharedCall>) {
         if let Err(refusal) = self.conn.may_open() {
             return self.refuse(call, refusal);
+        }
+        if self.is_out_full() {
+            return self.park(call, Phase::WriteQueue);
         }
         let mut x = call.lock();
         if x.cancel_code().is_some() {
@@ -115,15 +118,7 @@ impl Core {
 
     fn refuse(&mut self, call: Arc<SharedCall>, refusal: OpenRefusal) {
         match refusal {
-            OpenRefusal::StreamLimit => {
-                let mut x = call.lock();
-                x.parked(self.quota_phase(), self.now);
-                if let Some(deadline) = x.deadline() {
-                    self.timers.late(deadline);
-                }
-                drop(x);
-                self.waiting.push_back(call);
-            }
+            OpenRefusal::StreamLimit => self.park(call, self.quota_phase()),
             OpenRefusal::GoingAway => self.redispatch(call),
             OpenRefusal::IdsExhausted => {
                 self.retire();
@@ -145,16 +140,27 @@ impl Core {
         }
     }
 
+    /// Queues a call that has no stream.
+    pub(super) fn park(&mut self, call: Arc<SharedCall>, phase: Phase) {
+        let mut x = call.lock();
+        x.parked(phase, self.now);
+        if let Some(deadline) = x.deadline() {
+            self.timers.late(deadline);
+        }
+        drop(x);
+        self.waiting.push_back(call);
+    }
+
     const fn quota_phase(&self) -> Phase {
         if self.conn.lifecycle().is_handshaken() { Phase::StreamQuota } else { Phase::Settings }
     }
 
-    /// Opens streams for the calls that wait, as far as the peer's limit allows.
+    /// Opens streams for the calls that wait, as far as the peer's limit and the outgoing buffer allow.
     pub(super) fn open_waiting(&mut self) {
         if self.timers.probe.is_some() {
             return;
         }
-        while !self.waiting.is_empty() && self.conn.may_open().is_ok() {
+        while !self.waiting.is_empty() && self.conn.may_open().is_ok() && !self.is_out_full() {
             let Some(call) = self.waiting.pop_front() else { return };
             let pending = call.lock().unparked();
             if pending {
@@ -183,8 +189,14 @@ impl Core {
         }
     }
 
-    /// Handles the news of a call that has a stream.
+    /// Handles the news of a call that has a stream. What it sends waits in the call while the outgoing buffer is
+    /// full, behind the calls that wait already.
     pub(super) fn pump(&mut self, key: StreamKey, call: &Arc<SharedCall>) {
+        let defers = self.is_out_full() || !self.deferred.is_empty();
+        self.pump_unless(defers, key, call);
+    }
+
+    pub(super) fn pump_unless(&mut self, defers: bool, key: StreamKey, call: &Arc<SharedCall>) {
         let mut x = call.lock();
         x.taken(self.handle.id());
         if x.stream() != Some(key) {
@@ -201,6 +213,10 @@ impl Core {
         let credit = x.take_credit();
         if credit.bytes() > 0 {
             self.credit(key, credit);
+        }
+        if defers && x.send().head() != HeadState::None && !x.send().is_end_sent() {
+            drop(x);
+            return self.defer(key);
         }
         if x.send().head() == HeadState::Ready
             && let Err(failure) = self.send_response_head(key, &mut x)

@@ -212,10 +212,10 @@ impl Core {
         limit.map_or(usize::MAX, |bytes| bytes as usize)
     }
 
-    /// Answers with a head alone.
+    /// Answers with a head alone. It is short, and does not wait for the outgoing buffer.
     fn answer(&mut self, key: StreamKey, call: &Arc<SharedCall>, fields: &Fields) {
         call.lock().answer_with_head(fields);
-        self.pump(key, call);
+        self.pump_unless(false, key, call);
     }
 
     /// Drops a handler that runs, unless it was detached.

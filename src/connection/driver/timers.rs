@@ -29,7 +29,7 @@ pub(super) struct Timers {
     /// Since when a PING of doubt is unanswered. At most one is, and only after the peer was heard.
     pub(super) doubt: Option<Instant>,
     pub(super) doubt_spent: bool,
-    /// Since when there are streams.
+    /// Since when there are calls.
     pub(super) busy: Option<Instant>,
     /// Calls are held until the peer answers a probe, at most until then.
     pub(super) probe: Option<Instant>,
@@ -216,7 +216,7 @@ impl Core {
     }
 
     fn note_calls(&mut self) {
-        if self.conn.streams() == 0 {
+        if self.conn.streams() == 0 && self.waiting.is_empty() {
             self.timers.busy = None;
         } else {
             self.timers.busy.get_or_insert(self.now);

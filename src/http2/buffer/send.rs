@@ -6,20 +6,20 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Memory kept by an empty buffer, in bytes.
-const KEPT: usize = 64 * 1024;
-/// Written bytes at the front above which the rest is moved.
-const COMPACT: usize = 64 * 1024;
+/// Memory of one piece of copied bytes, in bytes; an empty buffer keeps it.
+const PIECE: usize = 64 * 1024;
+/// Copied bytes after which another piece begins: the memory of a written one is freed, and none is moved.
+const FULL: usize = PIECE / 4 * 3;
 
 /// A send buffer of whole frames. [`SendBuffer::slices`] is for a vectored write.
 #[derive(Default)]
 pub struct SendBuffer {
-    /// All copied bytes; the first `written` were written.
+    /// The last piece of copied bytes; the first `written` of it were written.
     small: Vec<u8>,
     written: usize,
     /// All bytes that were ever written.
     passed: u64,
-    /// Chained payloads, each with the offset in `small` before which it is written.
+    /// Chained payloads and full pieces, each with the offset in `small` before which it is written.
     shared: VecDeque<(usize, Bytes)>,
     shared_bytes: usize,
 }
@@ -61,8 +61,30 @@ impl SendBuffer {
     }
 
     /// Returns the vector to which small bytes are appended.
-    pub(crate) const fn tail(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.small.len() >= FULL {
+            self.begin_piece();
+        }
         &mut self.small
+    }
+
+    #[cold]
+    fn begin_piece(&mut self) {
+        let full = Bytes::from(std::mem::replace(&mut self.small, Vec::with_capacity(PIECE)));
+        let mut at = std::mem::take(&mut self.written);
+        self.shared_bytes += full.len() - at;
+        let mut pieces = VecDeque::with_capacity(2 * self.shared.len() + 1);
+        for (before, bytes) in self.shared.drain(..) {
+            if before > at {
+                pieces.push_back((0, full.slice(at..before)));
+                at = before;
+            }
+            pieces.push_back((0, bytes));
+        }
+        if at < full.len() {
+            pieces.push_back((0, full.slice(at..)));
+        }
+        self.shared = pieces;
     }
 
     /// Chains bytes after everything appended so far.
@@ -136,15 +158,8 @@ impl SendBuffer {
         if self.is_empty() {
             self.written = 0;
             self.small.clear();
-            if self.small.capacity() > KEPT {
+            if self.small.capacity() > PIECE {
                 self.small = Vec::new();
-            }
-        } else if self.written > COMPACT && self.written > self.small.len() / 2 {
-            let moved = self.written;
-            self.small.drain(..moved);
-            self.written = 0;
-            for (before, _) in &mut self.shared {
-                *before -= moved;
             }
         }
     }
@@ -194,17 +209,43 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_the_order() {
+    fn pieces_keep_the_order() {
         let mut buffer = SendBuffer::new();
-        let mut want = Vec::new();
-        for i in 0..40u8 {
+        let (mut want, mut got) = (Vec::new(), Vec::new());
+        for i in 0..100u8 {
             buffer.tail().extend_from_slice(&[i; 5000]);
-            buffer.chain(Bytes::from(vec![i ^ 0xff; 700]));
             want.extend_from_slice(&[i; 5000]);
-            want.extend_from_slice(&[i ^ 0xff; 700]);
+            if i % 3 == 0 {
+                buffer.chain(Bytes::from(vec![i ^ 0xff; 700]));
+                want.extend_from_slice(&[i ^ 0xff; 700]);
+            }
+            let first = buffer.slices().next().unwrap_or_default();
+            let n = first.len().min(77);
+            got.extend_from_slice(&first[..n]);
+            buffer.advance(n);
+            assert_eq!(buffer.len() + got.len(), want.len());
         }
-        assert_eq!(drain(&mut buffer, 4099), want);
+        got.append(&mut drain(&mut buffer, 4099));
+        assert_eq!(got, want);
+        assert_eq!(buffer.passed(), want.len() as u64);
         buffer.release();
         assert_eq!(buffer.capacity(), 0);
+    }
+
+    /// While bytes come and go and some always wait, the memory is that of what waits.
+    #[test]
+    fn written_pieces_are_freed() {
+        let mut buffer = SendBuffer::new();
+        for _ in 0..1000 {
+            buffer.tail().extend_from_slice(&[7; 7000]);
+            while buffer.len() > 512 * 1024 {
+                let n = buffer.slices().next().unwrap_or_default().len().min(9000);
+                buffer.advance(n);
+            }
+            let held: usize =
+                buffer.shared.iter().map(|(_, piece)| piece.len() / FULL * PIECE).sum();
+            assert!(buffer.small.capacity() <= PIECE);
+            assert!(held <= 512 * 1024 / 3 * 4 + PIECE, "{held}");
+        }
     }
 }
