@@ -123,7 +123,7 @@ impl Budget {
     }
 
     /// Returns the bytes that each connection may hold, however much the others hold.
-    fn share(&self) -> u64 {
+    pub(crate) fn share(&self) -> u64 {
         self.limit / self.count.load(Ordering::Relaxed).max(1)
     }
 

@@ -33,6 +33,27 @@ impl QueuedBytes {
             || self.budget.as_ref().is_some_and(|budget| budget.is_spent())
     }
 
+    /// Returns whether these queues hold no more than the fair share of a connection.
+    pub(crate) fn is_fair(&self) -> bool {
+        let share = self.budget.as_ref().map_or(u64::MAX, |budget| budget.share());
+        self.bytes.load(Ordering::Relaxed) <= share
+    }
+
+    /// Returns whether these queues hold anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns whether answers must be given up that do not move: these queues hold more than the fair share of
+    /// a connection, while the budget is overdrawn; or, once it was, while it is `spent`.
+    pub(crate) fn is_greedy(&self, spent: bool) -> bool {
+        let short = |budget: &Arc<Budget>| match spent {
+            true => budget.is_spent(),
+            false => budget.is_overdrawn(),
+        };
+        self.budget.as_ref().is_some_and(short) && !self.is_fair()
+    }
+
     /// Returns a charge of zero bytes for a message that is inflated.
     pub(crate) fn inflated(&self) -> InflatedReservation {
         InflatedReservation::within(self.budget.clone())

@@ -280,6 +280,10 @@ impl Candidate {
             if !reading.open || (reading.calls == 0 && i > 0) || connection.is_unproved() {
                 continue;
             }
+            // What is answered there does not arrive.
+            if connection.is_withheld() {
+                continue;
+            }
             if target.is_below(connection, reading.calls)
                 && let Ok(permit) = connection.reserve()
             {
@@ -291,6 +295,9 @@ impl Candidate {
             }
         }
         while let Some(connection) = self.subchannel.idle.pop() {
+            if connection.is_withheld() {
+                continue;
+            }
             if let Ok(permit) = connection.reserve() {
                 self.subchannel.note_below_target();
                 return Pick::Permit(permit);
@@ -298,7 +305,8 @@ impl Candidate {
         }
         let permit = best.and_then(|(_, connection)| connection.reserve().ok());
         // The one with the fewest calls was full, or has just filled up.
-        let any = || self.connections.iter().find_map(|one| one.reserve().ok());
+        let mut open = self.connections.iter().filter(|one| !one.is_withheld());
+        let any = || open.find_map(|one| one.reserve().ok());
         match permit.or_else(any) {
             Some(permit) => Pick::AboveTarget(permit, Arc::clone(&self.subchannel)),
             None => Pick::Full,
@@ -310,7 +318,8 @@ impl Candidate {
         let subchannel_used = self.connections.iter().any(used);
         for one in &self.connections {
             let calls = one.life().read().calls;
-            if one.is_ready() && !one.is_unproved() && target.is_below(one, calls) {
+            let usable = one.is_ready() && !one.is_unproved() && !one.is_withheld();
+            if usable && target.is_below(one, calls) {
                 found.push(((used(one), subchannel_used, calls), Arc::clone(one)));
             }
         }

@@ -453,6 +453,72 @@ async fn a_server_out_of_memory_refuses_calls_and_serves_one_a_connection() {
     assert!(budget.used() < 1 << 20, "{}", budget.used());
 }
 
+/// Two clients ask for answers of 1 MiB that their windows keep out, all at once. What is queued for them is given
+/// up at once, and not in a minute; a client that reads is served.
+#[tokio::test(start_paused = true)]
+async fn answers_behind_closed_windows_are_bounded() {
+    let budget = Budget::new(16 << 20);
+    let router = Router::new().unary(&UNARY, |_, _: Raw| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(Response::new(raw(vec![7; 1 << 20])))
+    });
+    let mut setup = Setup::new(router);
+    setup.server.budget = Some(Arc::clone(&budget));
+    setup.client.driver.budget = Some(Budget::new(1 << 30));
+    let pair = setup.start();
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        let mut peer = Peer::dial(&pair.connector).await;
+        peer.settings(&[(4, 0)]).await;
+        for n in 0..200 {
+            peer.headers(2 * n + 1, false, &request("/test.Echo/Unary", &[])).await;
+        }
+        peers.push(peer);
+    }
+    settle().await;
+    for peer in &mut peers {
+        for n in 0..200 {
+            peer.data(2 * n + 1, &framed(b""), true).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(budget.used() < 20 << 20, "the largest are given up: {}", budget.used());
+    // While it is overdrawn, handlers begin one after the other.
+    for peer in &mut peers {
+        assert!(resets(peer, 1, Duration::ZERO).await.len() > 190);
+        for n in 200..400 {
+            peer.headers(2 * n + 1, false, &request("/test.Echo/Unary", &[])).await;
+        }
+    }
+    settle().await;
+    for n in 200..400 {
+        peers[0].data(2 * n + 1, &framed(b""), true).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(budget.used() > 150 << 20);
+    for n in 200..400 {
+        peers[1].data(2 * n + 1, &framed(b""), true).await;
+    }
+    let before = budget.used();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(budget.used() < before + (4 << 20), "{} {before}", budget.used());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(budget.used() < 20 << 20, "{}", budget.used());
+    for _ in 0..5 {
+        let call = || {
+            let channel = pair.channel.clone();
+            tokio::spawn(async move { channel.unary(&UNARY, raw("x")).await })
+        };
+        for call in [(); 8].map(|()| call()) {
+            assert_eq!(call.await.unwrap().unwrap().into_inner().0.len(), 1 << 20);
+        }
+    }
+    drop(peers);
+    drop(pair.channel);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(budget.used(), 0);
+}
+
 /// Messages of which no more comes are let go of after a minute, when memory is short and not before:
 /// nobody holds it for ever.
 #[tokio::test(start_paused = true)]

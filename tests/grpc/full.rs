@@ -1,22 +1,26 @@
 //! Heads, trailers and messages for a peer that does not read: they wait in their calls.
 
 use crate::link::Faults;
-use crate::memory_pair::{BIDI, Setup, UNARY, lone_channel, raw};
+use crate::memory_pair;
+use crate::memory_pair::{BIDI, RawMethod, Setup, UNARY, lone_channel, raw};
 use crate::peer::{Peer, framed, request};
 use framewire::client::Channel;
 use framewire::error::Processed;
 use framewire::metadata::Metadata;
 use framewire::server::Router;
-use framewire::unstable::grpc::{Code, Request, Response, Status};
+use framewire::unstable::grpc::{Code, Method, Raw, Request, Response, Status};
 use framewire::unstable::http2::frame::FrameType;
+use framewire::unstable::memory::budget::Budget;
 use framewire::unstable::pool::PoolOptions;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Bytes that wait for a socket at most: 512 KiB, and one head.
 const FULL: u32 = 513 * 1024 + 16 * 1024;
-/// SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_INITIAL_WINDOW_SIZE.
+/// SETTINGS_MAX_CONCURRENT_STREAMS.
 const STREAMS: u16 = 3;
+const ENDLESS: RawMethod = Method::new("/test.Echo/Endless");
 
 fn large(bytes: usize) -> Metadata {
     let mut metadata = Metadata::new();
@@ -129,4 +133,39 @@ async fn answers_wait_for_a_client_that_does_not_read() {
     }
     let delayed = ends.iter().enumerate().filter(|(at, id)| *at as u32 > **id / 2 + 100);
     assert_eq!(delayed.count(), 0, "{ends:?}");
+}
+
+/// Streams that nobody reads use up the budget, and close the connection's window: other calls of the channel go
+/// to another connection, and come back once the streams are read.
+#[tokio::test(start_paused = true)]
+async fn unread_streams_do_not_hold_up_other_calls() {
+    let budget = Budget::new(1 << 20);
+    let router = memory_pair::router().server_streaming(
+        &ENDLESS,
+        |_, request: Raw, mut replies| async move {
+            loop {
+                replies.send(request.clone()).await?;
+            }
+        },
+    );
+    let mut setup = Setup::new(router);
+    setup.client.max_connections = 2;
+    setup.client.driver.budget = Some(Arc::clone(&budget));
+    let pair = setup.start();
+    let message = raw(vec![7; 10_000]);
+    let streams: Vec<_> = (0..70)
+        .map(|_| pair.channel.server_streaming(&ENDLESS, message.clone()).unwrap())
+        .collect();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(pair.channel.unstable_handles().len(), 1);
+    assert!(pair.channel.unstable_handles()[0].is_withheld());
+    for _ in 0..10 {
+        let request = Request::new(raw("small")).with_timeout(Duration::from_secs(5));
+        let answer = pair.channel.unary(&UNARY, request).await.unwrap();
+        assert_eq!(answer.into_inner().0, "small");
+    }
+    assert_eq!(pair.channel.unstable_handles().len(), 2);
+    drop(streams);
+    sleep(Duration::from_secs(1)).await;
+    assert!(!pair.channel.unstable_handles().iter().any(|handle| handle.is_withheld()));
 }

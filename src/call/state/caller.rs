@@ -2,7 +2,8 @@
 
 use super::ending::{Wakers, wake};
 use super::{
-    CallState, HeadState, News, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState, SharedCall, Stage,
+    CallState, HeadState, INLINE_MAX, News, RecvEnd, SEND_BUFFER_LIMIT, SendEnd, SendState,
+    SharedCall, Stage,
 };
 use crate::call::Credit;
 use crate::call::deadline::deadline_error;
@@ -86,6 +87,9 @@ impl CallState {
         body(&mut self.send);
         self.send.set_head(Some(template), &Fields::new());
         self.send.set_end(end);
+        if self.send.waiting() > INLINE_MAX {
+            self.count_queued();
+        }
         true
     }
 

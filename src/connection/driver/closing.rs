@@ -195,8 +195,7 @@ impl Core {
 
     /// Returns whether the socket may be read.
     pub(super) fn may_read(&self) -> bool {
-        self.conn.life() != Life::Closed
-            && self.out.len() < OUT_MAX
+        self.conn.life() != Life::Closed && self.out.len() < OUT_MAX
     }
 
     /// Sends GOAWAY if the client's channel is closed, or if a server closes the connection for another one:

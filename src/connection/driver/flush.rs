@@ -170,6 +170,10 @@ impl Core {
             }
         }
         self.flush.end_turn();
+        // What has left in this turn may have been what they waited for.
+        if self.handlers.has_held() && self.may_begin() {
+            self.handle.mailbox().wake();
+        }
     }
 }
 

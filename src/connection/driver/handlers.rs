@@ -61,6 +61,11 @@ impl Handlers {
         self.running.count.load(Ordering::Acquire) < limit
     }
 
+    /// Returns whether handlers may be held.
+    pub(super) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Notes the task of a handler whose stream is gone and that was not aborted.
     pub(super) fn outlives(&mut self, task: AbortHandle) {
         if task.is_finished() {
@@ -236,6 +241,9 @@ impl Core {
             self.handlers.running.awaited.store(true, Ordering::SeqCst);
             if self.handlers.running.count.load(Ordering::SeqCst) >= limit {
                 return;
+            }
+            if self.must_hold() {
+                return self.await_memory();
             }
             let Some(key) = self.handlers.held.pop_front() else { return };
             self.begin_held(key);

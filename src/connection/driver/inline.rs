@@ -46,8 +46,8 @@ impl Core {
     /// A server's own handlers contain panics themselves; a panic of any other drops its call,
     /// which resets the stream.
     pub(super) fn run(&mut self, key: StreamKey, call: Arc<SharedCall>, handler: Arc<dyn Handler>) {
-        // A stream counts until its handler has ended, even if the stream was reset.
-        if !self.handlers.has_capacity(self.conn.limits().concurrent_streams) {
+        // A stream counts until its handler has ended, even if the stream was reset; and memory may be short.
+        if !self.may_begin() {
             if let Some(entry) = self.conn.user_mut(key) {
                 (entry.handler, entry.held) = (Some(handler), true);
             }

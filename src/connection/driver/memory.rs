@@ -11,6 +11,10 @@ use crate::memory::budget::Waiter;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
+use std::time::Duration;
+
+/// Time for which readers go on to report at once after the last need: all streams are asked once in it at most.
+const PRESSED_TIME: Duration = Duration::from_secs(1);
 
 /// Wakes a connection's driver; does not keep its handle alive.
 struct DriverWaker(Weak<Handle>);
@@ -52,8 +56,13 @@ impl Core {
             || self.memory.has_pending();
         // While a stream may be reset for want of progress, every byte of its message is news.
         let watched = self.stalls.has_partial_messages() && self.memory.is_tight();
-        self.handle.set_report_at_once(pressed || watched);
-        if pressed {
+        let begins = pressed && self.pressed.replace(self.now).is_none();
+        if self.pressed.is_some_and(|at| self.now.saturating_duration_since(at) >= PRESSED_TIME) {
+            self.pressed = None;
+        }
+        self.handle.set_report_at_once(self.pressed.is_some() || watched);
+        // From here on, readers report all by themselves.
+        if begins {
             self.collect_credit();
         }
         self.open_waiting();
@@ -188,6 +197,12 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Wakes this connection when bytes return to the budget.
+    pub(super) fn await_memory(&mut self) {
+        let handle = &self.handle;
+        self.memory.wait(|| waiter(handle));
     }
 
     /// Returns what is charged for a stream that has ended.

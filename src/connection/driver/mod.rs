@@ -132,6 +132,8 @@ pub(crate) struct Core {
     lag: Duration,
     handlers: handlers::Handlers,
     memory: ConnectionMemory,
+    /// Readers report at once: when that was last needed.
+    pressed: Option<Instant>,
     /// When to free what the receive buffer does not use; `None` while it is small.
     recv_check: Option<Instant>,
     stalls: stalls::StallWatch,
@@ -278,6 +280,7 @@ impl Driver {
             lag: Duration::ZERO,
             handlers: handlers::Handlers::new(Arc::clone(&handle)),
             memory: ConnectionMemory::new(budget),
+            pressed: None,
             recv_check: None,
             stalls: stalls::StallWatch::default(),
             leak_check: None,

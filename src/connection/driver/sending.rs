@@ -215,6 +215,7 @@ impl Core {
             self.credit(key, credit);
         }
         if defers && x.send().head() != HeadState::None && !x.send().is_end_sent() {
+            x.count_queued();
             drop(x);
             return self.defer(key);
         }

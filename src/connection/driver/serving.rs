@@ -1,5 +1,6 @@
 //! A server's requests: planned when the head arrives, run when enough of the body has arrived.
 
+use crate::call::Carrier;
 use crate::call::state::{CallState, HeadState, SharedCall};
 use crate::connection::driver::Core;
 use crate::error::{Error, Initiator, Kind, Processed};
@@ -19,10 +20,8 @@ impl Core {
     pub(super) fn dispatch(&mut self, key: StreamKey, complete: bool) {
         self.timers.end_quiet();
         let Some(dispatch) = self.dispatch.clone() else { return };
-        // It definitely did not run, so the client may replay it. One call per connection always runs.
-        if self.memory.refuses_call(self.conn.streams()) {
-            self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
-            return self.drop_stream(key);
+        if self.refuses_call(key) {
+            return;
         }
         self.charge_served(key);
         let Some(call) = self.conn.user(key).and_then(|entry| entry.call.clone()) else { return };
@@ -86,6 +85,17 @@ impl Core {
         // The handler gets the whole request, whether DATA or trailers ended it: nothing is held for it.
         self.release_all(key);
         self.run(key, call, handler);
+    }
+
+    /// Refuses a request if memory is short. It definitely did not run, so the client may replay it. One call per
+    /// connection always runs.
+    fn refuses_call(&mut self, key: StreamKey) -> bool {
+        let refuses = self.memory.refuses_call(self.conn.streams(), self.handle.queued_bytes());
+        if refuses {
+            self.conn.reset(&mut self.out, key, ErrorCode::REFUSED_STREAM);
+            self.drop_stream(key);
+        }
+        refuses
     }
 
     /// Drops the handler of a request whose deadline has passed, and answers DEADLINE_EXCEEDED.

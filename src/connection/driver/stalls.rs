@@ -15,6 +15,10 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// Age of a message that is still arriving after which its stream may be reset while more than the budget is
 /// held, if no connection holds more.
 const EVICT_AFTER: Duration = Duration::from_secs(30);
+/// Time without progress after which an answer may be given up while the budget is overdrawn, and time in which it
+/// must leave then.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// Time between two checks.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -23,10 +27,23 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Stall {
     /// Bytes that wait for a window, and since when none of them moved.
     sending: Option<(Instant, usize)>,
+    /// Since when bytes wait.
+    waits: Option<Instant>,
     /// While part of a message is charged: when a reader last reported bytes of it, or bytes were prefetched.
     receiving: Option<Instant>,
     /// While part of a message is charged: since when.
     begun: Option<Instant>,
+}
+
+impl Stall {
+    /// Returns the bytes that wait if none of them has moved for [`STUCK_AFTER`], or not all of them within
+    /// [`SLOW_AFTER`].
+    pub(super) fn stuck(&self, now: Instant) -> Option<usize> {
+        let (since, bytes) = self.sending?;
+        let stuck = now.saturating_duration_since(since) >= STUCK_AFTER
+            || now.saturating_duration_since(self.waits?) >= SLOW_AFTER;
+        stuck.then_some(bytes)
+    }
 }
 
 /// The streams of one connection that may be without progress.
@@ -55,7 +72,7 @@ impl StallWatch {
     fn note_sending(&mut self, stall: &mut Stall, waiting: usize, now: Instant) {
         let before = stall.sending;
         if waiting == 0 {
-            stall.sending = None;
+            (stall.sending, stall.waits) = (None, None);
             if before.is_some() {
                 self.sending -= 1;
                 self.stop_if_done();
@@ -67,6 +84,7 @@ impl StallWatch {
             _ => now,
         };
         stall.sending = Some((since, waiting));
+        stall.waits.get_or_insert(now);
         if before.is_none() {
             self.sending += 1;
             self.next.get_or_insert(now + CHECK_EVERY);
@@ -138,6 +156,7 @@ impl Core {
             return;
         }
         self.pass_privilege();
+        self.give_up_largest();
         if self.memory.must_evict() {
             self.evict();
         }
@@ -210,7 +229,7 @@ impl Core {
         self.fail_exhausted(key, text);
     }
 
-    fn fail_exhausted(&mut self, key: StreamKey, text: String) {
+    pub(super) fn fail_exhausted(&mut self, key: StreamKey, text: String) {
         let Some(entry) = self.conn.user(key) else { return };
         let Some(call) = entry.call.clone() else { return };
         let status = Status::new(Code::ResourceExhausted, text);

@@ -266,3 +266,37 @@ async fn what_has_arrived_is_read_after_a_write_has_failed() {
         task.await.unwrap();
     }
 }
+
+/// While much is unread, readers report by themselves: the streams of a connection are asked for what they have not
+/// reported when that begins, and not for every frame.
+#[tokio::test(start_paused = true)]
+async fn streams_are_asked_for_credit_once() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let now = rt::now();
+    let handle = Arc::new(Handle::new(ConnectionInfo::default(), None, 65_535, now));
+    let mut options = ConnectionOptions::new(Role::Client);
+    options.limits.unread_free_bytes = 10;
+    let driver = Driver::client(Box::new(near), Arc::clone(&handle), options);
+    let call = SharedCall::new(now);
+    call.lock().send_mut().set_head(None, &crate::http2::Fields::new());
+    Handle::submit(handle.reserve().unwrap(), Arc::clone(&call));
+    tokio::spawn(driver);
+    // SETTINGS, `:status: 200` on stream 1, and DATA of 20 bytes.
+    let mut bytes = vec![0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+    let mut data = vec![0, 0, 20, 0, 0, 0, 0, 0, 1];
+    data.extend([7; 20]);
+    bytes.extend(&data);
+    let credit = crate::call::Credit { released_unread: 1, ..crate::call::Credit::NONE };
+    let mut news = call.lock().note_read(credit);
+    assert!(news.take().is_none(), "it is not worth a report");
+    for asked in [true, false, false] {
+        tokio::io::AsyncWriteExt::write_all(&mut far, &bytes).await.unwrap();
+        rt::sleep(Duration::from_millis(1)).await;
+        bytes.clone_from(&data);
+        let left = call.lock().take_credit();
+        assert_eq!(left.bytes() == 0, asked);
+        // As a reader that found out too late that it is to report.
+        let news = call.lock().note_read(credit);
+        assert!(news.is_some(), "it is worth a report");
+    }
+}

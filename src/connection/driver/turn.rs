@@ -187,6 +187,9 @@ impl Running {
         if core.conn.role() == Role::Client {
             let queued = core.out.len() + core.conn.waiting_bytes();
             self.handle.publish(queued, std::mem::take(&mut core.lag));
+            if self.handle.set_withheld(core.conn.is_window_withheld()) {
+                core.tell_owner(ConnectionEvent::StreamLimit);
+            }
             let stats = core.conn.stats();
             let (sent, received) = (stats.data_sent, stats.data_received);
             let rtt = core.timers.rtt().max(core.conn.rtt().unwrap_or_default());

@@ -4,7 +4,7 @@
 use crate::call::state::Credit;
 use crate::connection::handle::Handle;
 use crate::rt;
-use crate::rt::sync::{AtomicU32, Ordering};
+use crate::rt::sync::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Streams up to which the pool fills a connection, before it uses another one, if the peer's SETTINGS
@@ -48,6 +48,8 @@ pub(super) struct Published {
     stalled: AtomicU32,
     /// When there was a stream last, in milliseconds since the connection began.
     used: AtomicU32,
+    /// The peer's window for the connection stays closed: calls go elsewhere.
+    withheld: AtomicBool,
 }
 
 impl Default for Published {
@@ -66,6 +68,7 @@ impl Default for Published {
             written: AtomicU32::new(0),
             stalled: AtomicU32::new(0),
             used: AtomicU32::new(0),
+            withheld: AtomicBool::new(false),
         }
     }
 }
@@ -242,6 +245,21 @@ impl Handle {
     pub(crate) fn set_stalled(&self, stalled: Duration) {
         let millis = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
         self.published.stalled.store(millis, Ordering::Relaxed);
+    }
+
+    /// Returns whether what the peer sends is held up by streams that nobody reads: new calls go elsewhere.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        self.published.withheld.load(Ordering::Relaxed)
+    }
+
+    /// Publishes that. Returns whether it is no longer so.
+    pub(crate) fn set_withheld(&self, withheld: bool) -> bool {
+        let before = self.is_withheld();
+        if before != withheld {
+            self.published.withheld.store(withheld, Ordering::Relaxed);
+        }
+        before && !withheld
     }
 
     pub(crate) fn set_streams(&self, streams: u32) {

@@ -66,6 +66,7 @@
 //!   with it the unread bytes, stay until the handler has answered.
 
 mod holding;
+mod short;
 #[cfg(test)]
 #[cfg(not(framewire_loom))]
 mod tests;
@@ -81,9 +82,6 @@ use std::sync::Arc;
 /// Bytes charged for each call that is served: its state, its task, and what is too small to be
 /// counted one by one.
 const SERVED: u64 = 8 * 1024;
-
-/// Calls that a connection within its share has at a time while calls are refused; others have one.
-const CALLS_IF_FAIR: usize = 4;
 
 /// Unread bytes are charged in steps of so many.
 const UNREAD_STEP: u64 = 256 * 1024;
@@ -358,34 +356,6 @@ impl ConnectionMemory {
             self.reservation.return_unused();
         }
         self.is_tight()
-    }
-
-    /// Returns whether more than four fifths of the budget are used.
-    #[inline]
-    pub(super) fn is_tight(&self) -> bool {
-        self.reservation.budget().is_tight()
-    }
-
-    /// Returns whether more is held than the budget allows.
-    #[inline]
-    pub(super) fn is_spent(&self) -> bool {
-        self.reservation.budget().is_spent()
-    }
-
-    /// Returns whether a new call, the last of `calls`, must be refused for want of memory, and counts the
-    /// refusal.
-    #[inline]
-    pub(super) fn refuses_call(&self, calls: usize) -> bool {
-        let budget = self.reservation.budget();
-        if !budget.is_overdrawn() {
-            return false;
-        }
-        let served = if self.reservation.is_fair() { CALLS_IF_FAIR } else { 1 };
-        let refused = calls > served;
-        if refused {
-            budget.note_refused();
-        }
-        refused
     }
 }
 

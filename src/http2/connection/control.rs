@@ -13,6 +13,9 @@ use std::time::Instant;
 /// PINGs without an acknowledgement that are remembered; of more, the oldest is forgotten.
 const PINGS: usize = 8;
 
+/// Bytes of the connection's window below which the next small message may not fit.
+const WITHHELD: i64 = 16 * 1024;
+
 impl<T> Connection<T> {
     /// Releases unread bytes of `key`: returns their credit to both windows. Each window is announced
     /// once half of it is unannounced.
@@ -136,6 +139,13 @@ impl<T> Connection<T> {
         self.stream_target = self.stream_target.max(stream);
         self.bdp.grown();
         self.update_connection(out);
+    }
+
+    /// Returns whether the peer has little left of the connection's window because credit is pending: streams
+    /// that nobody reads hold up the others.
+    #[must_use]
+    pub fn is_window_withheld(&self) -> bool {
+        self.pending_credit > 0 && self.recv_window.available() < WITHHELD
     }
 
     /// Returns the size of the connection's receive window, in bytes.
