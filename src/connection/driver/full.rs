@@ -73,6 +73,10 @@ impl Core {
 
     /// Sends what waits, in order, until the outgoing buffer is full.
     pub(super) fn resume(&mut self) {
+        // What is left in calls then is no answer.
+        if self.flush.failed {
+            return;
+        }
         while !self.deferred.is_empty() && !self.is_out_full() {
             let Some(key) = self.deferred.pop_front() else { return };
             let Some(entry) = self.conn.user_mut(key) else { continue };
