@@ -7,11 +7,14 @@ mod log;
 
 use framewire::client::Channel;
 use framewire::server::{Router, Server};
-use framewire::transport::{Accept, AcceptFuture, Connect, Target, in_memory};
+use framewire::transport::{Accept, AcceptFuture, Connect, Connected, Target, in_memory};
 use framewire::{Code, Method, Raw, Request, Response, Status};
 use log::Log;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tracing::Level;
 
 const ECHO: Method<Raw, Raw> = Method::new("/test.Echo/Echo");
@@ -155,6 +158,117 @@ impl Accept for Fails {
     fn accept(&mut self) -> AcceptFuture<'_> {
         Box::pin(async { Err(std::io::Error::other("the descriptor is gone")) })
     }
+}
+
+/// An acceptor that panics before some connections, and in some of its futures.
+struct Panics<A> {
+    inner: A,
+    calls: u32,
+}
+
+impl<A: Accept> Accept for Panics<A> {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        self.calls += 1;
+        match self.calls {
+            1 | 6.. => self.inner.accept(),
+            2 | 3 => std::panic::panic_any("a secret"),
+            _ => Box::pin(async { std::panic::panic_any("a secret") }),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_panics_goes_on_after_a_pause() {
+    let log = Log::new();
+    let (connector, inner) = in_memory(64 * 1024);
+    let _server = Server::builder(router()).serve(Panics { inner, calls: 0 }).unwrap();
+    let began = tokio::time::Instant::now();
+    for _ in 0..3 {
+        let channel = Channel::builder("http://test").connector(connector.clone());
+        channel.build().unwrap().unary(&ECHO, Raw::default()).await.unwrap();
+    }
+    assert!(began.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80));
+    let lines = log.above(Level::ERROR);
+    assert!(lines.len() == 4 && !lines.concat().contains("secret"), "{lines:?}");
+    for (line, pause) in lines.iter().zip(["10ms", "20ms", "40ms", "80ms"]) {
+        assert!(line.contains("the listener panicked") && line.contains(pause), "{line}");
+    }
+}
+
+/// A byte stream that panics as soon as it is read, and when it is dropped.
+struct Bomb;
+
+impl AsyncRead for Bomb {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        std::panic::panic_any("a secret")
+    }
+}
+
+impl AsyncWrite for Bomb {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::panic::panic_any("a secret")
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any("a secret");
+    }
+}
+
+/// An acceptor whose first byte streams panic; of these, the first half comes at once.
+struct Bombs<A> {
+    inner: A,
+    left: u32,
+}
+
+const BOMBS: u32 = 20;
+
+impl<A: Accept> Accept for Bombs<A> {
+    fn accept(&mut self) -> AcceptFuture<'_> {
+        if self.left == 0 {
+            return self.inner.accept();
+        }
+        let pause = if self.left > BOMBS / 2 { 0 } else { 10 };
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            self.left -= 1;
+            Ok(Connected::new(Bomb))
+        })
+    }
+}
+
+/// The end of such a connection is noted: it counts no longer, and a shutdown does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_byte_stream_that_panics_ends_its_connection_alone() {
+    let log = Log::new();
+    let (connector, inner) = in_memory(64 * 1024);
+    let server = Server::builder(router()).max_connections(2);
+    let server = server.serve(Bombs { inner, left: BOMBS }).unwrap();
+    let channel = Channel::builder("http://test").connector(connector).build().unwrap();
+    channel.unary(&ECHO, Raw::default()).await.unwrap();
+    drop(channel);
+    let began = tokio::time::Instant::now();
+    server.shutdown(Duration::from_secs(60)).await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let lines = log.above(Level::ERROR);
+    assert!(!lines.concat().contains("secret"), "{lines:?}");
 }
 
 /// What an operator must know: a listener that failed, a handler that panicked.

@@ -1,5 +1,4 @@
-//! The counters that a connection's driver writes for its pool. There is one writer; any thread
-//! reads.
+//! The counters of a connection for its pool. The driver and callers count; any thread reads.
 
 use crate::call::timeline::Timeline;
 use crate::error::Phase;
@@ -15,7 +14,7 @@ const ALL: u64 = 32;
 const BEFORE: [Phase; 6] =
     [Phase::Resolve, Phase::PoolWait, Phase::Dial, Phase::Tls, Phase::Settings, Phase::StreamQuota];
 
-/// The counters. One task writes them, so an update is a load and a store.
+/// The counters. Callers end their own calls, so several threads may count at once.
 #[derive(Debug, Default)]
 pub struct ConnectionCounters {
     ended: AtomicU64,
@@ -56,19 +55,24 @@ pub struct ConnectionTotals {
 }
 
 fn add(cell: &AtomicU32, n: u32) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    cell.fetch_add(n, Ordering::Relaxed);
 }
 
 fn add_float(cell: &AtomicU64, x: f64) {
-    let sum = f64::from_bits(cell.load(Ordering::Relaxed)) + x;
-    cell.store(sum.to_bits(), Ordering::Relaxed);
+    let mut bits = cell.load(Ordering::Relaxed);
+    loop {
+        let sum = (f64::from_bits(bits) + x).to_bits();
+        match cell.compare_exchange_weak(bits, sum, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => bits = now,
+        }
+    }
 }
 
 impl ConnectionCounters {
     /// Counts a call that has ended, and measures its time if it is sampled.
     pub(crate) fn ended(&self, timeline: &Timeline) {
-        let ended = self.ended.load(Ordering::Relaxed) + 1;
-        self.ended.store(ended, Ordering::Relaxed);
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
         if ended <= ALL || ended.is_multiple_of(SAMPLED) {
             self.measure(timeline);
         }
@@ -126,6 +130,7 @@ impl ConnectionCounters {
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
     use crate::connection::counters::*;
+    use std::sync::Barrier;
     use std::time::Instant;
 
     #[test]
@@ -146,5 +151,33 @@ mod tests {
         assert_eq!((read.ended, read.measured), (65, 34));
         assert!((read.time - 3.4).abs() < 1e-9, "{}", read.time);
         assert!((read.squares - 0.34).abs() < 1e-9, "{}", read.squares);
+    }
+    #[test]
+    fn threads_that_count_at_once_lose_nothing() {
+        const THREADS: u32 = 4;
+        const CALLS: u32 = 200_000;
+        let begin = Instant::now();
+        let mut timeline = Timeline::new(Phase::Server, begin);
+        timeline.enter(Phase::Caller, begin + Duration::from_secs(1));
+        let (counters, start) = (ConnectionCounters::default(), Barrier::new(THREADS as usize));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..CALLS {
+                        counters.ended(&timeline);
+                        counters.measure(&timeline);
+                        counters.pinged();
+                        counters.tripped();
+                    }
+                });
+            }
+        });
+        let (read, all) = (counters.read(), THREADS * CALLS);
+        assert_eq!((read.ended, read.pings, read.tripped), (all.into(), all, all));
+        let measured = all + 30 + all / 16;
+        assert_eq!(read.measured, measured);
+        // Whole seconds: the sums are exact.
+        assert_eq!((read.time, read.squares), (measured.into(), measured.into()));
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Wake, Waker};
 
 /// A driver's waker that counts wakes.
-struct WakeCount(AtomicUsize);
+pub(super) struct WakeCount(pub(super) AtomicUsize);
 
 impl Wake for WakeCount {
     fn wake(self: StdArc<Self>) {
@@ -25,13 +25,13 @@ impl Wake for WakeCount {
     }
 }
 
-fn counting_waker() -> (StdArc<WakeCount>, Waker) {
+pub(super) fn counting_waker() -> (StdArc<WakeCount>, Waker) {
     let wakes = StdArc::new(WakeCount(AtomicUsize::new(0)));
     let waker = Waker::from(StdArc::clone(&wakes));
     (wakes, waker)
 }
 
-fn model(model: impl Fn() + Sync + Send + 'static) {
+pub(super) fn model(model: impl Fn() + Sync + Send + 'static) {
     // Three preemptions cover the races of two threads and a driver; without a bound the models of
     // two callers take minutes.
     let mut builder = loom::model::Builder::new();
@@ -265,6 +265,48 @@ fn loom_goodbye_park() {
         owner.join().unwrap();
         let woken = wakes.0.load(Ordering::SeqCst) > 0;
         assert!(seen || (slept && woken), "the driver sleeps through its owner's end");
+    });
+}
+
+/// A connection that has learned to carry two calls of `announced`; one more that ends raises that.
+fn taught(announced: u32) -> StdArc<Handle> {
+    let handle = connection(None);
+    handle.set_limit(Some(announced));
+    handle.learn(2);
+    // The end of the refused call is the first one.
+    handle.grow_learned();
+    handle.grow_learned();
+    assert_eq!(handle.limit(), 2);
+    handle
+}
+
+/// settings/grow: SETTINGS that lower the limit while calls end hold.
+#[test]
+fn loom_limit_settings_grow() {
+    model(|| {
+        let handle = taught(9);
+        let caller = {
+            let handle = StdArc::clone(&handle);
+            thread::spawn(move || handle.grow_learned())
+        };
+        handle.set_limit(Some(1));
+        caller.join().unwrap();
+        assert_eq!((handle.limit(), handle.soft_limit()), (1, 1));
+    });
+}
+
+/// grow/grow: two calls that end at once raise what was learned once.
+#[test]
+fn loom_limit_grow_grow() {
+    model(|| {
+        let handle = taught(9);
+        let caller = {
+            let handle = StdArc::clone(&handle);
+            thread::spawn(move || handle.grow_learned())
+        };
+        handle.grow_learned();
+        caller.join().unwrap();
+        assert_eq!(handle.limit(), 3);
     });
 }
 

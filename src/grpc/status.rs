@@ -173,7 +173,7 @@ impl Status {
     /// `limit` is the peer's SETTINGS_MAX_HEADER_LIST_SIZE. It holds for the whole of `out`, counted as
     /// in RFC 9113 §10.5.1. What does not fit is dropped in this order: the end of the message (cut
     /// between characters), the details, the metadata. The code is always sent, and the end of the
-    /// message says which of the others were dropped.
+    /// message says which of the others were dropped, if there is space for that.
     ///
     /// The list stays below `limit`, and a message makes it no larger than half of a limit of 8 KiB or more:
     /// C-core refuses a list of exactly its limit, and at random one above half of it.
@@ -199,11 +199,11 @@ impl Status {
         let half = if limit < HALVED { most } else { limit / 2 };
         let below_half = half.saturating_sub(most - left).max(MESSAGE_MIN);
         let for_message = left.min(below_half).saturating_sub(field_size(MESSAGE, 0));
-        let mut message = percent::encode(&more.message, for_message.saturating_sub(note.len()));
-        if note.len() <= for_message {
-            let note = if message.is_empty() { note.trim_start() } else { note };
-            message.extend_from_slice(note.as_bytes());
-        }
+        // A note that does not fit takes no space from the message.
+        let note = if note.len() <= for_message { note } else { "" };
+        let mut message = percent::encode(&more.message, for_message - note.len());
+        let note = if message.is_empty() { note.trim_start() } else { note };
+        message.extend_from_slice(note.as_bytes());
         if !message.is_empty() {
             out.push(MESSAGE, message);
         }
@@ -443,6 +443,16 @@ mod tests {
         Status::from_code(Code::Aborted).with_details(vec![7; 300]).to_trailers(&mut fields, 200);
         let message = Status::from_trailers(&fields).unwrap().message().to_owned();
         assert!(message.starts_with("[details dropped"), "{message}");
+        // Without space for the note, the message has all of it, and is cut between characters.
+        let long = Status::new(Code::Internal, "é".repeat(99)).with_details(vec![7; 300]);
+        for space in 1..50 {
+            let limit = 45 + field_size(MESSAGE, 0) + space + 1;
+            fields.clear();
+            long.to_trailers(&mut fields, limit);
+            let message = Status::from_trailers(&fields).unwrap().message().to_owned();
+            assert_eq!(message, "é".repeat(space / 6), "{space}");
+            assert!(fields.list_size() <= limit);
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Contains panics of user code, so that one call ends and its connection goes on.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// User code panicked. The panic hook has seen the payload; nobody else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,40 @@ pub fn contain<R>(f: impl FnOnce() -> R) -> Result<R, Panicked> {
 ///
 /// # Errors
 /// A poll panicked.
-pub async fn contain_future<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match contain(|| future.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(panicked) => Poll::Ready(Err(panicked)),
-    })
-    .await
+pub fn contain_future<F: Future>(future: F) -> ContainedFuture<F> {
+    ContainedFuture { future: Some(future) }
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`contain_future`]. The drop of the user's future is contained, too.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct ContainedFuture<F> {
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for ContainedFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let _ = contain(|| this.project().future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for ContainedFuture<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = self.project().future;
+        let poll = contain(|| match future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx).map(Ok),
+            None => Poll::Ready(Err(Panicked)),
+        });
+        poll.unwrap_or_else(|Panicked| {
+            let _ = contain(|| future.set(None));
+            Poll::Ready(Err(Panicked))
+        })
+    }
 }
 
 #[cold]
@@ -69,5 +95,26 @@ mod tests {
         };
         assert_eq!(contain_future(late).await, Err::<(), _>(Panicked));
         assert_eq!(contain_future(async { 7 }).await, Ok(7));
+    }
+
+    struct Late;
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            std::panic::panic_any("on purpose");
+        }
+    }
+
+    #[test]
+    fn a_future_whose_drop_panics_is_contained() {
+        let bomb = Late;
+        let waits = contain_future(async move {
+            std::future::pending::<()>().await;
+            drop(bomb);
+        });
+        let mut waits = Box::pin(waits);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut cx).is_pending());
+        drop(waits);
     }
 }

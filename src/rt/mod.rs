@@ -8,6 +8,7 @@ pub mod executor;
 pub(crate) mod log;
 pub mod occasional;
 pub mod sync;
+pub mod thread;
 
 pub(crate) use log::log;
 use std::future::Future;

@@ -5,11 +5,12 @@ use crate::connection::engine::{Engine, EngineTask, Intake};
 use crate::connection::handle::Handle;
 use crate::connection::options::{ConnectionOptions, TIME_MAX};
 use crate::rt;
+use crate::rt::contain::{Panicked, contain, contain_future};
 use crate::rt::executor::Executor;
 use crate::rt::occasional::Occasional;
 use crate::server::handshakes::Handshakes;
 use crate::server::router::Routes;
-use crate::transport::accept::Accept;
+use crate::transport::accept::{Accept, accept_contained};
 use crate::transport::connect::{Connected, ConnectionInfo};
 use crate::transport::io::BoxedIo;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -18,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 /// A running server. Dropping it does not stop it: use [`Server::shutdown`].
 ///
@@ -171,49 +172,9 @@ pub(super) struct Logs {
     handshakes: Occasional,
 }
 
-/// The most connections that wait until others have closed.
-pub(super) const WAITING_MAX: usize = 64;
-/// The longest time that they wait.
-const WAITING_TIME: Duration = Duration::from_secs(5);
-
 /// The time that handshakes have to end once the server was told to stop. A client that has the server's part
 /// of the handshake may already have sent calls.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
-
-/// What lets a connection in.
-enum Admission {
-    /// It is within the limit.
-    Permit(OwnedSemaphorePermit),
-    /// Another connection closes for it.
-    Waiting(OwnedSemaphorePermit),
-}
-
-impl Shared {
-    /// Admits a connection within the limit, or in place of the one that has waited longest for its peer to
-    /// close, or else of the one without streams that has been silent for longest: clients that are silent
-    /// do not shut out others.
-    fn admit(&self) -> Option<Admission> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Some(Admission::Permit(permit));
-        }
-        let turn = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        let closes = self.drain.cut_oldest() || self.handshakes.close_longest_silent(&self.drain);
-        closes.then_some(Admission::Waiting(turn))
-    }
-}
-
-impl Admission {
-    /// Returns the permit, once the other connection has closed.
-    async fn permit(self, shared: &Shared) -> Option<OwnedSemaphorePermit> {
-        match self {
-            Self::Permit(permit) => Some(permit),
-            Self::Waiting(_turn) => {
-                let permit = Arc::clone(&shared.permits).acquire_owned();
-                rt::timeout(WAITING_TIME, permit).await.ok()?.ok()
-            }
-        }
-    }
-}
 
 pub(super) async fn accept_loop(
     mut acceptor: Box<dyn Accept>,
@@ -224,7 +185,7 @@ pub(super) async fn accept_loop(
         let accepted = tokio::select! {
             biased;
             () = told_to_stop(&mut stopped) => return,
-            accepted = acceptor.accept() => accepted,
+            accepted = accept_contained(&mut acceptor) => accepted,
         };
         let connected = match accepted {
             Ok(connected) => connected,
@@ -244,18 +205,20 @@ pub(super) async fn accept_loop(
                 let peer = &connected.info.peer;
                 crate::rt::log!(warn, ?peer, more, "connection refused: max_connections");
             }
+            // The drop of a byte stream may be user code.
+            let _ = contain(|| drop(connected));
             continue;
         };
         let shared = Arc::clone(&shared);
         let (arriving, stopped) = (shared.drain.arrive(), stopped.clone());
         // In a task of its own: one client that says nothing must not stop the others.
         rt::spawn(async move {
-            let arrival = async {
+            let arrival = contain_future(async {
                 let permit = admission.permit(&shared).await?;
                 Some((permit, handshake(connected, &shared).await?))
-            };
+            });
             let arrived = tokio::select! {
-                arrived = arrival => arrived,
+                arrived = arrival => arrived.unwrap_or_else(|Panicked| handshake_panicked()),
                 () = too_late(stopped) => None,
             };
             // By now the drain has the connection in its list.
@@ -266,7 +229,11 @@ pub(super) async fn accept_loop(
             rt::spawn(async move {
                 match driving {
                     Driving::Ours(driver) => driver.await,
-                    Driving::Foreign(task) => task.await,
+                    Driving::Foreign(task) => {
+                        if contain_future(task).await.is_err() {
+                            crate::rt::log!(error, "the engine of a connection panicked");
+                        }
+                    }
                 }
                 drop(permit);
             });
@@ -278,6 +245,11 @@ pub(super) async fn accept_loop(
 async fn too_late(mut stopped: watch::Receiver<bool>) {
     told_to_stop(&mut stopped).await;
     rt::sleep(LAST_HANDSHAKES).await;
+}
+
+fn handshake_panicked<T>() -> Option<T> {
+    crate::rt::log!(error, "the transport of a connection, or its TLS, panicked in the handshake");
+    None
 }
 
 /// Ready when somebody says so; a server whose handles are all gone goes on.

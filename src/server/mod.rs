@@ -3,6 +3,7 @@
 //! [`Server::builder`] takes the router, TLS and limits; [`Server::shutdown`] drains connections and
 //! reports what was cut. Layer 7: it uses every layer below but the pool.
 
+mod admission;
 mod advanced;
 mod builder;
 mod contained;

@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::rt;
+use crate::rt::contain::{Panicked, contain_future};
 use crate::transport::connect::Connected;
 
 /// The first pause after an error.
-pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest pause between two attempts.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Errors of single connections that are skipped in a row before a pause is taken all the same.
 const SKIPPED_IN_A_ROW: u32 = 64;
 
@@ -131,6 +132,21 @@ fn severity(error: &io::Error) -> Severity {
         // EBADF and ENOTSOCK, which have no kind of their own.
         _ if cfg!(unix) && matches!(error.raw_os_error(), Some(9 | 88)) => Severity::Fatal,
         _ => Severity::Exhausted,
+    }
+}
+
+/// Waits for the next connection. After a panic, an acceptor is asked again, after pauses that double.
+pub(crate) async fn accept_contained(acceptor: &mut Box<dyn Accept>) -> io::Result<Connected> {
+    let mut pause = BACKOFF_FIRST;
+    loop {
+        match contain_future(async { acceptor.accept().await }).await {
+            Ok(accepted) => return accepted,
+            Err(Panicked) => {
+                crate::rt::log!(error, ?pause, "the listener panicked; accepting pauses");
+                rt::sleep(pause).await;
+                pause = (pause * 2).min(BACKOFF_MAX);
+            }
+        }
     }
 }
 

@@ -167,14 +167,22 @@ const WHERE: Method<Raw, Raw> = Method::new("/test.Execution/Where");
 
 /// The time of a poll that is asked to be slow.
 const SLOW: Duration = Duration::from_millis(300);
+/// The time of a poll that is asked to pause.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A method that tells which task began it.
 fn tells_its_task(router: Router) -> Channel {
     let router = router.unary(&WHERE, |_, request: Raw| async move {
         let id = tokio::task::id().to_string();
-        if &request.0[..] == b"slow" {
-            // Moves the clock within this poll.
-            tokio::time::advance(SLOW).await;
+        // Moves the clock within this poll.
+        match &request.0[..] {
+            b"slow" => tokio::time::advance(SLOW).await,
+            b"pause" => tokio::time::advance(PAUSE).await,
+            b"block" => {
+                std::thread::sleep(Duration::from_millis(1));
+                tokio::time::advance(PAUSE).await;
+            }
+            _ => {}
         }
         Ok(Response::new(raw(id)))
     });
@@ -219,6 +227,27 @@ async fn a_method_is_spawned_until_it_is_proved_and_after_one_slow_poll() {
         assert_ne!(of(&channel, "x").await, connection);
     }
     tokio::time::advance(SLOW).await;
+    assert_eq!(proved(&channel).await, connection);
+}
+
+/// In a pause, time passes and the thread computes nothing, as when it waits for a CPU.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_method_is_not_barred_for_what_its_thread_waits_for_a_cpu() {
+    let channel = tells_its_task(Router::new());
+    let connection = proved(&channel).await;
+    assert_eq!(of(&channel, "pause").await, connection);
+    // Nobody knew what the thread did then.
+    assert_eq!(proved(&channel).await, connection);
+    for _ in 0..100 {
+        assert_eq!(of(&channel, "pause").await, connection);
+    }
+    assert_eq!(of(&channel, "block").await, connection);
+    tokio::time::advance(999 * PAUSE).await;
+    for _ in 0..100 {
+        assert_ne!(of(&channel, "x").await, connection);
+    }
+    tokio::time::advance(PAUSE).await;
     assert_eq!(proved(&channel).await, connection);
 }
 

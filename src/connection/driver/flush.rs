@@ -4,13 +4,10 @@
 //! work in parallel; or when nothing is left to do in this turn. Never wait for more.
 
 use crate::connection::driver::Core;
+use crate::connection::driver::transport::Transport;
 use crate::connection::handle::ConnectionEvent;
 use crate::http2::{Role, SendBuffer};
-use crate::rt::contain::{Panicked, contain};
-use crate::transport::io::BoxedIo;
 use std::io;
-use std::io::IoSlice;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,8 +15,6 @@ use std::time::{Duration, Instant};
 const BATCH_MIN: usize = 4 * 1024;
 /// The largest.
 const BATCH_MAX: usize = 256 * 1024;
-/// Slices of one vectored write.
-const SLICES: usize = 64;
 /// Bytes in the outgoing buffer above which nothing more is produced; an eighth while the budget is
 /// spent. Heads, trailers and messages then wait in their calls, new calls without a stream.
 pub(super) const OUT_FULL: usize = 512 * 1024;
@@ -82,9 +77,10 @@ impl Flush {
 
 impl Core {
     /// Writes what is pending as far as the socket takes it.
-    pub(super) fn flush(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
+    pub(super) fn flush(&mut self, io: &mut Transport, cx: &mut Context<'_>) {
+        self.inline.interrupt();
         while !self.out.is_empty() && !self.flush.failed {
-            match write(io, cx, &self.out) {
+            match io.poll_write(cx, &self.out) {
                 Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.out.advance(n);
@@ -103,7 +99,7 @@ impl Core {
             }
         }
         if self.flush.unflushed && !self.flush.failed {
-            match contained("poll_flush", || Pin::new(&mut **io).poll_flush(cx)) {
+            match io.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.flush.unflushed = false,
                 Poll::Ready(Err(error)) => self.write_failed(error),
                 Poll::Pending => {
@@ -149,7 +145,7 @@ impl Core {
     }
 
     /// Scheduled DATA in batches, then everything else that is pending.
-    pub(super) fn send_pending(&mut self, io: &mut BoxedIo, cx: &mut Context<'_>) {
+    pub(super) fn send_pending(&mut self, io: &mut Transport, cx: &mut Context<'_>) {
         loop {
             // What is deferred and DATA that is framed take turns in being first.
             self.flush.data_first = !self.flush.data_first;
@@ -175,54 +171,4 @@ impl Core {
             self.handle.mailbox().wake();
         }
     }
-}
-
-/// Polls the transport, which may be user code: its panic is the loss of the connection.
-pub(super) fn contained<R>(
-    method: &str,
-    poll: impl FnOnce() -> Poll<io::Result<R>>,
-) -> Poll<io::Result<R>> {
-    contain(poll).unwrap_or_else(|Panicked| {
-        Poll::Ready(Err(io::Error::other(format!("the transport panicked in {method}"))))
-    })
-}
-
-/// Writes once.
-pub(super) fn write(
-    io: &mut BoxedIo,
-    cx: &mut Context<'_>,
-    out: &SendBuffer,
-) -> Poll<io::Result<usize>> {
-    match contained("poll_write", || poll_write(io, cx, out)) {
-        Poll::Ready(Ok(n)) if n > out.len() => {
-            let text = format!("the transport says that it wrote {n} of {} bytes", out.len());
-            Poll::Ready(Err(io::Error::other(text)))
-        }
-        polled => polled,
-    }
-}
-
-/// Drops a transport: a panic of its drop is contained.
-pub(super) fn close_socket(io: BoxedIo) {
-    if contain(|| drop(io)).is_err() {
-        crate::rt::log!(error, "the transport of a connection panicked when it was dropped");
-    }
-}
-
-fn poll_write(io: &mut BoxedIo, cx: &mut Context<'_>, out: &SendBuffer) -> Poll<io::Result<usize>> {
-    let mut pieces = out.slices();
-    let first = pieces.next().unwrap_or_default();
-    let Some(second) = pieces.next() else {
-        return Pin::new(&mut **io).poll_write(cx, first);
-    };
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    slices[0] = IoSlice::new(first);
-    slices[1] = IoSlice::new(second);
-    let mut count = 2;
-    for (slice, piece) in slices.iter_mut().skip(2).zip(pieces) {
-        *slice = IoSlice::new(piece);
-        count += 1;
-    }
-    let slices = slices.get(..count).unwrap_or_default();
-    Pin::new(&mut **io).poll_write_vectored(cx, slices)
 }

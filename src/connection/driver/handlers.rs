@@ -11,6 +11,7 @@ use crate::connection::handle::Handle;
 use crate::http2::{ErrorCode, StreamKey};
 use crate::rt;
 use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::rt::thread::Usage;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +35,34 @@ pub(super) struct Running {
     handle: Arc<Handle>,
 }
 
+impl Running {
+    fn new(handle: Arc<Handle>) -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            awaited: AtomicBool::new(false),
+            finished: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            handle,
+        }
+    }
+
+    /// A handler has ended. Wakes the driver if it waits for that.
+    fn end_one(&self) {
+        self.count.fetch_sub(1, Ordering::Release);
+        // Either this thread sees that the driver waits, or the driver sees the lower count.
+        if self.awaited.swap(false, Ordering::AcqRel) {
+            self.handle.mailbox().wake();
+        }
+    }
+
+    /// Returns whether another handler may begin now. If not, the driver is woken when one has ended.
+    fn has_capacity_or_wakes(&self, limit: u32) -> bool {
+        // Set before the count is read: a task that lowers it afterwards wakes this connection.
+        self.awaited.swap(true, Ordering::AcqRel);
+        self.count.load(Ordering::Acquire) < limit
+    }
+}
+
 /// The handlers of one connection.
 #[derive(Debug)]
 pub(super) struct Handlers {
@@ -46,14 +75,8 @@ pub(super) struct Handlers {
 
 impl Handlers {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
-        let running = Running {
-            count: AtomicU32::new(0),
-            awaited: AtomicBool::new(false),
-            finished: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            handle,
-        };
-        Self { running: Arc::new(running), outliving: Vec::new(), held: VecDeque::new() }
+        let running = Arc::new(Running::new(handle));
+        Self { running, outliving: Vec::new(), held: VecDeque::new() }
     }
 
     /// Returns whether another handler may begin.
@@ -128,12 +151,15 @@ impl Future for Task {
         // Waking the connection's task is not part of the handler: it comes after the measurement.
         let muted = cost.map(|_| Muted::new(&guard.call));
         let started = rt::now();
+        let usage = cost.filter(|cost| cost.is_watched(started)).map(|_| Usage::read(started));
         let poll = future.as_mut().poll(cx);
         let now = rt::now();
         drop(muted);
         let time = now.saturating_duration_since(started);
         if let Some(cost) = cost {
-            cost.note_spawned(poll.is_ready(), time, now);
+            cost.note_spawned(poll.is_ready(), time, now, || {
+                usage.map(|before| before.own_time(&Usage::read(now), time))
+            });
         }
         guard.polled += time;
         guard.finished |= poll.is_ready();
@@ -184,11 +210,7 @@ impl Drop for Guard {
             };
             to.fetch_add(time, Ordering::Relaxed);
         }
-        running.count.fetch_sub(1, Ordering::SeqCst);
-        // Either this thread sees that the driver waits, or the driver sees the lower count.
-        if running.awaited.load(Ordering::SeqCst) && running.awaited.swap(false, Ordering::SeqCst) {
-            running.handle.mailbox().wake();
-        }
+        running.end_one();
     }
 }
 
@@ -202,7 +224,7 @@ impl Core {
         unmeasured: Option<Arc<dyn Handler>>,
     ) {
         let running = Arc::clone(&self.handlers.running);
-        running.count.fetch_add(1, Ordering::SeqCst);
+        running.count.fetch_add(1, Ordering::Relaxed);
         let guard = Guard {
             running,
             call,
@@ -237,9 +259,7 @@ impl Core {
     pub(super) fn run_held(&mut self) {
         let limit = self.conn.limits().concurrent_streams;
         while !self.handlers.held.is_empty() {
-            // Set before the count is read: a task that lowers it afterwards wakes this connection.
-            self.handlers.running.awaited.store(true, Ordering::SeqCst);
-            if self.handlers.running.count.load(Ordering::SeqCst) >= limit {
+            if !self.handlers.running.has_capacity_or_wakes(limit) {
                 return;
             }
             if self.must_hold() {
@@ -259,6 +279,33 @@ impl Core {
     }
 }
 
+#[cfg(all(test, framewire_loom))]
+mod models {
+    use crate::connection::driver::handlers::*;
+    use crate::connection::loom_tests::{counting_waker, model};
+    use loom::thread;
+
+    /// end/hold: a driver that holds a request while the last handler ends sees the end, or is woken.
+    #[test]
+    fn loom_handler_end_hold() {
+        model(|| {
+            let handle = Arc::new(Handle::new(Default::default(), None, 0, rt::now()));
+            let running = Arc::new(Running::new(Arc::clone(&handle)));
+            running.count.fetch_add(1, Ordering::SeqCst);
+            let (wakes, waker) = counting_waker();
+            let task = {
+                let running = Arc::clone(&running);
+                thread::spawn(move || running.end_one())
+            };
+            let begins = running.has_capacity_or_wakes(1);
+            let slept = handle.mailbox().park(&waker);
+            task.join().unwrap();
+            let woken = wakes.0.load(Ordering::SeqCst) > 0;
+            assert!(begins || !slept || woken, "the driver sleeps while a request is held");
+        });
+    }
+}
+
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
     use crate::connection::driver::handlers::*;
@@ -270,7 +317,7 @@ mod tests {
         let handle = Arc::new(Handle::new(Default::default(), None, 0, rt::now()));
         let mut handlers = Handlers::new(handle);
         let running = Arc::clone(&handlers.running);
-        running.count.fetch_add(1, Ordering::SeqCst);
+        running.count.fetch_add(1, Ordering::Relaxed);
         let guard = Guard {
             running,
             call: SharedCall::new(rt::now()),

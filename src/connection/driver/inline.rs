@@ -10,6 +10,7 @@ use crate::connection::driver::Core;
 use crate::http2::StreamKey;
 use crate::rt;
 use crate::rt::contain::{Panicked, contain};
+use crate::rt::thread::Usage;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -18,25 +19,39 @@ use std::time::{Duration, Instant};
 const INLINE_TIME: Duration = Duration::from_micros(100);
 
 /// What a turn has spent in handlers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Inline {
     slow: Duration,
-    /// When the last handler was over, or the turn began.
-    mark: Instant,
+    /// When the last handler was over. `None` if the turn has begun, or used the socket, since then.
+    mark: Option<Instant>,
+    /// What the thread had used before the handlers of a method that is watched.
+    usage: Option<Usage>,
 }
 
 impl Inline {
-    /// A turn begins.
-    pub(super) const fn at(now: Instant) -> Self {
-        Self { slow: Duration::ZERO, mark: now }
+    /// The turn uses the socket, which is no time of a handler.
+    pub(super) const fn interrupt(&mut self) {
+        (self.mark, self.usage) = (None, None);
     }
 
-    /// Returns the time since the handler before this one, or since the turn began, and the time now.
-    fn lap(&mut self) -> (Duration, Instant) {
+    /// A handler is polled.
+    fn begin(&mut self, cost: &Cost) {
+        let now = *self.mark.get_or_insert_with(rt::now);
+        if self.usage.is_none() && cost.is_watched(now) {
+            self.usage = Some(Usage::read(now));
+        }
+    }
+
+    /// A handler was polled.
+    fn end(&mut self, cost: &Cost) {
         let now = rt::now();
-        let time = now.saturating_duration_since(self.mark);
-        self.mark = now;
-        (time, now)
+        let time = self.mark.map_or(Duration::ZERO, |mark| now.saturating_duration_since(mark));
+        self.mark = Some(now);
+        let usage = &mut self.usage;
+        self.slow += cost.note_inline(time, now, || {
+            let before = usage.take()?;
+            Some(before.own_time(usage.insert(Usage::read(now)), time))
+        });
     }
 }
 
@@ -88,6 +103,7 @@ impl Core {
         handler: &dyn Handler,
         cost: &Cost,
     ) {
+        self.inline.begin(cost);
         // A handler that waits is polled again by its own task, with that task's waker.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = contain(|| {
@@ -96,10 +112,7 @@ impl Core {
             // Dropped before `pump`, so that an unfinished answer is settled in this turn.
             (!ready).then_some(future)
         });
-        let (time, now) = self.inline.lap();
-        if cost.note_inline(time, now) {
-            self.inline.slow += time;
-        }
+        self.inline.end(cost);
         match polled {
             Ok(None) => {}
             Ok(Some(future)) => self.spawn(key, Arc::clone(call), future, None),

@@ -5,12 +5,11 @@
 //! the RST discards what the peer has not read. The memory of the connection is free by now.
 
 use crate::connection::driver::drain::{Delivered, Drain};
-use crate::connection::driver::flush::{close_socket, contained, write};
 use crate::connection::driver::lingering::{Lingering, Signal};
 use crate::connection::driver::remains::{Remains, cut_answers};
+use crate::connection::driver::transport::Transport;
 use crate::connection::handle::{ConnectionEvent, Handle};
 use crate::rt;
-use crate::transport::io::BoxedIo;
 use crate::transport::socket::SocketHandle;
 use std::future::Future;
 use std::mem::MaybeUninit;
@@ -45,7 +44,7 @@ enum Step {
 
 /// A socket whose connection has ended.
 pub(super) struct Linger {
-    io: BoxedIo,
+    io: Transport,
     socket: Option<SocketHandle>,
     handle: Arc<Handle>,
     drain: Option<Arc<Drain>>,
@@ -73,7 +72,7 @@ fn lingering(drain: Option<&Arc<Drain>>) -> &Lingering {
 
 impl Linger {
     pub(super) fn new(
-        io: BoxedIo,
+        io: Transport,
         socket: Option<SocketHandle>,
         handle: Arc<Handle>,
         drain: Option<Arc<Drain>>,
@@ -101,7 +100,7 @@ impl Linger {
 
     /// The socket of a client whose handshake was rejected: it has nothing to read but an alert.
     pub(super) fn rejected(
-        io: BoxedIo,
+        io: Transport,
         socket: Option<SocketHandle>,
         handle: Arc<Handle>,
         drain: Arc<Drain>,
@@ -122,7 +121,7 @@ impl Linger {
     fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match self.step {
             Step::Write if self.remains.out.is_empty() => self.step = Step::ShutDown,
-            Step::Write => match write(&mut self.io, cx, &self.remains.out) {
+            Step::Write => match self.io.poll_write(cx, &self.remains.out) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.remains.out.advance(n);
                     self.remains.written += n as u64;
@@ -132,16 +131,14 @@ impl Linger {
                 Poll::Pending => return false,
             },
             // The close_notify of TLS, then FIN.
-            Step::ShutDown => {
-                match contained("poll_shutdown", || Pin::new(&mut *self.io).poll_shutdown(cx)) {
-                    Poll::Ready(Ok(())) => {
-                        self.step = Step::Read;
-                        self.progress = now;
-                    }
-                    Poll::Ready(Err(_)) => self.end(),
-                    Poll::Pending => return false,
+            Step::ShutDown => match self.io.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.step = Step::Read;
+                    self.progress = now;
                 }
-            }
+                Poll::Ready(Err(_)) => self.end(),
+                Poll::Pending => return false,
+            },
             Step::Read | Step::Await => return false,
         }
         !self.over
@@ -156,7 +153,7 @@ impl Linger {
             }
             let mut piece = [MaybeUninit::uninit(); PIECE];
             let mut buf = ReadBuf::uninit(&mut piece);
-            match contained("poll_read", || Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
+            match self.io.poll_read(cx, &mut buf) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     bytes += buf.filled().len();
@@ -226,7 +223,7 @@ impl Linger {
             );
         }
         lingering(self.drain.as_ref()).leave(&self.signal);
-        close_socket(std::mem::replace(&mut self.io, Box::new(tokio::io::empty())));
+        self.io.close();
         if let Some(owner) = self.handle.owner() {
             owner.changed(&self.handle, ConnectionEvent::SocketClosed);
         }

@@ -101,6 +101,30 @@ pub(crate) fn cut_lingering_client(connection: u64) -> bool {
     Lingering::of_clients().cut(connection)
 }
 
+#[cfg(all(test, framewire_loom))]
+mod models {
+    use crate::connection::driver::lingering::*;
+    use crate::connection::loom_tests::{counting_waker, model};
+    use loom::thread;
+
+    /// register/cut: a lingering socket that is cut while it goes to sleep sees it, or is woken.
+    #[test]
+    fn loom_linger_cut() {
+        model(|| {
+            let signal = Arc::new(Signal::default());
+            let (wakes, waker) = counting_waker();
+            let cutter = {
+                let signal = Arc::clone(&signal);
+                thread::spawn(move || signal.cut())
+            };
+            signal.register(&waker);
+            let seen = signal.is_cut();
+            cutter.join().unwrap();
+            assert!(seen || wakes.0.load(Ordering::SeqCst) > 0, "the socket sleeps on");
+        });
+    }
+}
+
 #[cfg(all(test, not(framewire_loom)))]
 mod tests {
     use crate::connection::driver::lingering::*;

@@ -26,6 +26,7 @@ mod stalls;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transport;
 mod turn;
 
 use crate::call::state::SharedCall;
@@ -89,7 +90,7 @@ enum Stage {
 
 /// A connection until its end.
 struct Running {
-    io: BoxedIo,
+    io: transport::Transport,
     handle: Arc<Handle>,
     core: Core,
     recv: RecvBuffer,
@@ -187,6 +188,7 @@ impl Driver {
         handle: Arc<Handle>,
         drain: Arc<Drain>,
     ) -> Self {
+        let io = transport::Transport::new(io);
         Self(Stage::Lingering(linger::Linger::rejected(io, socket, handle, drain)))
     }
 
@@ -276,7 +278,7 @@ impl Driver {
             drain,
             closing: closing::Closing::default(),
             spare: Vec::new(),
-            inline: inline::Inline::at(now),
+            inline: inline::Inline::default(),
             lag: Duration::ZERO,
             handlers: handlers::Handlers::new(Arc::clone(&handle)),
             memory: ConnectionMemory::new(budget),
@@ -287,7 +289,7 @@ impl Driver {
             socket: None,
         };
         Self(Stage::Running(Box::new(Running {
-            io,
+            io: transport::Transport::new(io),
             handle,
             core,
             recv: RecvBuffer::new(),

@@ -3,15 +3,14 @@
 use crate::connection::driver::QUIET_TIME;
 use crate::connection::driver::Running;
 use crate::connection::driver::drain::Delivered;
-use crate::connection::driver::flush::{close_socket, contained};
 use crate::connection::driver::inline::Inline;
 use crate::connection::driver::linger::Linger;
 use crate::connection::driver::remains::cut_answers;
+use crate::connection::driver::transport::Transport;
 use crate::connection::handle::{ConnectionEvent, EarlyEnd};
 use crate::http2::Role;
 use crate::rt;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
@@ -63,7 +62,8 @@ impl Running {
             }
             let spare = self.recv.spare(self.core.conn.wanted());
             let mut buf = ReadBuf::new(spare);
-            match contained("poll_read", || Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
+            self.core.inline.interrupt();
+            match self.io.poll_read(cx, &mut buf) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
                     self.read_done = true;
@@ -120,7 +120,7 @@ impl Running {
     /// Runs one turn. Ready when the connection has ended, with the socket if it is to linger.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Linger>> {
         self.core.now = rt::now();
-        self.core.inline = Inline::at(self.core.now);
+        self.core.inline = Inline::default();
         self.handle.mailbox().unpark();
         if !self.take_calls(cx) {
             return Poll::Pending;
@@ -208,17 +208,17 @@ impl Running {
         self.handle.settle(left);
         self.finished = true;
         self.report_closed();
-        let mut io = std::mem::replace(&mut self.io, Box::new(tokio::io::empty()));
+        let mut io = std::mem::replace(&mut self.io, Transport::new(Box::new(tokio::io::empty())));
         let (socket, drain) = (self.core.socket.take(), self.core.drain.clone());
         let Some(remains) = remains else {
-            let _ = contained("poll_shutdown", || Pin::new(&mut *io).poll_shutdown(cx));
+            let _ = io.poll_shutdown(cx);
             let info = socket.and_then(|socket| socket.tcp_info());
             let unread = info.map_or(0, |info| info.outstanding());
             // A GOAWAY or PING that nobody waits for any more is no loss.
             let arrived = self.core.flush.written.saturating_sub(unread);
             let cut = cut_answers(&ends, arrived);
             let all = cut == 0 && !unended;
-            close_socket(io);
+            io.close();
             self.core.tell_owner(ConnectionEvent::SocketClosed);
             self.leave(if all { Delivered::All } else { Delivered::ButFor(cut) });
             return None;
@@ -271,7 +271,7 @@ impl Drop for Running {
         left.append(&mut self.handle.mailbox().close());
         self.handle.end_left(left);
         self.report_closed();
-        close_socket(std::mem::replace(&mut self.io, Box::new(tokio::io::empty())));
+        self.io.close();
         self.core.tell_owner(ConnectionEvent::SocketClosed);
         self.leave(Delivered::ButFor(0));
     }

@@ -4,7 +4,7 @@
 use crate::call::state::Credit;
 use crate::connection::handle::Handle;
 use crate::rt;
-use crate::rt::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::rt::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Streams up to which the pool fills a connection, before it uses another one, if the peer's SETTINGS
@@ -23,13 +23,8 @@ const CREDIT_STEP: u32 = 32 * 1024;
 pub(super) struct Published {
     /// Streams at the end of the driver's last turn.
     streams: AtomicU32,
-    /// Concurrent calls that the connection carries: as many as the peer and the owner allow, or fewer,
-    /// as refusals have taught.
-    limit: AtomicU32,
-    /// The same, but at most [`STREAMS_UNNAMED`] if the peer names no limit.
-    soft_limit: AtomicU32,
-    /// Concurrent calls that the peer's SETTINGS allow.
-    announced: AtomicU32,
+    /// [`Limits`]: the driver, and who releases a permit, change them.
+    limits: AtomicU64,
     /// The most that the owner allows.
     most: u32,
     /// Calls that have ended since `limit` changed, while others waited and it was below `announced`.
@@ -52,13 +47,30 @@ pub(super) struct Published {
     withheld: AtomicBool,
 }
 
+/// How many concurrent calls a connection carries, in one word.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// As many as the peer and the owner allow, or fewer, as refusals have taught.
+    limit: u32,
+    /// As many as the peer's SETTINGS allow.
+    announced: u32,
+}
+
+impl Limits {
+    fn from_word(word: u64) -> Self {
+        Self { limit: word as u32, announced: (word >> 32) as u32 }
+    }
+
+    fn to_word(self) -> u64 {
+        u64::from(self.announced) << 32 | u64::from(self.limit)
+    }
+}
+
 impl Default for Published {
     fn default() -> Self {
         Self {
             streams: AtomicU32::new(0),
-            limit: AtomicU32::new(u32::MAX),
-            soft_limit: AtomicU32::new(STREAMS_UNNAMED),
-            announced: AtomicU32::new(UNNAMED),
+            limits: AtomicU64::new(Limits { limit: u32::MAX, announced: UNNAMED }.to_word()),
             most: u32::MAX,
             ended_below: AtomicU32::new(0),
             learned: AtomicU32::new(0),
@@ -113,52 +125,60 @@ impl Handle {
     /// or fewer while the peer refuses streams.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.published.limit.load(Ordering::Relaxed)
+        self.limits().limit
     }
 
     /// Returns how many of them the owner should use before it uses another connection: [`Handle::limit`],
     /// but at most 100 if the peer names no limit.
     #[must_use]
     pub fn soft_limit(&self) -> u32 {
-        self.published.soft_limit.load(Ordering::Relaxed)
+        let Limits { limit, announced } = self.limits();
+        if announced == UNNAMED { limit.min(STREAMS_UNNAMED) } else { limit }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::from_word(self.published.limits.load(Ordering::Relaxed))
+    }
+
+    /// Changes the limits in one step. `change` gets what the peer and the owner allow, too.
+    fn change_limits(&self, change: impl Fn(&mut Limits, u32)) {
+        let next = |word| {
+            let mut limits = Limits::from_word(word);
+            let allowed = limits.announced.min(self.published.most);
+            change(&mut limits, allowed);
+            Some(limits.to_word())
+        };
+        let _ = self.published.limits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// Sets the limit of the peer's SETTINGS, if they name one. What its refusals have taught stays unless
     /// the peer raises its limit.
     pub(crate) fn set_limit(&self, named: Option<u32>) {
         let calls = named.unwrap_or(UNNAMED);
-        let before = self.published.announced.swap(calls, Ordering::Relaxed);
         let allowed = calls.min(self.published.most);
-        self.store_limit(if calls > before { allowed } else { allowed.min(self.limit()) });
-    }
-
-    fn store_limit(&self, limit: u32) {
-        let unnamed = self.published.announced.load(Ordering::Relaxed) == UNNAMED;
-        let soft = if unnamed { limit.min(STREAMS_UNNAMED) } else { limit };
-        self.published.limit.store(limit, Ordering::Relaxed);
-        self.published.soft_limit.store(soft, Ordering::Relaxed);
-    }
-
-    /// The limit that holds if refusals have taught nothing.
-    fn allowed(&self) -> u32 {
-        self.published.announced.load(Ordering::Relaxed).min(self.published.most)
+        self.change_limits(|limits, _| {
+            let raised = calls > limits.announced;
+            limits.limit = if raised { allowed } else { allowed.min(limits.limit) };
+            limits.announced = calls;
+        });
     }
 
     /// Lowers the limit to what is in flight when the peer refuses more.
-    pub(super) fn learn(&self, in_flight: u32) {
+    pub(crate) fn learn(&self, in_flight: u32) {
         // The end of the refused call itself is not counted.
         self.published.ended_below.store(u32::MAX, Ordering::Relaxed);
         self.published.learned.store(self.millis(rt::now()), Ordering::Relaxed);
-        self.store_limit(in_flight.min(self.limit()));
+        self.change_limits(|limits, _| limits.limit = limits.limit.min(in_flight));
     }
 
     pub(crate) fn has_learned(&self) -> bool {
-        self.limit() < self.allowed()
+        let Limits { limit, announced } = self.limits();
+        limit < announced.min(self.published.most)
     }
 
     /// What refusals have taught holds no longer.
     pub(crate) fn forget_learned(&self) {
-        self.store_limit(self.allowed());
+        self.change_limits(|limits, allowed| limits.limit = allowed);
     }
 
     /// A call has ended while others wait. As many of them as the learned limit raise it by one.
@@ -166,12 +186,21 @@ impl Handle {
         if !self.has_learned() {
             return;
         }
-        let ended = self.published.ended_below.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let limit = self.limit();
-        if ended >= limit && ended != u32::MAX {
-            self.published.ended_below.store(0, Ordering::Relaxed);
-            self.store_limit(limit.saturating_add(1).min(self.allowed()));
+        let below = &self.published.ended_below;
+        let ended = below.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        // If others end now, the last of them raises it.
+        if ended >= self.limit()
+            && ended != u32::MAX
+            && below.compare_exchange(ended, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.raise_limit();
         }
+    }
+
+    fn raise_limit(&self) {
+        self.change_limits(|limits, allowed| {
+            limits.limit = limits.limit.saturating_add(1).min(allowed);
+        });
     }
 
     /// Calls wait, and none may have ended: a learned limit that is old is raised by one. Returns whether it
@@ -181,7 +210,7 @@ impl Handle {
         let old = now.saturating_sub(at) >= LEARNED.as_millis() as u32;
         if old {
             self.published.learned.store(now, Ordering::Relaxed);
-            self.store_limit(self.limit().saturating_add(1).min(self.allowed()));
+            self.raise_limit();
         }
         old
     }

@@ -332,10 +332,8 @@ impl ClientTlsBuilder {
         let mut config = match &self.identity {
             None => config.with_no_client_auth(),
             Some((certificates, key)) => {
-                let (chain, key) = identity(certificates, key, config.crypto_provider())?;
-                config
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| TlsConfigError::new("identity", error))?
+                let identity = identity(certificates, key, config.crypto_provider())?;
+                config.with_client_cert_resolver(identity)
             }
         };
         let plan = StorePlan::new(self.session_capacity);

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::transport::tls::certificate_error::{explain, is_version_1};
 use crate::transport::tls::pem;
@@ -9,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 /// The error of a TLS configuration that cannot be built. `Display` names the part and the reason.
 ///
@@ -115,15 +117,12 @@ impl Material {
     }
 }
 
-/// A chain, with the owner's certificate first, and its private key.
-pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// Reads a chain and its key, and checks that they fit.
+/// Reads a chain, with the owner's certificate first, and its key, and checks that they fit.
 pub(super) fn identity(
     certificates: &Material,
     key: &Material,
     crypto: &CryptoProvider,
-) -> Result<Identity, TlsConfigError> {
+) -> Result<Arc<SingleCertAndKey>, TlsConfigError> {
     let parse = |index, certificate: &CertificateDer<'_>| {
         match ParsedCertificate::try_from(certificate) {
             // Clients other than rustls accept a version 1 root at the end of a chain.
@@ -137,16 +136,17 @@ pub(super) fn identity(
     let key = key.key().map_err(|source| TlsConfigError::new("identity's key", source))?;
     let signer = crypto
         .key_provider
-        .load_private_key(key.clone_key())
+        .load_private_key(key)
         .map_err(|_| TlsConfigError::new("identity's key", NO_KEY))?;
-    // A provider that does not tell the public key is trusted to have the right one.
-    let Some(public) = signer.public_key() else { return Ok((chain, key)) };
     let fits = |certificate: &CertificateDer<'_>| {
         let parsed = ParsedCertificate::try_from(certificate);
-        parsed.is_ok_and(|parsed| parsed.subject_public_key_info() == public)
+        // A provider that does not tell the public key is trusted to have the right one.
+        signer.public_key().is_none_or(|public| {
+            parsed.is_ok_and(|parsed| parsed.subject_public_key_info() == public)
+        })
     };
     match chain.iter().position(fits) {
-        Some(0) => Ok((chain, key)),
+        Some(0) => Ok(Arc::new(CertifiedKey::new(chain, signer).into())),
         Some(index) => Err(TlsConfigError::new("identity", KeyMismatch::Order(index + 1))),
         None => Err(TlsConfigError::new("identity", KeyMismatch::Other(chain.len()))),
     }

@@ -246,7 +246,7 @@ impl ServerTlsBuilder {
             ));
         };
         let verifier = self.verifier()?;
-        let (chain, key) = identity(certificates, key, &self.provider.crypto())?;
+        let identity = identity(certificates, key, &self.provider.crypto())?;
         let config = ServerConfig::builder_with_provider(self.provider.crypto())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsConfigError::new("provider", error))?;
@@ -254,9 +254,7 @@ impl ServerTlsBuilder {
             Some(verifier) => config.with_client_cert_verifier(verifier.clone()),
             None => config.with_no_client_auth(),
         };
-        let mut config = config
-            .with_single_cert(chain, key)
-            .map_err(|error| TlsConfigError::new("identity", error))?;
+        let mut config = config.with_cert_resolver(identity);
         config.send_tls13_tickets = self.tickets;
         config.max_tls13_tickets = self.tickets;
         if self.tickets == 0 {
