@@ -80,7 +80,7 @@ pub mod tls {
 
 /// Header and trailer fields, for plain HTTP/2 requests and responses.
 pub mod http {
-    pub use crate::http2::{FieldRef, Fields, Head};
+    pub use crate::http2::{FieldRef, Fields, Head, OverLimit};
 }
 
 #[cfg(feature = "_net")]

@@ -103,9 +103,11 @@ impl From<ConnectionOptions> for SharedOptions {
     }
 }
 
-impl From<SharedOptions> for Arc<ConnectionOptions> {
-    fn from(options: SharedOptions) -> Self {
-        options.0
+impl SharedOptions {
+    /// Returns the options that are shared.
+    #[must_use]
+    pub fn into_arc(self) -> Arc<ConnectionOptions> {
+        self.0
     }
 }
 

@@ -10,7 +10,8 @@ use framewire::transport::{
 };
 use framewire::unstable::grpc::Request;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -157,6 +158,43 @@ async fn a_warm_up_has_an_end_whatever_changes_meanwhile() {
     let channel = channel.unstable_pool(options()).build().unwrap();
     let error = channel.warm(1).await.unwrap_err();
     assert!(error.to_string().contains("resolving the name"), "{error}");
+}
+
+/// A resolver without an answer has failed, also if its future panics when it is given up: calls fail with the
+/// reason, and the name is asked for again after a backoff.
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_panics_when_it_is_given_up_has_failed() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "on purpose");
+        }
+    }
+    struct Unanswered(Arc<AtomicUsize>);
+    impl Resolve for Unanswered {
+        fn resolve(&self, _: Target) -> ResolveFuture {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {
+                let _bomb = Bomb;
+                std::future::pending().await
+            })
+        }
+    }
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut options = options();
+    options.dial_time = Duration::from_millis(700);
+    let channel = Channel::builder("http://test").connector(Network::new());
+    let channel = channel.resolver(Unanswered(Arc::clone(&asked))).unstable_pool(options);
+    let channel = channel.build().unwrap();
+    for _ in 0..50 {
+        let call = tokio::time::timeout(Duration::from_secs(60), channel.unary(&WORK, raw([0])));
+        let error = call.await.expect("hangs").unwrap_err();
+        assert!(error.to_string().contains("no answer in dial_time"), "{error}");
+        assert_eq!(*channel.state().borrow(), ChannelState::TransientFailure);
+        ms(100).await;
+    }
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((2..=5).contains(&asked), "asked {asked} times in 5 s");
 }
 
 /// A channel with a resolver connects without a call, too.

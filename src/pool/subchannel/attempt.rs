@@ -116,7 +116,9 @@ async fn handshake(
         owner.admit_early(shared, &handle);
     }
     let mut task: EngineTask = match shared.options.engine.foreign() {
-        None => Box::pin(Driver::client(io, Arc::clone(&handle), options).with_socket(socket)),
+        None => Box::pin(
+            Driver::client(io, Arc::clone(&handle), options.into_arc()).with_socket(socket),
+        ),
         Some(engine) => {
             engine.client(io, Intake::new(Arc::clone(&handle), None), (*options).clone())
         }
