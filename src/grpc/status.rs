@@ -163,6 +163,7 @@ impl Status {
     }
 
     /// Returns INTERNAL with `text` instead of a status that is OK, where only an error can be.
+    #[cfg(feature = "_net")]
     #[must_use]
     pub(crate) fn or_internal(self, text: &'static str) -> Self {
         if self.is_ok() { Self::new(Code::Internal, text) } else { self }

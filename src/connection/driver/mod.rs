@@ -49,7 +49,9 @@ use timers::Timers;
 use tokio::task::AbortHandle;
 
 pub use crate::connection::options::ConnectionOptions;
-pub(crate) use drain::{Delivered, SILENT_MIN};
+pub(crate) use drain::Delivered;
+#[cfg(feature = "server")]
+pub(crate) use drain::SILENT_MIN;
 pub use drain::{Drain, DrainReport};
 pub(crate) use lingering::cut_lingering_client;
 
