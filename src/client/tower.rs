@@ -21,7 +21,7 @@ use pump::Upload;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tower_service::Service;
 
@@ -127,7 +127,7 @@ where
     let (parts, body) = request.into_parts();
     let begun = start(channel, parts, grpc, body);
     let errors = if grpc { errors } else { ErrorMode::Err };
-    ResponseFuture { state: begun.map_or_else(State::Failed, State::Waiting), grpc, errors }
+    ResponseFuture { begun: Some(begun), grpc, errors }
 }
 
 /// Makes the call and sends what there is of its request.
@@ -190,51 +190,42 @@ fn head(channel: &Channel, parts: &Parts, grpc: bool) -> Result<Fields, Error> {
     Ok(head)
 }
 
-/// Waits for the head of a response.
+/// Waits for the head of a response. Polled again after it was ready, it returns an error.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct ResponseFuture {
-    state: State,
+    /// `None` once it was ready.
+    begun: Option<Result<Receiving, Error>>,
     grpc: bool,
     errors: ErrorMode,
 }
 
-enum State {
-    Failed(Error),
-    Waiting(Receiving),
-    Done,
-}
-
 impl fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Failed(_) => "failed",
-            State::Waiting(_) => "waiting",
-            State::Done => "done",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture")
+            .field("done", &self.begun.is_none())
+            .finish_non_exhaustive()
     }
 }
 
 impl Future for ResponseFuture {
     type Output = Result<http::Response<ResponseBody>, Error>;
 
-    /// # Panics
-    /// If it is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let head = match &mut self.state {
-            State::Waiting(receiving) => ready!(receiving.poll_head(cx)),
-            State::Failed(error) => Err(error.clone()),
-            State::Done => Err(gone()),
-        };
-        let state = std::mem::replace(&mut self.state, State::Done);
         let (grpc, errors) = (self.grpc, self.errors);
-        Poll::Ready(match (head, state) {
-            (Ok(head), State::Waiting(receiving)) => {
-                Ok(head.map(|head| ResponseBody::new(receiving, head, grpc, errors)))
-            }
-            (Err(error), _) if errors == ErrorMode::Status => Ok(stand_in(error)),
-            (Err(error), _) => Err(error),
-            (Ok(_), _) => Err(gone()),
+        let response = match self.begun.take().unwrap_or_else(|| Err(gone())) {
+            Err(error) => Err(error),
+            Ok(mut receiving) => match receiving.poll_head(cx) {
+                Poll::Pending => {
+                    self.begun = Some(Ok(receiving));
+                    return Poll::Pending;
+                }
+                Poll::Ready(head) => head
+                    .map(|head| head.map(|head| ResponseBody::new(receiving, head, grpc, errors))),
+            },
+        };
+        Poll::Ready(match response {
+            Err(error) if errors == ErrorMode::Status => Ok(stand_in(error)),
+            response => response,
         })
     }
 }

@@ -4,6 +4,7 @@ mod body;
 
 pub use body::ServerBody;
 
+use crate::call::frames::{Next, poll_next};
 use crate::call::served::ServerCall;
 use crate::call::state::SendEnd;
 use crate::call::writer::{Closed, Writer, poll_ready};
@@ -18,11 +19,11 @@ use crate::server::grpc::fail;
 use crate::transport::connect::ConnectionInfo;
 use bytes::Bytes;
 use http::{Extensions, Method, Uri, Version};
-use http_body::{Body, Frame};
+use http_body::Body;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{self, Poll};
+use std::task::Poll;
 use tower_service::Service;
 
 /// What services of the tower ecosystem return as errors.
@@ -33,9 +34,6 @@ pub(super) type Extend = Arc<dyn Fn(&ConnectionInfo, &mut Extensions) + Send + S
 
 /// A mounted service: it makes its handler when the server starts.
 pub(super) type Mount = Arc<dyn Fn(&[Extend], Option<Cost>) -> Arc<dyn Handler> + Send + Sync>;
-
-/// Empty frames of a body that are read in one turn.
-const EMPTY_MAX: usize = 32;
 
 /// Why a request got no response from its service.
 enum Failure {
@@ -56,39 +54,27 @@ where
 {
     // Nothing else takes this lock, and nothing runs under it but `clone`: a service need not be `Sync`.
     let service = Arc::new(Mutex::new(service));
-    Arc::new(move |extend, cost| handler(Arc::clone(&service), Arc::from(extend), cost))
-}
-
-fn handler<S, R>(
-    service: Arc<Mutex<S>>,
-    extend: Arc<[Extend]>,
-    cost: Option<Cost>,
-) -> Arc<dyn Handler>
-where
-    S: Service<http::Request<ServerBody>, Response = http::Response<R>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    R: Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
-{
-    let begin = move |call: &ServerCall| {
-        let Some(request) = read_request(call, &extend) else {
-            malformed(call);
-            return None;
+    Arc::new(move |extend, cost| {
+        let (service, extend) = (Arc::clone(&service), Arc::<[Extend]>::from(extend));
+        let begin = move |call: &ServerCall| {
+            let Some(request) = read_request(call, &extend) else {
+                malformed(call);
+                return None;
+            };
+            let head_only = request.method() == Method::HEAD;
+            let (service, writer) = (Arc::clone(&service), call.writer());
+            Some(async move {
+                // A clone for each request: it alone is ready when `poll_ready` says so.
+                let mut service = service.lock().clone();
+                let ready = poll_fn(|cx| service.poll_ready(cx)).await;
+                ready.map_err(|error| Failure::Service(error.into()))?;
+                let response = service.call(request).await;
+                let response = response.map_err(|error| Failure::Service(error.into()))?;
+                respond(response, head_only, &writer).await
+            })
         };
-        let head_only = request.method() == Method::HEAD;
-        let (service, writer) = (Arc::clone(&service), call.writer());
-        Some(async move {
-            // A clone for each request: it alone is ready when `poll_ready` says so.
-            let mut service = service.lock().clone();
-            let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-            ready.map_err(|error| Failure::Service(error.into()))?;
-            let response = service.call(request).await;
-            let response = response.map_err(|error| Failure::Service(error.into()))?;
-            respond(response, head_only, &writer).await
-        })
-    };
-    Arc::new(Serving::new(begin, settle, panicked).with_cost(cost))
+        Arc::new(Serving::new(begin, settle, panicked).with_cost(cost))
+    })
 }
 
 /// Returns the request as services see it; `None` if its path is none.
@@ -214,7 +200,7 @@ where
     loop {
         let next = poll_fn(|cx| {
             let polled = match poll_ready(&mut space, cx) {
-                Poll::Ready(Ok(())) => poll_frame(body.as_mut(), cx).map(Ok),
+                Poll::Ready(Ok(())) => poll_next(body.as_mut(), cx).map(Ok),
                 Poll::Ready(Err(Closed)) => Poll::Ready(Err(Closed)),
                 Poll::Pending => Poll::Pending,
             };
@@ -223,45 +209,15 @@ where
             }
             polled
         });
-        let sent = match next.await {
-            Err(Closed) => return Err(Failure::Over),
-            Ok(None) => return finish(writer, SendEnd::Finish, None),
-            Ok(Some(Err(error))) => {
-                // What was ready before it is not sent as if it were all.
-                return Err(Failure::Service(error.into()));
-            }
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) => writer.append(bytes),
-                Err(frame) => return finish(writer, SendEnd::Trailers, trailers(frame).as_ref()),
-            },
+        // What was ready before an error is not sent as if it were all.
+        let next = next.await.map_err(|Closed| Failure::Over)?;
+        let sent = match next.map_err(|error| Failure::Service(error.into()))? {
+            Next::Data(bytes) => writer.append(bytes),
+            Next::End => return finish(writer, SendEnd::Finish, None),
+            Next::Trailers(fields) => return finish(writer, SendEnd::Trailers, Some(&fields)),
         };
         sent.map_err(|Closed| Failure::Over)?;
     }
-}
-
-/// Passes over empty frames. After some of them others have their turn, and the end of the call is seen.
-fn poll_frame<R>(
-    mut body: Pin<&mut R>,
-    cx: &mut task::Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, R::Error>>>
-where
-    R: Body<Data = Bytes>,
-{
-    for _ in 0..EMPTY_MAX {
-        match body.as_mut().poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-            polled => return polled,
-        }
-    }
-    cx.waker().wake_by_ref();
-    Poll::Pending
-}
-
-fn trailers(frame: Frame<Bytes>) -> Option<Fields> {
-    let trailers = frame.into_trailers().ok()?;
-    let mut fields = Fields::new();
-    header_map::append_to(&trailers, &mut fields);
-    Some(fields)
 }
 
 fn finish(writer: &Writer, end: SendEnd, trailers: Option<&Fields>) -> Result<(), Failure> {

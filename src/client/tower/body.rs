@@ -2,7 +2,7 @@
 
 use super::ErrorMode;
 use crate::call::deadline::DeadlineTimer;
-use crate::call::frames::{Piece, poll_piece};
+use crate::call::frames::{Left, Piece, poll_piece};
 use crate::call::reader::Reader;
 use crate::call::state::RecvEnd;
 use crate::client::call::Call;
@@ -108,8 +108,7 @@ pub struct ResponseBody {
     receiving: Option<Receiving>,
     grpc: bool,
     errors: ErrorMode,
-    /// Bytes that are still to come, if the head says how many.
-    left: Option<u64>,
+    left: Left,
 }
 
 impl ResponseBody {
@@ -119,7 +118,8 @@ impl ResponseBody {
         grpc: bool,
         errors: ErrorMode,
     ) -> Self {
-        let mut body = Self { receiving: Some(receiving), grpc, errors, left: expected.length };
+        let mut body =
+            Self { receiving: Some(receiving), grpc, errors, left: Left::new(expected.length) };
         if expected.ended && (expected.status || !grpc) {
             body.end();
         }
@@ -131,7 +131,6 @@ impl ResponseBody {
         if let Some(mut receiving) = self.receiving.take() {
             receiving.call.done();
         }
-        self.left = None;
     }
 
     /// The body ends with an error of this side.
@@ -172,8 +171,7 @@ impl Body for ResponseBody {
         };
         let trailers = match piece {
             Piece::Data(bytes) => {
-                this.left = this.left.map(|left| left.saturating_sub(bytes.len() as u64));
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                return Poll::Ready(Some(Ok(this.left.frame(bytes))));
             }
             Piece::End(trailers) => trailers,
         };
@@ -193,10 +191,6 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.receiving, self.left) {
-            (None, _) => SizeHint::with_exact(0),
-            (Some(_), Some(left)) => SizeHint::with_exact(left),
-            (Some(_), None) => SizeHint::default(),
-        }
+        self.left.hint(self.receiving.is_none())
     }
 }

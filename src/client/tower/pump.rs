@@ -1,15 +1,16 @@
 //! The body of a request on its way: what is ready at once, and a task for the rest.
 
 use super::BoxError;
+use crate::call::frames::{Next, poll_next};
 use crate::call::state::{SendEnd, Until, Wait};
 use crate::call::writer::{Closed, Writer, poll_ready};
 use crate::client::call::panicked;
 use crate::error::{Error, Initiator, Kind, Processed};
-use crate::grpc::{Code, Status, header_map};
+use crate::grpc::{Code, Status};
 use crate::http2::{ErrorCode, Fields};
 use crate::rt::contain::{Panicked, contain};
-use bytes::{Buf, Bytes};
-use http_body::{Body, Frame};
+use bytes::Bytes;
+use http_body::Body;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,9 +18,6 @@ use std::task::{Context, Poll, Waker, ready};
 
 /// Bytes that are gathered before a request is sent.
 const FIRST_MAX: usize = 64 * 1024;
-
-/// Empty frames that are read in one turn.
-const EMPTY_MAX: usize = 32;
 
 /// User code that may panic.
 const BODY: &str = "the body of a request";
@@ -29,13 +27,6 @@ pub(super) struct Upload<B> {
     body: Pin<Box<B>>,
     /// Trailers that were found before the request was sent.
     trailers: Option<Fields>,
-}
-
-/// What a body had next.
-enum Next {
-    Data(Bytes),
-    Trailers(Fields),
-    End,
 }
 
 impl<B> Upload<B>
@@ -107,41 +98,9 @@ where
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
-        for _ in 0..EMPTY_MAX {
-            let polled = contain(|| self.body.as_mut().poll_frame(cx).map(take));
-            let next = match polled {
-                Ok(polled) => ready!(polled),
-                Err(Panicked) => return Poll::Ready(Err(panicked(BODY, Processed::Maybe))),
-            };
-            if let Ok(Next::Data(bytes)) = &next
-                && bytes.is_empty()
-            {
-                continue;
-            }
-            return Poll::Ready(next);
-        }
-        // Others have their turn, and the end of the call is seen.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-/// Reads a frame. It runs user code: that of the frame's buffer and of the error.
-fn take<D: Buf, E: Into<BoxError>>(frame: Option<Result<Frame<D>, E>>) -> Result<Next, Error> {
-    let frame = match frame {
-        None => return Ok(Next::End),
-        Some(Ok(frame)) => frame,
-        Some(Err(cause)) => return Err(failed(cause.into())),
-    };
-    match frame.into_data() {
-        Ok(mut data) => Ok(Next::Data(data.copy_to_bytes(data.remaining()))),
-        Err(frame) => {
-            let mut fields = Fields::new();
-            if let Ok(trailers) = frame.into_trailers() {
-                header_map::append_to(&trailers, &mut fields);
-            }
-            Ok(Next::Trailers(fields))
-        }
+        let body = self.body.as_mut();
+        contain(|| poll_next(body, cx).map_err(|cause| failed(cause.into())))
+            .unwrap_or_else(|Panicked| Poll::Ready(Err(panicked(BODY, Processed::Maybe))))
     }
 }
 

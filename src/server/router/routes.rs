@@ -69,7 +69,7 @@ impl Drop for Routes {
         plain.drain(..).for_each(|(_, handler)| panicked |= drop_panics(handler));
         interceptors.drain(..).for_each(|interceptor| panicked |= drop_panics(interceptor));
         #[cfg(feature = "tower")]
-        self.0.services.drop_each(|drop| panicked |= contain(drop).is_err());
+        let panicked = panicked | self.0.services.drop_panics();
         if panicked {
             crate::rt::log!(
                 error,
@@ -80,7 +80,7 @@ impl Drop for Routes {
 }
 
 /// Drops a value; returns whether that panicked.
-fn drop_panics<T>(value: T) -> bool {
+pub(super) fn drop_panics<T>(value: T) -> bool {
     contain(|| drop(value)).is_err()
 }
 

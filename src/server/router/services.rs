@@ -1,6 +1,7 @@
 //! Tower services in a router: mounted by prefix, for gRPC and for other requests.
 
 use super::Router;
+use super::routes::drop_panics;
 use crate::connection::dispatch::{Cost, Handler, Plan};
 use crate::grpc::request;
 use crate::http2::Head;
@@ -71,15 +72,15 @@ impl Services {
         })
     }
 
-    /// Takes out what holds user code, one by one.
-    pub(super) fn drop_each(&mut self, mut drop: impl FnMut(Box<dyn FnOnce()>)) {
-        for Mounted { mount, handler, .. } in self.mounts.drain(..) {
-            drop(Box::new(move || std::mem::drop(mount)));
-            drop(Box::new(move || std::mem::drop(handler)));
-        }
-        for extend in self.extend.drain(..) {
-            drop(Box::new(move || std::mem::drop(extend)));
-        }
+    /// Drops what holds user code, one by one. Returns whether a drop panicked.
+    pub(super) fn drop_panics(&mut self) -> bool {
+        let mut panicked = false;
+        self.mounts.drain(..).for_each(|mounted| {
+            panicked |= drop_panics(mounted.mount);
+            panicked |= drop_panics(mounted.handler);
+        });
+        self.extend.drain(..).for_each(|extend| panicked |= drop_panics(extend));
+        panicked
     }
 }
 

@@ -1,6 +1,6 @@
 //! The body of a request, frame by frame.
 
-use crate::call::frames::{Piece, poll_piece};
+use crate::call::frames::{Left, Piece, poll_piece};
 use crate::call::reader::Reader;
 use crate::error::Error;
 use crate::grpc::header_map;
@@ -23,13 +23,12 @@ use std::task::{Context, Poll, ready};
 pub struct ServerBody {
     /// `None` after the end.
     reader: Option<Reader>,
-    /// Bytes that are still to come, if the head says how many.
-    left: Option<u64>,
+    left: Left,
 }
 
 impl ServerBody {
     pub(super) const fn new(reader: Reader, length: Option<u64>) -> Self {
-        Self { reader: Some(reader), left: length }
+        Self { reader: Some(reader), left: Left::new(length) }
     }
 }
 
@@ -54,8 +53,7 @@ impl Body for ServerBody {
         let Some(reader) = &self.reader else { return Poll::Ready(None) };
         let piece = ready!(poll_piece(reader, cx));
         if let Ok(Piece::Data(bytes)) = piece {
-            self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            return Poll::Ready(Some(Ok(self.left.frame(bytes))));
         }
         self.reader = None;
         Poll::Ready(match piece {
@@ -72,10 +70,6 @@ impl Body for ServerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.reader, self.left) {
-            (None, _) => SizeHint::with_exact(0),
-            (Some(_), Some(left)) => SizeHint::with_exact(left),
-            (Some(_), None) => SizeHint::default(),
-        }
+        self.left.hint(self.reader.is_none())
     }
 }
